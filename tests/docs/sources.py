@@ -1,0 +1,62 @@
+"""What the documentation tests look at: the repository's files, as paths and syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ("fusion", "federated", "sandbox")
+SOURCES = (*SHIPPED, "examples", "benchmarks")
+
+
+def python_files(*folders: str) -> list[Path]:
+    """Return the Python files below these folders of the repository, sorted."""
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def tree(path: Path) -> ast.Module:
+    """Parse a file."""
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def name(path: Path) -> str:
+    """Return the path as the documentation writes it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def documents() -> list[Path]:
+    """Return every Markdown page of the repository, sorted."""
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *_readmes()])
+
+
+def _readmes() -> list[Path]:
+    return [path for folder in ("examples", "benchmarks") for path in (ROOT / folder).rglob("*.md")]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the full names of all modules that a file imports, wherever the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return found
+
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`([^`\n]+)`")
+
+
+def shown_commands(path: Path) -> list[str]:
+    """Return the command lines that a page shows in shell blocks and in code spans."""
+    text = path.read_text("utf-8")
+    lines: list[str] = []
+    for match in _FENCE.finditer(text):
+        if match[1] in {"sh", "console", "bash"}:
+            body = match[2].replace("\\\n", " ")
+            lines.extend(line.strip().removeprefix("$ ") for line in body.splitlines())
+    lines.extend(span.strip() for span in _INLINE.findall(_FENCE.sub("", text)))
+    return [line.split("  #")[0].strip() for line in lines if line and not line.startswith("#")]

@@ -1,0 +1,121 @@
+"""Every command that a page shows exists, with the options and arguments it is shown with."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from tests.docs.generate import command_tree
+from tests.docs.sources import ROOT, documents, name, shown_commands
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GENERATED = {"docs/cli.md", "docs/errors.md"}
+
+
+def _shown(program: str) -> Iterator[tuple[str, str]]:
+    """Yield page and command line for each command of ``program`` that a page shows."""
+    for page in documents():
+        if name(page) in GENERATED:
+            continue
+        for line in shown_commands(page):
+            if line.split(" ")[0] == program:
+                yield name(page), line
+
+
+def check(line: str) -> None:
+    """Parse ``line`` as the command line would.
+
+    Raises:
+        click.UsageError: It would be refused: unknown verb or option, missing or extra argument.
+    """
+    words = shlex.split(line.replace("[", "").replace("]", "").replace(" ...", ""))[1:]
+    command: click.Command = command_tree()
+    context = click.Context(command, info_name="fusion")
+    while isinstance(command, click.Group):
+        # Global options stand before the verb.
+        _, words, _ = command.make_parser(context).parse_args(words)
+        if not words:
+            return  # the group alone prints its help
+        _, child, words = command.resolve_command(context, list(words))
+        if child is None:
+            message = f"no such command in {line!r}"
+            raise click.UsageError(message)
+        context = click.Context(child, info_name=child.name, parent=context)
+        command = child
+    values, extra, _ = command.make_parser(context).parse_args(list(words))
+    if extra:
+        message = f"unexpected {extra} in {line!r}"
+        raise click.UsageError(message)
+    if "--help" not in words:
+        _check_required(command, values, line)
+
+
+def _check_required(command: click.Command, values: dict[str, object], line: str) -> None:
+    """Refuse a call without a required parameter, or with a choice that is not one."""
+    for parameter in command.params:
+        value = values.get(parameter.name or "")
+        given = isinstance(value, str | list | tuple) and len(value) > 0
+        if parameter.required and not given and not isinstance(value, bool):
+            message = f"{parameter.name} is missing in {line!r}"
+            raise click.UsageError(message)
+        if isinstance(parameter.type, click.Choice) and isinstance(value, str):
+            for choice in value.split("|"):
+                parameter.type.convert(choice, parameter, None)
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(_shown("fusion"))))
+def test_a_fusion_command_parses(page: str, line: str) -> None:
+    try:
+        check(line)
+    except click.UsageError as error:
+        pytest.fail(f"{page}: {error.format_message()}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["fusion nonsense", "fusion demo --nonsense", "fusion hub admit", "fusion demo --model tree"],
+)
+def test_a_wrong_command_does_not_parse(line: str) -> None:
+    with pytest.raises(click.UsageError):
+        check(line)
+
+
+def test_a_dev_command_exists() -> None:
+    script = (ROOT / "dev").read_text("utf-8")
+    verbs = set(re.findall(r"^  ([a-z]+)\)", script, re.MULTILINE))
+    unknown = [
+        f"{page}: {line}"
+        for page, line in _shown("./dev")
+        if (words := line.split())[1:] and words[1] not in verbs
+    ]
+    assert not unknown
+
+
+def test_a_python_module_exists() -> None:
+    missing = [
+        f"{page}: {line}"
+        for page, line in [*_shown("python"), *_shown("python3")]
+        if (match := re.match(r"python3? -m ([\w.]+)", line)) and not _importable(match[1])
+    ]
+    assert not missing
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def test_the_readme_shows_the_two_commands() -> None:
+    for page in ("README.md", "README.zh-CN.md"):
+        lines = shown_commands(ROOT / page)
+        assert "./dev demo" in lines
+        assert "./dev test" in lines
