@@ -1,0 +1,112 @@
+"""The Paillier public key: what it must satisfy, its randomiser base and its fingerprint.
+
+Paillier, EUROCRYPT 1999, with g = N + 1, so that ``phe`` and we read each other's ciphertexts;
+randomisers after Damgård, Jurik and Nielsen (Int. J. Inf. Secur. 9, 2010, section 4.2):
+``c = (1 + mN) h^rho mod N^2`` with rho of half the key's length. The base ``h`` is the N-th power
+of a square that is hashed from N, so nobody chooses it and everybody recomputes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import gmpy2
+import phe.paillier
+from gmpy2 import mpz
+
+from fusion.crypto.hashing import hexdigest
+from fusion.errors import KeyRefused
+
+if TYPE_CHECKING:
+    from gmpy2 import mpz as Integer
+
+KEY_BITS: Final = (2048, 3072, 4096)
+"""Accepted modulus lengths; 2048 is 112-bit security, 3072 is 128-bit (NIST SP 800-57)."""
+
+RANDOMISER: Final = "djn-half"
+"""Name of the randomiser, carried in every ciphertext header."""
+
+_SMALL_FACTOR_BOUND: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=False)
+class PublicKey:
+    """A modulus that passed every check a public modulus can be given.
+
+    Attributes:
+        modulus: N, an odd composite of exactly 2048, 3072 or 4096 bits.
+    """
+
+    modulus: int
+
+    def __post_init__(self) -> None:
+        """Refuse a modulus that can't be a sound Paillier key.
+
+        Raises:
+            KeyRefused: Wrong length, even, prime, a perfect power, or with a small factor.
+        """
+        n = mpz(self.modulus)
+        if n.bit_length() not in KEY_BITS:
+            msg = f"A Paillier modulus of {n.bit_length()} bits is refused."
+            raise KeyRefused(msg, hint=f"Use one of {', '.join(map(str, KEY_BITS))} bits.")
+        if gmpy2.gcd(n, gmpy2.primorial(_SMALL_FACTOR_BOUND)) != 1:
+            msg = "The Paillier modulus has a small factor."
+            raise KeyRefused(msg, hint="Hold a new key ceremony.")
+        if gmpy2.is_prime(n) or gmpy2.is_power(n):
+            msg = "The Paillier modulus is a prime or a perfect power, not a product of two primes."
+            raise KeyRefused(msg, hint="Hold a new key ceremony.")
+
+    @cached_property
+    def n(self) -> Integer:
+        """N as a gmpy2 integer."""
+        return mpz(self.modulus)
+
+    @cached_property
+    def n_squared(self) -> Integer:
+        """N^2."""
+        return self.n * self.n
+
+    @property
+    def bits(self) -> int:
+        """Length of N in bits."""
+        return self.modulus.bit_length()
+
+    @property
+    def ciphertext_bytes(self) -> int:
+        """Fixed width of one serialised ciphertext."""
+        return self.bits // 4
+
+    @property
+    def residue_bytes(self) -> int:
+        """Fixed width of one residue modulo N, such as a partial decryption."""
+        return self.bits // 8
+
+    @property
+    def randomiser_bits(self) -> int:
+        """Length of the exponent rho: half the key's."""
+        return self.bits // 2
+
+    @cached_property
+    def randomiser_base(self) -> Integer:
+        """``h = (x^2)^N mod N^2`` with x hashed from N: an N-th residue nobody chose."""
+        width = self.residue_bytes
+        stream = hashlib.shake_256(b"banyan/djn-base/v1" + self.modulus.to_bytes(width, "big"))
+        x = mpz(int.from_bytes(stream.digest(width + 16), "big")) % self.n
+        return gmpy2.powmod(x * x % self.n, self.n, self.n_squared)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over the modulus and the name of the randomiser."""
+        return hexdigest(
+            "banyan/paillier-key/v1",
+            self.modulus.to_bytes(self.residue_bytes, "big"),
+            RANDOMISER.encode(),
+        )
+
+    @cached_property
+    def phe(self) -> phe.paillier.PaillierPublicKey:
+        """The same key as a ``phe`` object."""
+        return phe.paillier.PaillierPublicKey(self.modulus)

@@ -1,0 +1,144 @@
+"""Every error the toolkit raises on purpose, with a stable code, an exit code and a hint.
+
+    FusionError                     exit 1
+    ├── InputInvalid                exit 2   what the user typed or wrote is wrong
+    │   ├── StudyInvalid                     a study file; names the line
+    │   └── DataInvalid                      a table that does not fit what was declared
+    ├── EnvironmentUnfit            exit 3   Python, port, file, disk, missing package
+    ├── Refused                     exit 4   a rule said no
+    │   ├── GateRefused                      a key holder will not decrypt this
+    │   ├── ContributionRefused              a contributor will not contribute to this
+    │   └── KeyRefused                       a key that is too weak, foreign or not imported
+    ├── VerificationFailed          exit 5   a signature, a digest, a proof
+    │   ├── SignatureInvalid
+    │   ├── SealBroken
+    │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
+    │   └── UnknownOrganisation
+    └── PartyUnreachable            exit 6   a party did not answer in time
+        └── QuorumLost                       too few parties to go on
+
+A message says what did not happen and why; ``hint`` says what to do about it. Neither ever
+carries a protected value: no cell of a table, no key, no plaintext.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FusionError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        code: Stable identifier for scripts and for the documentation.
+        exit_code: What the command line ends with.
+        hint: What the reader can do about it; may be empty.
+    """
+
+    code: ClassVar[str] = "F-000"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        """Keep the message and the hint apart, so that each surface lays them out its way."""
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """One line: the message, then the hint."""
+        return f"{self.message} {self.hint}".strip()
+
+
+class InputInvalid(FusionError):
+    """What the user typed or wrote can't be used."""
+
+    code = "F-200"
+    exit_code = 2
+
+
+class StudyInvalid(InputInvalid):
+    """A study file is wrong; the message names the file and the line."""
+
+    code = "F-201"
+
+
+class DataInvalid(InputInvalid):
+    """A table does not fit what the study declares."""
+
+    code = "F-202"
+
+
+class EnvironmentUnfit(FusionError):
+    """The machine lacks something: a port, a file, a package, disk."""
+
+    code = "F-300"
+    exit_code = 3
+
+
+class Refused(FusionError):
+    """A rule said no."""
+
+    code = "F-400"
+    exit_code = 4
+
+
+class GateRefused(Refused):
+    """A key holder will not partially decrypt what it was asked to."""
+
+    code = "F-401"
+
+
+class ContributionRefused(Refused):
+    """A contributor will not commit or submit what it was asked to."""
+
+    code = "F-402"
+
+
+class KeyRefused(Refused):
+    """A key is too weak, malformed, foreign or was never imported."""
+
+    code = "F-403"
+
+
+class VerificationFailed(FusionError):
+    """Something that has to be authentic is not."""
+
+    code = "F-500"
+    exit_code = 5
+
+
+class SignatureInvalid(VerificationFailed):
+    """A signature does not verify, or is not by whom it has to be."""
+
+    code = "F-501"
+
+
+class SealBroken(VerificationFailed):
+    """A sealed box is not for this key and context, or was changed."""
+
+    code = "F-502"
+
+
+class MessageInvalid(VerificationFailed):
+    """Bytes that are not decodable, too large, or of the wrong shape."""
+
+    code = "F-503"
+
+
+class UnknownOrganisation(VerificationFailed):
+    """An organisation that the roster does not name."""
+
+    code = "F-504"
+
+
+class PartyUnreachable(FusionError):
+    """A party did not answer in time."""
+
+    code = "F-600"
+    exit_code = 6
+
+
+class QuorumLost(PartyUnreachable):
+    """Too few parties answered for the work to go on."""
+
+    code = "F-601"
