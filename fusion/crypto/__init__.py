@@ -1,0 +1,1 @@
+"""Numbers and bytes only: knows nothing of organisations, files or networks."""

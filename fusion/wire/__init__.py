@@ -1,0 +1,1 @@
+"""What goes over the network: canonical JSON, signed envelopes, and a limit for every decoder."""

@@ -1,0 +1,43 @@
+"""Named bounds of every decoder and every connection. A reader checks the bound before it reads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MEBI: Final = 1024 * 1024
+
+MAX_DOCUMENT_BYTES: Final = 4 * MEBI
+"""A canonical JSON document."""
+
+MAX_ENVELOPE_BYTES: Final = 2 * MEBI
+"""A signed envelope, whose payload is three quarters of that at most."""
+
+MAX_DEPTH: Final = 32
+"""Levels of nesting of a JSON document."""
+
+MAX_REQUEST_BYTES: Final = 64 * 1024
+"""A signed request for admission, and a trust document."""
+
+MAX_ROSTER_BYTES: Final = MEBI
+"""A signed roster: about a thousand members."""
+
+MAX_MEMBERS: Final = 1000
+"""Members of a federation."""
+
+MAX_NAME_CHARACTERS: Final = 200
+"""A name for people: of an organisation, of a federation."""
+
+MAX_HEAD_BYTES: Final = 32 * 1024
+"""Request line and headers of one HTTP request or response."""
+
+MAX_BODY_BYTES: Final = 256 * MEBI
+"""Body of one request or response of Flower's fleet interface."""
+
+MAX_CONNECTIONS: Final = 256
+"""Connections that the hub's port serves at a time."""
+
+MAX_CONNECTIONS_A_CALLER: Final = 32
+"""Connections that the hub's port serves one address at a time, before it knows who calls."""
+
+CHUNK_BYTES: Final = 256 * 1024
+"""What is read from a connection at a time."""
