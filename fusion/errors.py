@@ -1,6 +1,7 @@
 """Every error the toolkit raises on purpose, with a stable code, an exit code and a hint.
 
     FusionError                     exit 1
+    ├── PartyFailed                 as at the party that said no
     ├── InputInvalid                exit 2   what the user typed or wrote is wrong
     │   ├── StudyInvalid                     a study file; names the line
     │   └── DataInvalid                      a table that does not fit what was declared
@@ -8,7 +9,8 @@
     ├── Refused                     exit 4   a rule said no
     │   ├── GateRefused                      a key holder will not decrypt this
     │   ├── ContributionRefused              a contributor will not contribute to this
-    │   └── KeyRefused                       a key that is too weak, foreign or not imported
+    │   ├── KeyRefused                       a key that is too weak, foreign or not imported
+    │   └── JobUnknown                       a party was not set up for this job
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -23,8 +25,6 @@ carries a protected value: no cell of a table, no key, no plaintext.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class FusionError(Exception):
     """Root of the tree.
@@ -35,8 +35,8 @@ class FusionError(Exception):
         hint: What the reader can do about it; may be empty.
     """
 
-    code: ClassVar[str] = "F-000"
-    exit_code: ClassVar[int] = 1
+    code: str = "F-000"
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         """Keep the message and the hint apart, so that each surface lays them out its way."""
@@ -47,6 +47,18 @@ class FusionError(Exception):
     def __str__(self) -> str:
         """One line: the message, then the hint."""
         return f"{self.message} {self.hint}".strip()
+
+
+class PartyFailed(FusionError):
+    """Another organisation stopped the work; code and exit code are those it gave."""
+
+    code = "F-100"
+
+    def __init__(self, message: str, *, code: str, exit_code: int) -> None:
+        """Take over the code of the organisation that failed."""
+        super().__init__(message)
+        self.code = code
+        self.exit_code = exit_code
 
 
 class InputInvalid(FusionError):
@@ -98,6 +110,12 @@ class KeyRefused(Refused):
     """A key is too weak, malformed, foreign or was never imported."""
 
     code = "F-403"
+
+
+class JobUnknown(Refused):
+    """A party was asked about a job that it was not set up for, or has forgotten in a restart."""
+
+    code = "F-404"
 
 
 class VerificationFailed(FusionError):

@@ -11,6 +11,9 @@ import os
 import sys
 
 import hypothesis
+import pytest
+
+from tests.keys import Dealt, deal_for_tests
 
 # Inherited by every process a test starts.
 os.environ.update(
@@ -60,3 +63,9 @@ def _refuse_outside_hosts(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_outside_hosts)
+
+
+@pytest.fixture(scope="session")
+def dealt() -> Dealt:
+    """A threshold key with its shares."""
+    return deal_for_tests()

@@ -1,0 +1,42 @@
+"""A model's parameters as bytes, and the digest that binds them to a round."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusion.crypto.hashing import hexdigest
+from fusion.errors import MessageInvalid
+from fusion.wire import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+def model_digest(parameters: bytes, standardisation: Mapping[str, Any]) -> str:
+    """Return the digest of an incoming model, in hexadecimal."""
+    return hexdigest("banyan/model/v1", parameters, canonical.encode(dict(standardisation)))
+
+
+def encode_parameters(parameters: NDArray[np.float64]) -> bytes:
+    """Return parameters as little-endian float64."""
+    return np.ascontiguousarray(parameters, dtype="<f8").tobytes()
+
+
+def decode_parameters(data: bytes, size: int) -> NDArray[np.float64]:
+    """Read parameters.
+
+    Raises:
+        MessageInvalid: Wrong length, or not finite.
+    """
+    if len(data) != 8 * size:
+        msg = f"A model of {len(data)} bytes came; {8 * size} were expected."
+        raise MessageInvalid(msg)
+    parameters = np.frombuffer(data, dtype="<f8").astype(np.float64)
+    if not np.isfinite(parameters).all():
+        msg = "The model that came holds a NaN or an infinity."
+        raise MessageInvalid(msg)
+    return parameters

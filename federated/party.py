@@ -1,0 +1,393 @@
+"""An organisation's side of every run: what it was asked, what it agreed to, what it answers.
+
+A party never believes the hub: it measures each request against the terms it accepted at set-up
+(:class:`~federated.protocols.secure_sum.JobTerms`), which it made from its own roster, its own
+imported key and the study as the hub showed it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from federated.cohort import Failure, Reply, Request
+from federated.data import Standardiser, moments, prepare
+from federated.layouts import LOSS_CAP, layouts
+from federated.metrics import score_histogram
+from federated.models.registry import build
+from federated.parameters import decode_parameters, model_digest
+from federated.protocols.secure_sum import Contribution, Contributor, Gate, JobTerms
+from federated.protocols.statements import HUB, RoundManifest, read, same
+from federated.study import Study
+from federated.training import train_local
+from fusion.crypto.paillier.packing import quantise
+from fusion.errors import ContributionRefused, FusionError, JobUnknown, MessageInvalid, Refused
+from fusion.ports import ContributionLog, OpeningLog
+from fusion.wire import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from federated.data import Prepared
+    from federated.models.registry import Model
+    from fusion.connectors.files import Table
+    from fusion.crypto.paillier.threshold import ThresholdKey
+    from fusion.crypto.signing import SigningKey
+    from fusion.identity.roster import Roster
+    from fusion.ports import Clock
+    from fusion.types import OrgId
+
+MAX_JOBS: Final = 4
+"""Jobs kept prepared in memory; an older one is set up again when it is asked for."""
+
+
+class PartyLog(ContributionLog, OpeningLog, Protocol):
+    """Everything a party must not forget."""
+
+    def keep_job(self, job: str, study: bytes, key: str) -> None:
+        """Store what was agreed to, durably."""
+        ...
+
+    def job(self, job: str) -> tuple[bytes, str] | None:
+        """Return the study and the key's fingerprint of a job agreed to, if it was."""
+        ...
+
+
+class Keyring(Protocol):
+    """The key material an organisation has imported."""
+
+    def key(self, fingerprint: str) -> tuple[ThresholdKey, tuple[str, ...]]:
+        """Return a key and its holders.
+
+        Raises:
+            fusion.errors.KeyRefused: It was never imported.
+        """
+        ...
+
+    def share(self, fingerprint: str) -> int | None:
+        """Return the own share of a key, if there is one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """What an organisation brings to every run.
+
+    Attributes:
+        organisation: Its identifier.
+        key: Signs its statements.
+        roster: Returns the roster as the organisation knows it now.
+        keyring: Imported keys and shares.
+        log: What must survive a restart.
+        read: Returns the columns of a dataset by the study's name for it.
+        min_group: The organisation's own floor on the size of a sum.
+        clock: For how long steps took.
+        note: Writes a line to the organisation's own log.
+    """
+
+    organisation: OrgId
+    key: SigningKey
+    roster: Callable[[], Roster]
+    keyring: Keyring
+    log: PartyLog
+    read: Callable[[Study], Table]
+    min_group: int
+    clock: Clock
+    note: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job this party takes part in."""
+
+    study: Study
+    terms: JobTerms
+    model: Model
+    contributor: Contributor
+    gate: Gate | None
+    data: Prepared
+    standardised: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
+        default_factory=dict
+    )
+
+    def standardise(self, document: Mapping[str, Any]) -> tuple[NDArray[np.float64], ...]:
+        """Return train and hold-out rows under a standardisation; the last one is kept."""
+        name = canonical.encode(dict(document))
+        if name not in self.standardised:
+            by = Standardiser.from_json(dict(document))
+            self.standardised = {
+                name: (by.apply(self.data.train_x), by.apply(self.data.holdout_x))
+            }
+        return self.standardised[name]
+
+
+class Party:
+    """Answers the requests of runs; see :class:`federated.cohort.Request` for their kinds."""
+
+    def __init__(self, seat: Seat) -> None:
+        """Take a seat."""
+        self._seat = seat
+        self._jobs: dict[str, _Job] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def handle(self, request: Request) -> Reply:
+        """Answer one request; a refusal is an answer, and is noted in the own log."""
+        answer = {
+            "hello": self._hello,
+            "setup": self._set_up,
+            "contribute": self._contribute,
+            "submit": self._submit,
+            "decrypt": self._decrypt,
+            "close": self._close,
+        }[request.kind]
+        try:
+            for notice in _texts(request.head, "notices"):
+                self._seat.note(f"the hub reports: {notice}")
+            if request.kind == "hello":
+                return answer(request)
+            # Requests of one job are answered one after the other, whichever run they came by.
+            with self._lock_of(_text(request.head, "job")):
+                return answer(request)
+        except FusionError as error:
+            self._seat.note(f"{request.kind} refused: {error}")
+            return Reply(self._seat.organisation, failure=Failure.of(error))
+
+    def _lock_of(self, job: str) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(job, threading.Lock())
+
+    # ------------------------------------------------------------------ set-up
+
+    def _hello(self, request: Request) -> Reply:
+        del request
+        return self._reply({})
+
+    def _set_up(self, request: Request) -> Reply:
+        """Agree to a study, or say why not, before anything is computed for it."""
+        name = _text(request.head, "job")
+        study = Study.from_canonical(_text(request.head, "study").encode())
+        fingerprint = _text(request.head, "key")
+        kept = self._seat.log.job(name)
+        if kept is not None and kept != (study.canonical(), fingerprint):
+            msg = f"Job {name} was set up with another study or key."
+            raise Refused(msg, hint="Start a new job.")
+        if name not in self._jobs:
+            self._remember(name, self._agree(name, study, fingerprint))
+        if kept is None:
+            self._seat.log.keep_job(name, study.canonical(), fingerprint)
+            self._seat.note(f"job {name}: study {study.name} ({study.digest()[:16]}) agreed to")
+        return self._reply({})
+
+    def _remember(self, name: str, job: _Job) -> None:
+        with self._lock:
+            self._jobs[name] = job
+            while len(self._jobs) > MAX_JOBS:
+                self._jobs.pop(next(iter(self._jobs)))
+
+    def _agree(self, name: str, study: Study, fingerprint: str) -> _Job:
+        seat = self._seat
+        roster = seat.roster()
+        if seat.organisation not in study.organisations:
+            msg = f"The study {study.name} does not name {seat.organisation}."
+            raise Refused(msg)
+        if study.quorum < seat.min_group:
+            msg = (
+                f"{seat.organisation} only contributes to sums of at least {seat.min_group} "
+                f"organisations; the study's quorum is {study.quorum}."
+            )
+            raise Refused(msg, hint="Raise `quorum` in the study.")
+        key, holders = seat.keyring.key(fingerprint)
+        check_key(study, key, holders)
+        data = prepare(study, seat.read(study))
+        for notice in data.notices:
+            seat.note(f"job {name}: {notice}")
+        model = build(study, data.train_x.shape[1])
+        size = sum(int(np.prod(shape)) for _, shape in model.shapes)
+        terms = JobTerms(
+            job=name,
+            study=study.digest(),
+            key=key,
+            holders=holders,
+            layouts=layouts(
+                study, parameters=size, moments=moments(study, data.train_x).size
+            ),
+            parties={org: roster.member(org).statement_key for org in study.organisations},
+            authority=roster.authority_key,
+            quorum=max(study.quorum, seat.min_group),
+        )
+        share = seat.keyring.share(fingerprint)
+        gate = None if share is None else Gate(terms, seat.organisation, share, seat.log)
+        contributor = Contributor(terms, seat.organisation, seat.key, seat.log)
+        return _Job(study, terms, model, contributor, gate, data)
+
+    # ------------------------------------------------------------------ a round
+
+    def _contribute(self, request: Request) -> Reply:
+        """Compute, encrypt and commit."""
+        job = self._job(request)
+        manifest = self._manifest(job, request)
+        job.contributor.check(manifest)
+        began = self._seat.clock.monotonic()
+        commitment = job.contributor.committed(manifest)
+        trained = began
+        if commitment is None:
+            values = self._values(job, manifest, request)
+            quantised = quantise(job.terms.layout(manifest), values)
+            if quantised.clipped and manifest.purpose == "train":
+                values["clipped"] = np.array([float(quantised.clipped)])
+                quantised = quantise(job.terms.layout(manifest), values)
+                self._seat.note(
+                    f"job {manifest.job}, round {manifest.round}: {quantised.clipped} coordinates "
+                    f"of the update were clipped to {job.study.aggregation.clip}"
+                )
+            trained = self._seat.clock.monotonic()
+            commitment = job.contributor.commit(manifest, quantised.slots)
+        done = self._seat.clock.monotonic()
+        return self._reply(
+            {
+                "commitment": commitment.decode(),
+                "seconds": {"train": trained - began, "encrypt": done - trained},
+            }
+        )
+
+    def _values(
+        self, job: _Job, manifest: RoundManifest, request: Request
+    ) -> dict[str, NDArray[np.float64]]:
+        """Compute the tensors of a contribution in the clear; they never leave this process."""
+        if manifest.purpose == "moments":
+            return {"moments": moments(job.study, job.data.train_x)}
+        blob = request.blobs.get("model", b"")
+        standardisation = request.head.get("standardisation")
+        if not isinstance(standardisation, dict):
+            msg = "A round needs its standardisation."
+            raise MessageInvalid(msg)
+        if not same(manifest.model, model_digest(blob, standardisation)):
+            msg = "The model that came is not the one the manifest names."
+            raise ContributionRefused(msg)
+        params = decode_parameters(blob, job.terms.layouts["train"].tensors[0].size)
+        train_x, holdout_x = job.standardise(standardisation)
+        scores = job.model.scores(params, holdout_x)
+        values = quality(job.study, scores, job.data.holdout_y)
+        if manifest.purpose == "train":
+            update = train_local(
+                job.study, job.model, params, train_x, job.data.train_y,
+                round_number=manifest.round, org=self._seat.organisation,
+            )  # fmt: skip
+            values["update"] = update.delta * (update.rows / job.study.max_rows)
+            values["rows"] = np.array([float(update.rows)])
+            values["clipped"] = np.zeros(1)
+        return values
+
+    def _submit(self, request: Request) -> Reply:
+        """Release the vector for the list."""
+        job = self._job(request)
+        manifest = self._manifest(job, request)
+        submission, vector = job.contributor.submit(manifest, _text(request.head, "list").encode())
+        return self._reply({"submission": submission.decode()}, {"vector": vector})
+
+    def _decrypt(self, request: Request) -> Reply:
+        """Check everything again, and partially decrypt the sum."""
+        job = self._job(request)
+        manifest = self._manifest(job, request)
+        if job.gate is None:
+            msg = f"{self._seat.organisation} holds no share of the study's key."
+            raise Refused(msg, hint="Name only holders that imported their share.")
+        contributions = [
+            Contribution(text.encode(), request.blobs.get(str(index), b""))
+            for index, text in enumerate(_texts(request.head, "submissions"))
+        ]
+        partials = job.gate.open(manifest, _text(request.head, "list").encode(), contributions)
+        self._seat.note(f"job {manifest.job}, round {manifest.round}: sum opened ({manifest.purpose})")
+        return self._reply({}, {"partials": partials})
+
+    def _close(self, request: Request) -> Reply:
+        """Forget the vectors of a finished job."""
+        name = _text(request.head, "job")
+        with self._lock:
+            self._jobs.pop(name, None)
+        self._seat.log.forget_job(name)
+        self._seat.note(f"job {name}: {_text(request.head, 'status')}")
+        return self._reply({})
+
+    # ------------------------------------------------------------------ reading requests
+
+    def _job(self, request: Request) -> _Job:
+        name = _text(request.head, "job")
+        job = self._jobs.get(name)
+        if job is not None:
+            return job
+        kept = self._seat.log.job(name)
+        if kept is None:
+            msg = f"{self._seat.organisation} was not set up for job {name[:63]!r}."
+            raise JobUnknown(msg, hint="The hub sets the party up again.")
+        # Agreed to before this process started: the same checks, the same terms.
+        job = self._agree(name, Study.from_canonical(kept[0]), kept[1])
+        self._remember(name, job)
+        return job
+
+    def _manifest(self, job: _Job, request: Request) -> RoundManifest:
+        data = _text(request.head, "manifest").encode()
+        return read(RoundManifest, data, {HUB: job.terms.authority})
+
+    def _reply(self, head: Mapping[str, Any], blobs: Mapping[str, bytes] | None = None) -> Reply:
+        return Reply(self._seat.organisation, head, blobs or {})
+
+
+def check_key(study: Study, key: ThresholdKey, holders: tuple[str, ...]) -> None:
+    """Refuse a key that is not the one the study describes.
+
+    Raises:
+        Refused: Another length, threshold or set of holders.
+    """
+    found = (key.public.bits, key.threshold, sorted(holders))
+    wanted = (study.key.bits, study.key.threshold, sorted(study.key.holders))
+    if found != wanted:
+        msg = (
+            f"The study wants a {wanted[0]}-bit key, {wanted[1]} of {', '.join(wanted[2])}; the key "
+            f"has {found[0]} bits, {found[1]} of {', '.join(found[2])}."
+        )
+        raise Refused(msg, hint="Hold a key ceremony that fits, or change [key] in the study.")
+
+
+def quality(
+    study: Study, scores: NDArray[np.float64], labels: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Return loss and score histogram of a model on the hold-out, ready for the sum."""
+    right = np.where(labels > 0, scores, 1.0 - scores)
+    losses = np.minimum(-np.log(np.maximum(right, 1e-300)), LOSS_CAP)
+    return {
+        "loss": np.array([float(losses.sum()) / (LOSS_CAP * study.max_rows)]),
+        "histogram": score_histogram(scores, labels, study.aggregation.score_bins),
+    }
+
+
+def _text(head: Mapping[str, Any], name: str) -> str:
+    """Read a text from a request's head.
+
+    Raises:
+        MessageInvalid: It is missing or no text.
+    """
+    value = head.get(name)
+    if not isinstance(value, str):
+        msg = f"A request lacks {name!r}."
+        raise MessageInvalid(msg)
+    return value
+
+
+def _texts(head: Mapping[str, Any], name: str) -> list[str]:
+    """Read a list of texts from a request's head; empty when it is missing.
+
+    Raises:
+        MessageInvalid: It is something else.
+    """
+    value = head.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        msg = f"{name!r} of a request is not a list of texts."
+        raise MessageInvalid(msg)
+    return value

@@ -1,0 +1,1 @@
+"""What is said in a round, and by whom it is believed: no network, no clock, no Flower."""

@@ -1,0 +1,62 @@
+"""What a run consists of at the hub: the study, the terms, the parties, memory, time, a voice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from federated.cohort import Cohort
+    from federated.models.registry import Model
+    from federated.protocols.secure_sum import JobTerms
+    from federated.study import Study
+    from fusion.crypto.signing import SigningKey
+    from fusion.ports import Clock, RunJournal
+    from fusion.types import OrgId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a study at the hub.
+
+    Attributes:
+        study: The study.
+        terms: What all parties agree to; the hub makes it the same way they do.
+        model: The study's model.
+        authority: The hub's signing key.
+        cohort: The parties.
+        journal: What survives a crash.
+        clock: Time.
+        emit: Takes events without their time; see ``docs/map.md`` for the fields.
+        pause: Waits some seconds; raises :class:`KeyboardInterrupt` to stop the run.
+    """
+
+    study: Study
+    terms: JobTerms
+    model: Model
+    authority: SigningKey
+    cohort: Cohort
+    journal: RunJournal
+    clock: Clock
+    emit: Callable[[Mapping[str, Any]], None]
+    pause: Callable[[float], None]
+
+    def now(self) -> str:
+        """Return the time as RFC 3339 in UTC, to the second."""
+        return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def phase(
+        self, phase: str, number: int, waiting: Sequence[OrgId], answered: Sequence[OrgId]
+    ) -> None:
+        """Report who is waited for."""
+        self.emit(
+            {
+                "event": "phase",
+                "round": number,
+                "phase": phase,
+                "waiting_for": list(waiting),
+                "answered": list(answered),
+            }
+        )

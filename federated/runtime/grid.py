@@ -1,0 +1,154 @@
+"""The parties of a run over Flower's Grid: own push, own pull, a deadline for each phase.
+
+Flower's ``send_and_receive`` looks every 3 s and waits for everyone; this looks ten times a second
+and stops at the deadline. Which node is which organisation follows from the roster's fleet keys,
+which the hub's port has checked against each node's certificate.
+"""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64encode
+from typing import TYPE_CHECKING, Final
+
+from flwr.app import Message
+from flwr.common.constant import ErrorCode
+
+from federated.cohort import Failure, Replies, Reply, Request
+from federated.runtime.messages import MESSAGE_TYPES, decode_reply, encode_request
+from fusion.errors import FusionError, MessageInvalid, UnknownOrganisation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from flwr.serverapp import Grid
+
+    from fusion.ports import Clock
+    from fusion.types import OrgId
+
+_LOG: Final = logging.getLogger("banyan.grid")
+
+POLL_SECONDS: Final = 0.1
+OUTAGE_SECONDS: Final = 1.0
+"""A call that takes longer met a SuperLink that was away; the deadline moves by as much."""
+HELLO_TTL_SECONDS: Final = 3600.0
+_ABSENT: Final = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
+"""Errors that mean the party never got or never answered the message."""
+
+
+class GridCohort:
+    """:class:`federated.cohort.Cohort` over Flower."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        fleet_keys: Mapping[OrgId, str],
+        clock: Clock,
+        pause: Callable[[float], None],
+    ) -> None:
+        """Take the grid and each organisation's fleet key, as Flower's header carries it."""
+        self._grid = grid
+        self._keys = dict(fleet_keys)
+        self._clock = clock
+        self._pause = pause
+        self._nodes: dict[OrgId, int] = {}
+        self._knocks: dict[str, OrgId] = {}
+
+    def ask(
+        self,
+        requests: Mapping[OrgId, Request],
+        *,
+        seconds: float,
+        enough: Callable[[Replies], bool] | None = None,
+        on_reply: Callable[[Reply], None] | None = None,
+    ) -> Replies:
+        """Send, and look for answers until all, enough, or the deadline."""
+        # The message outlives the deadline a little, so that a late party answers into nothing
+        # instead of failing; nobody looks for that answer.
+        ttl = seconds + 60.0
+        waiting = self._push(requests, ttl)
+        replies: Replies = {}
+        deadline = self._clock.monotonic() + seconds
+        while waiting and not (enough is not None and enough(replies)):
+            began = self._clock.monotonic()
+            for reply in self._pull(waiting):
+                replies[reply.organisation] = reply
+                if on_reply is not None:
+                    on_reply(reply)
+            now = self._clock.monotonic()
+            if now - began > OUTAGE_SECONDS:
+                deadline += now - began
+            if now >= deadline:
+                break
+            if waiting:
+                self._pause(min(POLL_SECONDS, max(0.0, deadline - now)))
+        return replies
+
+    def knock(self, organisations: Sequence[OrgId]) -> set[OrgId]:
+        """Look for answers to earlier greetings, and greet who has none under way."""
+        wanted = set(organisations)
+        here = {reply.organisation for reply in self._pull(self._knocks)}
+        under_way = set(self._knocks.values())
+        quiet = [org for org in organisations if org not in under_way and org not in here]
+        if quiet:
+            self._knocks |= self._push(dict.fromkeys(quiet, Request("hello")), HELLO_TTL_SECONDS)
+        return here & wanted
+
+    def _push(self, requests: Mapping[OrgId, Request], ttl: float) -> dict[str, OrgId]:
+        """Send; return who was sent which message. Who has no node yet is sent none."""
+        messages, whom = [], []
+        for organisation, request in requests.items():
+            node = self._node(organisation)
+            if node is None:
+                continue
+            content = encode_request(request)
+            messages.append(
+                Message(content, node, MESSAGE_TYPES[request.kind], ttl=ttl, group_id="banyan")
+            )
+            whom.append(organisation)
+        identifiers: Iterable[str | None] = self._grid.push_messages(messages) if messages else []
+        return {
+            identifier: organisation
+            for identifier, organisation in zip(identifiers, whom, strict=False)
+            if identifier
+        }
+
+    def _pull(self, waiting: dict[str, OrgId]) -> list[Reply]:
+        """Take what has come; remove it from ``waiting``."""
+        if not waiting:
+            return []
+        replies = []
+        for message in self._grid.pull_messages(list(waiting)):
+            organisation = waiting.pop(message.metadata.reply_to_message_id, None)
+            if organisation is None:
+                continue
+            if message.has_error() and message.error.code in _ABSENT:
+                _LOG.info("%s: %s", organisation, message.error.reason)
+                continue
+            replies.append(_reply(organisation, message))
+        return replies
+
+    def _node(self, organisation: OrgId) -> int | None:
+        """Return Flower's number for an organisation's node, once it has one."""
+        if organisation not in self._nodes:
+            by_key = {
+                b64encode(node.public_key).decode(): node.node_id for node in self._grid.get_nodes()
+            }
+            for name, key in self._keys.items():
+                if key in by_key:
+                    self._nodes[name] = by_key[key]
+        if organisation not in self._keys:
+            msg = f"{organisation} is not in the roster."
+            raise UnknownOrganisation(msg)
+        return self._nodes.get(organisation)
+
+
+def _reply(organisation: OrgId, message: Message) -> Reply:
+    """Read a reply; what can't be read is that party's failure."""
+    try:
+        if message.has_error():
+            msg = f"Its node failed: {message.error.reason}"
+            raise MessageInvalid(msg[:500])  # noqa: TRY301 - both ways end as the same failure
+        return decode_reply(organisation, message.content)
+    except FusionError as error:
+        return Reply(organisation, failure=Failure.of(error))

@@ -1,0 +1,42 @@
+"""Runs a console script of this environment so that it dies with the process that started it.
+
+``python -m federated.runtime.tethered flower-superlink --host ...``. A hub that is killed must not
+leave a SuperLink behind that holds the port and the database; Flower's own ``--parent-pid`` exists
+for some of its programs only, and looks once in a while.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from importlib.metadata import entry_points
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def tie_to_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent ends.
+
+    Raises:
+        SystemExit: The parent is gone already, or the kernel can't.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        sys.exit(f"prctl failed: {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:
+        sys.exit("the parent is gone")
+
+
+def main() -> None:
+    """Tie, then run the script named by the first argument, in this process."""
+    parent, name = int(sys.argv[1]), sys.argv[2]
+    tie_to_parent(parent)
+    (script,) = entry_points(group="console_scripts", name=name)
+    sys.argv = [name, *sys.argv[3:]]
+    sys.exit(script.load()())
+
+
+if __name__ == "__main__":
+    main()

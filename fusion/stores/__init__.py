@@ -1,0 +1,1 @@
+"""What survives a restart: SQLite files, and counterparts in memory for simulation and tests."""

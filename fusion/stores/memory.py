@@ -1,0 +1,121 @@
+"""In-memory counterparts of the stores: the same rules, gone with the process."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from fusion.errors import ContributionRefused, GateRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+def second_list(round_number: int, attempt: int) -> ContributionRefused:
+    """Return the refusal of a second list for one attempt."""
+    msg = f"Round {round_number}, attempt {attempt}, was submitted to another list."
+    return ContributionRefused(msg, hint="One attempt has one list; start a new attempt.")
+
+
+def second_opening(round_number: int) -> GateRefused:
+    """Return the refusal of a second opening of one round."""
+    msg = f"Round {round_number} was opened with another list."
+    return GateRefused(msg, hint="A round is opened once; go on with the next round.")
+
+
+def opened_before(round_number: int) -> GateRefused:
+    """Return the refusal of a contribution that was in an earlier sum."""
+    msg = f"A contribution to round {round_number} was opened in an earlier sum."
+    return GateRefused(msg, hint="Every contribution is opened at most once.")
+
+
+class MemoryRoundLog:
+    """:class:`fusion.ports.ContributionLog` and :class:`fusion.ports.OpeningLog` in memory."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._lock = threading.Lock()
+        self._jobs: dict[str, tuple[bytes, str]] = {}
+        self._commitments: dict[tuple[str, int, int], tuple[bytes, bytes, bytes]] = {}
+        self._submissions: dict[tuple[str, int, int], bytes] = {}
+        self._openings: dict[tuple[str, int], bytes] = {}
+        self._opened: dict[bytes, bytes] = {}
+
+    def commitment(
+        self, job: str, round_number: int, attempt: int
+    ) -> tuple[bytes, bytes, bytes] | None:
+        """Return what was remembered, if anything."""
+        return self._commitments.get((job, round_number, attempt))
+
+    def remember_commitment(
+        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+    ) -> None:
+        """Store a commitment."""
+        self._commitments[job, round_number, attempt] = kept
+
+    def claim_submission(self, job: str, round_number: int, attempt: int, listing: bytes) -> None:
+        """Bind an attempt to one list."""
+        with self._lock:
+            if self._submissions.setdefault((job, round_number, attempt), listing) != listing:
+                raise second_list(round_number, attempt)
+
+    def keep_job(self, job: str, study: bytes, key: str) -> None:
+        """Store what was agreed to."""
+        self._jobs[job] = (study, key)
+
+    def job(self, job: str) -> tuple[bytes, str] | None:
+        """Return what was agreed to, if anything."""
+        return self._jobs.get(job)
+
+    def forget_job(self, job: str) -> None:
+        """Drop the vectors of a job."""
+        with self._lock:
+            self._jobs.pop(job, None)
+            self._commitments = {k: v for k, v in self._commitments.items() if k[0] != job}
+
+    def consume(
+        self, job: str, round_number: int, opening: bytes, contributions: Sequence[bytes]
+    ) -> None:
+        """Record an opening."""
+        with self._lock:
+            if self._openings.get((job, round_number), opening) != opening:
+                raise second_opening(round_number)
+            if any(self._opened.get(item, opening) != opening for item in contributions):
+                raise opened_before(round_number)
+            self._openings[job, round_number] = opening
+            self._opened.update(dict.fromkeys(contributions, opening))
+
+
+class MemoryJournal:
+    """:class:`fusion.ports.RunJournal` in memory."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._attempts: dict[int, int] = {}
+        self._openings: dict[int, Mapping[str, Any]] = {}
+        self._states: dict[int, Mapping[str, Any]] = {}
+
+    def next_attempt(self, round_number: int) -> int:
+        """Return the next unused attempt of a round."""
+        self._attempts[round_number] = self._attempts.get(round_number, 0) + 1
+        return self._attempts[round_number]
+
+    def keep_opening(self, round_number: int, opening: Mapping[str, Any]) -> None:
+        """Store what is about to be opened."""
+        self._openings = {round_number: opening}
+
+    def opening(self, round_number: int) -> Mapping[str, Any] | None:
+        """Return what was about to be opened, if anything."""
+        return self._openings.get(round_number)
+
+    def keep_round(self, round_number: int, state: Mapping[str, Any]) -> None:
+        """Store the state after a round."""
+        self._states[round_number] = state
+
+    def last_round(self) -> tuple[int, Mapping[str, Any]] | None:
+        """Return the newest state, if any."""
+        return max(self._states.items(), key=lambda item: item[0], default=None)
+
+    def rounds(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield the state after each round, in order."""
+        yield from sorted(self._states.items())

@@ -1,0 +1,126 @@
+"""What a node remembers of its rounds, in its ``state.sqlite``.
+
+A node restored from a backup older than its last opening could open a round again: see
+``docs/limitations.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fusion.stores.memory import opened_before, second_list, second_opening
+from fusion.stores.sqlite import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS job(
+  job TEXT PRIMARY KEY, study BLOB NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commitment(
+  job TEXT, round INTEGER, attempt INTEGER, manifest BLOB NOT NULL, nonce BLOB NOT NULL,
+  vector BLOB NOT NULL, PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS submission(
+  job TEXT, round INTEGER, attempt INTEGER, listing BLOB NOT NULL,
+  PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS opening(
+  job TEXT, round INTEGER, opening BLOB NOT NULL, PRIMARY KEY (job, round)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS opened(
+  contribution BLOB PRIMARY KEY, opening BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class SqliteRoundLog:
+    """:class:`fusion.ports.ContributionLog` and :class:`fusion.ports.OpeningLog` on disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: It can't be opened.
+        """
+        self._database = Database(path, _SCHEMA)
+
+    def commitment(
+        self, job: str, round_number: int, attempt: int
+    ) -> tuple[bytes, bytes, bytes] | None:
+        """Return what was remembered, if anything."""
+        with self._database.transaction() as connection:
+            row: tuple[bytes, bytes, bytes] | None = connection.execute(
+                "SELECT manifest, nonce, vector FROM commitment "
+                "WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone()
+        return row
+
+    def remember_commitment(
+        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+    ) -> None:
+        """Store a commitment durably."""
+        with self._database.transaction() as connection:
+            # Only the round in progress can still be submitted to.
+            connection.execute(
+                "DELETE FROM commitment WHERE job = ? AND round < ?", (job, round_number)
+            )
+            connection.execute(
+                "INSERT INTO commitment VALUES (?, ?, ?, ?, ?, ?)",
+                (job, round_number, attempt, *kept),
+            )
+
+    def claim_submission(self, job: str, round_number: int, attempt: int, listing: bytes) -> None:
+        """Bind an attempt to one list, durably."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT listing FROM submission WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone()
+            if row is not None and row[0] != listing:
+                raise second_list(round_number, attempt)
+            connection.execute(
+                "INSERT OR IGNORE INTO submission VALUES (?, ?, ?, ?)",
+                (job, round_number, attempt, listing),
+            )
+
+    def keep_job(self, job: str, study: bytes, key: str) -> None:
+        """Store what was agreed to, durably."""
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO job VALUES (?, ?, ?)", (job, study, key))
+
+    def job(self, job: str) -> tuple[bytes, str] | None:
+        """Return what was agreed to, if anything."""
+        with self._database.transaction() as connection:
+            row: tuple[bytes, str] | None = connection.execute(
+                "SELECT study, key FROM job WHERE job = ?", (job,)
+            ).fetchone()
+        return row
+
+    def forget_job(self, job: str) -> None:
+        """Drop the vectors of a job; what was bound or opened stays so."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM commitment WHERE job = ?", (job,))
+            connection.execute("DELETE FROM job WHERE job = ?", (job,))
+
+    def consume(
+        self, job: str, round_number: int, opening: bytes, contributions: Sequence[bytes]
+    ) -> None:
+        """Record an opening durably, or refuse."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT opening FROM opening WHERE job = ? AND round = ?", (job, round_number)
+            ).fetchone()
+            if row is not None and row[0] != opening:
+                raise second_opening(round_number)
+            for contribution in contributions:
+                row = connection.execute(
+                    "SELECT opening FROM opened WHERE contribution = ?", (contribution,)
+                ).fetchone()
+                if row is not None and row[0] != opening:
+                    raise opened_before(round_number)
+            connection.execute(
+                "INSERT OR IGNORE INTO opening VALUES (?, ?, ?)", (job, round_number, opening)
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO opened VALUES (?, ?)",
+                [(contribution, opening) for contribution in contributions],
+            )

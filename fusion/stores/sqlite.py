@@ -1,0 +1,52 @@
+"""How every SQLite file here is opened: durable before a call returns, one writer at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fusion.errors import EnvironmentUnfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Database:
+    """A file with a schema; a connection for each use, so that threads and forks are no matter."""
+
+    def __init__(self, path: Path, schema: str) -> None:
+        """Open or make the file.
+
+        Raises:
+            EnvironmentUnfit: It can't be opened or is no database.
+        """
+        self._path = path
+        try:
+            with self.transaction() as connection:
+                # executescript commits what came before it; the schema is idempotent.
+                connection.executescript(schema)
+        except sqlite3.Error as error:
+            msg = f"{path} can't be used: {error}."
+            raise EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock; commit durably at the end, roll back on any error."""
+        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        try:
+            # WAL with FULL: a commit is on disk when it returns.
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+        finally:
+            connection.close()
