@@ -58,7 +58,10 @@ def open_signed(
         UnknownOrganisation: Signed under a name that ``keys`` does not have.
         SignatureInvalid: The signature does not verify.
     """
-    envelope, keyid = _parse(data, payload_type, limit)
+    envelope, keyid = _parse(data, limit)
+    if envelope.payload_type != payload_type:
+        kind = envelope.payload_type[:80]
+        raise MessageInvalid(f"A statement is of type {kind!r}; {payload_type!r} is expected here.")
     key = keys.get(keyid)
     if key is None:
         raise UnknownOrganisation(f"A statement is signed by {keyid[:80]!r}, who may not sign it.")
@@ -74,7 +77,16 @@ def open_signed(
     return keyid, payload
 
 
-def _parse(data: bytes, payload_type: str, limit: int) -> tuple[Envelope, str]:
+def signer(data: bytes, limit: int = MAX_ENVELOPE_BYTES) -> str:
+    """Return the name under which an envelope says it is signed: a hint, not yet verified.
+
+    Raises:
+        MessageInvalid: Too large, not decodable, or not with one signature.
+    """
+    return _parse(data, limit)[1]
+
+
+def _parse(data: bytes, limit: int) -> tuple[Envelope, str]:
     """Take an envelope apart; nothing in it is believed yet."""
     document = canonical.decode(data, limit)
     match document:
@@ -87,9 +99,6 @@ def _parse(data: bytes, payload_type: str, limit: int) -> tuple[Envelope, str]:
             pass
         case _:
             raise MessageInvalid("A message is not a DSSE envelope with exactly one signature.")
-    if kind != payload_type:
-        msg = f"A statement is of type {kind[:80]!r}; {payload_type!r} is expected here."
-        raise MessageInvalid(msg)
     signatures = {keyid: Signature(keyid, _base64(signature).hex())}
     return Envelope(_base64(payload), kind, signatures), keyid
 

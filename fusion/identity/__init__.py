@@ -1,0 +1,1 @@
+"""Who is who: keys and their files' formats, requests, certificates, trust, the roster."""

@@ -1,0 +1,1 @@
+"""The network: the hub's one port, how a node dials it, and a forwarder for the stock SuperNode."""

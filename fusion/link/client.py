@@ -1,0 +1,78 @@
+"""How a node dials the hub: TLS 1.3, verified against the federation's CA, with its certificate."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusion.errors import EnvironmentUnfit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """Files of a member that dials the hub.
+
+    Attributes:
+        ca: Certificate of the federation's CA.
+        certificate: The member's own certificate.
+        key: Its private key.
+    """
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def hub_ssl_context(credentials: ClientCredentials) -> ssl.SSLContext:
+    """Return a context that trusts the federation's CA only and shows the member's certificate.
+
+    Raises:
+        EnvironmentUnfit: A file can't be read, or key and certificate do not belong together.
+    """
+    try:
+        context = _context(cafile=str(credentials.ca))
+        context.load_cert_chain(str(credentials.certificate), str(credentials.key))
+    except (OSError, ssl.SSLError) as error:
+        raise EnvironmentUnfit(
+            "The node's certificate, its key or the federation's CA can't be used: "
+            f"{error.strerror or error}.",
+            hint="Check the files in the node's folder, or enrol again.",
+        ) from error
+    return context
+
+
+def trusting_context(ca_pem: str) -> ssl.SSLContext:
+    """Return a context that trusts one CA only and shows no certificate.
+
+    Raises:
+        EnvironmentUnfit: The text is no certificate.
+    """
+    try:
+        return _context(cadata=ca_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise EnvironmentUnfit("The federation's CA certificate can't be used.") from error
+
+
+def unverified_context() -> ssl.SSLContext:
+    """Return a context that verifies nothing.
+
+    For one request only: the trust document, which is signed and pinned, and which says how to
+    verify every later connection.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _context(*, cafile: str | None = None, cadata: str | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.load_verify_locations(cafile=cafile, cadata=cadata)
+    return context

@@ -1,0 +1,1 @@
+"""The verbs: where the core and the edges meet."""
