@@ -15,13 +15,13 @@ import numpy as np
 
 from federated.cohort import Failure, Reply, Request
 from federated.data import Standardiser, moments, prepare
-from federated.layouts import LOSS_CAP, layouts
+from federated.layouts import LOSS_CAP
 from federated.metrics import score_histogram
-from federated.models.registry import build
 from federated.parameters import decode_parameters, model_digest
-from federated.protocols.secure_sum import Contribution, Contributor, Gate, JobTerms
+from federated.protocols.secure_sum import Contribution, Contributor, Gate
 from federated.protocols.statements import HUB, RoundManifest, read, same
 from federated.study import Study
+from federated.terms import agree
 from federated.training import train_local
 from fusion.crypto.paillier.packing import quantise
 from fusion.errors import ContributionRefused, FusionError, JobUnknown, MessageInvalid, Refused
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from federated.data import Prepared
     from federated.models.registry import Model
+    from federated.protocols.secure_sum import JobTerms
     from fusion.connectors.files import Table
     from fusion.crypto.paillier.threshold import ThresholdKey
     from fusion.crypto.signing import SigningKey
@@ -203,24 +204,10 @@ class Party:
             )
             raise Refused(msg, hint="Raise `quorum` in the study.")
         key, holders = seat.keyring.key(fingerprint)
-        check_key(study, key, holders)
+        terms, model = agree(study, name, roster, key, holders, floor=seat.min_group)
         data = prepare(study, seat.read(study))
         for notice in data.notices:
             seat.note(f"job {name}: {notice}")
-        model = build(study, data.train_x.shape[1])
-        size = sum(int(np.prod(shape)) for _, shape in model.shapes)
-        terms = JobTerms(
-            job=name,
-            study=study.digest(),
-            key=key,
-            holders=holders,
-            layouts=layouts(
-                study, parameters=size, moments=moments(study, data.train_x).size
-            ),
-            parties={org: roster.member(org).statement_key for org in study.organisations},
-            authority=roster.authority_key,
-            quorum=max(study.quorum, seat.min_group),
-        )
         share = seat.keyring.share(fingerprint)
         gate = None if share is None else Gate(terms, seat.organisation, share, seat.log)
         contributor = Contributor(terms, seat.organisation, seat.key, seat.log)
@@ -337,22 +324,6 @@ class Party:
 
     def _reply(self, head: Mapping[str, Any], blobs: Mapping[str, bytes] | None = None) -> Reply:
         return Reply(self._seat.organisation, head, blobs or {})
-
-
-def check_key(study: Study, key: ThresholdKey, holders: tuple[str, ...]) -> None:
-    """Refuse a key that is not the one the study describes.
-
-    Raises:
-        Refused: Another length, threshold or set of holders.
-    """
-    found = (key.public.bits, key.threshold, sorted(holders))
-    wanted = (study.key.bits, study.key.threshold, sorted(study.key.holders))
-    if found != wanted:
-        msg = (
-            f"The study wants a {wanted[0]}-bit key, {wanted[1]} of {', '.join(wanted[2])}; the key "
-            f"has {found[0]} bits, {found[1]} of {', '.join(found[2])}."
-        )
-        raise Refused(msg, hint="Hold a key ceremony that fits, or change [key] in the study.")
 
 
 def quality(

@@ -1,0 +1,156 @@
+"""The training engine as the command line finds it: every verb about training, in one object.
+
+Registered as ``training`` in the entry points ``fusion.engines``; see
+:class:`fusion.ports.TrainingEngine`. Flower is imported inside the two functions that serve.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from federated.jobs import JobFolder, jobs_of
+from federated.records import record
+from federated.study import parse_study
+from federated.study_lines import line_of
+from fusion.errors import EnvironmentUnfit, StudyInvalid
+from fusion.services.keys import Keyring
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from federated.study import Study
+    from fusion.identity.roster import Roster
+    from fusion.ports import Event
+    from fusion.services.homes import HubHome, NodeHome
+
+
+class Engine:
+    """:class:`fusion.ports.TrainingEngine`."""
+
+    def hub_up(
+        self, hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
+    ) -> int:
+        """Serve a federation until ``stop``."""
+        from federated.runtime.supervisor import serve_hub  # noqa: PLC0415 - imports Flower
+
+        serve_hub(hub, stop=stop, say=say)
+        return 0
+
+    def node_up(
+        self, node: NodeHome, *, stop: threading.Event, say: Callable[[str], None]
+    ) -> int:
+        """Serve the hub's requests until ``stop``."""
+        from federated.runtime.node import serve_node  # noqa: PLC0415 - imports Flower
+
+        serve_node(node, stop=stop, say=say)
+        return 0
+
+    def train(self, hub: HubHome, study_text: str, origin: str) -> str:
+        """Check a study against federation and keys, and queue it at the running hub.
+
+        Raises:
+            StudyInvalid: The study is wrong, or names who was not admitted; names the line.
+            KeyRefused: No fitting key was imported at the hub.
+            EnvironmentUnfit: The hub is not up.
+        """
+        study = parse_study(study_text, origin)
+        _check_members(study, study_text, origin, hub.roster())
+        Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
+        _check_up(hub)
+        return JobFolder.create(hub.runs, study_text).name
+
+    def follow(
+        self, hub: HubHome, job: str, *, stop: threading.Event
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a job's events, past and coming, up to its end.
+
+        Raises:
+            InputInvalid: There is no such job.
+        """
+        return JobFolder(hub.runs / Path(job).name).follow(stop)
+
+    def result(self, hub: HubHome, job: str) -> dict[str, Any]:
+        """Return a job's record so far.
+
+        Raises:
+            InputInvalid: There is no such job.
+        """
+        folder = JobFolder(hub.runs / Path(job).name)
+        folder.state()
+        return record(folder.read_events())
+
+    def jobs(self, hub: HubHome) -> list[dict[str, Any]]:
+        """Return the state of every job of a hub."""
+        return [job.state() for job in jobs_of(hub.runs)]
+
+    def simulate(
+        self,
+        study_text: str,
+        origin: str,
+        parties: Sequence[tuple[str, Path]],
+        *,
+        label: str | None,
+        on_event: Callable[[Event], None],
+    ) -> dict[str, Any]:
+        """Run a study with all parties in this process; return its record."""
+        from federated.simulation import simulate  # noqa: PLC0415 - only here
+
+        return simulate(study_text, origin, parties, label=label, on_event=on_event)
+
+    def baselines(
+        self, study_text: str, tables: Mapping[str, Path], rounds_log: Path
+    ) -> dict[str, Any]:
+        """Compare a run with each party alone and with pooled data, where all tables are at hand.
+
+        Args:
+            study_text: The study.
+            tables: Each organisation's file.
+            rounds_log: The job's ``journal.sqlite``.
+        """
+        from federated.comparison import compare  # noqa: PLC0415 - only here
+
+        return compare(parse_study(study_text, "the study"), tables, rounds_log)
+
+    def demo_files(self) -> dict[str, Any]:
+        """Return the packaged demonstration: two studies and four organisations' tables."""
+        folder = Path(str(files("federated").joinpath("demo")))
+        return {
+            "study": folder / "study.toml",
+            "study-mlp": folder / "study-mlp.toml",
+            "tables": {path.stem: path for path in sorted(folder.glob("*.parquet"))},
+        }
+
+
+def _check_members(study: Study, text: str, origin: str, roster: Roster) -> None:
+    """Refuse a study whose organisations the federation does not have."""
+    known = {member.id for member in roster.members}
+    missing = sorted(set(study.organisations) - known)
+    if not missing:
+        return
+    there = len(study.organisations) - len(missing)
+    path = "study.organisations" if there >= study.quorum else "study.quorum"
+    where = f"{origin}:{line_of(text, path)}"
+    msg = f"{where}: {', '.join(missing)} was not admitted to {roster.federation}."
+    if there < study.quorum:
+        msg += f" With {there} organisations the quorum of {study.quorum} can't be met."
+    raise StudyInvalid(msg, hint=f"Admitted are {', '.join(sorted(known)) or 'none'}.")
+
+
+def _check_up(hub: HubHome) -> None:
+    """Refuse when nobody would pick the job up."""
+    try:
+        pid = int(json.loads(hub.ready.read_text("utf-8"))["pid"])
+        os.kill(pid, 0)
+    except (OSError, ValueError, KeyError):
+        msg = "The hub is not up."
+        raise EnvironmentUnfit(msg, hint=f"Run `fusion hub up {hub.path}`.") from None
+
+
+ENGINE: Final = Engine()
+logging.getLogger("banyan").addHandler(logging.NullHandler())

@@ -1,0 +1,142 @@
+"""A job's folder at the hub: its study, its status, its events, its memory, its result.
+
+The command line writes it, the hub picks it up, the ServerApp works on it. Whoever works on a job
+holds its lock: a lock that can be taken means that nobody does, whatever the status says.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from fusion.crypto import rng
+from fusion.errors import InputInvalid
+from fusion.services.homes import write_atomic
+from fusion.stores.journal import SqliteJournal
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from fusion.ports import Clock
+
+Status = Literal["queued", "starting", "running", "done", "failed", "stopped"]
+OPEN: Final[tuple[Status, ...]] = ("queued", "starting", "running")
+"""A job in one of these states is not finished."""
+
+FOLLOW_SECONDS: Final = 0.1
+
+
+class JobFolder:
+    """One job under ``runs/`` of a hub's folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; it need not exist yet."""
+        self.path = path
+        self.name = path.name
+
+    @property
+    def study(self) -> Path:
+        """The study, as it was given."""
+        return self.path / "study.toml"
+
+    @property
+    def events(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def journal_path(self) -> Path:
+        """What the round engine must remember."""
+        return self.path / "journal.sqlite"
+
+    @property
+    def model(self) -> Path:
+        """The finished model."""
+        return self.path / "model.json"
+
+    def journal(self) -> SqliteJournal:
+        """Open the journal."""
+        return SqliteJournal(self.journal_path)
+
+    @classmethod
+    def create(cls, runs: Path, study_text: str) -> JobFolder:
+        """Make a queued job with a fresh name."""
+        job = cls(runs / f"job-{rng.token(6).hex()}")
+        job.path.mkdir(mode=0o700, parents=True)
+        write_atomic(job.study, study_text.encode())
+        job.events.touch(mode=0o600)
+        # Last: the hub looks for folders with a state.
+        job.update(status="queued", starts=0)
+        return job
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known of the job.
+
+        Raises:
+            InputInvalid: There is no such job.
+        """
+        try:
+            state: dict[str, Any] = json.loads((self.path / "job.json").read_text("utf-8"))
+        except FileNotFoundError:
+            msg = f"There is no job {self.name}."
+            raise InputInvalid(msg, hint="`fusion hub status` lists the jobs.") from None
+        return state
+
+    def update(self, **changes: Any) -> None:  # noqa: ANN401 - JSON values
+        """Change the job's state."""
+        file = self.path / "job.json"
+        state = json.loads(file.read_text("utf-8")) if file.exists() else {"job": self.name}
+        write_atomic(file, json.dumps({**state, **changes}, indent=1).encode())
+
+    @contextmanager
+    def work(self) -> Iterator[bool]:
+        """Hold the lock while inside; yields whether it was free."""
+        descriptor = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+    def emit(self, event: Mapping[str, Any], clock: Clock) -> None:
+        """Append an event with its time."""
+        at = clock.now().isoformat(timespec="milliseconds")
+        line = json.dumps({"event": event["event"], "at": at, **event}, ensure_ascii=False)
+        with self.events.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """Return the events so far."""
+        lines = self.events.read_text("utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def follow(self, stop: threading.Event) -> Iterator[dict[str, Any]]:
+        """Yield events, past and coming, up to the end."""
+        self.state()
+        with self.events.open("r", encoding="utf-8") as file:
+            pending = ""
+            while not stop.is_set():
+                pending += file.read()
+                *lines, pending = pending.split("\n")
+                for line in lines:
+                    event = json.loads(line)
+                    yield event
+                    if event["event"] == "end":
+                        return
+                if not lines:
+                    stop.wait(FOLLOW_SECONDS)
+
+
+def jobs_of(runs: Path) -> list[JobFolder]:
+    """Return the jobs of a hub, in the order they were made."""
+    files = sorted(runs.glob("*/job.json"), key=lambda file: file.parent.stat().st_ctime_ns)
+    return [JobFolder(file.parent) for file in files]

@@ -1,0 +1,51 @@
+"""A run's record: what its events add up to. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_PARTS = ("train", "encrypt", "wait", "aggregate", "decrypt", "combine", "total")
+
+
+def record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum a run's events up.
+
+    Returns:
+        ``job``, ``study``, ``status``, ``message``, ``organisations``, ``key``,
+        ``bytes_per_parameter``, ``parameters``, ``rounds`` and ``metrics`` (their events, the
+        newest of each round), ``refusals``, ``setup`` and ``seconds`` (summed over all rounds).
+    """
+    summary: dict[str, Any] = {"status": "running", "message": "", "exit_code": None}
+    rounds: dict[int, Mapping[str, Any]] = {}
+    metrics: dict[int, Mapping[str, Any]] = {}
+    refusals: list[Mapping[str, Any]] = []
+    setup: dict[str, Mapping[str, Any]] = {}
+    for event in events:
+        match event["event"]:
+            case "start":
+                summary |= {k: v for k, v in event.items() if k not in {"event", "at"}}
+                summary.setdefault("started", event["at"])
+            case "setup":
+                setup[event["organisation"]] = event
+            case "round":
+                rounds[event["round"]] = event
+            case "metrics":
+                metrics[event["round"]] = event
+            case "refusal":
+                refusals.append(event)
+            case "end":
+                summary |= {k: event[k] for k in ("status", "message", "exit_code")}
+                summary["ended"] = event["at"]
+    done = [rounds[number] for number in sorted(rounds)]
+    return {
+        **summary,
+        "setup": list(setup.values()),
+        "rounds": done,
+        "metrics": [metrics[number] for number in sorted(metrics)],
+        "refusals": refusals,
+        "bytes": sum(event["bytes"] for event in done),
+        "seconds": {part: sum(event["seconds"][part] for event in done) for part in _PARTS},
+    }

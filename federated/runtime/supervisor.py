@@ -1,0 +1,146 @@
+"""What ``fusion hub up`` keeps running: SuperLink, SuperExec, the one port, and the jobs.
+
+Everything here dies with the hub's process and starts again from the hub's folder: a job whose
+worker is gone is started again and goes on from its journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from federated.jobs import JobFolder, jobs_of
+from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
+from federated.server_app import HUB_VARIABLE
+from fusion.errors import EnvironmentUnfit
+from fusion.services.homes import write_atomic
+from fusion.services.hub import front_of
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from fusion.services.homes import HubHome
+
+LOOK_SECONDS: Final = 0.2
+MAX_STARTS: Final = 6
+"""Starts of one job before it is given up."""
+START_SECONDS: Final = 60.0
+"""Time from starting a run to its worker holding the job's lock."""
+
+
+def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Serve a federation until ``stop``.
+
+    Raises:
+        EnvironmentUnfit: A port is taken, or Flower does not start.
+    """
+    files = _superlink_files(hub)
+    superlink = SuperLink(files, {HUB_VARIABLE: str(hub.path.resolve())})
+    front = front_of(hub, files.port)
+    try:
+        # The port first: that it is taken is found out before Flower is started.
+        front.start()
+        superlink.start()
+        jobs = _Jobs(hub, files, say)
+        try:
+            jobs.look()
+            url = f"https://{hub.config.host}:{front.port}"
+            write_atomic(hub.ready, json.dumps({"url": url, "pid": os.getpid()}).encode())
+            say(f"hub of {hub.config.federation} is up at {url}")
+            while not stop.wait(LOOK_SECONDS):
+                superlink.check()
+                jobs.look()
+        finally:
+            jobs.close()
+    finally:
+        hub.ready.unlink(missing_ok=True)
+        front.stop()
+        superlink.stop()
+
+
+def _superlink_files(hub: HubHome) -> SuperLinkFiles:
+    return SuperLinkFiles(
+        home=hub.superlink / "home",
+        database=hub.superlink_database,
+        ca=hub.superlink_ca,
+        certificate=hub.superlink_certificate,
+        key=hub.superlink_key,
+        port=_free_port(),
+        log=hub.path / "superlink.log",
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _Jobs:
+    """Registers new members' nodes, and starts what is queued or was abandoned."""
+
+    def __init__(self, hub: HubHome, files: SuperLinkFiles, say: Callable[[str], None]) -> None:
+        self._hub = hub
+        self._control = Control(files)
+        self._say = say
+        self._epoch = -1
+        self._started: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Do whatever there is to do now."""
+        try:
+            self._register()
+            for job in jobs_of(self._hub.runs):
+                self._tend(job)
+        except httpx.HTTPError as error:
+            msg = f"Flower's SuperLink does not do what it is asked: {error}."
+            raise EnvironmentUnfit(msg, hint="Read superlink.log in the hub's folder.") from error
+
+    def _register(self) -> None:
+        roster = self._hub.roster()
+        if roster.epoch != self._epoch:
+            self._control.register(member.fleet_key for member in roster.members)
+            self._epoch = roster.epoch
+
+    def _tend(self, job: JobFolder) -> None:
+        state = job.state()
+        match state["status"]:
+            case "queued":
+                self._start(job)
+            case "starting" if self._is_late(job):
+                self._start(job)
+            case "running" if self._is_abandoned(job):
+                self._say(f"{job.name} lost its worker; it goes on from its journal")
+                self._start(job)
+
+    def _is_late(self, job: JobFolder) -> bool:
+        since = self._started.get(job.name)
+        return since is None or time.monotonic() - since > START_SECONDS
+
+    def _is_abandoned(self, job: JobFolder) -> bool:
+        with job.work() as free:
+            return free and job.state()["status"] == "running"
+
+    def _start(self, job: JobFolder) -> None:
+        state = job.state()
+        if "run" in state:
+            self._control.stop_run(state["run"])
+        if state["starts"] >= MAX_STARTS:
+            job.update(status="failed", message="Its worker was lost too often.", exit_code=1)
+            self._say(f"{job.name} is given up: its worker was lost {MAX_STARTS} times")
+            return
+        job.update(status="starting", starts=state["starts"] + 1)
+        self._started[job.name] = time.monotonic()
+        job.update(run=self._control.start_run(job.name))
+        self._say(f"{job.name} started")
+
+    def close(self) -> None:
+        """Close the control connection."""
+        self._control.close()

@@ -1,0 +1,45 @@
+"""From a node's folder to what its organisation brings to a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from federated.party import Seat
+from fusion.connectors.files import read_table
+from fusion.errors import InputInvalid
+from fusion.services.clock import SystemClock
+from fusion.services.keys import Keyring
+from fusion.stores.rounds import SqliteRoundLog
+from fusion.types import OrgId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from federated.study import Study
+    from fusion.connectors.files import Table
+    from fusion.services.homes import NodeHome
+
+
+def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
+    """Return what the organisation of a node's folder brings to every run."""
+
+    def read(study: Study) -> Table:
+        path = node.config.data.get(study.dataset)
+        if path is None:
+            msg = f"{node.config.id} has no dataset called {study.dataset!r}."
+            hint = f'Add `{study.dataset} = "FILE"` under [data] in its node.toml.'
+            raise InputInvalid(msg, hint=hint)
+        columns = [column.name for column in study.columns]
+        return read_table(path, [*columns, study.label])
+
+    return Seat(
+        organisation=OrgId(node.config.id),
+        key=node.statement_key,
+        roster=node.roster,
+        keyring=Keyring(node.paillier),
+        log=SqliteRoundLog(node.state),
+        read=read,
+        min_group=node.config.min_group,
+        clock=SystemClock(),
+        note=note,
+    )

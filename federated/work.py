@@ -1,0 +1,118 @@
+"""Doing a job at the hub: from its folder to its end, whatever the cohort and however it ends."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from federated.rounds import RoundEngine
+from federated.run import Run
+from federated.study import parse_study
+from federated.terms import agree
+from fusion.errors import FusionError
+from fusion.services.homes import write_atomic
+from fusion.services.keys import Keyring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from federated.cohort import Cohort
+    from federated.jobs import JobFolder
+    from federated.models.registry import Model
+    from federated.study import Study
+    from fusion.ports import Clock
+    from fusion.services.homes import HubHome
+    from fusion.types import OrgId
+
+
+def do_job(
+    hub: HubHome,
+    job: JobFolder,
+    cohort_of: Callable[[Mapping[OrgId, str]], Cohort],
+    clock: Clock,
+    pause: Callable[[float], None],
+) -> None:
+    """Run a job to its end and write down how it ended; only a crash leaves it open.
+
+    Args:
+        hub: The hub's folder.
+        job: The job's folder; the caller holds its lock.
+        cohort_of: Makes the cohort from each organisation's fleet key.
+        clock: Time.
+        pause: Waits some seconds.
+    """
+
+    def emit(event: Mapping[str, Any]) -> None:
+        job.emit(event, clock)
+
+    job.update(status="running")
+    ending: dict[str, Any] = {"status": "done", "message": "", "exit_code": 0}
+    try:
+        study = parse_study(job.study.read_text("utf-8"), "study.toml")
+        roster = hub.roster()
+        key = Keyring(hub.paillier).fitting(
+            study.key.bits, study.key.threshold, study.key.holders
+        )
+        _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
+        terms, model = agree(study, job.name, roster, key, holders)
+        cohort = cohort_of({org: roster.member(org).fleet_key for org in study.organisations})
+        run = Run(
+            study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
+            journal=job.journal(), clock=clock, emit=emit, pause=pause,
+        )  # fmt: skip
+        emit(start_event(run))
+        engine = RoundEngine(run)
+        try:
+            parameters = engine.run()
+            write_atomic(job.model, model_document(study, model, parameters, run))
+        except FusionError as error:
+            ending = {"status": "failed", "message": str(error), "exit_code": error.exit_code}
+        engine.close(ending["message"] or "done")
+    except FusionError as error:
+        ending = {"status": "failed", "message": str(error), "exit_code": error.exit_code}
+    emit({"event": "end", **ending})
+    job.update(**ending)
+
+
+def start_event(run: Run) -> dict[str, Any]:
+    """Return what is known before anything is asked."""
+    study, terms = run.study, run.terms
+    layout = terms.layouts["train"]
+    return {
+        "event": "start",
+        "job": terms.job,
+        "study": study.name,
+        "model": study.model.kind,
+        "optimiser": study.optimiser.kind,
+        "organisations": list(study.organisations),
+        "quorum": terms.quorum,
+        "rounds": study.rounds,
+        "parameters": layout.tensors[0].size,
+        "bytes_per_parameter": layout.plaintexts * layout.key_bits / 4 / layout.size,
+        "key": {
+            "bits": terms.key.public.bits,
+            "holders": len(terms.holders),
+            "threshold": terms.key.threshold,
+        },
+    }
+
+
+def model_document(
+    study: Study, model: Model, parameters: NDArray[np.float64], run: Run
+) -> bytes:
+    """Return the finished model as JSON: shapes, parameters, standardisation."""
+    last = run.journal.last_round()
+    document = {
+        "schema": "banyan.model/1",
+        "study": study.digest(),
+        "kind": study.model.kind,
+        "shapes": [[name, list(shape)] for name, shape in model.shapes],
+        "parameters": [float(value) for value in parameters],
+        "standardisation": last[1]["standardisation"] if last else {},
+    }
+    return json.dumps(document, indent=1).encode()
+
+
