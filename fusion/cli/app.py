@@ -1,0 +1,115 @@
+"""The command line's entry: groups, global options, and the one place where errors end.
+
+Every error of :mod:`fusion.errors` leaves as two lines and its exit code; what nobody expected
+leaves as one line and exit code 1, with the traceback under ``--debug``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+
+from fusion.cli import demo, hub, key, node, output, simulate, train
+from fusion.errors import FusionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the global options say.
+
+    Attributes:
+        debug: Whether an error shows its traceback.
+    """
+
+    debug: bool = False
+
+
+app = typer.Typer(
+    name="fusion",
+    help="Joint models and restricted queries over data that never leaves its owner.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(hub.app, name="hub")
+app.add_typer(node.app, name="node")
+app.add_typer(key.app, name="key")
+app.command("train")(train.train)
+app.add_typer(simulate.app, name="simulate")
+app.command("demo")(demo.demo)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a typer callback
+    if wanted:
+        output.result(f"banyan-fusion {importlib.metadata.version('banyan-fusion')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _globals(
+    context: typer.Context,
+    *,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="FUSION_DEBUG", help="Show tracebacks.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001 - its callback ends the program
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Read the global options, which stand before the verb."""
+    if isinstance(context.obj, Settings):
+        context.obj.debug = debug
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; return the exit code."""
+    settings = Settings()
+    try:
+        code = app(args=list(arguments), standalone_mode=False, obj=settings, prog_name="fusion")
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        output.note("interrupted")
+        return INTERRUPTED
+    except FusionError as error:
+        if settings.debug:
+            traceback.print_exc()
+        output.failure(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output left; there is nobody to tell.
+        sys.stdout = None
+        return 1
+    except Exception as error:  # noqa: BLE001 - the edge of the process: one line, not a traceback
+        return _unexpected(error, debug=settings.debug)
+    return code if isinstance(code, int) else 0
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    """Report what nobody expected; its text might hold anything, so it is shown on demand."""
+    if debug:
+        traceback.print_exc()
+    output.note(f"{FusionError.code}: stopped unexpectedly ({type(error).__name__})")
+    if not debug:
+        output.note("-> run it again as fusion --debug ... to see where")
+    return FusionError.exit_code
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    output.soften_streams()
+    sys.exit(run(sys.argv[1:]))

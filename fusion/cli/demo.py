@@ -1,0 +1,131 @@
+"""``fusion demo``: four organisations train one model on this machine."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from fusion.cli import output
+from fusion.cli.live import TrainingView
+from fusion.services import demo as service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+
+
+class Model(StrEnum):
+    """The models that the demo has a study for."""
+
+    logistic = "logistic"
+    mlp = "mlp"
+
+
+def demo(
+    *,
+    model: Annotated[Model, typer.Option(help="What is trained.")] = Model.logistic,
+    rounds: Annotated[
+        int | None, typer.Option(metavar="N", help="Rounds, instead of the study's own number.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Make the federation here and leave it for a look."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Train one model with four organisations: a hub, four nodes, real processes, TLS, Paillier.
+
+    Everything happens on this machine, in a folder of its own, and is stopped at the end.
+    """
+    wishes = service.Wishes(model=model.value, rounds=rounds, keep=keep)
+    with _terminable(), _Stage() as stage:
+        watcher = service.Watcher(step=stage.step, event=stage.event, say=output.lines)
+        outcome = service.run(wishes, watcher)
+    if as_json:
+        content = {key: value for key, value in outcome.items() if key != "schema"}
+        output.document(service.SCHEMA, content)
+        return
+    _closing(outcome)
+
+
+class _Stage:
+    """Shows the steps, and the run's live view while it lasts."""
+
+    def __init__(self) -> None:
+        """Nothing is shown yet."""
+        self._view: TrainingView | None = None
+
+    def __enter__(self) -> Self:
+        """Say what begins."""
+        output.note("a hub and four organisations on this machine, over TLS")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last state of the view on the screen."""
+        self._close()
+
+    def step(self, words: str, seconds: float) -> None:
+        """Say that a step is done."""
+        self._close()
+        output.note(f"  {seconds:5.1f} s  {words}")
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Show an event of the run."""
+        if self._view is None:
+            self._view = TrainingView()
+            self._view.__enter__()
+        self._view.feed(event)
+
+    def _close(self) -> None:
+        if self._view is not None:
+            self._view.__exit__(None, None, None)
+            self._view = None
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does, so that it stops what it started."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _closing(outcome: Mapping[str, Any]) -> None:
+    """Print the closing table and where the time went."""
+    joint, pooled = outcome["auc"]["joint"], outcome["auc"]["pooled"]
+    rows: list[tuple[object, ...]] = [
+        (f"{item['id']} alone", f"{item['rows']:,}", f"{item['auc_alone']:.4f}")
+        for item in outcome["organisations"]
+    ]
+    rows.append(("all, jointly, encrypted", "", f"{joint:.4f}"))
+    rows.append(("all tables pooled, for comparison", "", f"{pooled:.4f}"))
+    output.result("")
+    output.table(("trained on", "rows", "AUC"), rows)
+    key, seconds = outcome["key"], outcome["seconds"]
+    share = "holds a share" if key["hub_holds_share"] else "holds no share"
+    parts = ("setup", "train", "encrypt", "wait", "aggregate", "decrypt", "compare", "total")
+    output.result("")
+    output.facts(
+        [
+            ("rounds", f"{outcome['rounds']}, {outcome['model']} model"),
+            (
+                "key",
+                f"{key['bits']} bits, {key['threshold']} of {len(key['holders'])}; hub {share}",
+            ),
+            ("encrypted against plain sums", f"{outcome['max_abs_error_vs_plain']:.1e} at most"),
+            ("bytes per encrypted parameter", f"{outcome['bytes_per_parameter']:.1f}"),
+            ("seconds", "  ".join(f"{p} {seconds[p]:.1f}" for p in parts if p in seconds)),
+            ("report", outcome["report"]),
+        ]
+    )

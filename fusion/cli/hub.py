@@ -1,0 +1,112 @@
+"""``fusion hub``: the data authority's side of a federation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusion.cli import output
+from fusion.cli.files import read_bounded
+from fusion.cli.serving import serve
+from fusion.services import engines
+from fusion.services import hub as service
+from fusion.services.homes import HubHome
+from fusion.wire.limits import MAX_REQUEST_BYTES
+
+app = typer.Typer(help="Run a federation: its roster, its one port.", no_args_is_help=True)
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", envvar="FUSION_HOME", help="The hub's folder.")
+]
+FolderOption = Annotated[
+    Path, typer.Option("--hub", metavar="DIR", envvar="FUSION_HOME", help="The hub's folder.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command("init")
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the hub.")],
+    *,
+    address: Annotated[
+        str, typer.Option(help="Host and port that nodes dial; the host goes into the certificate.")
+    ] = "127.0.0.1:8443",
+    federation: Annotated[
+        str, typer.Option(help="The federation's identifier, part of every certificate.")
+    ] = "federation.local",
+    name: Annotated[str, typer.Option(help="The federation's name, for people.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a hub: keys, certificates, an empty roster. Prints the invitation for nodes."""
+    invitation = service.init(folder, federation=federation, address=address, name=name)
+    if as_json:
+        output.document("fusion.hub/1", {"folder": str(folder), "invitation": str(invitation)})
+        return
+    output.note(f"hub made in {folder}; hand this invitation to every organisation:")
+    output.result(str(invitation))
+
+
+@app.command("admit")
+def admit(
+    requests: Annotated[
+        list[Path], typer.Argument(metavar="REQUEST.csr", help="Requests made by fusion node init.")
+    ],
+    *,
+    folder: FolderOption = Path(),
+    as_json: Json = False,
+) -> None:
+    """Admit organisations: check their requests, issue certificates, sign the next roster."""
+    hub = HubHome.open(folder)
+    members = [service.admit(hub, read_bounded(request, MAX_REQUEST_BYTES)) for request in requests]
+    if as_json:
+        content = [
+            {"id": m.id, "name": m.name, "statement_key": m.statement_key.hex} for m in members
+        ]
+        output.document("fusion.admitted/1", {"members": content})
+        return
+    for member in members:
+        output.result(f"{member.id}  admitted, statement key {member.statement_key.hex}")
+
+
+@app.command("up")
+def up(folder: Folder = Path()) -> None:
+    """Serve the federation until Ctrl-C or SIGTERM."""
+    hub = HubHome.open(folder)
+    engine = engines.training()
+    raise typer.Exit(serve(lambda stop: engine.hub_up(hub, stop=stop, say=output.note)))
+
+
+@app.command("status")
+def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
+    """Show who belongs to the federation and whether the hub is up."""
+    hub = HubHome.open(folder)
+    roster = hub.roster()
+    content = {
+        "federation": roster.federation,
+        "address": hub.config.address,
+        "authority_key": roster.authority_key.hex,
+        "invitation": str(hub.invitation),
+        "epoch": roster.epoch,
+        "up": hub.ready.exists(),
+        "members": [
+            {"id": m.id, "name": m.name, "admitted_at": m.admitted_at} for m in roster.members
+        ],
+        "jobs": sorted(path.name for path in hub.runs.glob("*") if path.is_dir()),
+    }
+    if as_json:
+        output.document("fusion.hub-status/1", content)
+        return
+    output.facts(
+        [
+            ("federation", content["federation"]),
+            ("address", content["address"]),
+            ("authority key", content["authority_key"]),
+            ("invitation", content["invitation"]),
+            ("roster", f"epoch {roster.epoch}, {len(roster.members)} members"),
+            ("state", "up" if content["up"] else "down"),
+            *((f"  {m.id}", f"{m.name}  since {m.admitted_at}") for m in roster.members),
+            *(("job", path) for path in sorted(p.name for p in hub.runs.glob("*"))),
+        ]
+    )

@@ -1,0 +1,99 @@
+"""``fusion node``: one organisation's side of a federation."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusion.cli import output
+from fusion.cli.serving import serve
+from fusion.errors import InputInvalid
+from fusion.services import engines, enrolment
+from fusion.services import node as service
+from fusion.services.homes import NodeHome
+
+app = typer.Typer(help="Take part in a federation with one's own data.", no_args_is_help=True)
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", envvar="FUSION_HOME", help="The node's folder.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command("init")
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the node.")],
+    *,
+    hub: Annotated[str, typer.Option(metavar="URL", help="The invitation that the hub printed.")],
+    org: Annotated[str, typer.Option(metavar="ID", help="The organisation's identifier.")],
+    name: Annotated[str, typer.Option(help="The organisation's name, for people.")] = "",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="A dataset for studies; repeat for more."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a node: keys and a request for admission, which goes to the hub's operator."""
+    node = service.init(folder, hub=hub, org=org, name=name, data=_datasets(data or []))
+    if as_json:
+        content = {"folder": str(node.path), "id": node.config.id, "request": str(node.request)}
+        output.document("fusion.node/1", content)
+        return
+    output.note("node made; send this request to the hub's operator:")
+    output.result(str(node.request))
+
+
+def _datasets(given: list[str]) -> dict[str, Path]:
+    """Read ``NAME=FILE`` options."""
+    found: dict[str, Path] = {}
+    for text in given:
+        name, mark, file = text.partition("=")
+        if not (name and mark and file) or name in found:
+            raise InputInvalid(
+                f"--data {text} is not a new NAME=FILE.",
+                hint="Write --data adult=adult.csv; the name is the one that studies use.",
+            )
+        found[name] = Path(file)
+    return found
+
+
+@app.command("up")
+def up(folder: Folder = Path()) -> None:
+    """Wait for admission if need be, then serve studies until Ctrl-C or SIGTERM."""
+    node = NodeHome.open(folder)
+    engine = engines.training()
+
+    def service_loop(stop: threading.Event) -> int:
+        if not node.enrolled:
+            enrolment.enrol(node, stop=stop, say=output.note)
+        return 0 if stop.is_set() else engine.node_up(node, stop=stop, say=output.note)
+
+    raise typer.Exit(serve(service_loop))
+
+
+@app.command("status")
+def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
+    """Show what this node is, whether it is admitted and whether it is up."""
+    node = NodeHome.open(folder)
+    content = {
+        "id": node.config.id,
+        "hub": node.config.hub_url,
+        "admitted": node.enrolled,
+        "up": node.ready.exists(),
+        "datasets": {name: str(path) for name, path in node.config.data.items()},
+    }
+    if as_json:
+        output.document("fusion.node-status/1", content)
+        return
+    output.facts(
+        [
+            ("organisation", content["id"]),
+            ("hub", content["hub"]),
+            ("admitted", "yes" if node.enrolled else "not yet"),
+            ("state", "up" if content["up"] else "down"),
+            *((f"  {name}", path) for name, path in node.config.data.items()),
+        ]
+    )

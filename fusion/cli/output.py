@@ -1,0 +1,107 @@
+"""What the command line says: results on stdout, everything else on stderr, and in which words.
+
+Voice: one line what, one line what to do (``-> ...``); no capitals for emphasis, no stack trace
+unless asked for. Whatever comes from elsewhere is stripped of control characters first, so that
+no name can move a terminal's cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from fusion.errors import FusionError
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: object) -> str:
+    """Return text that a terminal shows and does not obey."""
+    return _CONTROL.sub(" ", str(text))
+
+
+def soften_streams() -> None:
+    """Keep a terminal that can't show a character from ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        encoding = (getattr(stream, "encoding", None) or "").lower().replace("-", "")
+        reconfigure = getattr(stream, "reconfigure", None)
+        if encoding != "utf8" and reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def result(text: str) -> None:
+    """Print a line of the result."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def document(schema: str, content: Mapping[str, Any]) -> None:
+    """Print the one JSON document of a ``--json`` call."""
+    sys.stdout.write(json.dumps({"schema": schema, **content}, indent=2, ensure_ascii=False))
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Print a line about the work to stderr."""
+    sys.stderr.write(f"{clean(text)}\n")
+    sys.stderr.flush()
+
+
+def lines(text: str) -> None:
+    """Print several lines to stderr."""
+    for line in text.splitlines():
+        note(line)
+
+
+def failure(error: FusionError) -> None:
+    """Print an error as ``code: message`` and its hint."""
+    note(f"{error.code}: {error.message}")
+    if error.hint:
+        note(f"-> {error.hint}")
+
+
+def facts(pairs: Sequence[tuple[str, object]]) -> None:
+    """Print names and values in two columns."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        result(f"{name:<{width}}  {clean(value)}".rstrip())
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table to stdout: first column left, the others right."""
+    lines = [list(heads), *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    for line in lines:
+        first = f"{line[0]:<{widths[0]}}"
+        rest = [f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True)]
+        result("  ".join([first, *rest]).rstrip())
+
+
+@contextmanager
+def progress(label: str, stream: TextIO | None = None) -> Iterator[Callable[[str], None]]:
+    """Show one line that changes, on a terminal; nothing elsewhere.
+
+    Yields:
+        Takes the newest state of the work.
+    """
+    out = stream or sys.stderr
+    live = out.isatty()
+
+    def show(state: str) -> None:
+        if live:
+            out.write(f"\r\x1b[2K{label}: {clean(state)}")
+            out.flush()
+
+    try:
+        yield show
+    finally:
+        if live:
+            out.write("\r\x1b[2K")
+            out.flush()

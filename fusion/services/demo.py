@@ -1,0 +1,360 @@
+"""The demo: a scratch federation on this machine, run through the verbs of a real deployment.
+
+A hub and one node an organisation run as processes of their own over TLS, each with its own
+folder. This module types for the operators; what it does itself is to watch the run, to compare
+the result with pooled data (here, and nowhere else, one process sees all tables), and to write
+the report.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import tomllib
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fusion.errors import FusionError, InputInvalid, PartyFailed
+from fusion.reports.training import render
+from fusion.services import engines
+from fusion.services.homes import HubHome, NodeHome, write_atomic
+from fusion.services.processes import Child, Children
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from fusion.ports import TrainingEngine
+
+    Event = Mapping[str, Any]
+
+SCHEMA: Final = "fusion.demo/1"
+MODELS: Final = {"logistic": "study", "mlp": "study-mlp"}
+_VERB_SECONDS: Final = 120.0
+_CEREMONY_SECONDS: Final = 900.0
+_READY_SECONDS: Final = 120.0
+_MAX_SEARCHED_BYTES: Final = 1 << 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the user asked for.
+
+    Attributes:
+        model: ``logistic`` or ``mlp``.
+        rounds: Instead of the study's own number.
+        keep: Folder for the federation, which then stays; otherwise only the report does.
+    """
+
+    model: str = "logistic"
+    rounds: int | None = None
+    keep: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watcher:
+    """Whoever shows the demo.
+
+    Attributes:
+        step: Told of each step when it is done, with its seconds.
+        event: Told of each event of the run.
+        say: Told what went wrong, in lines.
+    """
+
+    step: Callable[[str, float], None]
+    event: Callable[[Event], None]
+    say: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What the demo works with."""
+
+    folder: Path
+    study: Path
+    text: str
+    tables: Mapping[str, Path]
+    watcher: Watcher
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def hub(self) -> Path:
+        return self.folder / "hub"
+
+    def node(self, organisation: str) -> Path:
+        return self.folder / organisation
+
+    @contextmanager
+    def step(self, key: str, words: str) -> Iterator[None]:
+        """Time a step and report it."""
+        began = time.monotonic()
+        yield
+        self.seconds[key] = time.monotonic() - began
+        self.watcher.step(words, self.seconds[key])
+
+
+def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
+    """Run the demo; return its result document.
+
+    Raises:
+        InputInvalid: The folder is in use, or the number of rounds makes no sense.
+        PartyFailed: One of the processes failed; the tail of its log was shown.
+        FusionError: The run did not end well.
+    """
+    began = time.monotonic()
+    engine = engines.training()
+    folder = _folder(wishes.keep)
+    try:
+        stage = _stage(engine, folder, wishes, watcher)
+        with Children(folder / "logs", watcher.say) as children:
+            key = _set_up(stage, children)
+            stage.seconds["setup"] = time.monotonic() - began
+            record = _train(stage, children, engine)
+            holds_share = hub_holds_share(stage.hub, [stage.node(org) for org in stage.tables])
+            baselines = _compare(stage, engine, str(record["job"]))
+            with stage.step("shutdown", "every process stopped in order"):
+                children.stop_all()
+        record = {**record, "key": {**key, "hub_holds_share": holds_share}}
+        report = folder / "report.html"
+        write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
+        stage.seconds["total"] = time.monotonic() - began
+        return _document(wishes, stage, record, baselines, report)
+    finally:
+        if wishes.keep is None:
+            _sweep(folder)
+
+
+# ------------------------------------------------------------------------------- steps
+
+
+def _stage(engine: TrainingEngine, folder: Path, wishes: Wishes, watcher: Watcher) -> _Stage:
+    """Lay out the study as it will run."""
+    files = engine.demo_files()
+    text = Path(files[MODELS[wishes.model]]).read_text("utf-8")
+    if wishes.rounds is not None:
+        if wishes.rounds < 1:
+            raise InputInvalid("A run has at least one round.", hint="fusion demo --rounds 3")
+        text, changed = re.subn(
+            r"(?m)^rounds\s*=\s*\d+", f"rounds = {wishes.rounds}", text, count=1
+        )
+        if not changed:
+            raise InputInvalid("The demo's study names no number of rounds.")
+    study = folder / "study.toml"
+    study.write_text(text, "utf-8")
+    tables = {str(org): Path(path) for org, path in files["tables"].items()}
+    return _Stage(folder=folder, study=study, text=text, tables=tables, watcher=watcher)
+
+
+def _set_up(stage: _Stage, children: Children) -> dict[str, Any]:
+    """Make hub, nodes and key, and start everything; return the key's description."""
+    study = tomllib.loads(stage.text)
+    with stage.step("make", f"hub and {len(stage.tables)} nodes made, each in its own folder"):
+        invitation = _make_hub(stage, children)
+        _make_nodes(stage, children, invitation, str(study["study"]["dataset"]))
+    with stage.step("admit", "requests checked, certificates issued, roster signed"):
+        requests = [NodeHome.open(stage.node(org)).request for org in stage.tables]
+        admit = children.start("admit", "hub", "admit", "--hub", stage.hub, *requests)
+        children.finish([admit], seconds=_VERB_SECONDS)
+    key: dict[str, Any] = {
+        "bits": int(study["key"]["bits"]),
+        "holders": [str(name) for name in study["key"]["holders"]],
+        "threshold": int(study["key"]["threshold"]),
+    }
+    # The search for primes takes what time it takes: everything else starts meanwhile.
+    words = f"{key['bits']}-bit key dealt, {key['threshold']} of {len(key['holders'])} shares open"
+    with stage.step("key", f"{words}; hub and nodes up"):
+        ceremony = _start_ceremony(stage, children, key)
+        children.start("hub", "hub", "up", stage.hub)
+        for org in stage.tables:
+            children.start(org, "node", "up", stage.node(org))
+        printed = children.finish([ceremony], seconds=_CEREMONY_SECONDS)
+        _import(stage, children, json.loads(printed[0]))
+        ready = [
+            HubHome.open(stage.hub).ready,
+            *(NodeHome.open(stage.node(o)).ready for o in stage.tables),
+        ]
+        children.wait_for(ready, seconds=_READY_SECONDS)
+    return key
+
+
+def _make_hub(stage: _Stage, children: Children) -> str:
+    address = f"127.0.0.1:{_free_port()}"
+    made = children.start("hub-init", "hub", "init", stage.hub, "--address", address, "--json")
+    return str(json.loads(children.finish([made], seconds=_VERB_SECONDS)[0])["invitation"])
+
+
+def _make_nodes(stage: _Stage, children: Children, invitation: str, dataset: str) -> None:
+    making = []
+    for org, table in stage.tables.items():
+        words = ["--hub", invitation, "--org", org, "--data", f"{dataset}={table}"]
+        making.append(children.start(f"{org}-init", "node", "init", stage.node(org), *words))
+    children.finish(making, seconds=_VERB_SECONDS)
+
+
+def _start_ceremony(stage: _Stage, children: Children, key: Mapping[str, Any]) -> Child:
+    return children.start(
+        "ceremony",
+        *("key", "ceremony", "--roster", HubHome.open(stage.hub).roster_file),
+        *("--holders", ",".join(key["holders"]), "--threshold", str(key["threshold"])),
+        *("--bits", str(key["bits"]), "--out", stage.folder / "ceremony", "--json"),
+    )
+
+
+def _import(stage: _Stage, children: Children, dealt: Mapping[str, Any]) -> None:
+    """Hand out the shares; the hub and those without one get the public file."""
+    transcript = ("--transcript", dealt["transcript"])
+    importing = [
+        children.start(
+            "hub-key", "key", "import", dealt["document"], "--hub", stage.hub, *transcript
+        )
+    ]
+    for org in stage.tables:
+        file = dealt["files"].get(org, dealt["document"])
+        where = ("--node", stage.node(org))
+        importing.append(children.start(f"{org}-key", "key", "import", file, *where, *transcript))
+    children.finish(importing, seconds=_VERB_SECONDS)
+
+
+def _train(stage: _Stage, children: Children, engine: TrainingEngine) -> dict[str, Any]:
+    """Hand the study to the hub and watch the run to its end; return its record."""
+    with stage.step("run", "run finished"):
+        started = children.start(
+            "train", "train", stage.study, "--hub", stage.hub, "--detach", "--json"
+        )
+        job = str(json.loads(children.finish([started], seconds=_VERB_SECONDS)[0])["job"])
+        hub = HubHome.open(stage.hub)
+        end: Event = {}
+        with _stopping_with(children) as stop:
+            for event in engine.follow(hub, job, stop=stop):
+                stage.watcher.event(event)
+                if event.get("event") == "end":
+                    end = event
+        children.check()
+    if not end:
+        raise FusionError("The record of the run breaks off.")
+    if end.get("status") != "done":
+        raise PartyFailed(
+            str(end.get("message") or "The run did not end well."),
+            code=str(end.get("code") or "F-100"),
+            exit_code=int(end.get("exit_code") or 1),
+        )
+    return engine.result(hub, job)
+
+
+@contextmanager
+def _stopping_with(children: Children) -> Iterator[threading.Event]:
+    """Yield an event that is set when a background process has failed: nobody waits in vain."""
+    stop, over = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            if children.any_failed():
+                stop.set()
+                return
+
+    thread = threading.Thread(target=watch, name="demo-watch", daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        over.set()
+        thread.join()
+
+
+def _compare(stage: _Stage, engine: TrainingEngine, job: str) -> dict[str, Any]:
+    """Train on each table alone and on all of them pooled, which only a demo can."""
+    log = HubHome.open(stage.hub).runs / job / "rounds.sqlite"
+    with stage.step("compare", "compared with each organisation alone and with pooled data"):
+        return engine.baselines(stage.text, stage.tables, log)
+
+
+def hub_holds_share(hub: Path, nodes: list[Path]) -> bool:
+    """Look whether any node's share lies anywhere in the hub's folder.
+
+    Every file of the hub is searched for the bytes of every share, as they are, as hexadecimal
+    and as decimal text; a sealed share is recognised by its name.
+    """
+    needles: set[bytes] = set()
+    for node in nodes:
+        for path in NodeHome.open(node).paillier.rglob("share"):
+            share = path.read_bytes()
+            needles |= {share, share.hex().encode(), str(int.from_bytes(share, "big")).encode()}
+    for path in hub.rglob("*"):
+        if path.is_file() and path.stat().st_size <= _MAX_SEARCHED_BYTES:
+            content = path.read_bytes()
+            if path.suffix == ".share" or any(needle in content for needle in needles):
+                return True
+    return False
+
+
+# ------------------------------------------------------------------------------ results
+
+
+def _document(
+    wishes: Wishes,
+    stage: _Stage,
+    record: Mapping[str, Any],
+    baselines: Mapping[str, Any],
+    report: Path,
+) -> dict[str, Any]:
+    """Return the result as ``fusion demo --json`` prints it."""
+    return {
+        "schema": SCHEMA,
+        "model": wishes.model,
+        "organisations": baselines["organisations"],
+        "auc": baselines["auc"],
+        "rounds": int(tomllib.loads(stage.text)["study"]["rounds"]),
+        "max_abs_error_vs_plain": baselines["max_abs_error_vs_plain"],
+        "bytes_per_parameter": record["bytes_per_parameter"],
+        "key": record["key"],
+        "seconds": {key: round(value, 2) for key, value in _seconds(stage, record).items()},
+        "report": str(report),
+    }
+
+
+def _seconds(stage: _Stage, record: Mapping[str, Any]) -> dict[str, float]:
+    """Return where the time went: the steps of the demo and the parts of the rounds."""
+    spent = dict.fromkeys(("train", "encrypt", "wait", "aggregate", "decrypt", "combine"), 0.0)
+    for event in record.get("rounds", []):
+        for key in spent:
+            spent[key] += float(event.get("seconds", {}).get(key) or 0.0)
+    return {**stage.seconds, **spent}
+
+
+# ------------------------------------------------------------------------------- folders
+
+
+def _folder(keep: Path | None) -> Path:
+    """Return an empty folder."""
+    if keep is None:
+        return Path(tempfile.mkdtemp(prefix="fusion-demo-"))
+    if keep.exists() and any(keep.iterdir()):
+        raise InputInvalid(f"{keep} is in use.", hint="Name a new folder for --keep.")
+    keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return keep.resolve()
+
+
+def _sweep(folder: Path) -> None:
+    """Leave the report and the logs, nothing else: the folders hold private keys."""
+    report = folder / "report.html"
+    kept = {report} if report.exists() else {folder / "logs"}
+    for path in folder.iterdir():
+        if path in kept:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
