@@ -13,6 +13,7 @@ from fusion.cli.serving import serve
 from fusion.services import engines
 from fusion.services import hub as service
 from fusion.services.homes import HubHome
+from fusion.services.processes import is_up
 from fusion.wire.limits import MAX_REQUEST_BYTES
 
 app = typer.Typer(help="Run a federation: its roster, its one port.", no_args_is_help=True)
@@ -83,17 +84,18 @@ def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
     """Show who belongs to the federation and whether the hub is up."""
     hub = HubHome.open(folder)
     roster = hub.roster()
+    jobs = sorted(path.name for path in hub.runs.glob("*") if path.is_dir())
     content = {
         "federation": roster.federation,
         "address": hub.config.address,
         "authority_key": roster.authority_key.hex,
         "invitation": str(hub.invitation),
         "epoch": roster.epoch,
-        "up": hub.ready.exists(),
+        "up": is_up(hub.ready),
         "members": [
             {"id": m.id, "name": m.name, "admitted_at": m.admitted_at} for m in roster.members
         ],
-        "jobs": sorted(path.name for path in hub.runs.glob("*") if path.is_dir()),
+        "jobs": jobs,
     }
     if as_json:
         output.document("fusion.hub-status/1", content)
@@ -107,6 +109,6 @@ def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
             ("roster", f"epoch {roster.epoch}, {len(roster.members)} members"),
             ("state", "up" if content["up"] else "down"),
             *((f"  {m.id}", f"{m.name}  since {m.admitted_at}") for m in roster.members),
-            *(("job", path) for path in sorted(p.name for p in hub.runs.glob("*"))),
+            *(("job", job) for job in jobs),
         ]
     )

@@ -14,6 +14,7 @@ from fusion.errors import InputInvalid
 from fusion.services import engines, enrolment
 from fusion.services import node as service
 from fusion.services.homes import NodeHome
+from fusion.services.processes import is_up
 
 app = typer.Typer(help="Take part in a federation with one's own data.", no_args_is_help=True)
 
@@ -82,7 +83,7 @@ def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
         "id": node.config.id,
         "hub": node.config.hub_url,
         "admitted": node.enrolled,
-        "up": node.ready.exists(),
+        "up": is_up(node.ready),
         "datasets": {name: str(path) for name, path in node.config.data.items()},
     }
     if as_json:

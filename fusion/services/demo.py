@@ -269,7 +269,7 @@ def _stopping_with(children: Children) -> Iterator[threading.Event]:
 
 def _compare(stage: _Stage, engine: TrainingEngine, job: str) -> dict[str, Any]:
     """Train on each table alone and on all of them pooled, which only a demo can."""
-    log = HubHome.open(stage.hub).runs / job / "rounds.sqlite"
+    log = HubHome.open(stage.hub).runs / job / "journal.sqlite"
     with stage.step("compare", "compared with each organisation alone and with pooled data"):
         return engine.baselines(stage.text, stage.tables, log)
 

@@ -6,6 +6,7 @@ only, and stopping is orderly: last started, first stopped.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -172,6 +173,17 @@ class Children:
         return PartyFailed(
             f"{child.name}: {message}", code=code, exit_code=exit_code if exit_code > 0 else 1
         )
+
+
+def is_up(ready: Path) -> bool:
+    """Return whether the process that wrote a ``ready.json`` is still there."""
+    try:
+        os.kill(int(json.loads(ready.read_text("utf-8"))["pid"]), 0)
+    except PermissionError:
+        return True  # it is there, and somebody else's
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _signal(child: Child, number: int) -> None:
