@@ -14,7 +14,7 @@ from flwr.clientapp import ClientApp
 
 from federated.cohort import Failure, Reply
 from federated.runtime.messages import decode_request, encode_reply, kind_of
-from fusion.errors import EnvironmentUnfit, FusionError
+from fusion.errors import FusionError
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def app_for(party: Party, organisation: OrgId) -> ClientApp:
             reply = party.handle(decode_request(kind, message.content))
         except FusionError as error:
             reply = Reply(organisation, failure=Failure.of(error))
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - what is unforeseen must be answered as well
             # What went wrong may quote data: it stays in the organisation's own log.
-            _LOG.exception("a request failed unexpectedly")
+            _LOG.error("a request failed unexpectedly", exc_info=error)
             failure = Failure("F-000", "It failed unexpectedly; its log says why.", 1)
             reply = Reply(organisation, failure=failure)
         return Message(encode_reply(reply), reply_to=message)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from fusion.errors import FusionError
 from fusion.wire import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fusion.errors import FusionError
     from fusion.types import OrgId
 
 Kind = Literal["hello", "setup", "contribute", "submit", "decrypt", "close"]

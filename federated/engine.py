@@ -33,18 +33,14 @@ if TYPE_CHECKING:
 class Engine:
     """:class:`fusion.ports.TrainingEngine`."""
 
-    def hub_up(
-        self, hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
-    ) -> int:
+    def hub_up(self, hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]) -> int:
         """Serve a federation until ``stop``."""
         from federated.runtime.supervisor import serve_hub  # noqa: PLC0415 - imports Flower
 
         serve_hub(hub, stop=stop, say=say)
         return 0
 
-    def node_up(
-        self, node: NodeHome, *, stop: threading.Event, say: Callable[[str], None]
-    ) -> int:
+    def node_up(self, node: NodeHome, *, stop: threading.Event, say: Callable[[str], None]) -> int:
         """Serve the hub's requests until ``stop``."""
         from federated.runtime.node import serve_node  # noqa: PLC0415 - imports Flower
 
@@ -65,9 +61,7 @@ class Engine:
         _check_up(hub)
         return JobFolder.create(hub.runs, study_text).name
 
-    def follow(
-        self, hub: HubHome, job: str, *, stop: threading.Event
-    ) -> Iterator[dict[str, Any]]:
+    def follow(self, hub: HubHome, job: str, *, stop: threading.Event) -> Iterator[dict[str, Any]]:
         """Yield a job's events, past and coming, up to its end.
 
         Raises:

@@ -121,9 +121,7 @@ class _Job:
         name = canonical.encode(dict(document))
         if name not in self.standardised:
             by = Standardiser.from_json(dict(document))
-            self.standardised = {
-                name: (by.apply(self.data.train_x), by.apply(self.data.holdout_x))
-            }
+            self.standardised = {name: (by.apply(self.data.train_x), by.apply(self.data.holdout_x))}
         return self.standardised[name]
 
 
@@ -290,7 +288,9 @@ class Party:
             for index, text in enumerate(_texts(request.head, "submissions"))
         ]
         partials = job.gate.open(manifest, _text(request.head, "list").encode(), contributions)
-        self._seat.note(f"job {manifest.job}, round {manifest.round}: sum opened ({manifest.purpose})")
+        self._seat.note(
+            f"job {manifest.job}, round {manifest.round}: sum opened ({manifest.purpose})"
+        )
         return self._reply({}, {"partials": partials})
 
     def _close(self, request: Request) -> Reply:

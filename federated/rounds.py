@@ -71,7 +71,9 @@ class RoundEngine:
         """Tell everyone who is there how it ended."""
         request = Request("close", {"job": self._run.terms.job, "status": status})
         present = self._attendance.present()
-        self._run.cohort.ask(dict.fromkeys(present, request), seconds=self._run.study.deadlines.submit)
+        self._run.cohort.ask(
+            dict.fromkeys(present, request), seconds=self._run.study.deadlines.submit
+        )
 
     # ------------------------------------------------------------------ rounds
 

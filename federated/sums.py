@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from federated.cohort import Reply, Request
+from federated.parameters import model_digest
 from federated.protocols.secure_sum import (
     Aggregate,
     Contribution,
@@ -27,8 +28,8 @@ from federated.protocols.statements import (
     read,
     sign,
 )
-from federated.parameters import model_digest
 from fusion.errors import FusionError, MessageInvalid, QuorumLost, VerificationFailed
+from fusion.types import OrgId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from federated.protocols.secure_sum import Sum
     from federated.protocols.statements import Purpose
     from federated.run import Run
-    from fusion.types import OrgId
 
 MAX_ATTEMPTS: Final = 8
 """Void lists of one round before the run is given up."""
@@ -235,8 +235,7 @@ class SumRunner:
                 self._leave_out(organisation, f"sent an invalid commitment: {error.message}", error)
                 continue
             commitments[organisation] = data
-            for what in slowest:
-                slowest[what] = max(slowest[what], _seconds(reply, what))
+            slowest = {what: max(s, _seconds(reply, what)) for what, s in slowest.items()}
         for what, seconds in slowest.items():
             meter.add(what, seconds)
         return commitments
@@ -319,7 +318,7 @@ class SumRunner:
         """Collect partial decryptions until there are t more chances to combine."""
         run = self._run
         present = set(self._attendance.present())
-        holders = [h for h in run.terms.holders if h in present and h not in partials]
+        holders = [OrgId(h) for h in run.terms.holders if h in present and h not in partials]
         missing = max(1, run.terms.key.threshold - len(partials))
         request = Request(
             "decrypt",
@@ -353,10 +352,11 @@ class SumRunner:
         if len(partials) < run.terms.key.threshold:
             return None
         run.phase("combine", opening.manifest.round, (), tuple(partials))
+        numbered: dict[str, Sequence[Any]] = {str(org): p for org, p in partials.items()}
         began = run.clock.monotonic()
         try:
             totals, wrong = combine(
-                run.terms, opening.manifest, total.product, partials, len(opening.contributors)
+                run.terms, opening.manifest, total.product, numbered, len(opening.contributors)
             )
         except VerificationFailed:
             if len(partials) == len(run.terms.holders):
@@ -366,12 +366,12 @@ class SumRunner:
             meter.add("combine", run.clock.monotonic() - began)
         for organisation in wrong:
             msg = f"The partial decryption of {organisation} is wrong."
-            self._refusal(organisation, VerificationFailed(msg))
+            self._refusal(OrgId(organisation), VerificationFailed(msg))
         return totals
 
     # ------------------------------------------------------------------ asking
 
-    def _ask(  # noqa: PLR0913 - one place where all asking is metered and reported
+    def _ask(
         self,
         phase: str,
         manifest: RoundManifest,
@@ -384,9 +384,10 @@ class SumRunner:
     ) -> dict[OrgId, Reply]:
         """Ask, report as answers come, and return the good ones; others are left out by name."""
         run = self._run
-        seconds = {"submit": run.study.deadlines.submit, "decrypt": run.study.deadlines.decrypt}.get(
-            phase, run.study.deadlines.train
-        )
+        seconds = {
+            "submit": run.study.deadlines.submit,
+            "decrypt": run.study.deadlines.decrypt,
+        }.get(phase, run.study.deadlines.train)
         good: dict[OrgId, Reply] = {}
 
         def note(reply: Reply) -> None:

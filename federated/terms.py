@@ -66,7 +66,7 @@ def _check_key(study: Study, key: ThresholdKey, holders: tuple[str, ...]) -> Non
     wanted = (study.key.bits, study.key.threshold, sorted(study.key.holders))
     if found != wanted:
         msg = (
-            f"The study wants a {wanted[0]}-bit key, {wanted[1]} of {', '.join(wanted[2])}; the key "
-            f"has {found[0]} bits, {found[1]} of {', '.join(found[2])}."
+            f"The study wants a {wanted[0]}-bit key, {wanted[1]} of {', '.join(wanted[2])}; "
+            f"the key has {found[0]} bits, {found[1]} of {', '.join(found[2])}."
         )
         raise Refused(msg, hint="Hold a key ceremony that fits, or change [key] in the study.")

@@ -53,9 +53,7 @@ def do_job(
     try:
         study = parse_study(job.study.read_text("utf-8"), "study.toml")
         roster = hub.roster()
-        key = Keyring(hub.paillier).fitting(
-            study.key.bits, study.key.threshold, study.key.holders
-        )
+        key = Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
         _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
         terms, model = agree(study, job.name, roster, key, holders)
         cohort = cohort_of({org: roster.member(org).fleet_key for org in study.organisations})
@@ -100,9 +98,7 @@ def start_event(run: Run) -> dict[str, Any]:
     }
 
 
-def model_document(
-    study: Study, model: Model, parameters: NDArray[np.float64], run: Run
-) -> bytes:
+def model_document(study: Study, model: Model, parameters: NDArray[np.float64], run: Run) -> bytes:
     """Return the finished model as JSON: shapes, parameters, standardisation."""
     last = run.journal.last_round()
     document = {
@@ -114,5 +110,3 @@ def model_document(
         "standardisation": last[1]["standardisation"] if last else {},
     }
     return json.dumps(document, indent=1).encode()
-
-

@@ -33,7 +33,9 @@ class Clock(Protocol):
 class ContributionLog(Protocol):
     """What a contributor must never forget: what it committed to and which list it released for."""
 
-    def commitment(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes, bytes] | None:
+    def commitment(
+        self, job: str, round_number: int, attempt: int
+    ) -> tuple[bytes, bytes, bytes] | None:
         """Return ``(manifest digest, nonce, vector)`` of an earlier commitment, if there is one."""
         ...
 
@@ -139,7 +141,7 @@ class TrainingEngine(Protocol):
     def baselines(
         self, study_text: str, tables: Mapping[str, Path], rounds_log: Path
     ) -> dict[str, Any]:
-        """Compare a run with each party alone and with pooled data, where all tables are at hand."""
+        """Compare a run with each party alone and with pooled data; all tables are at hand."""
         ...
 
     def demo_files(self) -> Mapping[str, Any]:

@@ -22,6 +22,6 @@ def org_id(text: str) -> OrgId:
         msg = f"{text!r} is not an organisation identifier."
         raise InputInvalid(
             msg,
-            hint="Use 1 to 63 lower-case letters, digits, dots and hyphens, such as tax.city.example.",
+            hint="Use 1 to 63 lower-case letters, digits, dots and hyphens: tax.city.example.",
         )
     return OrgId(text)

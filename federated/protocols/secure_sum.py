@@ -194,9 +194,7 @@ class Contributor:
         if reason:
             msg = f"{self._organisation} does not submit to the list: {reason}."
             raise ContributionRefused(msg, hint="The round has to be tried again.")
-        self._log.claim_submission(
-            manifest.job, manifest.round, manifest.attempt, listed.digest()
-        )
+        self._log.claim_submission(manifest.job, manifest.round, manifest.attempt, listed.digest())
         statement = Submission(
             manifest=manifest.digest().hex(),
             listing=listed.digest().hex(),
@@ -306,9 +304,7 @@ def _reason_against_submission(
 class Gate:
     """A key holder's side: decrypts one listed sum a round, and forgets nothing."""
 
-    def __init__(
-        self, terms: JobTerms, organisation: str, share: int, log: OpeningLog
-    ) -> None:
+    def __init__(self, terms: JobTerms, organisation: str, share: int, log: OpeningLog) -> None:
         """Bind a key share to the terms of a job.
 
         Raises:
@@ -356,7 +352,10 @@ def list_commitments(
     entries: dict[str, ListEntry] = {}
     for data in commitments:
         statement = read(Commitment, data, terms.parties)
-        if not same(statement.manifest, manifest.digest().hex()) or statement.organisation in entries:
+        if (
+            not same(statement.manifest, manifest.digest().hex())
+            or statement.organisation in entries
+        ):
             msg = f"The commitment of {statement.organisation} is for another round, or doubled."
             raise MessageInvalid(msg)
         entries[statement.organisation] = ListEntry(

@@ -8,7 +8,7 @@ belongs to, so none can be moved to another job, round or attempt.
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -38,9 +38,15 @@ class _Statement(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
+    SCHEMA: ClassVar[str]
+
+    def document(self) -> dict[str, Any]:
+        """Return what is signed."""
+        return {"schema": self.SCHEMA, **self.model_dump()}
+
     def encoded(self) -> bytes:
         """Canonical bytes of the document."""
-        return canonical.encode(self.model_dump(by_alias=True))
+        return canonical.encode(self.document())
 
 
 class RoundManifest(_Statement):
@@ -59,7 +65,7 @@ class RoundManifest(_Statement):
         model: Digest of the incoming parameters and standardisation.
     """
 
-    schema_: Literal["banyan.round/1"] = Field("banyan.round/1", alias="schema")
+    SCHEMA: ClassVar[str] = "banyan.round/1"
     job: _Name
     study: _Digest
     round: _Count
@@ -79,7 +85,7 @@ class RoundManifest(_Statement):
 class Commitment(_Statement):
     """A party's promise to contribute exactly one vector, before it sees anyone else's."""
 
-    schema_: Literal["banyan.commitment/1"] = Field("banyan.commitment/1", alias="schema")
+    SCHEMA: ClassVar[str] = "banyan.commitment/1"
     manifest: _Digest
     organisation: _Name
     commitment: _Digest
@@ -95,7 +101,7 @@ class ListEntry(_Statement):
 class ContributionList(_Statement):
     """The contributions of one sum, all and no others, sorted by organisation."""
 
-    schema_: Literal["banyan.list/1"] = Field("banyan.list/1", alias="schema")
+    SCHEMA: ClassVar[str] = "banyan.list/1"
     manifest: _Digest
     entries: Annotated[list[ListEntry], Field(min_length=1, max_length=65536)]
 
@@ -124,7 +130,7 @@ class ContributionList(_Statement):
 class Submission(_Statement):
     """A party's release of its vector for one list: opens the commitment."""
 
-    schema_: Literal["banyan.submission/1"] = Field("banyan.submission/1", alias="schema")
+    SCHEMA: ClassVar[str] = "banyan.submission/1"
     manifest: _Digest
     listing: _Digest
     organisation: _Name
@@ -164,13 +170,12 @@ _S = TypeVar("_S", bound=_Statement)
 
 
 def _payload_type(kind: type[_Statement]) -> str:
-    return f"application/vnd.{kind.model_fields['schema_'].default}+json"
+    return f"application/vnd.{kind.SCHEMA}+json"
 
 
 def sign(statement: _Statement, key: SigningKey, keyid: str) -> bytes:
     """Return ``statement`` in an envelope signed by ``key``."""
-    payload = statement.model_dump(by_alias=True)
-    return envelope.sign(payload, _payload_type(type(statement)), key, keyid)
+    return envelope.sign(statement.document(), _payload_type(type(statement)), key, keyid)
 
 
 def read(kind: type[_S], data: bytes, keys: Mapping[str, VerifyKey]) -> _S:
@@ -189,6 +194,9 @@ def read(kind: type[_S], data: bytes, keys: Mapping[str, VerifyKey]) -> _S:
     keyid, payload = envelope.open_signed(
         data, _payload_type(kind), keys, limit=MAX_STATEMENT_BYTES
     )
+    if payload.pop("schema", None) != kind.SCHEMA:
+        msg = f"A {kind.__name__} is of another schema than {kind.SCHEMA}."
+        raise MessageInvalid(msg)
     try:
         statement = kind.model_validate(payload)
     except ValidationError as error:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 from flwr.app import Context, Error, Message, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.app.message import remove_content_from_message
+from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -202,7 +202,9 @@ class FleetNode:
                 cause = error
             if self._clock.monotonic() >= until or (seconds is not None and self._stop.is_set()):
                 msg = f"The hub does not answer ({type(cause).__name__})."
-                raise PartyUnreachable(msg, hint="It is tried again while the node is up.") from cause
+                raise PartyUnreachable(
+                    msg, hint="It is tried again while the node is up."
+                ) from cause
             # Jitter, so that nodes do not come back all at once.
             self._stop.wait(delay * (0.5 + rng.below(1000) / 2000))
             delay = min(delay * 2, 2.0)
@@ -259,9 +261,7 @@ class FleetNode:
         if not response.messages_list:
             return False
         self._last_message = self._clock.monotonic()
-        for proto, tree in zip(
-            response.messages_list, response.message_object_trees, strict=True
-        ):
+        for proto, tree in zip(response.messages_list, response.message_object_trees, strict=True):
             self._enqueue(message_from_proto(proto), tree)
         return True
 

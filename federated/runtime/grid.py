@@ -148,7 +148,7 @@ def _reply(organisation: OrgId, message: Message) -> Reply:
     try:
         if message.has_error():
             msg = f"Its node failed: {message.error.reason}"
-            raise MessageInvalid(msg[:500])  # noqa: TRY301 - both ways end as the same failure
+            raise MessageInvalid(msg[:500])
         return decode_reply(organisation, message.content)
     except FusionError as error:
         return Reply(organisation, failure=Failure.of(error))

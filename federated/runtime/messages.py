@@ -92,7 +92,7 @@ def decode_reply(organisation: OrgId, content: RecordDict) -> Reply:
         if not (isinstance(code, str) and isinstance(message, str) and isinstance(exit_code, int)):
             msg = f"The failure that {organisation} reports is not well formed."
             raise MessageInvalid(msg)
-        failure = Failure(code[:16], message[:2000], exit_code if 1 <= exit_code <= 6 else 1)  # noqa: PLR2004 - the exit codes
+        failure = Failure(code[:16], message[:2000], exit_code if 1 <= exit_code <= 6 else 1)
     return Reply(organisation, _mapping(document, "head"), blobs, failure)
 
 

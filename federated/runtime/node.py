@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fusion.services.homes import NodeHome
 
+
 def serve_node(node: NodeHome, *, stop: threading.Event, say: Callable[[str], None]) -> None:
     """Serve until ``stop``; work in hand is finished and answered.
 
@@ -34,7 +35,8 @@ def serve_node(node: NodeHome, *, stop: threading.Event, say: Callable[[str], No
     party = Party(seat_of(node, say))
     fleet = FleetNode(
         FleetLink(
-            url=node.config.hub_url, tls=hub_ssl_context(node.credentials()),
+            url=node.config.hub_url,
+            tls=hub_ssl_context(node.credentials()),
             key=node.fleet_private_key(),
         ),
         app_for(party, OrgId(node.config.id)),

@@ -44,5 +44,7 @@ def shorten() -> None:
         missing = PATIENCE.keys() - (defaults or {}).keys()
         if defaults is None or missing:
             msg = f"Flower's {function.__name__} no longer takes {', '.join(sorted(missing))}."
-            raise EnvironmentUnfit(msg, hint="Install the flwr version that requirements.lock names.")
+            raise EnvironmentUnfit(
+                msg, hint="Install the flwr version that requirements.lock names."
+            )
         defaults.update(PATIENCE)

@@ -126,13 +126,13 @@ def _primes(bits: int, on_progress: Callable[[float], None]) -> tuple[int, int]:
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         found: set[int] = set()
         searching: set[Future[int]] = {pool.submit(safe_prime, bits) for _ in range(2)}
-        while len(found) < 2:  # noqa: PLR2004 - a modulus has two
+        while len(found) < 2:
             done, searching = wait(
                 searching, timeout=_PROGRESS_SECONDS, return_when=FIRST_COMPLETED
             )
             found |= {future.result() for future in done}
             on_progress(time.monotonic() - began)
-            if not searching and len(found) < 2:  # noqa: PLR2004 - both found the same one
+            if not searching and len(found) < 2:
                 searching = {pool.submit(safe_prime, bits)}
     p, q = found
     return p, q
@@ -236,7 +236,7 @@ class Keyring:
         """
         file = self._paillier / fingerprint / _DOCUMENT
         # The fingerprint came over the wire: nothing but 64 hexadecimal digits names a file.
-        known = len(fingerprint) == 64 and all(c in "0123456789abcdef" for c in fingerprint)  # noqa: PLR2004 - SHA-256
+        known = len(fingerprint) == 64 and all(c in "0123456789abcdef" for c in fingerprint)
         if not known or not file.exists():
             msg = "The study's key was not imported here."
             raise KeyRefused(msg, hint="Run `fusion key import` with this organisation's share.")

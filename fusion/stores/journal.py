@@ -56,7 +56,9 @@ class SqliteJournal:
         """Store what is about to be opened; openings of earlier rounds are dropped."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM opening")
-            connection.execute("INSERT INTO opening VALUES (?, ?)", (round_number, _encode(opening)))
+            connection.execute(
+                "INSERT INTO opening VALUES (?, ?)", (round_number, _encode(opening))
+            )
 
     def opening(self, round_number: int) -> Mapping[str, Any] | None:
         """Return what was about to be opened in a round, if anything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import phe.paillier
 import pytest
@@ -12,7 +13,9 @@ from fusion.crypto import rng
 from fusion.crypto.paillier import threshold, vectors
 from fusion.crypto.paillier.keys import PublicKey
 from fusion.errors import KeyRefused, VerificationFailed
-from tests.keys import Dealt
+
+if TYPE_CHECKING:
+    from tests.keys import Dealt
 
 BINDING = b"b" * 32
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.crypto.paillier import threshold, vectors
 from fusion.errors import MessageInvalid
-from tests.keys import Dealt
+
+if TYPE_CHECKING:
+    from tests.keys import Dealt
 
 BINDING = bytes(range(32))
 
@@ -28,9 +32,7 @@ def test_the_product_decrypts_to_the_sum(dealt: Dealt, wire: bytes) -> None:
     other = vectors.encrypt_packed(dealt.key.public, BINDING, [10, 20, 30], 3)
     two = vectors.parse(dealt.key.public, other, binding=BINDING, count=3)
     total = vectors.product([one, two]).ciphertexts
-    partials = {
-        i: threshold.partial(dealt.key, dealt.shares[i - 1], total) for i in (2, 3, 4)
-    }
+    partials = {i: threshold.partial(dealt.key, dealt.shares[i - 1], total) for i in (2, 3, 4)}
     assert threshold.combine(dealt.key, partials, total) == [11, 22, 33]
 
 

@@ -25,7 +25,9 @@ from federated.protocols.statements import (
     ListEntry,
     RoundManifest,
     Submission,
+    read,
     sign,
+    vector_digest,
 )
 from fusion.crypto import rng
 from fusion.crypto.paillier import vectors
@@ -95,9 +97,7 @@ class Federation:
         self, manifest: RoundManifest, names: str = "abcd"
     ) -> tuple[bytes, list[Contribution]]:
         """Run commit, list and submit with these parties."""
-        listing = list_commitments(
-            self.terms, manifest, self.commit(manifest, names), self.hub
-        )
+        listing = list_commitments(self.terms, manifest, self.commit(manifest, names), self.hub)
         return listing, [
             Contribution(*self.contributor(name).submit(manifest, listing)) for name in names
         ]
@@ -266,8 +266,6 @@ def test_a_swapped_vector_is_refused_even_if_its_sender_signs_it_anew(
     own = vectors.encrypt_packed(
         federation.terms.key.public, manifest.digest(), slots, layout.plaintexts
     )
-    from federated.protocols.statements import read, vector_digest
-
     said = read(Submission, contributions[0].submission, federation.terms.parties)
     changed = said.model_copy(update={"vector": vector_digest(own).hex()})
     forged = Contribution(sign(changed, federation.keys["a"], "a"), own)

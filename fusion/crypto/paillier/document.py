@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,9 +26,11 @@ class _File(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
+    SCHEMA: ClassVar[str]
+
     def to_bytes(self) -> bytes:
         """Canonical bytes."""
-        return canonical.encode(self.model_dump(by_alias=True))
+        return canonical.encode({"schema": self.SCHEMA, **self.model_dump()})
 
 
 class KeyDocument(_File):
@@ -42,7 +44,7 @@ class KeyDocument(_File):
         verifiers: One for each holder.
     """
 
-    schema_: Literal["banyan.key/1"] = Field("banyan.key/1", alias="schema")
+    SCHEMA: ClassVar[str] = "banyan.key/1"
     modulus: _Hex
     threshold: Annotated[int, Field(ge=1, le=1024)]
     holders: Annotated[list[_Name], Field(min_length=1, max_length=1024)]
@@ -91,7 +93,7 @@ class KeyDocument(_File):
 class ShareFile(_File):
     """One holder's share, sealed to its organisation, with the public document."""
 
-    schema_: Literal["banyan.share/1"] = Field("banyan.share/1", alias="schema")
+    SCHEMA: ClassVar[str] = "banyan.share/1"
     document: KeyDocument
     organisation: _Name
     sealed: _Hex
@@ -116,6 +118,9 @@ def read_file(kind: type[_F], data: bytes) -> _F:
         MessageInvalid: Too large, not decodable, or not of this kind.
     """
     document = canonical.decode(data, limit=MAX_FILE_BYTES)
+    if not isinstance(document, dict) or document.pop("schema", None) != kind.SCHEMA:
+        msg = f"This is no {kind.__name__}."
+        raise MessageInvalid(msg, hint=f"A file of the schema {kind.SCHEMA} is wanted.")
     try:
         return kind.model_validate(document)
     except ValidationError as error:

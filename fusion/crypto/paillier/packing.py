@@ -74,7 +74,7 @@ class Layout:
             msg = f"value_bits is {self.value_bits}, but must lie between 2 and {_MAX_VALUE_BITS}."
             raise InputInvalid(msg)
         if not 1 <= self.contributors <= _MAX_CONTRIBUTORS:
-            msg = f"{self.contributors} contributors are declared; 1 to {_MAX_CONTRIBUTORS} are possible."
+            msg = f"{self.contributors} contributors are declared; 1 to {_MAX_CONTRIBUTORS} can."
             raise InputInvalid(msg)
         names = [tensor.name for tensor in self.tensors]
         if len(set(names)) != len(names) or not names:
@@ -82,7 +82,9 @@ class Layout:
             raise InputInvalid(msg)
         for tensor in self.tensors:
             if tensor.size < 1 or not (math.isfinite(tensor.clip) and tensor.clip > 0):
-                msg = f"Tensor {tensor.name!r} needs a size of at least 1 and a finite positive clip."
+                msg = (
+                    f"Tensor {tensor.name!r} needs a size of at least 1 and a finite positive clip."
+                )
                 raise InputInvalid(msg)
 
     @property
@@ -118,9 +120,7 @@ class Layout:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything that gives the slots their meaning."""
-        parts = [
-            f"{t.name}:{t.size}:{t.kind}:{t.clip!r}".encode() for t in self.tensors
-        ]
+        parts = [f"{t.name}:{t.size}:{t.kind}:{t.clip!r}".encode() for t in self.tensors]
         head = f"{self.value_bits}:{self.contributors}:{self.key_bits}".encode()
         return hexdigest("banyan/layout/v1", head, *parts)
 

@@ -37,7 +37,7 @@ def _sieving_primes() -> NDArray[np.int64]:
         if flags[candidate]:
             flags[candidate * candidate :: candidate] = False
     primes = np.flatnonzero(flags).astype(np.int64)
-    return primes[primes > 3]  # noqa: PLR2004 - the step takes care of 2 and 3
+    return primes[primes > 3]
 
 
 def _survivors(start: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ The result proves itself: it has that form exactly if every partial decryption w
 
 Opening reveals the randomiser r of what is opened, so this must only ever be applied to a product
 of contributions of at least two honest parties, whose randomisers mask each other. The gate in
-:mod:`federated.protocols.secure_sum` sees to that; the argument is in ``docs/claims/secure-sum.md``.
+:mod:`federated.protocols.secure_sum` sees to that; the argument: ``docs/claims/secure-sum.md``.
 """
 
 from __future__ import annotations

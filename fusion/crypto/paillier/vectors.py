@@ -20,13 +20,14 @@ import gmpy2
 from gmpy2 import mpz
 
 from fusion.crypto import rng
-from fusion.crypto.paillier.keys import PublicKey
 from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gmpy2 import mpz as Integer
+
+    from fusion.crypto.paillier.keys import PublicKey
 
 _HEADER: Final = struct.Struct(">4sBBHI32s32s")
 _MAGIC: Final = b"BNYV"
@@ -106,7 +107,7 @@ def serialise(key: PublicKey, binding: bytes, ciphertexts: Iterable[Integer], co
     Raises:
         MessageInvalid: The iterable does not yield ``count`` items, or the binding's length is off.
     """
-    if len(binding) != 32 or not 1 <= count <= MAX_CIPHERTEXTS:  # noqa: PLR2004 - SHA-256
+    if len(binding) != 32 or not 1 <= count <= MAX_CIPHERTEXTS:
         msg = "A vector needs a 32-byte binding and 1 to 2^20 ciphertexts."
         raise MessageInvalid(msg)
     width = key.ciphertext_bytes

@@ -1,0 +1,177 @@
+"""All parties of a study in one process: to try a study before it is deployed.
+
+The same engine, parties, keys and sums as in a deployment, without Flower and without a network.
+The key is made here and known to this process, so what is protected is nothing: everyone's table
+lies on this machine anyway.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from federated.cohort import InProcessCohort
+from federated.party import Party, Seat
+from federated.records import record
+from federated.rounds import RoundEngine
+from federated.run import Run
+from federated.study import parse_study
+from federated.terms import agree
+from federated.work import start_event
+from fusion.connectors.files import read_table
+from fusion.crypto.paillier.primes import safe_prime
+from fusion.crypto.paillier.threshold import ThresholdKey, deal
+from fusion.crypto.sealing import SealingKey
+from fusion.crypto.signing import SigningKey
+from fusion.errors import FusionError, InputInvalid
+from fusion.identity.roster import Member, Roster
+from fusion.services.clock import SystemClock
+from fusion.stores.memory import MemoryJournal, MemoryRoundLog
+from fusion.types import OrgId, org_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from federated.study import Study
+    from fusion.connectors.files import Table
+    from fusion.ports import Event
+
+
+class _SharedKeyring:
+    """One organisation's view of the key that the simulation dealt."""
+
+    def __init__(self, key: ThresholdKey, holders: tuple[str, ...], share: int | None) -> None:
+        self._key, self._holders, self._share = key, holders, share
+
+    def key(self, fingerprint: str) -> tuple[ThresholdKey, tuple[str, ...]]:
+        """Return the key."""
+        del fingerprint
+        return self._key, self._holders
+
+    def share(self, fingerprint: str) -> int | None:
+        """Return the organisation's share."""
+        del fingerprint
+        return self._share
+
+
+def simulate(
+    study_text: str,
+    origin: str,
+    parties: Sequence[tuple[str, Path]],
+    *,
+    label: str | None,
+    on_event: Callable[[Event], None],
+) -> dict[str, Any]:
+    """Run a study over tables on this machine; return its record.
+
+    Args:
+        study_text: The study. Its organisations give way to ``parties``.
+        origin: Name of the study's file, for messages.
+        parties: Each organisation's identifier and file.
+        label: Column with the label, in place of the study's.
+        on_event: Told of every event as it happens.
+
+    Raises:
+        StudyInvalid: The study is wrong.
+        InputInvalid: Fewer than two parties, or one named twice.
+        FusionError: Whatever stopped the run.
+    """
+    study = _for_these(parse_study(study_text, origin), parties, label)
+    key, shares = _deal(study)
+    clock = SystemClock()
+    hub = SigningKey.generate()
+    signing = {org: SigningKey.generate() for org in study.organisations}
+    roster = _roster(hub, signing)
+    events: list[Mapping[str, Any]] = []
+
+    def emit(event: Mapping[str, Any]) -> None:
+        stamped = {**event, "at": clock.now().isoformat(timespec="milliseconds")}
+        events.append(stamped)
+        on_event(stamped)
+
+    seats = {
+        org: Party(
+            Seat(
+                organisation=org,
+                key=signing[org],
+                roster=lambda: roster,
+                keyring=_SharedKeyring(key, study.key.holders, shares.get(org)),
+                log=MemoryRoundLog(),
+                read=_reader(path),
+                min_group=2,
+                clock=clock,
+                note=lambda _: None,
+            )
+        )
+        for org, (_, path) in zip(study.organisations, parties, strict=True)
+    }
+    terms, model = agree(study, "simulation", roster, key, study.key.holders)
+    run = Run(
+        study=study, terms=terms, model=model, authority=hub, cohort=InProcessCohort(seats),
+        journal=MemoryJournal(), clock=clock, emit=emit, pause=time.sleep,
+    )  # fmt: skip
+    emit(start_event(run))
+    try:
+        RoundEngine(run).run()
+    except FusionError as error:
+        emit(_end("failed", str(error), error.exit_code))
+        raise
+    emit(_end("done", "", 0))
+    return record(events)
+
+
+def _end(status: str, message: str, exit_code: int) -> dict[str, Any]:
+    return {"event": "end", "status": status, "message": message, "exit_code": exit_code}
+
+
+def _reader(path: Path) -> Callable[[Study], Table]:
+    return lambda study: read_table(path, [*(c.name for c in study.columns), study.label])
+
+
+def _for_these(study: Study, parties: Sequence[tuple[str, Path]], label: str | None) -> Study:
+    """Put the parties in place of the study's organisations; everything else stays.
+
+    The quorum is at most the number of parties, the key is 2048 bits long and held by all of
+    them, a majority to decrypt: the result is the same, and the wait for primes a second.
+    """
+    names = [org_id(name) for name, _ in parties]
+    if len(names) < 2 or len(set(names)) != len(names):
+        msg = "A simulation needs at least two parties, each with a name of its own."
+        raise InputInvalid(msg, hint="Give --party FILE at least twice; the file's name names it.")
+    return replace(
+        study,
+        organisations=tuple(names),
+        label=label or study.label,
+        quorum=min(study.quorum, len(names)),
+        key=replace(study.key, bits=2048, threshold=len(names) // 2 + 1, holders=tuple(names)),
+    )
+
+
+def _deal(study: Study) -> tuple[ThresholdKey, dict[OrgId, int]]:
+    half = study.key.bits // 2
+    p = q = safe_prime(half)
+    while p == q:
+        q = safe_prime(half)
+    key, shares = deal(p, q, threshold=study.key.threshold, holders=len(study.key.holders))
+    return key, dict(zip(study.organisations, shares, strict=True))
+
+
+def _roster(hub: SigningKey, signing: Mapping[OrgId, SigningKey]) -> Roster:
+    members = [
+        Member(
+            id=org,
+            name="",
+            statement_key=key.public,
+            sealing_key=SealingKey.generate().public,
+            # Nobody is dialled in a simulation; the roster wants them distinct.
+            fleet_key=f"simulated:{org}",
+            tls_fingerprint=f"simulated:{org}",
+            admitted_at="1970-01-01T00:00:00Z",
+        )
+        for org, key in sorted(signing.items())
+    ]
+    return Roster(
+        federation="simulation", epoch=1, authority_key=hub.public, members=tuple(members)
+    )

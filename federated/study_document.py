@@ -1,0 +1,307 @@
+"""A study as a closed document: its sections, the range of each value, the rules between values.
+
+Shared by the two ways in (a TOML file, canonical JSON over the wire), so that both are held to the
+same rules. Unknown keys are refused everywhere. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from fusion.errors import InputInvalid
+from fusion.types import OrgId, org_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from federated.study_lines import KeyPath
+
+MAX_COLUMNS: Final = 10_000
+MAX_CATEGORIES: Final = 10_000
+MAX_FEATURES: Final = 100_000
+MAX_PARAMETERS: Final = 16_000_000
+MAX_ORGANISATIONS: Final = 1000
+MAX_SEED: Final = 2**53 - 1
+"""The largest integer that JSON carries exactly everywhere."""
+
+
+def _organisation(text: str) -> str:
+    try:
+        return org_id(text)
+    except InputInvalid as error:
+        raise ValueError(error.message) from None
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62})$")]
+Category = Annotated[str, Field(max_length=200)]
+Organisation = Annotated[OrgId, AfterValidator(_organisation)]
+Bound = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Strict, closed, frozen."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class StudySection(Section):
+    """``[study]``: what is learned, by whom."""
+
+    name: Word
+    dataset: Word
+    label: Name
+    positive: str | int | float
+    organisations: Annotated[
+        tuple[Organisation, ...], Field(min_length=2, max_length=MAX_ORGANISATIONS)
+    ]
+    quorum: Annotated[int, Field(ge=2)]
+    rounds: Annotated[int, Field(ge=1, le=10_000)]
+    holdout: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)]
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 1
+    max_rows: Annotated[int, Field(ge=1, le=2**30)]
+
+
+class Logistic(Section):
+    """``[model] kind = "logistic"``: logistic regression."""
+
+    kind: Literal["logistic"]
+    l2: Penalty = 0.0
+
+
+class Mlp(Section):
+    """``[model] kind = "mlp"``: a perceptron with hidden layers and one sigmoid output."""
+
+    kind: Literal["mlp"]
+    hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1, max_length=8)
+    ]
+    activation: Literal["relu", "tanh"] = "relu"
+    l2: Penalty = 0.0
+
+
+class Local(Section):
+    """``[local]``: what an organisation does in a round."""
+
+    steps: Annotated[int, Field(ge=1, le=100_000)]
+    batch: Annotated[int, Field(ge=1, le=1_000_000)]
+    learning_rate: Rate
+    proximal: Penalty = 0.0
+
+
+class FedAvg(Section):
+    """``[optimiser] kind = "fedavg"``: add the mean update."""
+
+    kind: Literal["fedavg"]
+    learning_rate: Rate = 1.0
+
+
+class FedAvgM(Section):
+    """``[optimiser] kind = "fedavgm"``: with momentum at the server."""
+
+    kind: Literal["fedavgm"]
+    learning_rate: Rate = 1.0
+    momentum: Share = 0.9
+
+
+class FedAdam(Section):
+    """``[optimiser] kind = "fedadam"``: Adam at the server."""
+
+    kind: Literal["fedadam"]
+    learning_rate: Rate = 0.1
+    beta1: Share = 0.9
+    beta2: Share = 0.99
+    tau: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1e-3
+
+
+class Aggregation(Section):
+    """``[aggregation]``: how numbers travel in the secure sum."""
+
+    value_bits: Annotated[int, Field(ge=12, le=40)] = 24
+    clip: Annotated[float, Field(gt=0, le=8, allow_inf_nan=False)] = 2.0
+    score_bins: Annotated[int, Field(ge=8, le=4096)] = 256
+
+
+class Key(Section):
+    """``[key]``: the decryption key, and who holds its shares."""
+
+    bits: Literal[2048, 3072, 4096] = 3072
+    threshold: Annotated[int, Field(ge=2)]
+    holders: Annotated[tuple[Organisation, ...], Field(min_length=2, max_length=MAX_ORGANISATIONS)]
+
+
+class Deadlines(Section):
+    """``[deadlines]``: seconds a phase may take."""
+
+    setup: Seconds = 60.0
+    train: Seconds = 120.0
+    submit: Seconds = 60.0
+    decrypt: Seconds = 120.0
+
+
+class NumberColumn(Section):
+    """``[[columns]] type = "number"``: clipped to a declared range."""
+
+    name: Name
+    type: Literal["number"]
+    min: Bound
+    max: Bound
+
+
+class CategoryColumn(Section):
+    """``[[columns]] type = "category"``: one of the declared words."""
+
+    name: Name
+    type: Literal["category"]
+    categories: Annotated[tuple[Category, ...], Field(min_length=2, max_length=MAX_CATEGORIES)]
+
+
+Model = Annotated[Logistic | Mlp, Field(discriminator="kind")]
+Optimiser = Annotated[FedAvg | FedAvgM | FedAdam, Field(discriminator="kind")]
+Column = Annotated[NumberColumn | CategoryColumn, Field(discriminator="type")]
+
+
+class Document(Section):
+    """The whole document."""
+
+    study: StudySection
+    model: Model
+    local: Local
+    optimiser: Optimiser
+    aggregation: Aggregation = Aggregation()
+    key: Key
+    deadlines: Deadlines = Deadlines()
+    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=MAX_COLUMNS)]
+
+
+_CLASSES: Final[dict[str, tuple[type[Section], ...]]] = {
+    "study": (StudySection,),
+    "model": (Logistic, Mlp),
+    "local": (Local,),
+    "optimiser": (FedAvg, FedAvgM, FedAdam),
+    "aggregation": (Aggregation,),
+    "key": (Key,),
+    "deadlines": (Deadlines,),
+    "columns": (NumberColumn, CategoryColumn),
+}
+
+
+def known_keys(path: KeyPath, chosen: object) -> tuple[str, ...]:
+    """Return the keys that a section may have.
+
+    Args:
+        path: Of the section; empty for the top level.
+        chosen: The section's ``kind`` or ``type``, where it has one.
+    """
+    if not path:
+        return tuple(Document.model_fields)
+    classes = _CLASSES.get(str(path[0]), ())
+    fitting = [
+        each
+        for each in classes
+        if len(classes) == 1 or chosen in getattr(next(_tags(each), None), "__args__", ())
+    ]
+    return tuple(dict.fromkeys(key for each in fitting or classes for key in each.model_fields))
+
+
+def _tags(section: type[Section]) -> Iterator[Any]:
+    for name in ("kind", "type"):
+        if name in section.model_fields:
+            yield section.model_fields[name].annotation
+
+
+def broken_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
+    """Yield path, message and hint of every rule between values that a document breaks."""
+    yield from _study_rules(document)
+    yield from _key_rules(document)
+    yield from _column_rules(document)
+    yield from _size_rules(document)
+
+
+def _study_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
+    study = document.study
+    yield from _repeated(("study", "organisations"), study.organisations)
+    count = len(study.organisations)
+    if study.quorum > count:
+        yield (
+            ("study", "quorum"),
+            f"`quorum` is {study.quorum}, but the study names {count} organisations.",
+            f"Choose a quorum from 2 to {count}.",
+        )
+    if study.max_rows >= 2**document.aggregation.value_bits:
+        yield (
+            ("study", "max_rows"),
+            f"`max_rows` is {study.max_rows}, more than {document.aggregation.value_bits} bits "
+            "can count.",
+            "Lower `max_rows` or raise `value_bits` under [aggregation].",
+        )
+
+
+def _key_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
+    key = document.key
+    yield from _repeated(("key", "holders"), key.holders)
+    for index, holder in enumerate(key.holders):
+        if holder not in document.study.organisations:
+            yield (
+                ("key", "holders", index),
+                f"The holder {holder} is not one of the study's `organisations`.",
+                "Every holder checks what it opens, so it takes part in the study.",
+            )
+    count = len(key.holders)
+    if not count // 2 < key.threshold <= count:
+        yield (
+            ("key", "threshold"),
+            f"`threshold` is {key.threshold} of {count} holders; it has to be a majority.",
+            f"Choose a threshold from {max(2, count // 2 + 1)} to {count}.",
+        )
+
+
+def _column_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
+    names = [column.name for column in document.columns]
+    for index, column in enumerate(document.columns):
+        path: KeyPath = ("columns", index)
+        if column.name in names[:index]:
+            yield (*path, "name"), f"The column {column.name!r} is declared twice.", ""
+        if column.name == document.study.label:
+            hint = "A model that reads its label learns nothing else."
+            yield (*path, "name"), f"The column {column.name!r} is the label.", hint
+        match column:
+            case NumberColumn():
+                if not column.max - column.min >= 1e-9 * max(abs(column.min), abs(column.max), 1):
+                    yield (*path, "max"), "`max` has to be greater than `min`.", ""
+            case CategoryColumn():
+                yield from _repeated((*path, "categories"), column.categories)
+
+
+def _size_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
+    features = feature_count(document.columns)
+    if features > MAX_FEATURES:
+        message = f"The columns make {features} features; {MAX_FEATURES} is the limit."
+        yield ("columns",), message, "Declare fewer categories."
+    if isinstance(document.model, Mlp):
+        sizes = (features, *document.model.hidden, 1)
+        count = sum((a + 1) * b for a, b in zip(sizes, sizes[1:], strict=False))
+        if count > MAX_PARAMETERS:
+            message = f"The model has {count} parameters; {MAX_PARAMETERS} is the limit."
+            yield ("model", "hidden"), message, "Choose smaller layers."
+
+
+def _repeated(path: KeyPath, items: tuple[str, ...]) -> Iterator[tuple[KeyPath, str, str]]:
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        if item in seen:
+            yield (*path, index), f"{item!r} is listed twice in `{path[-1]}`.", ""
+        seen.add(item)
+
+
+def feature_count(columns: tuple[NumberColumn | CategoryColumn, ...]) -> int:
+    """Return how many features the columns make: one a number, one a category."""
+    return sum(
+        1 if isinstance(column, NumberColumn) else len(column.categories) for column in columns
+    )
