@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
@@ -25,10 +25,25 @@ from fusion.wire.limits import MAX_ENVELOPE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fusion.crypto.signing import SigningKey, VerifyKey
+
+class Signing(Protocol):
+    """What signs here: a :class:`fusion.crypto.signing.SigningKey`."""
+
+    def sign(self, message: bytes, /) -> bytes:
+        """Return an Ed25519 signature over ``message``."""
+        ...
 
 
-def sign(payload: Mapping[str, Any], payload_type: str, key: SigningKey, keyid: str) -> bytes:
+class Verifying(Protocol):
+    """Whose signature is expected: a :class:`fusion.crypto.signing.VerifyKey`."""
+
+    @property
+    def hex(self) -> str:
+        """An Ed25519 public key in hexadecimal."""
+        ...
+
+
+def sign(payload: Mapping[str, Any], payload_type: str, key: Signing, keyid: str) -> bytes:
     """Return ``payload`` in an envelope, signed by ``key`` under the name ``keyid``.
 
     Raises:
@@ -42,7 +57,7 @@ def sign(payload: Mapping[str, Any], payload_type: str, key: SigningKey, keyid: 
 def open_signed(
     data: bytes,
     payload_type: str,
-    keys: Mapping[str, VerifyKey],
+    keys: Mapping[str, Verifying],
     limit: int = MAX_ENVELOPE_BYTES,
 ) -> tuple[str, dict[str, Any]]:
     """Verify an envelope; return who signed it, and its payload.
