@@ -178,10 +178,13 @@ class Children:
 def is_up(ready: Path) -> bool:
     """Return whether the process that wrote a ``ready.json`` is still there."""
     try:
-        os.kill(int(json.loads(ready.read_text("utf-8"))["pid"]), 0)
+        pid = int(json.loads(ready.read_text("utf-8"))["pid"])
+        if pid < 1:
+            return False  # kill(2) would take it for a group of processes
+        os.kill(pid, 0)
     except PermissionError:
         return True  # it is there, and somebody else's
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return False
     return True
 

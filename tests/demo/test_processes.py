@@ -1,0 +1,56 @@
+"""Child processes: their errors become ours, their logs are shown, and none is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusion.errors import PartyFailed, PartyUnreachable
+from fusion.services.processes import Children, is_up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_verb_that_ends_well_gives_its_output(tmp_path: Path) -> None:
+    with Children(tmp_path, lambda _: None) as children:
+        printed = children.finish([children.start("version", "--version")], seconds=60)
+    assert printed[0].startswith("banyan-fusion ")
+
+
+def test_a_verb_that_fails_gives_its_code_and_its_log(tmp_path: Path) -> None:
+    said: list[str] = []
+    with Children(tmp_path, said.append) as children:
+        failing = children.start("status", "hub", "status", tmp_path / "nothing")
+        with pytest.raises(PartyFailed, match="status: ") as caught:
+            children.finish([failing], seconds=60)
+    assert (caught.value.code, caught.value.exit_code) == ("F-200", 2)
+    assert "F-200" in "".join(said)
+
+
+def test_a_service_that_ends_is_noticed_while_others_are_waited_for(tmp_path: Path) -> None:
+    with Children(tmp_path / "logs", lambda _: None) as children:
+        children.start("service", "hub", "up", tmp_path / "nothing")
+        with pytest.raises(PartyFailed, match="service"):
+            children.wait_for([tmp_path / "never"], seconds=60)
+
+
+def test_waiting_ends_with_the_names_of_those_who_are_not_ready(tmp_path: Path) -> None:
+    with (
+        Children(tmp_path / "logs", lambda _: None) as children,
+        pytest.raises(PartyUnreachable, match="state"),
+    ):
+        children.wait_for([tmp_path / "state" / "ready.json"], seconds=0.1)
+
+
+def test_is_up_believes_a_living_process_only(tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    assert not is_up(ready)
+    ready.write_text(json.dumps({"pid": os.getpid()}), "utf-8")
+    assert is_up(ready)
+    for text in ("", "{}", '{"pid": "x"}', "[]", '{"pid": -1}', '{"pid": 4194304999}'):
+        ready.write_text(text, "utf-8")
+        assert not is_up(ready)
