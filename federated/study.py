@@ -223,7 +223,7 @@ def _refusal(problems: list[tuple[KeyPath, str, str]], source: _Source) -> Study
 
 def _problems(error: ValidationError, value: Mapping[str, Any]) -> list[tuple[KeyPath, str, str]]:
     """Return path, message and hint of what validation found."""
-    found = []
+    found: dict[KeyPath, tuple[KeyPath, str, str]] = {}
     for each in error.errors(include_url=False, include_input=False):
         path = _own_path(each["loc"], value)
         name = f"`{path[-1]}`" if path and isinstance(path[-1], str) else "An item"
@@ -244,8 +244,8 @@ def _problems(error: ValidationError, value: Mapping[str, Any]) -> list[tuple[Ke
                 text = each["msg"].removeprefix("Value error, ")
                 message, hint = re.sub(r"^[A-Z]\w+ should", f"{name} should", text), ""
                 message = message if message.endswith(".") else f"{message}."
-        found.append((path, message, hint))
-    return found
+        found.setdefault(path, (path, message, hint))
+    return list(found.values())
 
 
 def _own_path(loc: tuple[int | str, ...], value: Any) -> KeyPath:  # noqa: ANN401 - any TOML value
@@ -259,6 +259,8 @@ def _own_path(loc: tuple[int | str, ...], value: Any) -> KeyPath:  # noqa: ANN40
             here = here.get(str(part))
         elif isinstance(here, list) and isinstance(part, int):
             here = here[part] if part < len(here) else None
+        else:
+            break  # the members of a union of plain types
         path.append(part)
     return tuple(path)
 

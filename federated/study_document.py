@@ -6,6 +6,7 @@ same rules. Unknown keys are refused everywhere. Pure.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -237,8 +238,7 @@ def _study_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
     if study.max_rows >= 2**document.aggregation.value_bits:
         yield (
             ("study", "max_rows"),
-            f"`max_rows` is {study.max_rows}, more than {document.aggregation.value_bits} bits "
-            "can count.",
+            f"`max_rows` is {study.max_rows}; {document.aggregation.value_bits} bits count less.",
             "Lower `max_rows` or raise `value_bits` under [aggregation].",
         )
 
@@ -286,7 +286,7 @@ def _size_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
         yield ("columns",), message, "Declare fewer categories."
     if isinstance(document.model, Mlp):
         sizes = (features, *document.model.hidden, 1)
-        count = sum((a + 1) * b for a, b in zip(sizes, sizes[1:], strict=False))
+        count = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
         if count > MAX_PARAMETERS:
             message = f"The model has {count} parameters; {MAX_PARAMETERS} is the limit."
             yield ("model", "hidden"), message, "Choose smaller layers."
