@@ -40,9 +40,8 @@ _DRAWING: Final = "".join(
 # The buttons stand before what they switch: siblings are all that a style sheet can reach.
 _PAGE: Final = """
 *{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);
+body{max-width:1180px;margin:0 auto;padding:0 1.2rem;background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,"Noto Sans CJK SC","Microsoft YaHei","PingFang SC",sans-serif}
-main,header,footer{max-width:1180px;margin:0 auto;padding:0 1.2rem}
 h1{font-size:1.6rem;margin:.6rem 0 .2rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}
 p{max-width:72ch;margin:.4rem 0}
 .soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}
@@ -56,9 +55,9 @@ tbody th{font-weight:inherit}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;margin:.4rem 0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .box{background:var(--tint);border-radius:8px;padding:.7rem 1rem}
-footer{margin:2.5rem auto 1.5rem;color:var(--soft);font-size:.88rem}
-input[name=language]{accent-color:var(--c0)}#en{margin-left:1.2rem}
-.choose{display:inline-block;margin:.8rem .2rem .2rem}
+footer{margin:2.5rem 0 1.5rem;color:var(--soft);font-size:.88rem}
+input[name=language]{accent-color:var(--c0);margin-left:0}
+.choose{display:inline-block;margin:.8rem 1rem .2rem .2rem}
 #en:checked~* [lang=zh],#zh:checked~* [lang=en]{display:none}
 @media print{.choose,input[name=language]{display:none}figure{break-inside:avoid}}
 """
@@ -142,23 +141,29 @@ def side_by_side(*figures: str) -> str:
 
 
 def table(
-    heads: Sequence[Words], rows: Iterable[Sequence[Words]], *, strong: frozenset[int] = frozenset()
+    heads: Sequence[Words],
+    rows: Iterable[Sequence[Words]],
+    *,
+    strong: frozenset[int] = frozenset(),
+    numbers: bool = True,
 ) -> str:
-    """Return a table; the first column names the row, the others are right-aligned.
+    """Return a table; the first column names the row.
 
     Args:
         heads: Column titles.
         rows: Cells.
         strong: Numbers of rows to stress, from 0.
+        numbers: Whether the other columns are numbers, which are right-aligned.
     """
+    right = ' class="n"' if numbers else ""
     top = "".join(
-        f'<th scope="col"{"" if i == 0 else _RIGHT}>{spans(head)}</th>'
+        f'<th scope="col"{"" if i == 0 else right}>{spans(head)}</th>'
         for i, head in enumerate(heads)
     )
     lines = []
     for index, row in enumerate(rows):
         mark = ' class="strong"' if index in strong else ""
-        cells = "".join(f"<td{_RIGHT}>{spans(cell)}</td>" for cell in row[1:])
+        cells = "".join(f"<td{right}>{spans(cell)}</td>" for cell in row[1:])
         lines.append(f'<tr{mark}><th scope="row">{spans(row[0])}</th>{cells}</tr>')
     return (
         f'<div class="scroll"><table><thead><tr>{top}</tr></thead>'
@@ -170,9 +175,6 @@ def facts(pairs: Iterable[tuple[Words, Words]]) -> str:
     """Return a list of names and values in a box."""
     inner = "".join(f"<dt>{spans(name)}</dt><dd>{spans(value)}</dd>" for name, value in pairs)
     return f'<dl class="box">{inner}</dl>'
-
-
-_RIGHT: Final = ' class="n"'
 
 
 def _choice(identifier: str, label: str, *, checked: bool) -> str:

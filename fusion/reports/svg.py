@@ -265,7 +265,7 @@ def _legend(names: Sequence[Words], prefix: str = "f") -> list[str]:
             f'<rect class="{prefix}{index % _COLOURS}" x="{at:.1f}" y="9" width="10" height="10"/>'
         )
         parts.append(f'<text x="{at + 14:.1f}" y="18">{spans(name, "tspan")}</text>')
-        at += 30 + max(6.2 * len(name.en), 12.0 * len(name.zh))
+        at += 24 + max(6.2 * len(name.en), 12.0 * len(name.zh))
     return parts
 
 

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 PARTS: Final = (
     ("train", Words("training", "训练")),
     ("encrypt", Words("encrypting", "加密")),
-    ("wait", Words("waiting and transport", "等待与传输")),
+    ("wait", Words("waiting", "等待")),
     ("aggregate", Words("aggregating", "聚合")),
-    ("decrypt", Words("decrypting in parts", "分片解密")),
+    ("decrypt", Words("decrypting", "解密")),
     ("combine", Words("combining", "合并")),
 )
 _STATUS: Final = {
@@ -253,7 +253,7 @@ def _attendance(result: Record) -> str:
         Words("Who took part", "参与情况"),
         figure(Words("Contributions per round", "每轮的参与方"), grid),
         paragraph(note, "soft"),
-        table(heads, listed)
+        table(heads, listed, numbers=False)
         if listed
         else paragraph(Words("Nobody was absent.", "无人缺席。"), "good"),
     )
@@ -278,9 +278,9 @@ def _time(result: Record) -> str:
     rows.append([Words("all rounds", "全部轮次"), same(f"{total:.2f}")])
     size = sum(int(_finite(event.get("bytes"))) for event in rounds)
     note = Words(
-        f"Training and encrypting are those of the slowest party. {_bytes(size)} travelled, to and "
-        "from all parties together.",
-        f"训练与加密按最慢一方计。各方往返共传输 {_bytes(size)}。",
+        f"Training and encrypting are those of the slowest party; waiting is for the others and "
+        f"the network. {_bytes(size)} travelled, to and from all parties together.",
+        f"训练与加密按最慢一方计；等待包括等候其他方与网络传输。各方往返共传输 {_bytes(size)}。",
     )
     return section(
         Words("Where the time went", "时间去向"),
