@@ -224,7 +224,9 @@ def _refusal(problems: list[tuple[KeyPath, str, str]], source: _Source) -> Study
 def _problems(error: ValidationError, value: Mapping[str, Any]) -> list[tuple[KeyPath, str, str]]:
     """Return path, message and hint of what validation found."""
     found: dict[KeyPath, tuple[KeyPath, str, str]] = {}
-    for each in error.errors(include_url=False, include_input=False):
+    errors = error.errors(include_url=False, include_input=False)
+    # A misspelt key makes another one missing; the misspelt one is what the writer looks for.
+    for each in sorted(errors, key=lambda each: each["type"] != "extra_forbidden"):
         path = _own_path(each["loc"], value)
         name = f"`{path[-1]}`" if path and isinstance(path[-1], str) else "An item"
         match each["type"]:

@@ -1,0 +1,112 @@
+"""How good scores are: exactly, or from a histogram that a secure sum can carry. Pure.
+
+Organisations count their scores a bin and a class; the counts add up, and AUC, KS and calibration
+of the union follow from them. A histogram's AUC is the exact AUC of scores rounded to bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from fusion.errors import DataInvalid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+MAX_ROC_POINTS: Final = 64
+MAX_CALIBRATION_GROUPS: Final = 20
+CHANCE: Final = 0.5
+"""AUC of scores that rank nothing; reported where a class is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Quality of a model on rows it was not trained on.
+
+    Attributes:
+        auc: Area under the ROC curve, ties counted half.
+        ks: Greatest distance between the two classes' score distributions.
+        ece: Expected calibration error: mean |mean score - rate| over groups, weighted by rows.
+        roc: Points (false positive rate, true positive rate), from (0, 0) to (1, 1).
+        calibration: A group of scores each: mean score, rate of positives, rows.
+    """
+
+    auc: float
+    ks: float
+    ece: float
+    roc: tuple[tuple[float, float], ...]
+    calibration: tuple[tuple[float, float, float], ...]
+
+
+def auc(scores: Floats, y: Floats) -> float:
+    """Return the exact area under the ROC curve, ties counted half; 0.5 where a class is missing.
+
+    Raises:
+        DataInvalid: A score is not a number.
+    """
+    if not np.isfinite(scores).all():
+        raise DataInvalid("A score is not a number.")
+    positive, negative = np.sort(scores[y > 0]), np.sort(scores[y <= 0])
+    if not len(positive) or not len(negative):
+        return CHANCE
+    below = np.searchsorted(negative, positive, side="left")
+    tied = np.searchsorted(negative, positive, side="right") - below
+    return float((below.sum() + 0.5 * tied.sum()) / (len(positive) * len(negative)))
+
+
+def score_histogram(scores: Floats, y: Floats, bins: int) -> Floats:
+    """Return counts of negatives a bin, then of positives a bin (size ``2 * bins``).
+
+    Raises:
+        DataInvalid: A score is not a number.
+    """
+    if not np.isfinite(scores).all():
+        raise DataInvalid("A score is not a number.")
+    index = np.clip((scores * bins).astype(np.int64), 0, bins - 1)
+    return np.bincount(index + bins * (y > 0), minlength=2 * bins).astype(np.float64)
+
+
+def from_histogram(histogram: Floats) -> Metrics:
+    """Return the quality that a (summed) histogram shows."""
+    negative, positive = np.split(np.asarray(histogram, dtype=np.float64), 2)
+    calibration = _calibration(negative, positive)
+    rows = sum(count for _, _, count in calibration)
+    error = sum(count * abs(mean - rate) for mean, rate, count in calibration)
+    ece = error / rows if rows else 0.0
+    if not negative.sum() or not positive.sum():
+        return Metrics(CHANCE, 0.0, ece, ((0.0, 0.0), (1.0, 1.0)), calibration)
+    # From the highest bin down: what a falling threshold lets through.
+    false = np.concatenate([[0.0], np.cumsum(negative[::-1]) / negative.sum()])
+    true = np.concatenate([[0.0], np.cumsum(positive[::-1]) / positive.sum()])
+    area = float(((true[1:] + true[:-1]) * np.diff(false)).sum() / 2.0)
+    ks = float(np.abs(true - false).max())
+    return Metrics(area, ks, ece, _thin(false, true), calibration)
+
+
+def _thin(false: Floats, true: Floats) -> tuple[tuple[float, float], ...]:
+    """Return at most 64 points of a curve: its ends, and what lies evenly along it."""
+    along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(false)) + np.abs(np.diff(true)))])
+    wanted = np.linspace(0.0, along[-1], MAX_ROC_POINTS)
+    picked = np.unique(np.searchsorted(along, wanted).clip(0, len(along) - 1))
+    picked = np.unique(np.concatenate([[0], picked[: MAX_ROC_POINTS - 2], [len(along) - 1]]))
+    return tuple((float(false[i]), float(true[i])) for i in picked)
+
+
+def _calibration(negative: Floats, positive: Floats) -> tuple[tuple[float, float, float], ...]:
+    """Return mean score, rate and rows of up to 20 groups of neighbouring bins."""
+    bins = len(negative)
+    middles = (np.arange(bins) + 0.5) / bins
+    edges = np.unique(np.linspace(0, bins, min(MAX_CALIBRATION_GROUPS, bins) + 1).astype(int))
+    groups = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        rows = negative[low:high] + positive[low:high]
+        count = float(rows.sum())
+        if count:
+            mean = float(rows @ middles[low:high]) / count
+            groups.append((mean, float(positive[low:high].sum()) / count, count))
+    return tuple(groups)

@@ -1,0 +1,194 @@
+"""Tables in files: CSV and Parquet, by the name's ending, as one array a column.
+
+pyarrow is imported when the first table is read, so that a node that waits does not carry it. Its
+messages quote cells, so none of them leaves this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fusion.errors import DataInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Column = NDArray[np.float64] | NDArray[np.object_]
+
+MAX_ROWS: Final = 5_000_000
+MAX_FILE_BYTES: Final = 4 * 1024**3
+_READABLE: Final = "CSV with a header row (.csv) and Parquet (.parquet) can be read."
+
+
+class Table(Mapping[str, Any]):
+    """Columns of one length, by name.
+
+    Numbers are float64 with NaN for a missing cell; words are objects with ``None`` for one.
+    """
+
+    __slots__ = ("_columns", "rows")
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        """Take columns over.
+
+        Raises:
+            DataInvalid: They differ in length.
+        """
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) > 1:
+            raise DataInvalid("The columns of a table differ in length.")
+        self._columns = dict(columns)
+        self.rows: int = lengths.pop() if lengths else 0
+
+    def __getitem__(self, name: str) -> Column:
+        """Return a column."""
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the columns."""
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self._columns)
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    text: Collection[str] = (),
+    max_rows: int = MAX_ROWS,
+) -> Table:
+    """Read some columns of a file.
+
+    Args:
+        path: File ending in ``.csv`` or ``.parquet``.
+        columns: What to read; other columns are not looked at.
+        text: Columns to read as words even where a CSV file's cells look like numbers (``"01"``).
+        max_rows: More rows than these are refused.
+
+    Raises:
+        DataInvalid: The file is missing, unreadable, damaged, too large, or lacks a column. The
+            message quotes no cell.
+    """
+    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
+    if read is None:
+        raise DataInvalid(f"The data file {path.name} is of no known kind.", hint=_READABLE)
+    import pyarrow as pa  # noqa: PLC0415 - 40 MB that a waiting node need not hold
+
+    try:
+        _check_size(path)
+        loaded = read(path, list(dict.fromkeys(columns)), text, max_rows)
+        return Table({name: _array(name, loaded.column(name)) for name in loaded.column_names})
+    except FileNotFoundError:
+        hint = "Give the path of the file as this machine sees it."
+        raise DataInvalid(f"The data file {path} does not exist.", hint=hint) from None
+    except OSError as error:
+        reason = error.strerror or "input error"
+        raise DataInvalid(
+            f"The data file {path} can't be read ({reason}).", hint=_READABLE
+        ) from None
+    except (pa.ArrowException, UnicodeError):
+        raise DataInvalid(
+            f"The data file {path} is damaged, or not what its name says.", hint=_READABLE
+        ) from None
+    finally:
+        pa.default_memory_pool().release_unused()
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise DataInvalid(
+            f"The data file {path.name} has {size} bytes; {MAX_FILE_BYTES} is the limit.",
+            hint="Leave out columns that no study uses, or use Parquet.",
+        )
+    if size == 0:
+        raise DataInvalid(f"The data file {path.name} is empty.", hint=_READABLE)
+
+
+def _check_rows(path: Path, rows: int, max_rows: int) -> None:
+    if rows > max_rows:
+        raise DataInvalid(
+            f"The data file {path.name} has {rows} rows; {max_rows} is the limit.",
+            hint="Split it, or offer a sample of it as a dataset of its own.",
+        )
+
+
+def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in found:
+            near = difflib.get_close_matches(name, found, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else "Name a column that the file has."
+            raise DataInvalid(f"The data file {path.name} has no column {name!r}.", hint=hint)
+        if found.count(name) > 1:
+            raise DataInvalid(f"The data file {path.name} has two columns {name!r}.")
+
+
+def _read_csv(path: Path, columns: list[str], text: Collection[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import csv  # noqa: PLC0415
+
+    with pa.OSFile(str(path)) as file, csv.open_csv(file) as head:
+        _check_columns(path, head.schema.names, columns)
+    table = csv.read_csv(
+        str(path),
+        read_options=csv.ReadOptions(use_threads=False),
+        convert_options=csv.ConvertOptions(
+            include_columns=columns,
+            column_types={name: pa.string() for name in columns if name in text},
+            # Only an empty cell is missing: "NA" and "true" may be categories.
+            null_values=[""],
+            true_values=[],
+            false_values=[],
+            strings_can_be_null=True,
+        ),
+    )
+    _check_rows(path, table.num_rows, max_rows)
+    return table
+
+
+def _read_parquet(path: Path, columns: list[str], text: Collection[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+    from pyarrow import parquet  # noqa: PLC0415
+
+    del text  # Parquet says itself what is a word
+    with parquet.ParquetFile(str(path)) as file:
+        _check_columns(path, file.schema_arrow.names, columns)
+        _check_rows(path, file.metadata.num_rows, max_rows)
+        return file.read(columns=columns, use_threads=False)
+
+
+def _array(name: str, column: Any) -> Column:  # noqa: ANN401 - pyarrow has no types
+    """Return a column as float64 or as objects.
+
+    Raises:
+        DataInvalid: Its type is neither numbers nor words.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    kind = pa.types
+    if kind.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if (
+        kind.is_integer(column.type)
+        or kind.is_floating(column.type)
+        or kind.is_decimal(column.type)
+    ):
+        numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
+        return numbers
+    if kind.is_boolean(column.type) or kind.is_temporal(column.type) or kind.is_null(column.type):
+        column = column.cast(pa.string())
+    if not (kind.is_string(column.type) or kind.is_large_string(column.type)):
+        raise DataInvalid(
+            f"The column {name!r} is of type {column.type}.", hint="Numbers and words can be used."
+        )
+    words: NDArray[np.object_] = column.to_numpy()
+    return words.astype(object, copy=False)
