@@ -125,7 +125,7 @@ def _numbers(column: NumberColumn, table: Table) -> Floats:
 
 def _codes(column: CategoryColumn, table: Table) -> NDArray[np.int64]:
     """Return each row's index into the declared categories."""
-    index = {word: code for code, word in enumerate(column.categories)}
+    index: dict[str | None, int] = {word: code for code, word in enumerate(column.categories)}
     words = _words(table[column.name])
     codes = np.fromiter((index.get(word, -1) for word in words), dtype=np.int64, count=len(words))
     undeclared = int((codes < 0).sum())

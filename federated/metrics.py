@@ -6,6 +6,7 @@ of the union follow from them. A histogram's AUC is the exact AUC of scores roun
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -103,7 +104,7 @@ def _calibration(negative: Floats, positive: Floats) -> tuple[tuple[float, float
     middles = (np.arange(bins) + 0.5) / bins
     edges = np.unique(np.linspace(0, bins, min(MAX_CALIBRATION_GROUPS, bins) + 1).astype(int))
     groups = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         rows = negative[low:high] + positive[low:high]
         count = float(rows.sum())
         if count:

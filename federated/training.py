@@ -7,10 +7,11 @@ incoming model, against drift where organisations differ. Pure; repeatable from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from federated.layouts import LOSS_CAP
 from federated.seeds import generator
 from fusion.errors import DataInvalid
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from federated.study import Study
 
     Floats = NDArray[np.float64]
-
-LOSS_CAP: Final = 16.0
-"""A row's log-loss counts at most this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +41,7 @@ class LocalUpdate:
     rows: int
 
 
-def train_local(  # noqa: PLR0913 - a round is a study, a model, its state and the data
+def train_local(
     study: Study,
     model: Model,
     params: Floats,

@@ -1,3 +1,3 @@
-"""Models as pure functions of a flat parameter vector; :mod:`federated.models.registry` builds them."""
+"""Models as pure functions of one flat vector; :mod:`federated.models.registry` builds them."""
 
 from __future__ import annotations
