@@ -118,6 +118,11 @@ class HubConfig(BaseModel):
     address: str
     listen: str
 
+    @property
+    def host(self) -> str:
+        """The host of the address, as a URL has it."""
+        return self.address.rpartition(":")[0]
+
 
 class NodeConfig(BaseModel):
     """``node.toml``.

@@ -16,6 +16,8 @@ from fusion.identity import certificates, keys
 from fusion.identity.request import open_request
 from fusion.identity.roster import Member, Roster, sign_roster
 from fusion.identity.trust import Address, Trust, sign_trust
+from fusion.link.front import Front
+from fusion.link.rules import FrontConfig, FrontLimits
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.homes import (
     HUB_FILE,
@@ -154,6 +156,33 @@ def renew_certificates(hub: HubHome, *, clock: Clock | None = None) -> bool:
     _write_server_certificate(hub, now)
     _write_superlink_certificate(hub, now)
     return True
+
+
+def front_of(hub: HubHome, superlink_port: int, limits: FrontLimits | None = None) -> Front:
+    """Return the hub's one port, not yet opened.
+
+    Args:
+        hub: Its folder.
+        superlink_port: Where the SuperLink is, on loopback.
+        limits: Others than the usual ones.
+
+    Raises:
+        EnvironmentUnfit: A certificate is missing or can't be used.
+    """
+    config = FrontConfig(
+        listen=hub.listen,
+        ca=hub.ca,
+        certificate=hub.server_certificate,
+        key=hub.server_key,
+        trust=hub.trust_file,
+        roster=hub.roster_file,
+        authority=hub.authority_key.public,
+        issued=hub.requests,
+        superlink_port=superlink_port,
+        superlink_ca=hub.superlink_ca,
+        limits=limits or FrontLimits(),
+    )
+    return Front(config)
 
 
 def _listen(address: Address) -> str:

@@ -33,11 +33,14 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_BODY_BYTES: Final = 256 * MEBI
 """Body of one request or response of Flower's fleet interface."""
 
-MAX_CONNECTIONS: Final = 256
+MAX_CONNECTIONS: Final = 1024
 """Connections that the hub's port serves at a time."""
 
 MAX_CONNECTIONS_A_CALLER: Final = 32
 """Connections that the hub's port serves one address at a time, before it knows who calls."""
+
+MAX_CONNECTIONS_A_MEMBER: Final = 64
+"""Connections that the hub's port serves one member at a time."""
 
 CHUNK_BYTES: Final = 256 * 1024
 """What is read from a connection at a time."""

@@ -1,0 +1,205 @@
+"""The rules of the hub's one port: who may ask for what. No connection is handled here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from fusion.identity.roster import Member, open_roster
+from fusion.wire import limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import h11
+
+    from fusion.crypto.signing import VerifyKey
+    from fusion.identity.trust import Address
+
+FLEET_PATHS: Final = frozenset(
+    f"/v1/fleet/{name}".encode()
+    for name in (
+        "activate-node",
+        "deactivate-node",
+        "send-node-heartbeat",
+        "pull-messages",
+        "push-messages",
+        "get-run",
+        "get-fab",
+        "push-object",
+        "pull-object",
+        "confirm-message-received",
+    )
+)
+FLEET_KEY_HEADER: Final = b"flwr-public-key"
+
+
+_ENROLMENT = re.compile(rb"/v1/federation/enrolment/([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontLimits:
+    """How long and how much.
+
+    Attributes:
+        handshake: Seconds for a TLS handshake.
+        idle: Seconds that a member's connection may be silent between two requests.
+        stranger: Seconds that anybody else's connection may.
+        head: Seconds from the first byte of a request to the end of its headers.
+        stall: Seconds without progress within a body, either way.
+        answer: Seconds for the SuperLink to answer.
+        body: Bytes of a request's body.
+        connections: Connections at a time.
+        unknown: Connections one address may have before it is known who calls.
+        a_member: Connections one member may have.
+    """
+
+    handshake: float = 10.0
+    idle: float = 90.0
+    stranger: float = 10.0
+    head: float = 10.0
+    stall: float = 30.0
+    answer: float = 60.0
+    body: int = limits.MAX_BODY_BYTES
+    connections: int = limits.MAX_CONNECTIONS
+    unknown: int = limits.MAX_CONNECTIONS_A_CALLER
+    a_member: int = limits.MAX_CONNECTIONS_A_MEMBER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontConfig:
+    """What the port serves.
+
+    Attributes:
+        listen: Where to bind.
+        ca: The federation's CA: who may be a member.
+        certificate: The hub's server certificate.
+        key: Its private key.
+        trust: The signed trust document.
+        roster: The signed roster; read again when it changes.
+        authority: Verifies the roster.
+        issued: Folder of issued certificates, by the digest of the request: ``SHA256.pem``.
+        superlink_port: Where the SuperLink is, on loopback.
+        superlink_ca: Its throw-away CA.
+        limits: How long and how much.
+    """
+
+    listen: Address
+    ca: Path
+    certificate: Path
+    key: Path
+    trust: Path
+    roster: Path
+    authority: VerifyKey
+    issued: Path
+    superlink_port: int
+    superlink_ca: Path
+    limits: FrontLimits = field(default_factory=FrontLimits)
+
+
+class Refusal(Exception):
+    """An answer that says no.
+
+    Attributes:
+        status: Of HTTP.
+        rule: Which rule; stable, for scripts.
+        message: The rule in words.
+    """
+
+    def __init__(self, status: int, rule: str, message: str) -> None:
+        """Keep what is answered."""
+        super().__init__(message)
+        self.status = status
+        self.rule = rule
+        self.message = message
+
+
+class Route(Enum):
+    """What a permitted request asks for."""
+
+    TRUST = "trust"
+    ENROLMENT = "enrolment"
+    ROSTER = "roster"
+    FLEET = "fleet"
+
+
+def permit(request: h11.Request, member: Member | None, body_limit: int) -> tuple[Route, str]:
+    """Decide on a request from its head.
+
+    Args:
+        request: Its method, target and headers.
+        member: Whose certificate the connection shows, if it is a member's.
+        body_limit: Greatest body in bytes.
+
+    Returns:
+        What it asks for; with an enrolment, the digest of the request for admission.
+
+    Raises:
+        Refusal: The request is not one of those permitted.
+    """
+    headers = dict(request.headers)
+    if len(headers) != len(list(request.headers)):
+        raise Refusal(400, "headers", "A header is given twice.")
+    if b"transfer-encoding" in headers or b"upgrade" in headers:
+        raise Refusal(400, "headers", "Transfer codings and upgrades are not accepted.")
+    if request.method == b"GET":
+        return _permit_get(request.target, headers, member)
+    if member is None:
+        raise _no_member()
+    if request.method != b"POST" or request.target not in FLEET_PATHS:
+        raise Refusal(403, "path", "This method and path are not served here.")
+    if headers.get(FLEET_KEY_HEADER) != member.fleet_key.encode():
+        raise Refusal(403, "fleet-key", "The fleet key is not that of the certificate's member.")
+    if b"content-length" not in headers:
+        raise Refusal(411, "length", "A body needs a content-length.")
+    if int(headers[b"content-length"]) > body_limit:
+        raise Refusal(413, "size", f"A body may have {body_limit} bytes.")
+    return Route.FLEET, ""
+
+
+def _permit_get(
+    target: bytes, headers: dict[bytes, bytes], member: Member | None
+) -> tuple[Route, str]:
+    if int(headers.get(b"content-length", b"0")):
+        raise Refusal(413, "size", "A GET has no body here.")
+    if target == b"/v1/federation":
+        return Route.TRUST, ""
+    if found := _ENROLMENT.fullmatch(target):
+        return Route.ENROLMENT, found[1].decode()
+    if member is None:
+        raise _no_member()
+    if target == b"/v1/federation/roster":
+        return Route.ROSTER, ""
+    raise Refusal(403, "path", "This method and path are not served here.")
+
+
+def _no_member() -> Refusal:
+    return Refusal(403, "member", "This needs the certificate of a member on the current roster.")
+
+
+class RosterFile:
+    """The roster, read again when its file was replaced."""
+
+    def __init__(self, path: Path, authority: VerifyKey) -> None:
+        """Take the file; it is read when it is first needed."""
+        self._path = path
+        self._authority = authority
+        self._seen: tuple[int, int, int] | None = None
+        self._members: dict[str, Member] = {}
+
+    def member(self, fingerprint: str | None) -> Member | None:
+        """Return whose certificate this is, if anybody's.
+
+        Raises:
+            OSError: The file can't be read.
+            fusion.errors.FusionError: What is in it is no roster signed by the authority.
+        """
+        found = self._path.stat()
+        version = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if version != self._seen:
+            roster = open_roster(self._path.read_bytes(), self._authority)
+            self._members = {member.tls_fingerprint: member for member in roster.members}
+            self._seen = version
+        return self._members.get(fingerprint) if fingerprint is not None else None

@@ -1,0 +1,202 @@
+"""A node's way into the federation, from a pinned key to a certificate and the roster.
+
+1. The trust document: its signature is verified with the key that the invitation pins. Until
+   then nothing that the hub says is believed, and nothing is sent to it.
+2. From here on TLS is verified against the CA in that document.
+3. The request's digest is asked for until the data authority has admitted it. What comes is checked:
+   the certificate is for this node's key, the roster is signed and lists exactly its keys.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fusion.errors import MessageInvalid, PartyUnreachable, VerificationFailed
+from fusion.identity import certificates, keys
+from fusion.identity.request import open_request, request_digest
+from fusion.identity.roster import Roster, newer, open_roster
+from fusion.identity.trust import Trust, open_trust
+from fusion.link.client import hub_ssl_context, trusting_context, unverified_context
+from fusion.services.homes import write_atomic
+from fusion.wire import canonical
+from fusion.wire.limits import MAX_REQUEST_BYTES, MAX_ROSTER_BYTES
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from fusion.services.homes import NodeHome
+
+_SECONDS: Final = 10.0
+_MAX_ADMISSION_BYTES: Final = MAX_ROSTER_BYTES + MAX_REQUEST_BYTES
+_FEDERATION: Final = "/v1/federation"
+
+
+class _Admission(BaseModel):
+    """What the hub answers once a request is admitted."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    schema_: Literal["fusion.admission/1"] = Field(alias="schema")
+    certificate: Annotated[str, Field(max_length=16384)]
+    roster: Annotated[str, Field(max_length=MAX_ROSTER_BYTES)]
+
+
+def enrol(
+    node: NodeHome,
+    *,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    poll: float = 1.0,
+) -> None:
+    """Wait until the node is admitted, and keep what admission gives it.
+
+    Returns early, without having enrolled, when ``stop`` is set. A hub that does not answer is
+    waited for, as a request that is not admitted yet is.
+
+    Args:
+        node: The node; its request has gone to the data authority.
+        stop: Ends the waiting.
+        say: Told what is waited for.
+        poll: Seconds between two questions.
+
+    Raises:
+        VerificationFailed: The hub is not the one of the invitation, or what it gave is not for
+            this node.
+        MessageInvalid: What it gave is not well formed.
+    """
+    trust = _until_answered(node, stop, say, poll)
+    if trust is None:
+        return
+    say(f"The hub of {trust.federation} is the one of the invitation; waiting for admission.")
+    digest = request_digest(node.request.read_bytes())
+    with httpx.Client(
+        base_url=node.config.hub_url, verify=trusting_context(trust.ca_pem), timeout=_SECONDS
+    ) as client:
+        while not stop.is_set():
+            try:
+                answer = _get(client, f"{_FEDERATION}/enrolment/{digest}", _MAX_ADMISSION_BYTES)
+            except PartyUnreachable as error:
+                say(f"{error.message} Asking again.")
+                answer = None
+            if answer is not None:
+                _keep(node, trust, answer)
+                say(f"Admitted: {node.config.id} is a member of {trust.federation}.")
+                return
+            stop.wait(poll)
+
+
+def refresh_roster(node: NodeHome) -> Roster:
+    """Fetch the current roster and keep it; it may never be older than the one known.
+
+    Raises:
+        PartyUnreachable: The hub does not answer, or does not count this node as a member.
+        VerificationFailed: The roster is not the authority's, or of an earlier epoch.
+    """
+    context = hub_ssl_context(node.credentials())
+    with httpx.Client(base_url=node.config.hub_url, verify=context, timeout=_SECONDS) as client:
+        data = _get(client, f"{_FEDERATION}/roster", MAX_ROSTER_BYTES)
+    if data is None:
+        raise PartyUnreachable("The hub has no roster.")
+    with node.lock():
+        known = node.roster()
+        offered = newer(known, open_roster(data, known.authority_key))
+        if offered.epoch != known.epoch:
+            write_atomic(node.roster_file, data)
+    return offered
+
+
+def _until_answered(
+    node: NodeHome, stop: threading.Event, say: Callable[[str], None], poll: float
+) -> Trust | None:
+    """Fetch the trust document, verify it against the pin, keep it."""
+    silent = False
+    with httpx.Client(
+        base_url=node.config.hub_url, verify=unverified_context(), timeout=_SECONDS
+    ) as client:
+        while not stop.is_set():
+            try:
+                data = _get(client, _FEDERATION, MAX_REQUEST_BYTES)
+            except PartyUnreachable as error:
+                if not silent:
+                    say(f"{error.message} Waiting for it.")
+                silent = True
+                data = None
+            if data is not None:
+                trust = open_trust(data, node.config.pin)
+                write_atomic(node.trust_file, data)
+                return trust
+            stop.wait(poll)
+    return None
+
+
+def _keep(node: NodeHome, trust: Trust, answer: bytes) -> None:
+    """Check what admission gave, then store it; the certificate last."""
+    admission = _admission(answer)
+    roster = open_roster(admission.roster.encode(), trust.authority_key)
+    certificate = certificates.from_pem(admission.certificate.encode())
+    request = open_request(node.request.read_bytes())
+    name = certificates.spiffe_name(trust.federation, node.config.id)
+    key = keys.tls_from_pem(node.tls_key.read_bytes()).public_key()
+    ca = certificates.from_pem(trust.ca_pem.encode())
+    certificates.check_own_certificate(certificate, ca, key, name)
+    if roster.federation != trust.federation:
+        raise VerificationFailed("The roster is of another federation than the trust document.")
+    own = roster.member(node.config.id)
+    listed = (own.statement_key, own.sealing_key, own.fleet_key, own.tls_fingerprint)
+    made = (request.statement_key, request.sealing_key, request.fleet_key)
+    if listed != (*made, certificates.fingerprint(certificate)):
+        raise VerificationFailed(
+            "The roster lists other keys for this organisation than this node's.",
+            hint="Ask the data authority whose request it admitted.",
+        )
+    with node.lock():
+        if node.roster_file.exists():
+            newer(open_roster(node.roster_file.read_bytes(), trust.authority_key), roster)
+        write_atomic(node.ca, trust.ca_pem.encode())
+        write_atomic(node.roster_file, admission.roster.encode())
+        write_atomic(node.certificate, admission.certificate.encode())
+
+
+def _admission(answer: bytes) -> _Admission:
+    payload: Any = canonical.decode(answer, _MAX_ADMISSION_BYTES)
+    try:
+        return _Admission.model_validate(payload)
+    except ValidationError:
+        raise MessageInvalid("The hub's answer to a request is not well formed.") from None
+
+
+def _get(client: httpx.Client, path: str, limit: int) -> bytes | None:
+    """Return a document of the hub, or None if there is none yet.
+
+    Raises:
+        PartyUnreachable: The hub does not answer, or refuses.
+        MessageInvalid: It sends more than ``limit``.
+    """
+    try:
+        with client.stream("GET", path) as response:
+            if response.status_code == httpx.codes.NOT_FOUND:
+                return None
+            if response.status_code != httpx.codes.OK:
+                raise PartyUnreachable(f"The hub refuses with HTTP {response.status_code}.")
+            data = b""
+            for chunk in response.iter_raw():
+                data += chunk
+                if len(data) > limit:
+                    raise MessageInvalid(f"The hub sends more than {limit} bytes.")
+            return data
+    except httpx.TransportError as error:
+        if isinstance(_root(error), ssl.SSLCertVerificationError):
+            raise VerificationFailed("The hub's certificate is not of this federation.") from None
+        raise PartyUnreachable(f"The hub does not answer: {_root(error)}.") from None
+
+
+def _root(error: BaseException) -> BaseException:
+    """What a library's error goes back to."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
