@@ -61,9 +61,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a typer callback
 def _globals(
     context: typer.Context,
     *,
-    debug: Annotated[
-        bool, typer.Option("--debug", envvar="FUSION_DEBUG", help="Show tracebacks.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     version: Annotated[  # noqa: ARG001 - its callback ends the program
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),

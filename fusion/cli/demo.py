@@ -1,5 +1,7 @@
 """``fusion demo``: four organisations train one model on this machine."""
 
+# ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
+
 from __future__ import annotations
 
 import signal
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from fusion.cli import output
-from fusion.cli.live import TrainingView
-from fusion.services import demo as service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import FrameType
+
+    from fusion.cli.live import TrainingView
 
 
 class Model(StrEnum):
@@ -38,10 +40,13 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Train one model with four organisations: a hub, four nodes, real processes, TLS, Paillier.
+    """Show it: four organisations train one model.
 
+    A hub and four nodes as processes of their own, over TLS, with Paillier-encrypted updates.
     Everything happens on this machine, in a folder of its own, and is stopped at the end.
     """
+    from fusion.services import demo as service
+
     wishes = service.Wishes(model=model.value, rounds=rounds, keep=keep)
     with _terminable(), _Stage() as stage:
         watcher = service.Watcher(step=stage.step, event=stage.event, say=output.lines)
@@ -76,6 +81,8 @@ class _Stage:
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Show an event of the run."""
+        from fusion.cli.live import TrainingView
+
         if self._view is None:
             self._view = TrainingView()
             self._view.__enter__()

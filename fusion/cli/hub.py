@@ -1,5 +1,7 @@
 """``fusion hub``: the data authority's side of a federation."""
 
+# ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,19 +12,27 @@ import typer
 from fusion.cli import output
 from fusion.cli.files import read_bounded
 from fusion.cli.serving import serve
-from fusion.services import engines
-from fusion.services import hub as service
-from fusion.services.homes import HubHome
-from fusion.services.processes import is_up
-from fusion.wire.limits import MAX_REQUEST_BYTES
 
 app = typer.Typer(help="Run a federation: its roster, its one port.", no_args_is_help=True)
 
 Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", envvar="FUSION_HOME", help="The hub's folder.")
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        envvar="FUSION_HOME",
+        show_envvar=False,
+        help="The hub's folder, else $FUSION_HOME or this one.",
+    ),
 ]
 FolderOption = Annotated[
-    Path, typer.Option("--hub", metavar="DIR", envvar="FUSION_HOME", help="The hub's folder.")
+    Path,
+    typer.Option(
+        "--hub",
+        metavar="DIR",
+        envvar="FUSION_HOME",
+        show_envvar=False,
+        help="The hub's folder, else $FUSION_HOME or this one.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -41,6 +51,8 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Make a hub: keys, certificates, an empty roster. Prints the invitation for nodes."""
+    from fusion.services import hub as service
+
     invitation = service.init(folder, federation=federation, address=address, name=name)
     if as_json:
         output.document("fusion.hub/1", {"folder": str(folder), "invitation": str(invitation)})
@@ -59,6 +71,10 @@ def admit(
     as_json: Json = False,
 ) -> None:
     """Admit organisations: check their requests, issue certificates, sign the next roster."""
+    from fusion.services import hub as service
+    from fusion.services.homes import HubHome
+    from fusion.wire.limits import MAX_REQUEST_BYTES
+
     hub = HubHome.open(folder)
     members = [service.admit(hub, read_bounded(request, MAX_REQUEST_BYTES)) for request in requests]
     if as_json:
@@ -74,6 +90,9 @@ def admit(
 @app.command("up")
 def up(folder: Folder = Path()) -> None:
     """Serve the federation until Ctrl-C or SIGTERM."""
+    from fusion.services import engines
+    from fusion.services.homes import HubHome
+
     hub = HubHome.open(folder)
     engine = engines.training()
     raise typer.Exit(serve(lambda stop: engine.hub_up(hub, stop=stop, say=output.note)))
@@ -82,6 +101,9 @@ def up(folder: Folder = Path()) -> None:
 @app.command("status")
 def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
     """Show who belongs to the federation and whether the hub is up."""
+    from fusion.services.homes import HubHome
+    from fusion.services.processes import is_up
+
     hub = HubHome.open(folder)
     roster = hub.roster()
     jobs = sorted(path.name for path in hub.runs.glob("*") if path.is_dir())

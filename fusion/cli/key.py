@@ -1,21 +1,23 @@
 """``fusion key``: the decryption key that nobody holds alone."""
 
+# ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
+
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
-from fusion.crypto.signing import VerifyKey
 from fusion.errors import InputInvalid
-from fusion.identity.roster import Roster, open_roster
-from fusion.services import keys
-from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome
-from fusion.wire.limits import MAX_ROSTER_BYTES
+
+if TYPE_CHECKING:
+    from fusion.identity.roster import Roster
+    from fusion.services.homes import HubHome, NodeHome
+    from fusion.services.keys import KeyInfo
 
 app = typer.Typer(help="Deal, import and show threshold keys.", no_args_is_help=True)
 
@@ -41,6 +43,8 @@ def ceremony(
 
     Run it on a machine apart from the hub. Every holder compares the transcript that is printed.
     """
+    from fusion.services import keys
+
     members = _roster(roster, authority)
     names = [name for name in holders.split(",") if name]
     with output.progress("searching for safe primes") as show:
@@ -72,6 +76,11 @@ def ceremony(
 
 def _roster(file: Path, authority: str) -> Roster:
     """Open a roster: by the authority's key, or in a folder that knows it."""
+    from fusion.crypto.signing import VerifyKey
+    from fusion.identity.roster import open_roster
+    from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome
+    from fusion.wire.limits import MAX_ROSTER_BYTES
+
     if authority:
         return open_roster(read_bounded(file, MAX_ROSTER_BYTES), VerifyKey.from_hex(authority))
     folder = file.parent
@@ -97,6 +106,9 @@ def import_key(
     as_json: Json = False,
 ) -> None:
     """Take over a share at a node, or the public key at the hub or at a node without a share."""
+    from fusion.services import keys
+    from fusion.services.homes import NodeHome
+
     home = _home(node, hub)
     if isinstance(home, NodeHome) and file.suffix == ".share":
         info = keys.import_share(home, file, transcript)
@@ -108,17 +120,21 @@ def import_key(
 @app.command("show")
 def show(*, node: NodeOption = None, hub: HubOption = None, as_json: Json = False) -> None:
     """Show the imported keys of a node or of the hub."""
+    from fusion.services import keys
+
     _print(keys.show(_home(node, hub)), as_json=as_json)
 
 
 def _home(node: Path | None, hub: Path | None) -> HubHome | NodeHome:
     """Open the one folder that was named."""
+    from fusion.services.homes import HubHome, NodeHome
+
     if (node is None) == (hub is None):
         raise InputInvalid("Name one folder.", hint="Use either --node DIR or --hub DIR.")
     return NodeHome.open(node) if node is not None else HubHome.open(hub or Path())
 
 
-def _print(found: list[keys.KeyInfo], *, as_json: bool) -> None:
+def _print(found: list[KeyInfo], *, as_json: bool) -> None:
     if as_json:
         output.document("fusion.keys/1", {"keys": [asdict(info) for info in found]})
         return

@@ -1,5 +1,7 @@
 """``fusion node``: one organisation's side of a federation."""
 
+# ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
+
 from __future__ import annotations
 
 import threading
@@ -11,15 +13,17 @@ import typer
 from fusion.cli import output
 from fusion.cli.serving import serve
 from fusion.errors import InputInvalid
-from fusion.services import engines, enrolment
-from fusion.services import node as service
-from fusion.services.homes import NodeHome
-from fusion.services.processes import is_up
 
 app = typer.Typer(help="Take part in a federation with one's own data.", no_args_is_help=True)
 
 Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", envvar="FUSION_HOME", help="The node's folder.")
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        envvar="FUSION_HOME",
+        show_envvar=False,
+        help="The node's folder, else $FUSION_HOME or this one.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -38,6 +42,8 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Make a node: keys and a request for admission, which goes to the hub's operator."""
+    from fusion.services import node as service
+
     node = service.init(folder, hub=hub, org=org, name=name, data=_datasets(data or []))
     if as_json:
         content = {"folder": str(node.path), "id": node.config.id, "request": str(node.request)}
@@ -64,6 +70,9 @@ def _datasets(given: list[str]) -> dict[str, Path]:
 @app.command("up")
 def up(folder: Folder = Path()) -> None:
     """Wait for admission if need be, then serve studies until Ctrl-C or SIGTERM."""
+    from fusion.services import engines, enrolment
+    from fusion.services.homes import NodeHome
+
     node = NodeHome.open(folder)
     engine = engines.training()
 
@@ -78,6 +87,9 @@ def up(folder: Folder = Path()) -> None:
 @app.command("status")
 def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
     """Show what this node is, whether it is admitted and whether it is up."""
+    from fusion.services.homes import NodeHome
+    from fusion.services.processes import is_up
+
     node = NodeHome.open(folder)
     content = {
         "id": node.config.id,

@@ -1,5 +1,7 @@
 """``fusion simulate``: try a study with all parties in one process before deploying it."""
 
+# ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,10 +9,8 @@ from typing import Annotated
 
 import typer
 
-from fusion.cli.live import TrainingView
 from fusion.cli.train import finish, read_study
 from fusion.errors import InputInvalid
-from fusion.services import engines
 
 app = typer.Typer(help="Try a study with all parties in one process.", no_args_is_help=True)
 
@@ -37,6 +37,9 @@ def horizontal(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run the whole protocol, with a key of its own, over tables with the same columns."""
+    from fusion.cli.live import TrainingView
+    from fusion.services import engines
+
     text = read_study(study)
     parties = [_party(item) for item in party]
     names = [name for name, _ in parties]

@@ -1,5 +1,7 @@
 """``fusion train``: hand a study to the hub and follow the run."""
 
+# ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
+
 from __future__ import annotations
 
 import threading
@@ -10,17 +12,13 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
-from fusion.cli.live import TrainingView
-from fusion.cli.progress import key_words, metric_words
 from fusion.errors import FusionError, InputInvalid
-from fusion.reports.training import render
-from fusion.services import engines
-from fusion.services.homes import HubHome, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fusion.ports import TrainingEngine
+    from fusion.services.homes import HubHome
 
 MAX_STUDY_BYTES = 1 << 20
 
@@ -33,7 +31,14 @@ def train(
     study: Study = None,
     *,
     folder: Annotated[
-        Path, typer.Option("--hub", metavar="DIR", envvar="FUSION_HOME", help="The hub's folder.")
+        Path,
+        typer.Option(
+            "--hub",
+            metavar="DIR",
+            envvar="FUSION_HOME",
+            show_envvar=False,
+            help="The hub's folder, else $FUSION_HOME or this one.",
+        ),
     ] = Path(),
     job: Annotated[
         str, typer.Option("--follow", metavar="JOB", help="Follow a run that was started before.")
@@ -44,10 +49,14 @@ def train(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Train a joint model: check the study, start the run, follow it to its end.
+    """Train a joint model and follow the run.
 
+    The study is checked before anything starts.
     Ctrl-C stops the watching, not the run.
     """
+    from fusion.services import engines
+    from fusion.services.homes import HubHome
+
     hub = HubHome.open(folder)
     if (study is None) == (job == ""):
         raise InputInvalid("Name a study, or a run to follow.", hint="fusion train STUDY.toml")
@@ -68,6 +77,8 @@ def train(
 
 def _follow(engine: TrainingEngine, hub: HubHome, job: str) -> int:
     """Show the run's events up to its end; return its exit code."""
+    from fusion.cli.live import TrainingView
+
     stop = threading.Event()
     with TrainingView() as view:
         try:
@@ -100,6 +111,10 @@ def read_study(path: Path) -> str:
 
 def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> None:
     """Print a run's closing lines and write its report."""
+    from fusion.cli.progress import key_words, metric_words
+    from fusion.reports.training import render
+    from fusion.services.homes import write_atomic
+
     if report is not None:
         write_atomic(report, render(record).encode(), 0o644)
         output.note(f"report: {report}")
