@@ -35,6 +35,7 @@ class Attendance:
         """Everyone is present until something is missed."""
         self._organisations = tuple(organisations)
         self._absences: dict[OrgId, Absence] = {}
+        self._news: list[str] = []
 
     def present(self) -> tuple[OrgId, ...]:
         """Return who is asked."""
@@ -47,6 +48,7 @@ class Attendance:
     def leave(self, organisation: OrgId, *, since: str, reason: str) -> None:
         """Note that a party is out; an earlier absence keeps its date."""
         earlier = self._absences.get(organisation)
+        self._news.append(f"{organisation} is left out at {since}: {reason}")
         self._absences[organisation] = Absence(
             organisation, earlier.since if earlier else since, reason
         )
@@ -55,6 +57,11 @@ class Attendance:
         """Note that parties are there again."""
         for organisation in organisations:
             self._absences.pop(organisation, None)
+
+    def news(self) -> list[str]:
+        """Return who was left out and why since this was last asked, for the others' logs."""
+        news, self._news = self._news, []
+        return news
 
     def lost(self, quorum: int, threshold: int, doing: str) -> QuorumLost:
         """Return the error that says who is missing and since when."""

@@ -61,6 +61,15 @@ class Engine:
         _check_up(hub)
         return JobFolder.create(hub.runs, study_text).name
 
+    def ping(self, hub: HubHome, count: int) -> str:
+        """Queue ``count`` empty exchanges with every member; return the job's identifier.
+
+        Raises:
+            EnvironmentUnfit: The hub is not up.
+        """
+        _check_up(hub)
+        return JobFolder.create_pings(hub.runs, count).name
+
     def follow(self, hub: HubHome, job: str, *, stop: threading.Event) -> Iterator[dict[str, Any]]:
         """Yield a job's events, past and coming, up to its end.
 
@@ -128,7 +137,7 @@ def _check_members(study: Study, text: str, origin: str, roster: Roster) -> None
     if not missing:
         return
     there = len(study.organisations) - len(missing)
-    path = "study.organisations" if there >= study.quorum else "study.quorum"
+    path = ("study", "organisations" if there >= study.quorum else "quorum")
     where = f"{origin}:{line_of(text, path)}"
     msg = f"{where}: {', '.join(missing)} was not admitted to {roster.federation}."
     if there < study.quorum:

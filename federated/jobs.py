@@ -65,13 +65,22 @@ class JobFolder:
 
     @classmethod
     def create(cls, runs: Path, study_text: str) -> JobFolder:
-        """Make a queued job with a fresh name."""
+        """Make a queued training job with a fresh name."""
+        return cls._create(runs, study_text, kind="training")
+
+    @classmethod
+    def create_pings(cls, runs: Path, count: int) -> JobFolder:
+        """Make a queued job of ``count`` empty exchanges."""
+        return cls._create(runs, "", kind="pings", count=count)
+
+    @classmethod
+    def _create(cls, runs: Path, study_text: str, **state: Any) -> JobFolder:  # noqa: ANN401 - JSON values
         job = cls(runs / f"job-{rng.token(6).hex()}")
         job.path.mkdir(mode=0o700, parents=True)
         write_atomic(job.study, study_text.encode())
         job.events.touch(mode=0o600)
         # Last: the hub looks for folders with a state.
-        job.update(status="queued", starts=0)
+        job.update(status="queued", starts=0, **state)
         return job
 
     def state(self) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             case "end":
                 summary |= {k: event[k] for k in ("status", "message", "exit_code")}
                 summary["ended"] = event["at"]
+            case _:
+                pass  # phases are for watching
     done = [rounds[number] for number in sorted(rounds)]
     return {
         **summary,

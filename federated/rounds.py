@@ -43,7 +43,7 @@ class RoundEngine:
         """Prepare; nothing is asked of anyone yet."""
         self._run = run
         self._attendance = Attendance(run.study.organisations)
-        self._sums = SumRunner(run, self._attendance, self._gather, self._notices)
+        self._sums = SumRunner(run, self._attendance, self._gather)
 
     def run(self) -> NDArray[np.float64]:
         """Run every round that is still to be run; return the model's parameters.
@@ -69,7 +69,8 @@ class RoundEngine:
 
     def close(self, status: str) -> None:
         """Tell everyone who is there how it ended."""
-        request = Request("close", {"job": self._run.terms.job, "status": status})
+        head = {"job": self._run.terms.job, "status": status, "notices": self._attendance.news()}
+        request = Request("close", head)
         present = self._attendance.present()
         self._run.cohort.ask(
             dict.fromkeys(present, request), seconds=self._run.study.deadlines.submit
@@ -192,33 +193,43 @@ class RoundEngine:
                 "job": run.terms.job,
                 "study": run.study.canonical().decode(),
                 "key": run.terms.key.public.fingerprint,
-                "notices": self._notices(),
             },
         )
         return run.cohort.ask(
             dict.fromkeys(organisations, request), seconds=run.study.deadlines.setup
         )
 
-    def _gather(self, doing: str) -> None:
-        """Take back whoever answers again; wait for quorum and threshold, up to the deadline.
+    def _gather(self, doing: str, *, welcome: bool = True) -> None:
+        """Wait for quorum and threshold, at most for the set-up deadline.
+
+        Args:
+            doing: What they are needed for.
+            welcome: Take back whoever answers again, also when enough are there. Not within a
+                round: who broke a list once would only break the next one.
 
         Raises:
-            QuorumLost: It was not met in time.
+            QuorumLost: Too few in time; says who is missing and since when.
         """
         run = self._run
         until = run.clock.monotonic() + run.study.deadlines.setup
         while True:
-            out = tuple(absence.organisation for absence in self._attendance.absent())
-            back = tuple(sorted(run.cohort.knock(out))) if out else ()
-            if back:
-                self._welcome(back)
-            present = self._attendance.present()
-            holders = set(present) & set(run.terms.holders)
-            if len(present) >= run.terms.quorum and len(holders) >= run.terms.key.threshold:
+            if welcome or not self._enough():
+                out = tuple(absence.organisation for absence in self._attendance.absent())
+                back = tuple(sorted(run.cohort.knock(out))) if out else ()
+                if back:
+                    self._welcome(back)
+            if self._enough():
                 return
             if run.clock.monotonic() >= until:
                 raise self._attendance.lost(run.terms.quorum, run.terms.key.threshold, doing)
             run.pause(KNOCK_SECONDS)
+
+    def _enough(self) -> bool:
+        """Whether those present can both be summed and open the sum."""
+        terms = self._run.terms
+        present = self._attendance.present()
+        holders = set(present) & set(terms.holders)
+        return len(present) >= terms.quorum and len(holders) >= terms.key.threshold
 
     def _welcome(self, organisations: tuple[OrgId, ...]) -> None:
         """Set returning parties up again; those that agree take part from here on."""
@@ -231,13 +242,6 @@ class RoundEngine:
                 self._attendance.leave(
                     organisation, since=self._run.now(), reason=reply.failure.message
                 )
-
-    def _notices(self) -> list[str]:
-        """Say who is out and why, for the other parties' logs."""
-        return [
-            f"{absence.organisation} is out since {absence.since}: {absence.reason}"
-            for absence in self._attendance.absent()
-        ]
 
     def _setup_event(self, organisation: OrgId, status: str, failure: Failure | None) -> None:
         event: dict[str, Any] = {"event": "setup", "organisation": organisation, "status": status}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from federated.party import Seat
-from fusion.connectors.files import read_table
+from federated.tables import read_columns
 from fusion.errors import InputInvalid
 from fusion.services.clock import SystemClock
 from fusion.services.keys import Keyring
@@ -29,8 +29,7 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
             msg = f"{node.config.id} has no dataset called {study.dataset!r}."
             hint = f'Add `{study.dataset} = "FILE"` under [data] in its node.toml.'
             raise InputInvalid(msg, hint=hint)
-        columns = [column.name for column in study.columns]
-        return read_table(path, [*columns, study.label])
+        return read_columns(study, path)
 
     return Seat(
         organisation=OrgId(node.config.id),

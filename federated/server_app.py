@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from flwr.serverapp import Grid, ServerApp
 
 from federated.jobs import OPEN, JobFolder
+from federated.pings import do_pings
 from federated.runtime.grid import GridCohort
 from federated.runtime.patience import shorten
 from federated.work import do_job
@@ -20,7 +21,11 @@ from fusion.services.clock import SystemClock
 from fusion.services.homes import HubHome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flwr.app import Context
+
+    from fusion.types import OrgId
 
 HUB_VARIABLE: Final = "BANYAN_HUB"
 """Environment variable with the hub's folder."""
@@ -37,7 +42,13 @@ def main(grid: Grid, context: Context) -> None:
     job = JobFolder(hub.runs / Path(str(context.run_config["job"])).name)
     with job.work() as free:
         # A second run of a job that is being worked on, or is finished, has nothing to do.
-        if free and job.state()["status"] in OPEN:
-            do_job(
-                hub, job, lambda keys: GridCohort(grid, keys, clock, time.sleep), clock, time.sleep
-            )
+        if not free or job.state()["status"] not in OPEN:
+            return
+
+        def cohort_of(keys: Mapping[OrgId, str]) -> GridCohort:
+            return GridCohort(grid, keys, clock, time.sleep)
+
+        if job.state()["kind"] == "pings":
+            do_pings(hub, job, cohort_of, clock)
+        else:
+            do_job(hub, job, cohort_of, clock, time.sleep)

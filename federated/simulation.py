@@ -17,9 +17,9 @@ from federated.records import record
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
+from federated.tables import read_columns
 from federated.terms import agree
 from federated.work import start_event
-from fusion.connectors.files import read_table
 from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.threshold import ThresholdKey, deal
 from fusion.crypto.sealing import SealingKey
@@ -127,7 +127,7 @@ def _end(status: str, message: str, exit_code: int) -> dict[str, Any]:
 
 
 def _reader(path: Path) -> Callable[[Study], Table]:
-    return lambda study: read_table(path, [*(c.name for c in study.columns), study.label])
+    return lambda study: read_columns(study, path)
 
 
 def _for_these(study: Study, parties: Sequence[tuple[str, Path]], label: str | None) -> Study:
@@ -145,7 +145,9 @@ def _for_these(study: Study, parties: Sequence[tuple[str, Path]], label: str | N
         organisations=tuple(names),
         label=label or study.label,
         quorum=min(study.quorum, len(names)),
-        key=replace(study.key, bits=2048, threshold=len(names) // 2 + 1, holders=tuple(names)),
+        key=study.key.model_copy(
+            update={"bits": 2048, "threshold": len(names) // 2 + 1, "holders": tuple(names)}
+        ),
     )
 
 

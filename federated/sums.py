@@ -8,7 +8,7 @@ asks the holders for exactly the same opening; they would refuse any other.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from federated.cohort import Reply, Request
 from federated.parameters import model_digest
@@ -19,12 +19,13 @@ from federated.protocols.secure_sum import (
     combine,
     list_commitments,
     read_partials,
+    verify_contribution,
 )
 from federated.protocols.statements import (
     HUB,
     Commitment,
+    ContributionList,
     RoundManifest,
-    Submission,
     read,
     sign,
 )
@@ -32,7 +33,7 @@ from fusion.errors import FusionError, MessageInvalid, QuorumLost, VerificationF
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from federated.attendance import Absence, Attendance
     from federated.protocols.secure_sum import Sum
@@ -104,6 +105,14 @@ class _Opening:
         }
 
 
+class Gather(Protocol):
+    """Waits until enough parties are there; see :meth:`RoundEngine._gather`."""
+
+    def __call__(self, doing: str, *, welcome: bool = True) -> None:
+        """Wait, or raise :class:`~fusion.errors.QuorumLost`."""
+        ...
+
+
 class SumRunner:
     """Drives the sums of a run."""
 
@@ -111,14 +120,12 @@ class SumRunner:
         self,
         run: Run,
         attendance: Attendance,
-        gather: Callable[[str], None],
-        notices: Callable[[], list[str]],
+        gather: Gather,
     ) -> None:
-        """Take the run, who is there, a way to wait for the quorum, and news for the parties."""
+        """Take the run, who is there, and a way to wait for the quorum."""
         self._run = run
         self._attendance = attendance
         self._gather = gather
-        self._notices = notices
 
     def run(
         self, purpose: Purpose, number: int, model: bytes, standardisation: Mapping[str, Any]
@@ -132,8 +139,10 @@ class SumRunner:
         began = self._run.clock.monotonic()
         meter = Meter()
         opening = self._resumed(number)
+        fresh = True
         while opening is None:
-            self._gather(f"round {number}")
+            self._gather(f"round {number}", welcome=fresh)
+            fresh = False
             opening = self._collect(purpose, number, model, standardisation, meter)
         totals = self._open(opening, meter)
         meter.seconds["total"] = self._run.clock.monotonic() - began
@@ -168,18 +177,18 @@ class SumRunner:
             raise self._attendance.lost(run.terms.quorum, run.terms.key.threshold, doing)
         manifest = self._manifest(purpose, number, attempt, model, standardisation)
         signed = sign(manifest, run.authority, HUB)
-        head = {"job": run.terms.job, "manifest": signed.decode()}
-        request = Request(
-            "contribute",
-            {**head, "standardisation": dict(standardisation), "notices": self._notices()},
-            {"model": model},
-        )
+        head = {
+            "job": run.terms.job,
+            "manifest": signed.decode(),
+            "standardisation": dict(standardisation),
+            "notices": self._attendance.news(),
+        }
+        request = Request("contribute", head, {"model": model})
         commitments = self._commitments(manifest, request, meter)
         if len(commitments) < run.terms.quorum:
             return None  # gathering waits for those who are out, or gives up
         listing = list_commitments(run.terms, manifest, list(commitments.values()), run.authority)
-        submit = Request("submit", {**head, "list": listing.decode()})
-        contributions = self._submissions(manifest, submit, tuple(commitments), meter)
+        contributions = self._submissions(manifest, signed, listing, meter)
         if len(contributions) < len(commitments):
             return None
         opening = _Opening(
@@ -243,24 +252,33 @@ class SumRunner:
     def _submissions(
         self,
         manifest: RoundManifest,
-        request: Request,
-        listed: Sequence[OrgId],
+        signed_manifest: bytes,
+        listing: bytes,
         meter: Meter,
     ) -> dict[OrgId, Contribution]:
         """Ask the listed to release their vectors."""
-        replies = self._ask("submit", manifest, request, listed, meter)
+        listed = read(ContributionList, listing, {HUB: self._run.terms.authority})
+        head = {
+            "job": manifest.job,
+            "manifest": signed_manifest.decode(),
+            "list": listing.decode(),
+        }
+        whom = tuple(OrgId(name) for name in listed.organisations())
+        replies = self._ask("submit", manifest, Request("submit", head), whom, meter)
         contributions: dict[OrgId, Contribution] = {}
         for organisation, reply in replies.items():
             try:
-                data = _text(reply, "submission")
-                statement = read(Submission, data, self._run.terms.parties)
-                if statement.organisation != organisation:
-                    msg = f"{organisation} sent a submission of {statement.organisation}."
+                contribution = Contribution(
+                    _text(reply, "submission"), reply.blobs.get("vector", b"")
+                )
+                name, _ = verify_contribution(self._run.terms, manifest, listed, contribution)
+                if name != organisation:
+                    msg = f"{organisation} sent the submission of {name}."
                     raise MessageInvalid(msg)
             except FusionError as error:
                 self._leave_out(organisation, f"sent an invalid submission: {error.message}", error)
                 continue
-            contributions[organisation] = Contribution(data, reply.blobs.get("vector", b""))
+            contributions[organisation] = contribution
         return contributions
 
     def _resumed(self, number: int) -> _Opening | None:

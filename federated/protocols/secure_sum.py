@@ -262,21 +262,14 @@ def aggregate(
     if reason:
         msg = f"Round {manifest.round} is not opened: {reason}."
         raise GateRefused(msg)
-    layout = terms.layout(manifest)
     submitted: dict[str, vectors.EncryptedVector] = {}
     digests = []
     for contribution in contributions:
-        statement = read(Submission, contribution.submission, terms.parties)
-        reason = _reason_against_submission(manifest, listed, statement, contribution.vector)
-        if statement.organisation in submitted:
-            reason = "it has more than one contribution"
-        if reason:
-            msg = f"The contribution of {statement.organisation} is not opened: {reason}."
+        name, vector = verify_contribution(terms, manifest, listed, contribution)
+        if name in submitted:
+            msg = f"The contribution of {name} is not opened: it has more than one."
             raise GateRefused(msg)
-        submitted[statement.organisation] = vectors.parse(
-            terms.key.public, contribution.vector,
-            binding=manifest.digest(), count=layout.plaintexts,
-        )  # fmt: skip
+        submitted[name] = vector
         digests.append(vector_digest(contribution.vector))
     if tuple(sorted(submitted)) != listed.organisations() or len(set(digests)) != len(digests):
         msg = "The contributions are not exactly the listed ones."
@@ -284,6 +277,32 @@ def aggregate(
     product = vectors.product([submitted[name] for name in sorted(submitted)])
     opening = digest("banyan/opening/v1", manifest.digest(), listed.digest())
     return Aggregate(product, opening, tuple(digests))
+
+
+def verify_contribution(
+    terms: JobTerms,
+    manifest: RoundManifest,
+    listed: ContributionList,
+    contribution: Contribution,
+) -> tuple[str, vectors.EncryptedVector]:
+    """Return whose contribution this is, and its vector.
+
+    Raises:
+        GateRefused: It is not what was committed to, listed and signed.
+        VerificationFailed: The signature or the vector is not what it has to be.
+    """
+    statement = read(Submission, contribution.submission, terms.parties)
+    reason = _reason_against_submission(manifest, listed, statement, contribution.vector)
+    if reason:
+        msg = f"The contribution of {statement.organisation} is not opened: {reason}."
+        raise GateRefused(msg)
+    vector = vectors.parse(
+        terms.key.public,
+        contribution.vector,
+        binding=manifest.digest(),
+        count=terms.layout(manifest).plaintexts,
+    )
+    return statement.organisation, vector
 
 
 def _reason_against_submission(

@@ -50,7 +50,7 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
         jobs = _Jobs(hub, files, say)
         try:
             jobs.look()
-            url = f"https://{hub.config.host}:{front.port}"
+            url = f"https://{hub.address.host}:{front.port}"
             write_atomic(hub.ready, json.dumps({"url": url, "pid": os.getpid()}).encode())
             say(f"hub of {hub.config.federation} is up at {url}")
             while not stop.wait(LOOK_SECONDS):

@@ -1,0 +1,1 @@
+"""Measurements with commands of their own; each prints a table. Not part of the tests."""

@@ -1,0 +1,1 @@
+"""The round engine in the shape that Flower users know."""
