@@ -183,7 +183,9 @@ class Conversation:
 
     async def _pass_response(self, response: h11.Response, upstream: HttpStream) -> None:
         headers = [(n, v) for n, v in response.headers if n not in _NOT_RETURNED]
-        head = h11.Response(status_code=response.status_code, headers=headers)
+        head = h11.Response(
+            status_code=response.status_code, headers=headers, reason=response.reason
+        )
         await self._pump([head], upstream, self._stream, self._limits.stall)
 
     @staticmethod

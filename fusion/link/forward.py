@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 _LOG: Final = logging.getLogger("banyan.forward")
 _CONNECT_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,10 @@ class Forwarder:
         try:
             async with self._slots:
                 await self._splice(reader, writer)
+            # What the hub said last still goes out, if it is taken in time.
+            writer.close()
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await writer.wait_closed()
         except (OSError, TimeoutError) as error:
             _LOG.info("a connection to the hub ended: %s", type(error).__name__)
         except asyncio.CancelledError:

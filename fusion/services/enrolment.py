@@ -3,8 +3,8 @@
 1. The trust document: its signature is verified with the key that the invitation pins. Until
    then nothing that the hub says is believed, and nothing is sent to it.
 2. From here on TLS is verified against the CA in that document.
-3. The request's digest is asked for until the data authority has admitted it. What comes is checked:
-   the certificate is for this node's key, the roster is signed and lists exactly its keys.
+3. The request's digest is asked for until the data authority has admitted it. What comes is
+   checked: the certificate is for this node's key, the roster is signed and lists its keys.
 """
 
 from __future__ import annotations

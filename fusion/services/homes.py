@@ -244,6 +244,8 @@ class NodeHome(_Home):
         self.fleet_key: Final = self.keys / "fleet.pem"
         self.request: Final = path / "request.csr"
         self.certificate: Final = path / "certificate.pem"
+        self.forward: Final = path / "forward"
+        self.forward_ca: Final = self.forward / "ca.pem"
         self.state: Final = path / "state.sqlite"
         self.log: Final = path / "node.log"
 

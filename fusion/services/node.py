@@ -1,4 +1,4 @@
-"""An organisation's first verb: make a node, with its keys and its request for admission."""
+"""An organisation's verbs: make a node, with its keys and its request; forward to the hub."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Final
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
 from fusion.errors import InputInvalid
-from fusion.identity import keys
+from fusion.identity import certificates, keys
 from fusion.identity.request import make_request
 from fusion.identity.roster import member_id
 from fusion.identity.trust import Invitation
+from fusion.link.client import hub_ssl_context
+from fusion.link.forward import HOST, ForwardConfig, Forwarder
+from fusion.services.clock import SystemClock
 from fusion.services.homes import (
     NODE_FILE,
     NodeConfig,
@@ -25,6 +28,8 @@ from fusion.services.homes import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fusion.ports import Clock
 
 MIN_GROUP: Final = 3
 """Fewest organisations in a sum that a node takes part in, unless its operator says otherwise."""
@@ -79,6 +84,32 @@ def init(
     # Last: with this file the folder is a node.
     write_atomic(home.path / NODE_FILE, toml_text(config.model_dump(mode="json")))
     return home
+
+
+def forwarder_of(node: NodeHome, *, clock: Clock | None = None) -> Forwarder:
+    """Return a forwarder to the hub for Flower's stock SuperNode, not yet started.
+
+    The SuperNode is given ``node.forward_ca`` as its root certificates and ``node.fleet_key`` as
+    its key. The certificate is made anew each time; its CA's key is dropped.
+
+    Raises:
+        EnvironmentUnfit: The node's own certificate is missing or can't be used.
+    """
+    now = (clock or SystemClock()).now()
+    ca_key, key = keys.new_tls_key(), keys.new_tls_key()
+    ca = certificates.new_ca("loopback", ca_key, now)
+    leaf = certificates.Issuer(ca, ca_key).server([HOST], key.public_key(), now)
+    make_folder(node.forward)
+    write_atomic(node.forward_ca, certificates.pem(ca))
+    write_atomic(node.forward / "key.pem", keys.tls_pem(key))
+    write_atomic(node.forward / "certificate.pem", certificates.pem(leaf))
+    config = ForwardConfig(
+        certificate=node.forward / "certificate.pem",
+        key=node.forward / "key.pem",
+        hub=node.invitation.address,
+        tls=hub_ssl_context(node.credentials()),
+    )
+    return Forwarder(config)
 
 
 def _dataset(name: str) -> str:
