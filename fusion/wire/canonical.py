@@ -7,7 +7,7 @@ understand one document differently: no duplicate keys, no other spelling of a n
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import rfc8785
 
@@ -17,16 +17,21 @@ from fusion.wire.limits import MAX_DEPTH, MAX_DOCUMENT_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_LARGE: Final = 2.0**53
+_EXPONENT: Final = 1e21
+"""From here on RFC 8785 writes an exponent, so that the number is read as a float again."""
+
 
 def encode(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
     """Return the canonical bytes of a JSON value.
 
     Raises:
         MessageInvalid: It has no canonical form: bytes, sets, NaN, integers beyond 2**53, keys that
-            are no strings, more than 32 levels.
+            are no strings, more than 32 levels, or a float that would be written as an integer
+            beyond 2**53.
     """
     try:
-        _check_depth(value)
+        _check(value)
         return rfc8785.dumps(value)
     except (ValueError, RecursionError):
         # The library's message can quote the value.
@@ -56,13 +61,15 @@ def decode(data: bytes, limit: int = MAX_DOCUMENT_BYTES) -> Any:  # noqa: ANN401
     return value
 
 
-def _check_depth(value: object) -> None:
-    """Raise if containers are nested more than 32 deep.
+def _check(value: object) -> None:
+    """Raise if containers are nested more than 32 deep, or a number would come back as another.
 
     Level by level rather than by recursion: whoever sends the value decides on its depth.
     """
     level: list[object] = [value]
     for _ in range(MAX_DEPTH + 1):
+        if any(isinstance(item, float) and _LARGE <= abs(item) < _EXPONENT for item in level):
+            raise MessageInvalid("A number of a JSON document is beyond 2**53.")
         level = [item for container in level for item in _items(container)]
         if not level:
             return
