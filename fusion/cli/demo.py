@@ -121,7 +121,8 @@ def _closing(outcome: Mapping[str, Any]) -> None:
     output.table(("trained on", "rows", "AUC"), rows)
     key, seconds = outcome["key"], outcome["seconds"]
     share = "holds a share" if key["hub_holds_share"] else "holds no share"
-    parts = ("setup", "train", "encrypt", "wait", "aggregate", "decrypt", "compare", "total")
+    steps = ("setup", "run", "compare", "shutdown", "total")
+    parts = ("train", "encrypt", "wait", "aggregate", "decrypt", "combine")
     output.result("")
     output.facts(
         [
@@ -132,7 +133,12 @@ def _closing(outcome: Mapping[str, Any]) -> None:
             ),
             ("encrypted against plain sums", f"{outcome['max_abs_error_vs_plain']:.1e} at most"),
             ("bytes per encrypted parameter", f"{outcome['bytes_per_parameter']:.1f}"),
-            ("seconds", "  ".join(f"{p} {seconds[p]:.1f}" for p in parts if p in seconds)),
+            ("seconds", _parts(seconds, steps)),
+            ("  of the run, in rounds", _parts(seconds, parts)),
             ("report", outcome["report"]),
         ]
     )
+
+
+def _parts(seconds: Mapping[str, float], names: tuple[str, ...]) -> str:
+    return "  ".join(f"{name} {seconds[name]:.1f}" for name in names)

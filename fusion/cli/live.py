@@ -82,13 +82,14 @@ class TrainingView:
             clean(run.study or "…"),
             (f"  {clean(run.job)}  key {clean(key_words(run.key))}", "dim"),
         )
-        spent = "  ".join(f"{key} {run.seconds[key]:.1f}" for key in SPENT)
+        spent = " ".join(f"{key} {run.seconds[key]:.1f}" for key in SPENT)
+        model = metric_words(run.metrics) or "no model yet"
         lines: list[RenderableType] = [
             head,
             self._bar(),
-            Text(metric_words(run.metrics) or "no model yet", style="bold"),
+            Text.assemble((model, "bold"), (f"  {size_words(run.bytes)} travelled", "dim")),
             self._table(),
-            Text(f"seconds  {spent}   {size_words(run.bytes)}", style="dim"),
+            Text(f"seconds  {spent}", style="dim"),
         ]
         if run.status:
             style = "green" if run.status == "done" else "bold red"

@@ -80,7 +80,7 @@ def render(result: Record, *, baselines: Record | None = None, language: str = "
 def auc_chart(result: Record, baselines: Record | None) -> str:
     """Draw the AUC after each round, with the pooled model and the best one alone beside it."""
     metrics = _metrics(result)
-    joint = tuple((float(m["round"]), _real(m.get("auc"))) for m in metrics)
+    joint = _by_round(metrics, "auc")
     series = [Series(Words("joint", "联合"), joint)]
     if baselines and joint:
         span = (joint[0][0], joint[-1][0])
@@ -160,7 +160,7 @@ def _curves(result: Record, baselines: Record | None) -> str:
     if not metrics:
         return ""
     last = metrics[-1]
-    loss = tuple((float(m["round"]), _real(m.get("loss"))) for m in metrics)
+    loss = _by_round(metrics, "loss")
     roc = tuple((_real(p[0]), _real(p[1])) for p in last.get("roc", []))
     calibration = tuple((_real(p[0]), _real(p[1])) for p in last.get("calibration", []))
     unit = (0.0, 1.0)
@@ -382,6 +382,12 @@ def _metrics(result: Record) -> list[Record]:
     """Return the newest metrics of each round: a resumed run may have judged a model twice."""
     newest = {int(event.get("round", 0)): event for event in result.get("metrics", [])}
     return [newest[number] for number in sorted(newest)]
+
+
+def _by_round(metrics: Sequence[Record], key: str) -> tuple[tuple[float, float], ...]:
+    """Return a measure after each round of training; the untrained model would set the scale."""
+    trained = [m for m in metrics if int(m.get("round", 0)) > 0] or metrics
+    return tuple((float(m.get("round", 0)), _real(m.get(key))) for m in trained)
 
 
 def _last_metrics(result: Record) -> Record:

@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fusion.reports.training import render
+from fusion.reports.training import auc_chart, render
 from tests.reports.drawings import parse
 from tests.reports.records import ORGANISATIONS, comparison, record, round_event
 
 HOSTILE = "<img src=//host.example/x onerror=alert(1)>\"'</title></style><script>"
+SVG = "{http://www.w3.org/2000/svg}"
 VOID = {"meta", "input", "br", "img", "link"}
 
 
@@ -96,6 +97,12 @@ def test_every_drawing_is_well_formed() -> None:
     assert len(drawings) == 6
     for drawing in drawings:
         parse(drawing)
+
+
+def test_the_untrained_model_is_not_drawn() -> None:
+    dots = parse(auc_chart(record(rounds=3), comparison())).iter(f"{SVG}circle")
+    tips = [dot.findtext(f"{SVG}title") for dot in dots]
+    assert [tip.split(": ")[1] for tip in tips if tip] == ["1, 0.54", "2, 0.58", "3, 0.62"]
 
 
 def test_who_was_absent_is_named_with_since_when_and_why() -> None:
