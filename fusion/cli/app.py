@@ -10,9 +10,8 @@ import importlib.metadata
 import sys
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
-import click
 import typer
 
 from fusion.cli import demo, hub, key, node, output, simulate, train
@@ -33,6 +32,17 @@ class Settings:
     """
 
     debug: bool = False
+
+
+@runtime_checkable
+class _WrongUsage(Protocol):
+    """What typer raises when a command line can't be parsed; it has no public name for it."""
+
+    exit_code: int
+
+    def show(self) -> None:
+        """Print usage and reason to stderr."""
+        ...
 
 
 app = typer.Typer(
@@ -77,10 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     settings = Settings()
     try:
         code = app(args=list(arguments), standalone_mode=False, obj=settings, prog_name="fusion")
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         output.note("interrupted")
         return INTERRUPTED
     except FusionError as error:
@@ -93,6 +100,9 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout = None
         return 1
     except Exception as error:  # noqa: BLE001 - the edge of the process: one line, not a traceback
+        if isinstance(error, _WrongUsage):
+            error.show()
+            return error.exit_code
         return _unexpected(error, debug=settings.debug)
     return code if isinstance(code, int) else 0
 

@@ -79,7 +79,7 @@ class Children:
         output, log = self._logs / f"{name}.out", self._logs / f"{name}.log"
         with output.open("wb") as out, log.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "fusion", *map(str, words)],
+                [sys.executable, "-m", "fusion.cli", *map(str, words)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -221,7 +221,7 @@ def test_the_demo_does_not_write_into_a_folder_in_use(fusion: Terminal, tmp_path
 
 
 def test_as_a_process_it_says_the_same(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fusion", "hub", "status", str(tmp_path)]
+    command = [sys.executable, "-m", "fusion.cli", "hub", "status", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("F-200: ")

@@ -1,4 +1,4 @@
-"""``python -m fusion``: the command line where the script is not on the path."""
+"""``python -m fusion.cli``: the command line where the script is not on the path."""
 
 from __future__ import annotations
 
