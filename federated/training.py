@@ -64,12 +64,13 @@ def train_local(
             if local.proximal:
                 gradient = gradient + local.proximal * (new - params)
             new -= local.learning_rate * gradient
-    if not np.isfinite(new).all():
+    loss = capped_loss(model.scores(params, x), y)
+    if not (np.isfinite(new).all() and np.isfinite(loss)):
         raise DataInvalid(
             f"Local training of round {round_number} diverged.",
             hint="Lower `learning_rate` under [local] in the study.",
         )
-    return LocalUpdate(new - params, capped_loss(model.scores(params, x), y), len(y))
+    return LocalUpdate(new - params, loss, len(y))
 
 
 def capped_loss(scores: Floats, y: Floats) -> float:

@@ -56,6 +56,7 @@ class LogisticModel:
         loss = float(log_loss(logits, y).mean() + 0.5 * self.l2 * (weights @ weights))
         return loss, np.concatenate([x.T @ error + self.l2 * weights, [error.sum()]])
 
+    @np.errstate(over="ignore", invalid="ignore")  # a caller judges what is not finite
     def scores(self, params: Floats, x: Floats) -> Floats:
         """Return the probability of the positive class of each row."""
         return sigmoid(self._logits(params, x))

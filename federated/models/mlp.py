@@ -75,6 +75,7 @@ class MlpModel:
                 error = (error @ weights.T) * self._slope(inputs[index])
         return loss, np.concatenate(gradients[::-1])
 
+    @np.errstate(over="ignore", invalid="ignore")  # a caller judges what is not finite
     def scores(self, params: Floats, x: Floats) -> Floats:
         """Return the probability of the positive class of each row."""
         return sigmoid(self._forward(list(self._layers(params)), x)[1])

@@ -86,7 +86,9 @@ def read_table(
     try:
         _check_size(path)
         loaded = read(path, list(dict.fromkeys(columns)), text, max_rows)
-        return Table({name: _array(name, loaded.column(name)) for name in loaded.column_names})
+        return Table(
+            {name: _array(path, name, loaded.column(name)) for name in loaded.column_names}
+        )
     except FileNotFoundError:
         hint = "Give the path of the file as this machine sees it."
         raise DataInvalid(f"The data file {path} does not exist.", hint=hint) from None
@@ -165,7 +167,7 @@ def _read_parquet(path: Path, columns: list[str], text: Collection[str], max_row
         return file.read(columns=columns, use_threads=False)
 
 
-def _array(name: str, column: Any) -> Column:  # noqa: ANN401 - pyarrow has no types
+def _array(path: Path, name: str, column: Any) -> Column:  # noqa: ANN401 - pyarrow has no types
     """Return a column as float64 or as objects.
 
     Raises:
@@ -187,7 +189,8 @@ def _array(name: str, column: Any) -> Column:  # noqa: ANN401 - pyarrow has no t
         column = column.cast(pa.string())
     if not (kind.is_string(column.type) or kind.is_large_string(column.type)):
         raise DataInvalid(
-            f"The column {name!r} is of type {column.type}.", hint="Numbers and words can be used."
+            f"The column {name!r} of {path.name} is of type {column.type}.",
+            hint="Numbers and words (UTF-8) can be used.",
         )
     words: NDArray[np.object_] = column.to_numpy()
     return words.astype(object, copy=False)
