@@ -70,6 +70,7 @@ _ResponseT = TypeVar("_ResponseT")
 
 _RETRIED_STATUS: Final = {429, 502, 503, 504}
 _UPLOAD_SECONDS: Final = 600
+_REGISTRATION_SECONDS: Final = 30.0
 
 
 class RunGoneError(Exception):
@@ -210,18 +211,29 @@ class FleetNode:
             delay = min(delay * 2, 2.0)
 
     def _activate(self) -> None:
+        """Have the SuperLink know this node as online, however long the hub is away.
+
+        Raises:
+            EnvironmentUnfit: The hub is there and keeps refusing the node.
+        """
         request = ActivateNodeRequest(
             public_key=self._public_key, heartbeat_interval=self._pace.heartbeat
         )
+        refused_since: float | None = None
         while not self._stop.is_set():
             try:
                 response = self._call(self._client.ActivateNode, request, 5.0)
             except PartyUnreachable as error:
+                refused_since = None
                 self._note(str(error))
-            except RunGoneError as error:
-                msg = "The hub does not accept this node's certificate or key."
-                hint = "Was this organisation admitted with this folder's request.csr?"
-                raise EnvironmentUnfit(msg, hint=hint) from error
+            except (RunGoneError, httpx.HTTPStatusError) as error:
+                # A hub that has just started, or just admitted us, registers our key in a moment.
+                refused_since = refused_since or self._clock.monotonic()
+                if self._clock.monotonic() - refused_since > _REGISTRATION_SECONDS:
+                    msg = "The hub does not accept this node's certificate or key."
+                    hint = "Was this organisation admitted with this folder's request.csr?"
+                    raise EnvironmentUnfit(msg, hint=hint) from error
+                self._stop.wait(0.2)
             else:
                 self._node = Node(node_id=response.node_id)
                 return

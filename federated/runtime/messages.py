@@ -1,8 +1,8 @@
 """Requests and replies as Flower messages: the only file that knows record and message names.
 
-A message is one ``ConfigRecord`` (the head, as canonical JSON) and, if there are blobs, one
-``ArrayRecord`` whose arrays carry raw bytes under a type of their own: they are never handed to
-numpy, which could be made to unpickle.
+A message carries one frame (:mod:`federated.frames`): in a ``ConfigRecord``, or, when it is large,
+in an array of a type of its own, which Flower cuts into chunks and which is never handed to numpy
+(that could be made to unpickle). Flower asks once for every object, so there is only one.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from federated.cohort import Failure, Kind, Reply, Request
+from federated.frames import read_frame, write_frame
 from fusion.errors import MessageInvalid
-from fusion.wire import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fusion.types import OrgId
 
-MAX_HEAD_BYTES: Final = 4 << 20
-MAX_BLOB_BYTES: Final = 1 << 30
-MAX_BLOBS: Final = 4096
-_HEAD: Final = "banyan"
-_BLOBS: Final = "blobs"
-_STYPE: Final = "banyan.bytes/1"
+LARGE_BYTES: Final = 1 << 20
+"""A frame larger than this travels as an array."""
+_NAME: Final = "banyan"
+_STYPE: Final = "banyan.frame/1"
 
 MESSAGE_TYPES: Final[Mapping[Kind, str]] = {
     "hello": "query.hello",
@@ -105,41 +103,22 @@ def _mapping(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _encode(document: Mapping[str, Any], blobs: Mapping[str, bytes]) -> RecordDict:
-    content = RecordDict({_HEAD: ConfigRecord({"json": canonical.encode(dict(document))})})
-    if blobs:
-        content[_BLOBS] = ArrayRecord(
-            {
-                name: Array(dtype="uint8", shape=(len(data),), stype=_STYPE, data=data)
-                for name, data in blobs.items()
-            }
-        )
-    return content
+    frame = write_frame(document, blobs)
+    if len(frame) <= LARGE_BYTES:
+        return RecordDict({_NAME: ConfigRecord({_NAME: frame})})
+    array = Array(dtype="uint8", shape=(len(frame),), stype=_STYPE, data=frame)
+    return RecordDict({_NAME: ArrayRecord({_NAME: array})})
 
 
 def _decode(content: RecordDict) -> tuple[dict[str, Any], dict[str, bytes]]:
-    head = content.get(_HEAD)
-    data = head.get("json") if isinstance(head, ConfigRecord) else None
-    if not isinstance(data, bytes) or set(content) - {_HEAD, _BLOBS}:
+    record = content.get(_NAME)
+    frame: object = None
+    if isinstance(record, ConfigRecord):
+        frame = record.get(_NAME)
+    elif isinstance(record, ArrayRecord):
+        array = record.get(_NAME)
+        frame = array.data if array is not None and array.stype == _STYPE else None
+    if not isinstance(frame, bytes) or len(content) != 1:
         msg = "A message is not of the form this release speaks."
         raise MessageInvalid(msg, hint="Run the same release at the hub and at every node.")
-    document = canonical.decode(data, limit=MAX_HEAD_BYTES)
-    if not isinstance(document, dict):
-        msg = "The head of a message is no object."
-        raise MessageInvalid(msg)
-    return document, _blobs(content)
-
-
-def _blobs(content: RecordDict) -> dict[str, bytes]:
-    records = content.get(_BLOBS)
-    if records is None:
-        return {}
-    if not isinstance(records, ArrayRecord) or len(records) > MAX_BLOBS:
-        msg = "The blobs of a message are malformed or too many."
-        raise MessageInvalid(msg)
-    blobs: dict[str, bytes] = {}
-    for name, array in records.items():
-        if array.stype != _STYPE or len(array.data) > MAX_BLOB_BYTES:
-            msg = "A blob is of another type or too large."
-            raise MessageInvalid(msg)
-        blobs[name] = bytes(array.data)
-    return blobs
+    return read_frame(frame)
