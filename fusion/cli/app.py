@@ -104,6 +104,9 @@ def run(arguments: Sequence[str]) -> int:
             error.show()
             return error.exit_code
         return _unexpected(error, debug=settings.debug)
+    # typer has already turned Ctrl-C into this code.
+    if code == INTERRUPTED:
+        output.note("interrupted")
     return code if isinstance(code, int) else 0
 
 

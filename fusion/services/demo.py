@@ -125,9 +125,13 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
         write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
         stage.seconds["total"] = time.monotonic() - began
         return _document(wishes, stage, record, baselines, report)
+    except FusionError:
+        if (folder / "logs").exists():
+            watcher.say(f"logs of all processes: {folder / 'logs'}")
+        raise
     finally:
         if wishes.keep is None:
-            _sweep(folder)
+            sweep(folder)
 
 
 # ------------------------------------------------------------------------------- steps
@@ -279,12 +283,17 @@ def hub_holds_share(hub: Path, nodes: list[Path]) -> bool:
 
     Every file of the hub is searched for the bytes of every share, as they are, as hexadecimal
     and as decimal text; a sealed share is recognised by its name.
+
+    Raises:
+        InputInvalid: No node holds a share, so that finding none would mean nothing.
     """
     needles: set[bytes] = set()
     for node in nodes:
         for path in NodeHome.open(node).paillier.rglob("share"):
             share = path.read_bytes()
             needles |= {share, share.hex().encode(), str(int.from_bytes(share, "big")).encode()}
+    if not needles:
+        raise InputInvalid("No node holds a share that could be looked for.")
     for path in hub.rglob("*"):
         if path.is_file() and path.stat().st_size <= _MAX_SEARCHED_BYTES:
             content = path.read_bytes()
@@ -340,7 +349,7 @@ def _folder(keep: Path | None) -> Path:
     return keep.resolve()
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Leave the report and the logs, nothing else: the folders hold private keys."""
     report = folder / "report.html"
     kept = {report} if report.exists() else {folder / "logs"}
@@ -351,6 +360,8 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _free_port() -> int:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -156,11 +157,11 @@ class Children:
             _signal(child, signal.SIGTERM)
         deadline = time.monotonic() + _GRACE_SECONDS
         for child in stopping:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _signal_group(child, signal.SIGKILL)
-                child.process.wait()
+            # Whatever it started and left behind is in its group, and so is it, if it hangs.
+            _signal_group(child, signal.SIGKILL)
+            child.process.wait()
         self._started.clear()
 
     def _failed(self, child: Child) -> PartyFailed:
@@ -196,8 +197,6 @@ def _signal(child: Child, number: int) -> None:
 
 
 def _signal_group(child: Child, number: int) -> None:
-    """Signal the process and all it started, by its own group."""
-    try:
+    """Signal the process and all it started, by its own group; nobody may be left in it."""
+    with suppress(ProcessLookupError):
         os.killpg(child.process.pid, number)
-    except ProcessLookupError:
-        return  # it ended by itself just now

@@ -1,0 +1,90 @@
+"""The demo's own judgements: what it finds at the hub, what it leaves behind, what it refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusion.errors import InputInvalid
+from fusion.services import demo, hub, node
+from fusion.services.homes import NodeHome, make_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHARE = bytes(range(7, 207))
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Path:
+    """Make a hub, and a node that holds a share."""
+    invitation = hub.init(
+        tmp_path / "hub", federation="test.local", address="127.0.0.1:8443", name=""
+    )
+    home: NodeHome = node.init(tmp_path / "state", hub=str(invitation), org="state", data={})
+    key = make_folder(home.paillier / ("ab" * 32))
+    (key / "share").write_bytes(SHARE)
+    return tmp_path
+
+
+def holds(federation: Path) -> bool:
+    return demo.hub_holds_share(federation / "hub", [federation / "state"])
+
+
+def test_a_hub_without_a_share_is_believed(federation: Path) -> None:
+    assert not holds(federation)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("share", SHARE),
+        ("anything", b"before" + SHARE + b"after"),
+        ("hub.log", b"the share is " + SHARE.hex().encode()),
+        ("x.json", str(int.from_bytes(SHARE, "big")).encode()),
+        ("state.share", b"sealed"),
+    ],
+)
+def test_a_share_is_found_wherever_it_lies(federation: Path, name: str, content: bytes) -> None:
+    folder = federation / "hub" / "deep" / "down"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(content)
+    assert holds(federation)
+
+
+def test_without_shares_there_is_nothing_to_compare(federation: Path) -> None:
+    for path in (federation / "state").rglob("share"):
+        path.unlink()
+    with pytest.raises(InputInvalid, match="No node holds a share"):
+        holds(federation)
+
+
+def test_private_keys_do_not_stay_behind(federation: Path) -> None:
+    (federation / "logs").mkdir()
+    (federation / "report.html").write_text("", "utf-8")
+    demo.sweep(federation)
+    assert [path.name for path in federation.iterdir()] == ["report.html"]
+
+
+def test_after_a_failure_the_logs_stay_and_nothing_else(federation: Path) -> None:
+    (federation / "logs").mkdir()
+    demo.sweep(federation)
+    assert [path.name for path in federation.iterdir()] == ["logs"]
+
+
+def test_nothing_stays_behind_when_nothing_began(federation: Path) -> None:
+    demo.sweep(federation)
+    assert not federation.exists()
+
+
+@pytest.mark.parametrize("rounds", [0, -1])
+def test_a_run_has_at_least_one_round(tmp_path: Path, rounds: int) -> None:
+    wishes = demo.Wishes(rounds=rounds, keep=tmp_path / "kept")
+    said: list[str] = []
+    watcher = demo.Watcher(
+        step=lambda words, _: said.append(words), event=lambda _: None, say=said.append
+    )
+    with pytest.raises(InputInvalid, match="at least one round"):
+        demo.run(wishes, watcher)
+    assert said == []
