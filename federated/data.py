@@ -1,6 +1,8 @@
 """From an organisation's table to what a model trains on, checked against the study.
 
-A refusal names the column, the rule and how many rows break it; never a cell. Pure.
+A refusal names the column and the rule, never a cell and never a count of rows: it travels to the
+hub, which could otherwise ask a study at a time how many rows have which category. The count is a
+note of the error (PEP 678), for the organisation's own log. Pure.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ def prepare(study: Study, table: Table) -> Prepared:
     if table.rows == 0:
         raise DataInvalid("The table is empty.", hint="Point the dataset at a file with rows.")
     if table.rows < MIN_ROWS:
-        raise DataInvalid(f"The table has {table.rows} rows; {MIN_ROWS} is the least.")
+        raise _refused(f"The table has fewer than {MIN_ROWS} rows.", "", table.rows)
     _check_present(study, table)
     labels = _labels(study, table)
     train, judge, notices = _split(study, table.rows)
@@ -90,6 +92,13 @@ def prepare(study: Study, table: Table) -> Prepared:
         clipped_values=clipped,
         notices=tuple(notices),
     )
+
+
+def _refused(message: str, hint: str, rows: int) -> DataInvalid:
+    """Return a refusal with a count that only the organisation itself gets to see."""
+    error = DataInvalid(message, hint=hint)
+    error.add_note(f"rows concerned: {rows}")
+    return error
 
 
 def feature_names(study: Study) -> tuple[str, ...]:
@@ -116,9 +125,10 @@ def _numbers(column: NumberColumn, table: Table) -> Floats:
         )
     missing = int((~np.isfinite(cells)).sum())
     if missing:
-        raise DataInvalid(
-            f"Column {column.name!r} is missing, NaN or infinite in {missing} rows.",
-            hint="Fill or drop these rows; the study has no rule for them.",
+        raise _refused(
+            f"Column {column.name!r} has cells that are missing, NaN or infinite.",
+            "Fill or drop these rows; the study has no rule for them.",
+            missing,
         )
     return np.array(cells, dtype=np.float64)
 
@@ -130,10 +140,10 @@ def _codes(column: CategoryColumn, table: Table) -> NDArray[np.int64]:
     codes = np.fromiter((index.get(word, -1) for word in words), dtype=np.int64, count=len(words))
     undeclared = int((codes < 0).sum())
     if undeclared:
-        raise DataInvalid(
-            f"Column {column.name!r} holds categories that the study does not declare, in "
-            f"{undeclared} rows.",
-            hint=f"Map them to one of the {len(column.categories)} declared ones, or declare them.",
+        raise _refused(
+            f"Column {column.name!r} has cells that are none of the declared categories.",
+            f"Map them to one of the {len(column.categories)} declared ones, or declare them.",
+            undeclared,
         )
     return codes
 
@@ -164,15 +174,13 @@ def _labels(study: Study, table: Table) -> Floats:
         missing = int((~np.isfinite(cells)).sum())
         labels = (cells == study.positive).astype(np.float64)
     if missing:
-        raise DataInvalid(
-            f"The label {study.label!r} is missing in {missing} rows.", hint="Drop these rows."
-        )
+        raise _refused(f"The label {study.label!r} is missing.", "Drop these rows.", missing)
     positives = int(labels.sum())
     if positives in (0, len(labels)):
-        raise DataInvalid(
-            f"The label {study.label!r} has one class only: {positives} of {len(labels)} rows are "
-            "positive.",
-            hint="Check `positive` in the study, and its spelling in the table.",
+        raise _refused(
+            f"The label {study.label!r} has one class only.",
+            "Check `positive` in the study, and its spelling in the table.",
+            len(labels),
         )
     return labels
 

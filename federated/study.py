@@ -228,7 +228,7 @@ def _problems(error: ValidationError, value: Mapping[str, Any]) -> list[tuple[Ke
     # A misspelt key makes another one missing; the misspelt one is what the writer looks for.
     for each in sorted(errors, key=lambda each: each["type"] != "extra_forbidden"):
         path = _own_path(each["loc"], value)
-        name = f"`{path[-1]}`" if path and isinstance(path[-1], str) else "An item"
+        name = _name(path)
         match each["type"]:
             case "extra_forbidden":
                 message, hint = f"{name} is no key of {_section(path[:-1])}.", _nearest(path, value)
@@ -265,6 +265,13 @@ def _own_path(loc: tuple[int | str, ...], value: Any) -> KeyPath:  # noqa: ANN40
             break  # the members of a union of plain types
         path.append(part)
     return tuple(path)
+
+
+def _name(path: KeyPath) -> str:
+    """Return how a message calls a key, or an item of an array."""
+    if path and isinstance(path[-1], int):
+        return f"Item {path[-1] + 1} of {_name(path[:-1])}"
+    return f"`{path[-1]}`" if path else "The study"
 
 
 def _section(path: KeyPath) -> str:

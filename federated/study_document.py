@@ -287,8 +287,10 @@ def _size_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
     if isinstance(document.model, Mlp):
         sizes = (features, *document.model.hidden, 1)
         count = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-        if count > MAX_PARAMETERS:
-            message = f"The model has {count} parameters; {MAX_PARAMETERS} is the limit."
+        # The sum also counts how many coordinates of an update were clipped.
+        limit = min(MAX_PARAMETERS, 2**document.aggregation.value_bits - 1)
+        if count > limit:
+            message = f"The model has {count} parameters; {limit} is the limit."
             yield ("model", "hidden"), message, "Choose smaller layers."
 
 

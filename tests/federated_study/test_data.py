@@ -37,27 +37,29 @@ def without(name: str) -> Table:
 def with_cells(name: str, *cells: object) -> Table:
     """Return a table whose first cells of a column are these."""
     fitting = table()
-    column = fitting[name].tolist()
+    column: Any = fitting[name].copy()
     column[: len(cells)] = cells
-    return Table({**fitting, name: np.array(column, dtype=fitting[name].dtype)})
+    return Table({**fitting, name: column})
 
 
 REFUSALS = [
     (table(0), "is empty"),
-    (table(MIN_ROWS - 1), "9 rows"),
+    (table(MIN_ROWS - 1), "fewer than 10 rows"),
     (without("town"), "no column 'town'"),
     (without("ill"), "no column 'ill'"),
-    (with_cells("age", np.nan, np.nan), "'age' is missing, NaN or infinite in 2 rows"),
-    (with_cells("height", np.inf, -np.inf, np.nan), "'height' is missing, NaN or infinite in 3"),
+    (with_cells("age", np.nan, np.nan), "'age' has cells that are missing, NaN or infinite"),
+    (with_cells("height", np.inf, -np.inf, np.nan), "'height' has cells that are missing"),
     (table(age=words(*[SECRET] * 40)), "'age' holds words"),
-    (with_cells("town", SECRET, SECRET), "'town' holds categories that the study does not declare"),
-    (with_cells("town", SECRET, SECRET), "in 2 rows"),
-    (with_cells("town", None), "in 1 rows"),
-    (table(town=np.full(40, 5.0)), "in 40 rows"),
-    (with_cells("ill", None, None), "'ill' is missing in 2 rows"),
-    (table(ill=words(*["no"] * 40)), "one class only: 0 of 40 rows"),
-    (table(ill=words(*["yes"] * 40)), "one class only: 40 of 40 rows"),
-    (table(ill=np.full(40, np.nan)), "'ill' is missing in 40 rows"),
+    (
+        with_cells("town", SECRET, SECRET),
+        "'town' has cells that are none of the declared categories",
+    ),
+    (with_cells("town", None), "none of the declared"),
+    (table(town=np.full(40, 5.0)), "none of the declared"),
+    (with_cells("ill", None, None), "'ill' is missing"),
+    (table(ill=words(*["no"] * 40)), "one class only"),
+    (table(ill=words(*["yes"] * 40)), "one class only"),
+    (table(ill=np.full(40, np.nan)), "'ill' is missing"),
 ]
 
 
@@ -67,6 +69,24 @@ def test_a_table_that_does_not_fit_is_refused(given_table: Table, says: str) -> 
         prepare(study(), given_table)
     assert says in caught.value.message
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given_table", "rows"),
+    [
+        (with_cells("town", SECRET, SECRET), 2),
+        (with_cells("age", np.nan, np.inf, np.nan), 3),
+        (with_cells("ill", None), 1),
+        (table(37, ill=words(*["no"] * 37)), 37),
+        (table(MIN_ROWS - 1), 9),
+    ],
+)
+def test_how_many_rows_is_for_the_organisation_itself(given_table: Table, rows: int) -> None:
+    """What others get is the text of the error: with a count they could ask for any marginal."""
+    with pytest.raises(DataInvalid) as caught:
+        prepare(study(), given_table)
+    assert caught.value.__notes__ == [f"rows concerned: {rows}"]
+    assert str(rows) not in str(caught.value).replace("3 declared", "declared")
 
 
 def test_a_label_of_words_for_a_number_is_refused() -> None:
