@@ -1,7 +1,8 @@
 """Tables in files: CSV and Parquet, by the name's ending, as one array a column.
 
 pyarrow is imported when the first table is read, so that a node that waits does not carry it. Its
-messages quote cells, so none of them leaves this module.
+messages quote cells, so none of them leaves this module. A refusal may travel to other
+organisations: what it says about the file beyond the rule is a note of the error (PEP 678).
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def read_table(
     read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
     if read is None:
         raise DataInvalid(f"The data file {path.name} is of no known kind.", hint=_READABLE)
-    import pyarrow as pa  # noqa: PLC0415 - 40 MB that a waiting node need not hold
+    import pyarrow as pa  # noqa: PLC0415 - 30 MB that a waiting node need not hold
 
     try:
         _check_size(path)
@@ -92,47 +93,48 @@ def read_table(
         )
     except FileNotFoundError:
         hint = "Give the path of the file as this machine sees it."
-        raise DataInvalid(f"The data file {path} does not exist.", hint=hint) from None
+        raise _refused(path, "does not exist", hint, str(path)) from None
     except OSError as error:
         reason = error.strerror or "input error"
-        raise DataInvalid(
-            f"The data file {path} can't be read ({reason}).", hint=_READABLE
-        ) from None
+        raise _refused(path, f"can't be read ({reason})", _READABLE, str(path)) from None
     except (pa.ArrowException, UnicodeError):
-        raise DataInvalid(
-            f"The data file {path} is damaged, or not what its name says.", hint=_READABLE
-        ) from None
+        problem = "is damaged, or not what its name says"
+        raise _refused(path, problem, _READABLE, str(path)) from None
     finally:
         pa.default_memory_pool().release_unused()
+
+
+def _refused(path: Path, problem: str, hint: str, note: str) -> DataInvalid:
+    """Return a refusal with a note that is for the owner of the file only."""
+    error = DataInvalid(f"The data file {path.name} {problem}.", hint=hint)
+    error.add_note(note)
+    return error
 
 
 def _check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise DataInvalid(
-            f"The data file {path.name} has {size} bytes; {MAX_FILE_BYTES} is the limit.",
-            hint="Leave out columns that no study uses, or use Parquet.",
-        )
+        hint = "Leave out columns that no study uses, or use Parquet."
+        problem = f"has more than {MAX_FILE_BYTES} bytes"
+        raise _refused(path, problem, hint, f"it has {size} bytes")
     if size == 0:
-        raise DataInvalid(f"The data file {path.name} is empty.", hint=_READABLE)
+        raise _refused(path, "is empty", _READABLE, str(path))
 
 
 def _check_rows(path: Path, rows: int, max_rows: int) -> None:
     if rows > max_rows:
-        raise DataInvalid(
-            f"The data file {path.name} has {rows} rows; {max_rows} is the limit.",
-            hint="Split it, or offer a sample of it as a dataset of its own.",
-        )
+        hint = "Split it, or offer a sample of it as a dataset of its own."
+        raise _refused(path, f"has more than {max_rows} rows", hint, f"it has {rows} rows")
 
 
 def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in found:
             near = difflib.get_close_matches(name, found, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else "Name a column that the file has."
-            raise DataInvalid(f"The data file {path.name} has no column {name!r}.", hint=hint)
+            note = f"the nearest that it has is {near[0]!r}" if near else "it has none like it"
+            raise _refused(path, f"has no column {name!r}", "", note)
         if found.count(name) > 1:
-            raise DataInvalid(f"The data file {path.name} has two columns {name!r}.")
+            raise _refused(path, f"has two columns {name!r}", "", str(path))
 
 
 def _read_csv(path: Path, columns: list[str], text: Collection[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
