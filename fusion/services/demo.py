@@ -171,14 +171,15 @@ def _set_up(stage: _Stage, children: Children) -> dict[str, Any]:
         "threshold": int(study["key"]["threshold"]),
     }
     # The search for primes takes what time it takes: everything else starts meanwhile.
-    words = f"{key['bits']}-bit key dealt, {key['threshold']} of {len(key['holders'])} shares open"
-    with stage.step("key", f"{words}; hub and nodes up"):
+    words = f"{key['threshold']} of {len(key['holders'])} shares decrypt"
+    with stage.step("key", f"{key['bits']}-bit key dealt and its shares imported: {words}"):
         ceremony = _start_ceremony(stage, children, key)
         children.start("hub", "hub", "up", stage.hub)
         for org in stage.tables:
             children.start(org, "node", "up", stage.node(org))
         printed = children.finish([ceremony], seconds=_CEREMONY_SECONDS)
         _import(stage, children, json.loads(printed[0]))
+    with stage.step("up", "hub and nodes up and connected; they had been starting meanwhile"):
         ready = [
             HubHome.open(stage.hub).ready,
             *(NodeHome.open(stage.node(o)).ready for o in stage.tables),
