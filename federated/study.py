@@ -261,8 +261,6 @@ def _own_path(loc: tuple[int | str, ...], value: Any) -> KeyPath:  # noqa: ANN40
             here = here.get(str(part))
         elif isinstance(here, list) and isinstance(part, int):
             here = here[part] if part < len(here) else None
-        else:
-            break  # the members of a union of plain types
         path.append(part)
     return tuple(path)
 
