@@ -77,6 +77,24 @@ def test_waiting_is_shown_while_it_lasts() -> None:
     assert "round 0: train" in table
 
 
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_the_table_and_keeps_its_last_state() -> None:
+    screen = Screen()
+    with TrainingView(screen) as view:
+        for event in events(rounds=1):
+            view.feed(event)
+    shown = screen.getvalue()
+    assert "set-up   local ready" not in shown
+    assert shown.count("enterprise") >= 1
+    assert shown.rindex("done") > shown.rindex("seconds")
+
+
 def test_a_refusal_names_the_party_and_the_code() -> None:
     event = {"event": "refusal", "organisation": "state", "code": "F-401", "message": "too few"}
     assert line(event) == "refusal  state F-401: too few"

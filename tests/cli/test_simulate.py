@@ -1,0 +1,66 @@
+"""``fusion simulate``: a study tried on this machine, with its events, result and report."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusion.cli.app import run
+from fusion.services import engines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PARTIES = ("federal", "state", "local")
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Return the demo's study, cut down to one round."""
+    text = engines.training().demo_files()["study"].read_text("utf-8")
+    path = tmp_path / "study.toml"
+    path.write_text(re.sub(r"(?m)^rounds\s*=\s*\d+", "rounds = 1", text), "utf-8")
+    return path
+
+
+def parties() -> list[str]:
+    tables = engines.training().demo_files()["tables"]
+    return [word for name in PARTIES for word in ("--party", f"{name}={tables[name]}")]
+
+
+def test_one_document_and_a_report(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.html"
+    words = ["simulate", "horizontal", *parties(), str(study), "--report", str(report), "--json"]
+    assert run(words) == 0
+    captured = capsys.readouterr()
+    record = json.loads(captured.out)
+    assert (record["schema"], record["status"]) == ("fusion.run/1", "done")
+    assert record["organisations"] == list(PARTIES)
+    assert 0.5 < record["metrics"][-1]["auc"] < 1
+    assert "end      done" in captured.err
+    page = report.read_text("utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "//" not in page
+
+
+def test_a_mistake_in_the_study_is_refused_by_the_line(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = study.read_text("utf-8").splitlines()
+    at = next(i for i, text in enumerate(lines) if text.startswith("rounds"))
+    lines[at] = 'rounds = "ten"'
+    study.write_text("\n".join(lines), "utf-8")
+    assert run(["simulate", "horizontal", *parties(), str(study)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"F-201: {study}:{at + 1}" in captured.err
+
+
+def test_one_party_is_not_a_federation(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "horizontal", *parties()[:2], str(study)]) == 2
+    assert "at least two parties" in capsys.readouterr().err
