@@ -7,6 +7,7 @@ a tuple of keys and of indices into arrays: ``("columns", 2, "max")``.
 from __future__ import annotations
 
 import tomllib
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,9 +42,11 @@ class _Scanner:
     at: int = 0
     lines: dict[KeyPath, int] = field(default_factory=dict)
     arrays: dict[KeyPath, int] = field(default_factory=dict)
+    ends: list[int] = field(default_factory=list)
 
     def scan(self) -> None:
         """Walk through all statements."""
+        self.ends = [at for at, sign in enumerate(self.text) if sign == "\n"]
         table: KeyPath = ()
         self._skip()
         while self.at < len(self.text):
@@ -57,7 +60,7 @@ class _Scanner:
         return self.text.startswith(token, self.at)
 
     def _note(self, path: KeyPath) -> None:
-        self.lines.setdefault(path, self.text.count("\n", 0, self.at) + 1)
+        self.lines.setdefault(path, bisect_left(self.ends, self.at) + 1)
 
     def _skip(self, *, extra: str = "\n") -> None:
         """Move past blanks, line ends and comments."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fusion.connectors.files import Table, read_table
+from fusion.connectors.files import MAX_FILE_BYTES, Table, read_table
 from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
@@ -137,6 +137,13 @@ def test_a_damaged_csv_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     assert "table.csv" in refused(path, "a", "b")
+
+
+def test_a_file_beyond_the_limit_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with path.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # takes no space on the disk
+    assert f"more than {MAX_FILE_BYTES} bytes" in refused(path, "a")
 
 
 def test_a_missing_column_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

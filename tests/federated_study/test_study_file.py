@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federated.study import MAX_STUDY_BYTES, Study, parse_study
+from federated.study_document import MAX_CATEGORIES
 from fusion.errors import FusionError, MessageInvalid, StudyInvalid
 from fusion.wire import canonical
 from tests.federated_study.studies import TEXT, edited, study
@@ -116,6 +117,15 @@ def test_a_key_of_another_kind_is_unknown() -> None:
 def test_further_problems_are_counted() -> None:
     message = refusal(("rounds = 3", "rounds = 0"), ("batch = 8", "batch = 0")).message
     assert message.endswith("(1 more)")
+
+
+def test_more_features_than_the_limit_are_refused() -> None:
+    categories = json.dumps([str(number) for number in range(MAX_CATEGORIES)])
+    column = f'[[columns]]\nname = "NAME"\ntype = "category"\ncategories = {categories}\n'
+    text = TEXT + "".join(column.replace("NAME", f"c{index}") for index in range(11))
+    with pytest.raises(StudyInvalid, match=r":28: .* make 110005 features") as caught:
+        parse_study(text, "small.toml")
+    assert "fewer categories" in caught.value.hint
 
 
 def test_a_file_without_end_is_too_large() -> None:
