@@ -24,7 +24,11 @@ _FORWARDED: Final = frozenset({b"content-type", b"content-length", b"accept", b"
 _FORWARDED_PREFIX: Final = b"flwr-"
 _NOT_RETURNED: Final = frozenset({b"server", b"date", b"connection", b"transfer-encoding"})
 _LINGER_BYTES: Final = 4 * 1024 * 1024
-_LINGER_SECONDS: Final = 2.0
+_TIMEOUT: Final = 408
+
+
+class _Stalled(Exception):
+    """The sender of a message does not go on with it."""
 
 
 class _ConnectionLost(Exception):
@@ -43,6 +47,7 @@ class Conversation:
         self._stream = stream
         self._roster = roster
         self._upstream = upstream
+        self._bodiless = False
 
     async def run(self, fingerprint: str | None, caller: str) -> None:
         """Answer requests until the caller is done, is refused, or takes too long.
@@ -75,9 +80,10 @@ class Conversation:
             patience = self._limits.idle if self._member(fingerprint) else self._limits.stranger
             request = await self._stream.request(patience, self._limits.head)
         except TimeoutError:
-            raise Refusal(408, "time", "The request took too long.") from None
+            raise Refusal(_TIMEOUT, "time", "The request took too long.") from None
         if request is None:
             return False
+        self._bodiless = request.method == b"HEAD"
         member = self._member(fingerprint)
         route, digest = permit(request, member, self._limits.body)
         if route is Route.FLEET:
@@ -125,23 +131,28 @@ class Conversation:
         headers = [*_JSON, (b"content-length", str(len(body)).encode())]
         if close:
             headers.append((b"connection", b"close"))
-        await self._stream.send(
-            [
-                h11.Response(status_code=status, headers=headers),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            ],
-            self._limits.stall,
-        )
+        content = [] if self._bodiless else [h11.Data(data=body)]
+        head = h11.Response(status_code=status, headers=headers)
+        await self._stream.send([head, *content, h11.EndOfMessage()], self._limits.stall)
 
     async def _refuse(self, refusal: Refusal) -> None:
         """Answer with the rule, and let the caller read it before the connection ends."""
-        if self._stream.state.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        state = self._stream.state
+        if state.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
+        # Before the answer: after it, h11 says nothing more about the request.
+        unread = refusal.status != _TIMEOUT and not self._ended()
         body = canonical.encode({"rule": refusal.rule, "message": refusal.message})
         await self._answer(body, refusal.status, close=True)
-        if self._stream.state.their_state is not h11.DONE:
-            await self._stream.discard(_LINGER_BYTES, _LINGER_SECONDS)
+        if unread:
+            await self._stream.discard(_LINGER_BYTES, self._limits.linger)
+
+    def _ended(self) -> bool:
+        """Whether all of the request has come."""
+        try:
+            return self._stream.is_complete()
+        except h11.ProtocolError:
+            return False
 
     async def _forward(self, request: h11.Request) -> None:
         """Pass a request on to the SuperLink, and its answer back."""
@@ -155,6 +166,10 @@ class Conversation:
             response = await self._response(upstream)
             answering = True
             await self._pass_response(response, upstream)
+        except _Stalled:
+            if answering:
+                raise _ConnectionLost from None
+            raise Refusal(_TIMEOUT, "time", "The request took too long.") from None
         except (h11.ProtocolError, OSError, TimeoutError) as error:
             if answering:
                 raise _ConnectionLost from error
@@ -195,7 +210,10 @@ class Conversation:
         """Pass a message's body on in pieces; a small one leaves with its head."""
         size = 0
         while True:
-            event = await source.event(stall)
+            try:
+                event = await source.event(stall)
+            except TimeoutError:
+                raise _Stalled from None
             if not isinstance(event, h11.Data | h11.EndOfMessage):
                 raise h11.RemoteProtocolError("the connection was closed within a message")
             # Trailers could carry what heads may not.

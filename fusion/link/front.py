@@ -164,6 +164,8 @@ class Front:
             task = asyncio.create_task(self._serve_one(connection, host, upstream))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+            # Let it be counted, and the others go on: accepting from a queue does not wait.
+            await asyncio.sleep(0)
 
     async def _serve_one(self, connection: socket.socket, host: str, upstream: Upstream) -> None:
         """Shake hands, find out who calls, and answer until one side has enough."""

@@ -44,7 +44,12 @@ class HttpStream:
                 await self._receive()
             async with asyncio.timeout(head):
                 event = await self._event()
-        return event if isinstance(event, h11.Request) else None
+        if not isinstance(event, h11.Request):
+            return None
+        # h11 limits what is incomplete; a head that came in one piece is complete at once.
+        if len(event.target) + sum(len(n) + len(v) + 4 for n, v in event.headers) > MAX_HEAD_BYTES:
+            raise h11.RemoteProtocolError("the head is too large")
+        return event
 
     async def event(self, seconds: float) -> h11.Event:
         """Return the next event; wait ``seconds`` at most.
@@ -79,6 +84,12 @@ class HttpStream:
         self._writer.write(b"".join(self.state.send(event) or b"" for event in events))
         async with asyncio.timeout(seconds):
             await self._writer.drain()
+
+    def is_complete(self) -> bool:
+        """Whether the peer's message has ended with what has come so far; its body is dropped."""
+        while isinstance(self.state.next_event(), h11.Data):
+            pass
+        return self.state.their_state is h11.DONE
 
     def reuse(self) -> bool:
         """Prepare for the next exchange; say whether there can be one."""

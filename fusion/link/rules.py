@@ -50,6 +50,7 @@ class FrontLimits:
         head: Seconds from the first byte of a request to the end of its headers.
         stall: Seconds without progress within a body, either way.
         answer: Seconds for the SuperLink to answer.
+        linger: Seconds for which a refused caller may go on sending, so that it reads the refusal.
         body: Bytes of a request's body.
         connections: Connections at a time.
         unknown: Connections one address may have before it is known who calls.
@@ -62,6 +63,7 @@ class FrontLimits:
     head: float = 10.0
     stall: float = 30.0
     answer: float = 60.0
+    linger: float = 2.0
     body: int = limits.MAX_BODY_BYTES
     connections: int = limits.MAX_CONNECTIONS
     unknown: int = limits.MAX_CONNECTIONS_A_CALLER
@@ -196,10 +198,12 @@ class RosterFile:
             OSError: The file can't be read.
             fusion.errors.FusionError: What is in it is no roster signed by the authority.
         """
+        if fingerprint is None:
+            return None
         found = self._path.stat()
         version = (found.st_mtime_ns, found.st_size, found.st_ino)
         if version != self._seen:
             roster = open_roster(self._path.read_bytes(), self._authority)
             self._members = {member.tls_fingerprint: member for member in roster.members}
             self._seen = version
-        return self._members.get(fingerprint) if fingerprint is not None else None
+        return self._members.get(fingerprint)

@@ -69,7 +69,7 @@ def enrol(
             this node.
         MessageInvalid: What it gave is not well formed.
     """
-    trust = _until_answered(node, stop, say, poll)
+    trust = _fetch_trust(node, stop, say, poll)
     if trust is None:
         return
     say(f"The hub of {trust.federation} is the one of the invitation; waiting for admission.")
@@ -77,17 +77,11 @@ def enrol(
     with httpx.Client(
         base_url=node.config.hub_url, verify=trusting_context(trust.ca_pem), timeout=_SECONDS
     ) as client:
-        while not stop.is_set():
-            try:
-                answer = _get(client, f"{_FEDERATION}/enrolment/{digest}", _MAX_ADMISSION_BYTES)
-            except PartyUnreachable as error:
-                say(f"{error.message} Asking again.")
-                answer = None
-            if answer is not None:
-                _keep(node, trust, answer)
-                say(f"Admitted: {node.config.id} is a member of {trust.federation}.")
-                return
-            stop.wait(poll)
+        path = f"{_FEDERATION}/enrolment/{digest}"
+        answer = _await(client, path, _MAX_ADMISSION_BYTES, stop, say, poll)
+    if answer is not None:
+        _keep(node, trust, answer)
+        say(f"Admitted: {node.config.id} is a member of {trust.federation}.")
 
 
 def refresh_roster(node: NodeHome) -> Roster:
@@ -110,27 +104,42 @@ def refresh_roster(node: NodeHome) -> Roster:
     return offered
 
 
-def _until_answered(
+def _fetch_trust(
     node: NodeHome, stop: threading.Event, say: Callable[[str], None], poll: float
 ) -> Trust | None:
     """Fetch the trust document, verify it against the pin, keep it."""
-    silent = False
     with httpx.Client(
         base_url=node.config.hub_url, verify=unverified_context(), timeout=_SECONDS
     ) as client:
-        while not stop.is_set():
-            try:
-                data = _get(client, _FEDERATION, MAX_REQUEST_BYTES)
-            except PartyUnreachable as error:
-                if not silent:
-                    say(f"{error.message} Waiting for it.")
-                silent = True
-                data = None
-            if data is not None:
-                trust = open_trust(data, node.config.pin)
-                write_atomic(node.trust_file, data)
-                return trust
-            stop.wait(poll)
+        data = _await(client, _FEDERATION, MAX_REQUEST_BYTES, stop, say, poll)
+    if data is None:
+        return None
+    trust = open_trust(data, node.config.pin)
+    write_atomic(node.trust_file, data)
+    return trust
+
+
+def _await(
+    client: httpx.Client,
+    path: str,
+    limit: int,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    poll: float,
+) -> bytes | None:
+    """Ask until there is a document, or until ``stop``; say once what is the matter."""
+    said = ""
+    while not stop.is_set():
+        try:
+            data = _get(client, path, limit)
+        except PartyUnreachable as error:
+            data = None
+            if error.message != said:
+                say(f"{error.message} Asking again.")
+            said = error.message
+        if data is not None:
+            return data
+        stop.wait(poll)
     return None
 
 

@@ -196,7 +196,10 @@ class HubHome(_Home):
         Raises:
             InputInvalid: It is none, or its ``hub.toml`` is wrong.
         """
-        return cls(path.resolve(), _read_config(path / HUB_FILE, HubConfig, "hub"))
+        config = _read_config(path / HUB_FILE, HubConfig, "hub")
+        for address in (config.address, config.listen):
+            Address.parse(address)
+        return cls(path.resolve(), config)
 
     @property
     def address(self) -> Address:
@@ -259,6 +262,7 @@ class NodeHome(_Home):
         home = path.resolve()
         config = _read_config(path / NODE_FILE, NodeConfig, "node")
         data = {name: home / file for name, file in config.data.items()}
+        Invitation.parse(f"{config.hub_url}#{config.pin}")
         return cls(home, config.model_copy(update={"data": data}))
 
     @property

@@ -134,7 +134,9 @@ def superlink(hub: HubHome) -> Iterator[StandIn]:
 
 
 @contextlib.contextmanager
-def serving(hub: HubHome, superlink_port: int, limits: FrontLimits | None = None) -> Iterator[Front]:
+def serving(
+    hub: HubHome, superlink_port: int, limits: FrontLimits | None = None
+) -> Iterator[Front]:
     """Run the hub's port."""
     front = hub_service.front_of(hub, superlink_port, limits)
     front.start()

@@ -1,0 +1,255 @@
+"""Enrolment end to end: a node, a hub, the port between them; and everything that must not pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusion.crypto.signing import SigningKey
+from fusion.errors import (
+    FusionError,
+    PartyUnreachable,
+    SignatureInvalid,
+    UnknownOrganisation,
+    VerificationFailed,
+)
+from fusion.identity.roster import sign_roster
+from fusion.identity.trust import Trust, open_trust, sign_trust
+from fusion.services import hub as hub_service
+from fusion.services.enrolment import enrol, refresh_roster
+from fusion.services.homes import HubHome, NodeHome, write_atomic
+from tests.link.federation import at_port, make_hub, make_node, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fusion.link.front import Front
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """A hub that serves, and a node that has asked to be admitted."""
+
+    hub: HubHome
+    node: NodeHome
+    front: Front
+    path: Path
+
+    def enrol(self) -> list[str]:
+        """Enrol the node, for some seconds at most; return what was said."""
+        said: list[str] = []
+        stop = threading.Event()
+        timer = threading.Timer(20, stop.set)
+        timer.start()
+        try:
+            enrol(self.node, stop=stop, say=said.append, poll=0.02)
+        finally:
+            timer.cancel()
+        return said
+
+    def admit(self) -> None:
+        """The data authority's decision."""
+        hub_service.admit(self.hub, self.node.request.read_bytes())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """The hub is up; nobody is admitted yet."""
+    hub = make_hub(tmp_path / "hub")
+    with serving(hub, 1) as front:
+        node = at_port(make_node(hub, tmp_path / "a", "a.example"), front.port)
+        yield World(hub, node, front, tmp_path)
+
+
+def test_a_node_becomes_a_member_once_it_is_admitted(world: World) -> None:
+    admission = threading.Timer(0.3, world.admit)
+    admission.start()
+    said = world.enrol()
+    admission.join()
+    assert world.node.enrolled
+    assert world.node.roster() == world.hub.roster()
+    assert world.node.trust().federation == "federation.local"
+    assert said[-1].startswith("Admitted")
+
+
+def test_a_hub_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
+    hub = make_hub(tmp_path / "hub")
+    with serving(hub, 1) as front:
+        port = front.port
+    node = at_port(make_node(hub, tmp_path / "a", "a.example"), port)
+    hub_service.admit(hub, node.request.read_bytes())
+    config = hub.config.model_copy(update={"listen": f"127.0.0.1:{port}"})
+    late = hub_service.front_of(HubHome(hub.path, config), 1)
+    start = threading.Timer(0.3, late.start)
+    start.start()
+    try:
+        said = World(hub, node, late, tmp_path).enrol()
+    finally:
+        start.join()
+        late.stop()
+    assert node.enrolled
+    assert "does not answer" in said[0]
+
+
+def test_waiting_can_be_ended(world: World) -> None:
+    stop = threading.Event()
+    timer = threading.Timer(0.2, stop.set)
+    timer.start()
+    enrol(world.node, stop=stop, say=lambda _: None, poll=0.02)
+    timer.join()
+    assert not world.node.enrolled
+
+
+def test_a_hub_with_another_key_than_the_pinned_one_is_refused(world: World) -> None:
+    impostor = make_hub(world.path / "impostor")
+    with serving(impostor, 1) as front:
+        node = at_port(world.node, front.port)
+        with pytest.raises(VerificationFailed, match="another key than the invitation"):
+            dataclasses.replace(world, node=node).enrol()
+    assert not world.node.trust_file.exists()
+    assert not world.node.enrolled
+
+
+def test_one_flipped_byte_in_the_trust_document_is_found(world: World) -> None:
+    world.admit()
+    good = world.hub.trust_file.read_bytes()
+    for position in range(20, len(good), 97):
+        changed = bytearray(good)
+        changed[position] ^= 1
+        write_atomic(world.hub.trust_file, bytes(changed))
+        with pytest.raises(FusionError) as refusal:
+            world.enrol()
+        assert refusal.value.exit_code == 5
+    assert not world.node.enrolled
+
+
+def test_a_ca_that_is_not_the_hubs_is_noticed_by_tls(world: World) -> None:
+    """The authority vouches for another CA than the one this port's certificate comes from."""
+    other = make_hub(world.path / "other")
+    trust = dataclasses.replace(_trust_of(world.hub), ca_pem=other.ca.read_text("ascii"))
+    write_atomic(world.hub.trust_file, sign_trust(trust, world.hub.authority_key))
+    with pytest.raises(VerificationFailed, match="not of this federation"):
+        world.enrol()
+
+
+def test_a_roster_of_another_authority_is_refused(world: World) -> None:
+    world.admit()
+    stranger = SigningKey.generate()
+    forged = dataclasses.replace(world.hub.roster(), authority_key=stranger.public)
+    # The port serves no member under it, but hands it out with the admission.
+    write_atomic(world.hub.roster_file, sign_roster(forged, stranger))
+    with pytest.raises(SignatureInvalid):
+        world.enrol()
+    assert not world.node.enrolled
+
+
+def test_a_roster_with_other_keys_than_the_nodes_is_refused(world: World) -> None:
+    world.admit()
+    roster = world.hub.roster()
+    swapped = dataclasses.replace(
+        roster.member("a.example"), statement_key=SigningKey.generate().public
+    )
+    data = sign_roster(roster.with_member(swapped), world.hub.authority_key)
+    write_atomic(world.hub.roster_file, data)
+    with pytest.raises(VerificationFailed, match="other keys"):
+        world.enrol()
+    assert not world.node.enrolled
+
+
+def test_a_roster_without_the_node_is_refused(world: World) -> None:
+    world.admit()
+    emptied = dataclasses.replace(world.hub.roster(), members=(), epoch=9)
+    write_atomic(world.hub.roster_file, sign_roster(emptied, world.hub.authority_key))
+    with pytest.raises(UnknownOrganisation):
+        world.enrol()
+    assert not world.node.enrolled
+
+
+def test_a_certificate_for_another_member_is_refused(world: World) -> None:
+    world.admit()
+    other = make_node(world.hub, world.path / "b", "b.example")
+    hub_service.admit(world.hub, other.request.read_bytes())
+    (issued,) = [
+        path
+        for path in world.hub.requests.iterdir()
+        if path.read_bytes() == (world.hub.admitted / "a.example.pem").read_bytes()
+    ]
+    write_atomic(issued, (world.hub.admitted / "b.example.pem").read_bytes())
+    with pytest.raises(VerificationFailed, match="another key"):
+        world.enrol()
+    assert not world.node.enrolled
+
+
+def test_a_member_follows_the_roster(world: World) -> None:
+    world.admit()
+    world.enrol()
+    other = make_node(world.hub, world.path / "b", "b.example")
+    hub_service.admit(world.hub, other.request.read_bytes())
+    assert [m.id for m in refresh_roster(world.node).members] == ["a.example", "b.example"]
+    assert world.node.roster() == world.hub.roster()
+
+
+def test_a_roster_never_goes_back(world: World) -> None:
+    world.admit()
+    world.enrol()
+    old = world.hub.roster_file.read_bytes()
+    other = make_node(world.hub, world.path / "b", "b.example")
+    hub_service.admit(world.hub, other.request.read_bytes())
+    refresh_roster(world.node)
+    write_atomic(world.hub.roster_file, old)
+    with pytest.raises(VerificationFailed, match="never goes back"):
+        refresh_roster(world.node)
+    assert world.node.roster().epoch == 3
+
+
+def test_two_rosters_of_one_epoch_are_noticed(world: World) -> None:
+    world.admit()
+    world.enrol()
+    roster = world.hub.roster()
+    renamed = dataclasses.replace(roster.members[0], name="another")
+    fork = dataclasses.replace(roster, members=(renamed,))
+    write_atomic(world.hub.roster_file, sign_roster(fork, world.hub.authority_key))
+    with pytest.raises(VerificationFailed, match="Two different rosters"):
+        refresh_roster(world.node)
+
+
+def test_one_flipped_byte_in_a_nodes_own_copies_is_found(world: World) -> None:
+    world.admit()
+    world.enrol()
+    for file, read in (
+        (world.node.roster_file, world.node.roster),
+        (world.node.trust_file, world.node.trust),
+    ):
+        good = file.read_bytes()
+        changed = bytearray(good)
+        changed[len(good) // 2] ^= 1
+        write_atomic(file, bytes(changed))
+        with pytest.raises(FusionError) as refusal:
+            read()
+        assert refusal.value.exit_code == 5
+        write_atomic(file, good)
+
+
+def test_a_hub_that_is_gone_is_named(world: World) -> None:
+    world.admit()
+    world.enrol()
+    world.front.stop()
+    with pytest.raises(PartyUnreachable, match="does not answer"):
+        refresh_roster(world.node)
+
+
+def test_a_member_that_was_removed_is_told_so(world: World) -> None:
+    world.admit()
+    world.enrol()
+    emptied = dataclasses.replace(world.hub.roster(), members=(), epoch=9)
+    write_atomic(world.hub.roster_file, sign_roster(emptied, world.hub.authority_key))
+    with pytest.raises(PartyUnreachable, match="403"):
+        refresh_roster(world.node)
+
+
+def _trust_of(hub: HubHome) -> Trust:
+    return open_trust(hub.trust_file.read_bytes(), hub.invitation.pin)
