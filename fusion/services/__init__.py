@@ -1,1 +1,3 @@
 """The verbs: where the core and the edges meet."""
+
+from __future__ import annotations
