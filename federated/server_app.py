@@ -14,8 +14,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from federated.jobs import OPEN, JobFolder
 from federated.pings import do_pings
-from federated.runtime.grid import GridCohort
+from federated.runtime.grid import GridCohort, bells_of
 from federated.runtime.patience import shorten
+from federated.runtime.tethered import tie_to_parent
 from federated.work import do_job
 from fusion.services.clock import SystemClock
 from fusion.services.homes import HubHome
@@ -36,6 +37,8 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Do the job that the run's configuration names."""
+    # The executor that started this is gone when the hub is; so is this then.
+    tie_to_parent(os.getppid())
     shorten()
     clock = SystemClock()
     hub = HubHome.open(Path(os.environ[HUB_VARIABLE]))
@@ -46,7 +49,7 @@ def main(grid: Grid, context: Context) -> None:
             return
 
         def cohort_of(keys: Mapping[OrgId, str]) -> GridCohort:
-            return GridCohort(grid, keys, clock, time.sleep)
+            return GridCohort(grid, keys, clock, bells_of(hub))
 
         if job.state()["kind"] == "pings":
             do_pings(hub, job, cohort_of, clock)

@@ -79,19 +79,34 @@ def simulate(
         FusionError: Whatever stopped the run.
     """
     study = _for_these(parse_study(study_text, origin), parties, label)
-    key, shares = _deal(study)
-    clock = SystemClock()
-    hub = SigningKey.generate()
-    signing = {org: SigningKey.generate() for org in study.organisations}
-    roster = _roster(hub, signing)
+    paths = dict(zip(study.organisations, (path for _, path in parties), strict=True))
     events: list[Mapping[str, Any]] = []
 
     def emit(event: Mapping[str, Any]) -> None:
-        stamped = {**event, "at": clock.now().isoformat(timespec="milliseconds")}
+        stamped = {**event, "at": SystemClock().now().isoformat(timespec="milliseconds")}
         events.append(stamped)
         on_event(stamped)
 
-    seats = {
+    run = _run(study, paths, emit)
+    emit(start_event(run))
+    try:
+        RoundEngine(run).run()
+    except FusionError as error:
+        emit(_end("failed", str(error), error.exit_code))
+        raise
+    emit(_end("done", "", 0))
+    return record(events)
+
+
+def _run(
+    study: Study, paths: Mapping[OrgId, Path], emit: Callable[[Mapping[str, Any]], None]
+) -> Run:
+    """Make keys, parties and terms."""
+    key, shares = _deal(study)
+    hub = SigningKey.generate()
+    signing = {org: SigningKey.generate() for org in paths}
+    roster = _roster(hub, signing)
+    parties = {
         org: Party(
             Seat(
                 organisation=org,
@@ -101,25 +116,17 @@ def simulate(
                 log=MemoryRoundLog(),
                 read=_reader(path),
                 min_group=2,
-                clock=clock,
+                clock=SystemClock(),
                 note=lambda _: None,
             )
         )
-        for org, (_, path) in zip(study.organisations, parties, strict=True)
+        for org, path in paths.items()
     }
     terms, model = agree(study, "simulation", roster, key, study.key.holders)
-    run = Run(
-        study=study, terms=terms, model=model, authority=hub, cohort=InProcessCohort(seats),
-        journal=MemoryJournal(), clock=clock, emit=emit, pause=time.sleep,
+    return Run(
+        study=study, terms=terms, model=model, authority=hub, cohort=InProcessCohort(parties),
+        journal=MemoryJournal(), clock=SystemClock(), emit=emit, pause=time.sleep,
     )  # fmt: skip
-    emit(start_event(run))
-    try:
-        RoundEngine(run).run()
-    except FusionError as error:
-        emit(_end("failed", str(error), error.exit_code))
-        raise
-    emit(_end("done", "", 0))
-    return record(events)
 
 
 def _end(status: str, message: str, exit_code: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
@@ -27,6 +26,18 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""
+        ...
+
+
+class Stop(Protocol):
+    """What says that it is time to stop; a :class:`threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Return whether it is time."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return whether it is time, after waiting for it."""
         ...
 
 
@@ -106,11 +117,11 @@ class RunJournal(Protocol):
 class TrainingEngine(Protocol):
     """What the verbs need from ``federated``, found through the entry point ``fusion.engines``."""
 
-    def hub_up(self, hub: Any, *, stop: threading.Event, say: Callable[[str], None]) -> int:  # noqa: ANN401 - a HubHome; services are above
+    def hub_up(self, hub: Any, *, stop: Stop, say: Callable[[str], None]) -> int:  # noqa: ANN401 - a HubHome; services are above
         """Serve the federation until ``stop``; return the exit code."""
         ...
 
-    def node_up(self, node: Any, *, stop: threading.Event, say: Callable[[str], None]) -> int:  # noqa: ANN401 - a NodeHome
+    def node_up(self, node: Any, *, stop: Stop, say: Callable[[str], None]) -> int:  # noqa: ANN401 - a NodeHome
         """Serve the hub's requests until ``stop``; return the exit code."""
         ...
 
@@ -118,7 +129,7 @@ class TrainingEngine(Protocol):
         """Check a study and hand it to the running hub; return the job's identifier."""
         ...
 
-    def follow(self, hub: Any, job: str, *, stop: threading.Event) -> Iterator[Event]:  # noqa: ANN401 - a HubHome
+    def follow(self, hub: Any, job: str, *, stop: Stop) -> Iterator[Event]:  # noqa: ANN401 - a HubHome
         """Yield the job's events, past and coming, up to its end."""
         ...
 

@@ -2,3 +2,5 @@
 
 Written against flwr 1.41. A Flower upgrade starts here and nowhere else.
 """
+
+from __future__ import annotations

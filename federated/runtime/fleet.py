@@ -68,6 +68,8 @@ _LOG: Final = logging.getLogger("banyan.fleet")
 _RequestT = TypeVar("_RequestT")
 _ResponseT = TypeVar("_ResponseT")
 
+HELD_SECONDS: Final = 0.25
+"""An empty answer that took longer was held back by the hub's port until there might be more."""
 _RETRIED_STATUS: Final = {429, 502, 503, 504}
 _UPLOAD_SECONDS: Final = 600
 _REGISTRATION_SECONDS: Final = 30.0
@@ -163,14 +165,20 @@ class FleetNode:
             beat = threading.Thread(target=self._heartbeat, name="heartbeat", daemon=True)
             beat.start()
             while not self._stop.is_set():
+                began = self._clock.monotonic()
                 if not self._pull():
-                    since = self._clock.monotonic() - self._last_message
-                    hot = since < self._pace.cooling
-                    self._stop.wait(self._pace.hot if hot else self._pace.idle)
+                    self._rest(self._clock.monotonic() - began)
         finally:
             self._pool.shutdown(wait=True)
             self._deactivate()
             self._client.close()
+
+    def _rest(self, asked_for: float) -> None:
+        """Pause before the next look, unless the hub has made us wait for this one already."""
+        if asked_for > HELD_SECONDS:
+            return
+        hot = self._clock.monotonic() - self._last_message < self._pace.cooling
+        self._stop.wait(self._pace.hot if hot else self._pace.idle)
 
     # ------------------------------------------------------------------ the link
 

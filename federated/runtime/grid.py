@@ -1,14 +1,16 @@
 """The parties of a run over Flower's Grid: own push, own pull, a deadline for each phase.
 
-Flower's ``send_and_receive`` looks every 3 s and waits for everyone; this looks ten times a second
-and stops at the deadline. Which node is which organisation follows from the roster's fleet keys,
+Flower's ``send_and_receive`` looks every 3 s and waits for everyone; this looks when a bell says
+that a reply has come, and stops at the deadline. Which node is which organisation follows from the roster's fleet keys,
 which the hub's port has checked against each node's certificate.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from base64 import b64encode
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flwr.app import Message
@@ -17,6 +19,7 @@ from flwr.common.constant import ErrorCode
 from federated.cohort import Failure, Replies, Reply, Request
 from federated.runtime.messages import MESSAGE_TYPES, decode_reply, encode_request
 from fusion.errors import FusionError, MessageInvalid, UnknownOrganisation
+from fusion.link.bell import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,16 +27,48 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
     from fusion.ports import Clock
+    from fusion.services.homes import HubHome
     from fusion.types import OrgId
 
 _LOG: Final = logging.getLogger("banyan.grid")
 
-POLL_SECONDS: Final = 0.1
+POLL_SECONDS: Final = 0.5
+"""Pause between two looks for replies when no bell says that one has come."""
+TOGETHER_SECONDS: Final = 0.04
 OUTAGE_SECONDS: Final = 1.0
 """A call that takes longer met a SuperLink that was away; the deadline moves by as much."""
 HELLO_TTL_SECONDS: Final = 3600.0
 _ABSENT: Final = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
 """Errors that mean the party never got or never answered the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bells:
+    """Between this process and the hub's port: there are requests for nodes; a reply has come.
+
+    Attributes:
+        requests: Rung when messages have been pushed; the port lets waiting nodes look.
+        replies: Rung by the port when a node has pushed.
+    """
+
+    requests: Bell
+    replies: Bell
+
+    def announce(self) -> None:
+        """Say that there are requests."""
+        self.requests.ring()
+
+    def heard(self) -> int:
+        """Return how many replies were rung for so far."""
+        return self.replies.rings()
+
+    def await_reply(self, heard: int, seconds: float) -> int:
+        """Wait for a ring, and a moment longer: replies tend to come together."""
+        rings = self.replies.wait(heard, seconds)
+        if rings != heard:
+            time.sleep(TOGETHER_SECONDS)
+            rings = self.replies.rings()
+        return rings
 
 
 class GridCohort:
@@ -44,13 +79,13 @@ class GridCohort:
         grid: Grid,
         fleet_keys: Mapping[OrgId, str],
         clock: Clock,
-        pause: Callable[[float], None],
+        bells: Bells,
     ) -> None:
-        """Take the grid and each organisation's fleet key, as Flower's header carries it."""
+        """Take the grid, each organisation's fleet key as Flower's header has it, time, bells."""
         self._grid = grid
         self._keys = dict(fleet_keys)
         self._clock = clock
-        self._pause = pause
+        self._bells = bells
         self._nodes: dict[OrgId, int] = {}
         self._knocks: dict[str, OrgId] = {}
 
@@ -63,6 +98,7 @@ class GridCohort:
         on_reply: Callable[[Reply], None] | None = None,
     ) -> Replies:
         """Send, and look for answers until all, enough, or the deadline."""
+        heard = self._bells.heard()
         # The message outlives the deadline a little, so that a late party answers into nothing
         # instead of failing; nobody looks for that answer.
         ttl = seconds + 60.0
@@ -81,7 +117,7 @@ class GridCohort:
             if now >= deadline:
                 break
             if waiting:
-                self._pause(min(POLL_SECONDS, max(0.0, deadline - now)))
+                heard = self._bells.await_reply(heard, min(POLL_SECONDS, max(0.0, deadline - now)))
         return replies
 
     def knock(self, organisations: Sequence[OrgId]) -> set[OrgId]:
@@ -106,7 +142,10 @@ class GridCohort:
                 Message(content, node, MESSAGE_TYPES[request.kind], ttl=ttl, group_id="banyan")
             )
             whom.append(organisation)
-        identifiers: Iterable[str | None] = self._grid.push_messages(messages) if messages else []
+        if not messages:
+            return {}
+        identifiers: Iterable[str | None] = self._grid.push_messages(messages)
+        self._bells.announce()
         return {
             identifier: organisation
             for identifier, organisation in zip(identifiers, whom, strict=False)
@@ -152,3 +191,8 @@ def _reply(organisation: OrgId, message: Message) -> Reply:
         return decode_reply(organisation, message.content)
     except FusionError as error:
         return Reply(organisation, failure=Failure.of(error))
+
+
+def bells_of(hub: HubHome) -> Bells:
+    """Return the bells of a hub's folder."""
+    return Bells(Bell(hub.requests_bell), Bell(hub.replies_bell))

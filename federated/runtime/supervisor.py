@@ -45,6 +45,8 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
     front = front_of(hub, files.port)
     try:
         # The port first: that it is taken is found out before Flower is started.
+        hub.requests_bell.unlink(missing_ok=True)
+        hub.replies_bell.unlink(missing_ok=True)
         front.start()
         superlink.start()
         jobs = _Jobs(hub, files, say)

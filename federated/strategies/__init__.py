@@ -1,1 +1,3 @@
 """The round engine in the shape that Flower users know."""
+
+from __future__ import annotations

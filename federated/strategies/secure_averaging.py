@@ -3,7 +3,7 @@
 ::
 
     strategy = SecureAveraging(run_of=lambda cohort: Run(study=..., cohort=cohort, ...),
-                               fleet_keys={...}, clock=SystemClock(), pause=time.sleep)
+                               fleet_keys={...}, clock=SystemClock(), bells=bells_of(hub))
     result = strategy.start(grid, ArrayRecord(), num_rounds=study.rounds)
 
 Only ``start`` is of use: Flower's own loop of train and evaluate has no place for a list, a
@@ -20,7 +20,7 @@ from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import Result, Strategy
 
 from federated.rounds import RoundEngine
-from federated.runtime.grid import GridCohort
+from federated.runtime.grid import Bells, GridCohort
 from federated.runtime.patience import shorten
 from fusion.errors import InputInvalid, Refused
 
@@ -47,7 +47,7 @@ class SecureAveraging(Strategy):
         run_of: Callable[[Cohort], Run],
         fleet_keys: Mapping[OrgId, str],
         clock: Clock,
-        pause: Callable[[float], None],
+        bells: Bells,
     ) -> None:
         """Take everything but the grid.
 
@@ -55,12 +55,12 @@ class SecureAveraging(Strategy):
             run_of: Makes the run over a cohort.
             fleet_keys: Each organisation's key on the fleet interface, from the roster.
             clock: Time.
-            pause: Waits some seconds.
+            bells: The hub's, see :func:`federated.runtime.grid.bells_of`.
         """
         self._run_of = run_of
         self._fleet_keys = fleet_keys
         self._clock = clock
-        self._pause = pause
+        self._bells = bells
 
     def start(
         self,
@@ -92,7 +92,7 @@ class SecureAveraging(Strategy):
         """
         del timeout
         shorten()
-        run = self._run_of(GridCohort(grid, self._fleet_keys, self._clock, self._pause))
+        run = self._run_of(GridCohort(grid, self._fleet_keys, self._clock, self._bells))
         if initial_arrays or train_config or evaluate_config:
             msg = "Start, training and evaluation are set by the study that the parties agreed to."
             raise InputInvalid(msg, hint="Pass an empty ArrayRecord and no configuration.")

@@ -21,12 +21,8 @@ class Bell:
     """One bell."""
 
     def __init__(self, path: Path) -> None:
-        """Name the file; it is made by :meth:`reset` or the first ring."""
+        """Name the file; it is made by the first ring."""
         self._path = path
-
-    def reset(self) -> None:
-        """Start anew, before anybody waits."""
-        self._path.write_bytes(b"")
 
     def ring(self) -> None:
         """Wake whoever waits."""

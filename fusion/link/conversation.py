@@ -24,7 +24,16 @@ _FORWARDED: Final = frozenset({b"content-type", b"content-length", b"accept", b"
 _FORWARDED_PREFIX: Final = b"flwr-"
 _NOT_RETURNED: Final = frozenset({b"server", b"date", b"connection", b"transfer-encoding"})
 _LINGER_BYTES: Final = 4 * 1024 * 1024
+_OK: Final = 200
 _TIMEOUT: Final = 408
+_PULL: Final = b"/v1/fleet/pull-messages"
+_PUSHES: Final = frozenset({b"/v1/fleet/push-messages", b"/v1/fleet/push-object"})
+
+
+def _found_nothing(request: h11.Request, response: h11.Response) -> bool:
+    """Whether a node asked for messages and there were none."""
+    length = dict(response.headers).get(b"content-length")
+    return request.target == _PULL and response.status_code == _OK and length == b"0"
 
 
 class _Stalled(Exception):
@@ -88,6 +97,8 @@ class Conversation:
         route, digest = permit(request, member, self._limits.body)
         if route is Route.FLEET:
             await self._forward(request)
+            if request.target in _PUSHES:
+                self._config.replies_bell.ring()
         else:
             await self._skip_body()
             await self._answer(self._document(route, digest))
@@ -162,8 +173,12 @@ class Conversation:
             raise Refusal(503, "superlink", "The SuperLink does not answer.") from None
         answering = False
         try:
+            heard = self._config.requests_bell.rings()
             await self._pass_request(request, upstream)
             response = await self._response(upstream)
+            if _found_nothing(request, response):
+                # Kept until there may be something, so that nobody has to ask all the time.
+                await self._config.requests_bell.wait_async(heard, self._limits.hold)
             answering = True
             await self._pass_response(response, upstream)
         except _Stalled:

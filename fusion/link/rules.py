@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fusion.crypto.signing import VerifyKey
     from fusion.identity.trust import Address
+    from fusion.link.bell import Bell
 
 FLEET_PATHS: Final = frozenset(
     f"/v1/fleet/{name}".encode()
@@ -50,6 +51,7 @@ class FrontLimits:
         head: Seconds from the first byte of a request to the end of its headers.
         stall: Seconds without progress within a body, either way.
         answer: Seconds for the SuperLink to answer.
+        hold: Seconds for which a member that found nothing to pull is kept waiting for a ring.
         linger: Seconds for which a refused caller may go on sending, so that it reads the refusal.
         body: Bytes of a request's body.
         connections: Connections at a time.
@@ -63,6 +65,7 @@ class FrontLimits:
     head: float = 10.0
     stall: float = 30.0
     answer: float = 60.0
+    hold: float = 2.0
     linger: float = 2.0
     body: int = limits.MAX_BODY_BYTES
     connections: int = limits.MAX_CONNECTIONS
@@ -85,6 +88,8 @@ class FrontConfig:
         issued: Folder of issued certificates, by the digest of the request: ``SHA256.pem``.
         superlink_port: Where the SuperLink is, on loopback.
         superlink_ca: Its throw-away CA.
+        requests_bell: Rings when there is something for nodes to pull.
+        replies_bell: Is rung when a node has pushed something.
         limits: How long and how much.
     """
 
@@ -98,6 +103,8 @@ class FrontConfig:
     issued: Path
     superlink_port: int
     superlink_ca: Path
+    requests_bell: Bell
+    replies_bell: Bell
     limits: FrontLimits = field(default_factory=FrontLimits)
 
 

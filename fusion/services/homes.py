@@ -188,6 +188,8 @@ class HubHome(_Home):
         self.requests: Final = path / "requests"
         self.runs: Final = path / "runs"
         self.log: Final = path / "hub.log"
+        self.requests_bell: Final = path / "requests.bell"
+        self.replies_bell: Final = path / "replies.bell"
 
     @classmethod
     def open(cls, path: Path) -> HubHome:

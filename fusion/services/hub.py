@@ -16,6 +16,7 @@ from fusion.identity import certificates, keys
 from fusion.identity.request import open_request
 from fusion.identity.roster import Member, Roster, sign_roster
 from fusion.identity.trust import Address, Trust, sign_trust
+from fusion.link.bell import Bell
 from fusion.link.front import Front
 from fusion.link.rules import FrontConfig, FrontLimits
 from fusion.services.clock import SystemClock, timestamp
@@ -180,6 +181,8 @@ def front_of(hub: HubHome, superlink_port: int, limits: FrontLimits | None = Non
         issued=hub.requests,
         superlink_port=superlink_port,
         superlink_ca=hub.superlink_ca,
+        requests_bell=Bell(hub.requests_bell),
+        replies_bell=Bell(hub.replies_bell),
         limits=limits or FrontLimits(),
     )
     return Front(config)

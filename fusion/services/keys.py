@@ -12,11 +12,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fusion.crypto.paillier.document import KeyDocument, ShareFile, read_file, share_context
 from fusion.crypto.paillier.keys import KEY_BITS
 from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.threshold import check_share, deal
 from fusion.errors import InputInvalid, KeyRefused, Refused
+from fusion.identity.ceremony import KeyDocument, ShareFile, read_file, share_context
 from fusion.services.homes import write_atomic
 
 if TYPE_CHECKING:

@@ -71,7 +71,7 @@ class Deployment:
     def fusion(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
         done = subprocess.run(
-            [sys.executable, "-m", "fusion", *map(str, words)],
+            [sys.executable, "-m", "fusion.cli", *map(str, words)],
             capture_output=True,
             text=True,
             timeout=100,
@@ -108,7 +108,7 @@ class Deployment:
         (folder / "ready.json").unlink(missing_ok=True)
         with (self.logs / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "fusion", kind, "up", str(folder)],
+                [sys.executable, "-m", "fusion.cli", kind, "up", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
