@@ -153,10 +153,11 @@ class Forwarder:
             # TLS has no half-closed connections: when one side ends, both do.
             await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Before anything is awaited: a stop can come in at any await.
+            hub_writer.transport.abort()
             for copy in copies:
                 copy.cancel()
             await asyncio.gather(*copies, return_exceptions=True)
-            hub_writer.transport.abort()
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

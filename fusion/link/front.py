@@ -16,6 +16,7 @@ from what was parsed, so the two ends can't read one request differently.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 import socket
@@ -164,6 +165,8 @@ class Front:
             task = asyncio.create_task(self._serve_one(connection, host, upstream))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+            # Also of a task that is cancelled before it has begun.
+            task.add_done_callback(functools.partial(_close, connection))
             # Let it be counted, and the others go on: accepting from a queue does not wait.
             await asyncio.sleep(0)
 
@@ -181,7 +184,6 @@ class Front:
             # What a stranger makes of a handshake, or a network of a connection, is no news.
             _LOG.debug("a connection of %s ended: %s", host, type(error).__name__)
         finally:
-            connection.close()
             self._open -= 1
 
     async def _shake_hands(self, connection: socket.socket) -> tuple[HttpStream, str | None]:
@@ -231,6 +233,10 @@ class Front:
             self._count[caller] -= 1
             if not self._count[caller]:
                 del self._count[caller]
+
+
+def _close(connection: socket.socket, _task: asyncio.Task[None]) -> None:
+    connection.close()
 
 
 def _server_context(config: FrontConfig) -> ssl.SSLContext:

@@ -34,6 +34,6 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     path = tmp_path_factory.mktemp("federation")
     hub = make_hub(path / "hub")
     a, b = (admit(hub, make_node(hub, path / org, f"{org}.example")) for org in "ab")
-    limits = FrontLimits(linger=0.2)
+    limits = FrontLimits(linger=0.2, hold=0.0)
     with superlink(hub) as stand_in, serving(hub, stand_in.port, limits) as front:
         yield Federation(hub, a, b, stand_in, front)
