@@ -58,14 +58,18 @@ _CALLABLES: Final[dict[str, tuple[str, ...]]] = {
         "initial_backoff",
         "backoff_cap",
         "max_tries_per_object",
-    ),
-    "flwr.supercore.inflatable.inflatable_utils:pull_and_inflate_object_from_tree": (
-        "initial_backoff",
-        "backoff_cap",
-        "max_tries_per_object",
         "max_time",
-        "return_type",
     ),
+    "flwr.supercore.inflatable.inflatable_utils:inflate_object_from_contents": (
+        "object_id",
+        "object_contents",
+    ),
+    "flwr.supercore.inflatable.inflatable_object:iterate_object_tree": ("tree",),
+    "flwr.app.message:make_message": ("metadata", "content", "error"),
+    "flwr.superlink.grid.http_grid:HttpGrid._runtime_client.fget": ("self",),
+    "flwr.supercore.runtime:RuntimeHttpClient.PullMessages": ("self", "request"),
+    "flwr.supercore.runtime:RuntimeHttpClient.PullObject": ("self", "request"),
+    "flwr.supercore.runtime:RuntimeHttpClient.ConfirmMessageReceived": ("self", "request"),
     "flwr.supercore.inflatable.inflatable_utils:push_objects": ("object_ids_to_push",),
     "flwr.common.serde:message_from_proto": ("message_proto",),
     "flwr.common.serde:message_to_proto": ("message",),
@@ -102,6 +106,13 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "flwr.proto.control_pb2:StartRunResponse": ("run_id",),
     "flwr.proto.control_pb2:RegisterNodeRequest": ("public_key",),
     "flwr.proto.control_pb2:ListNodesResponse": ("nodes_info",),
+    "flwr.proto.runtime_pb2:PullAppMessagesRequest": ("message_ids",),
+    "flwr.proto.runtime_pb2:PullAppMessagesResponse": ("messages_list", "message_object_trees"),
+    "flwr.proto.message_pb2:ConfirmMessageReceivedRequest": (
+        "node",
+        "run_id",
+        "message_object_id",
+    ),
     "flwr.proto.message_pb2:ObjectTree": ("object_id", "children"),
 }
 

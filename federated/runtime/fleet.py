@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 from flwr.app import Context, Error, Message, RecordDict
-from flwr.app.message import remove_content_from_message
+from flwr.app.message import make_message, remove_content_from_message
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.fleet_pb2 import (
@@ -41,7 +41,6 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 )
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
-    pull_and_inflate_object_from_tree,
     push_objects,
 )
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -49,7 +48,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from federated.runtime.patience import PATIENCE
+from federated.runtime.contents import pull_content
 from fusion.crypto import rng
 from fusion.errors import EnvironmentUnfit, FusionError, PartyUnreachable
 
@@ -314,7 +313,7 @@ class FleetNode:
 
     def _answer(self, run_id: int, head: Message, tree: ObjectTree) -> None:
         run = self._run(run_id)
-        message = self._inflate(run_id, tree)
+        message = self._inflate(run_id, head, tree)
         began = self._clock.monotonic()
         if run.fab_hash != self._bundle_digest:
             self._note(f"run {run_id} was refused: its bundle is not the one installed here")
@@ -322,7 +321,6 @@ class FleetNode:
             reply = Message(Error(ErrorCode.INVALID_FAB, reason), reply_to=message)
         else:
             reply = self._app(message=message, context=self._context(run_id, run))
-        del head
         self._push(run_id, reply, self._clock.monotonic() - began)
 
     def _context(self, run_id: int, run: Run) -> Context:
@@ -344,23 +342,22 @@ class FleetNode:
                 self._runs[run_id] = known
         return known
 
-    def _inflate(self, run_id: int, tree: ObjectTree) -> Message:
+    def _inflate(self, run_id: int, head: Message, tree: ObjectTree) -> Message:
+        """Fetch what a message carries, and tell the SuperLink that it has come."""
+
         def call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return lambda request: self._call(function, request)
 
+        pull = make_pull_object_fn_protobuf(call(self._client.PullObject), self._node, run_id)
         try:
-            message: Message = pull_and_inflate_object_from_tree(
-                tree,
-                make_pull_object_fn_protobuf(call(self._client.PullObject), self._node, run_id),
-                make_confirm_message_received_fn_protobuf(
-                    call(self._client.ConfirmMessageReceived), self._node, run_id
-                ),
-                return_type=Message,
-                max_time=_UPLOAD_SECONDS,
-                **PATIENCE,
-            )
+            content = pull_content(tree, pull, seconds=_UPLOAD_SECONDS)
         except ObjectPullError as error:
             raise RunGoneError from error
+        confirm = make_confirm_message_received_fn_protobuf(
+            call(self._client.ConfirmMessageReceived), self._node, run_id
+        )
+        confirm(tree.object_id)
+        message = make_message(head.metadata, content)
         message.metadata.__dict__["_message_id"] = tree.object_id
         return message
 

@@ -1,8 +1,8 @@
 """The parties of a run over Flower's Grid: own push, own pull, a deadline for each phase.
 
 Flower's ``send_and_receive`` looks every 3 s and waits for everyone; this looks when a bell says
-that a reply has come, and stops at the deadline. Which node is which organisation follows from the roster's fleet keys,
-which the hub's port has checked against each node's certificate.
+that a reply has come, and stops at the deadline. Which node is which organisation follows from the
+roster's fleet keys, which the hub's port has checked against each node's certificate.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from flwr.app import Message
 from flwr.common.constant import ErrorCode
 
 from federated.cohort import Failure, Replies, Reply, Request
+from federated.runtime.contents import pull_replies
 from federated.runtime.messages import MESSAGE_TYPES, decode_reply, encode_request
 from fusion.errors import FusionError, MessageInvalid, UnknownOrganisation
 from fusion.link.bell import Bell
@@ -34,10 +35,11 @@ _LOG: Final = logging.getLogger("banyan.grid")
 
 POLL_SECONDS: Final = 0.5
 """Pause between two looks for replies when no bell says that one has come."""
-TOGETHER_SECONDS: Final = 0.04
+TOGETHER_SECONDS: Final = 0.06
 OUTAGE_SECONDS: Final = 1.0
 """A call that takes longer met a SuperLink that was away; the deadline moves by as much."""
 HELLO_TTL_SECONDS: Final = 3600.0
+UPLOAD_SECONDS: Final = 600.0
 _ABSENT: Final = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
 """Errors that mean the party never got or never answered the message."""
 
@@ -157,7 +159,7 @@ class GridCohort:
         if not waiting:
             return []
         replies = []
-        for message in self._grid.pull_messages(list(waiting)):
+        for message in pull_replies(self._grid, list(waiting), seconds=UPLOAD_SECONDS):
             organisation = waiting.pop(message.metadata.reply_to_message_id, None)
             if organisation is None:
                 continue

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 LARGE_BYTES: Final = 1 << 20
 """A frame larger than this travels as an array."""
-_NAME: Final = "banyan"
+RECORD: Final = "banyan"
+"""Name of the one record in a message."""
 _STYPE: Final = "banyan.frame/1"
 
 MESSAGE_TYPES: Final[Mapping[Kind, str]] = {
@@ -105,18 +106,18 @@ def _mapping(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _encode(document: Mapping[str, Any], blobs: Mapping[str, bytes]) -> RecordDict:
     frame = write_frame(document, blobs)
     if len(frame) <= LARGE_BYTES:
-        return RecordDict({_NAME: ConfigRecord({_NAME: frame})})
+        return RecordDict({RECORD: ConfigRecord({RECORD: frame})})
     array = Array(dtype="uint8", shape=(len(frame),), stype=_STYPE, data=frame)
-    return RecordDict({_NAME: ArrayRecord({_NAME: array})})
+    return RecordDict({RECORD: ArrayRecord({RECORD: array})})
 
 
 def _decode(content: RecordDict) -> tuple[dict[str, Any], dict[str, bytes]]:
-    record = content.get(_NAME)
+    record = content.get(RECORD)
     frame: object = None
     if isinstance(record, ConfigRecord):
-        frame = record.get(_NAME)
+        frame = record.get(RECORD)
     elif isinstance(record, ArrayRecord):
-        array = record.get(_NAME)
+        array = record.get(RECORD)
         frame = array.data if array is not None and array.stype == _STYPE else None
     if not isinstance(frame, bytes) or len(content) != 1:
         msg = "A message is not of the form this release speaks."
