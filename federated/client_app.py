@@ -1,29 +1,34 @@
 """The ClientApp: six kinds of messages, each handed to this process's party.
 
-It holds no logic. The party is set by whoever starts the process
-(:func:`serve_with`): the node's own loop, or Flower's SuperNode through the environment.
+It holds no logic. The node's own loop makes it with :func:`app_for`. Flower's SuperNode imports
+``app``, which stands for the node whose folder the environment names.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from federated.cohort import Failure, Reply
+from federated.party import Party
 from federated.runtime.messages import decode_request, encode_reply, kind_of
+from federated.seats import seat_of
 from fusion.errors import FusionError
+from fusion.services.homes import NodeHome
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
     from flwr.app import Context
 
-    from federated.party import Party
-
 _LOG: Final = logging.getLogger("banyan.party")
-_NOBODY: Final = OrgId("nobody")
+NODE_VARIABLE: Final = "BANYAN_NODE"
+"""Environment variable with the node's folder, for Flower's own SuperNode."""
 
 
 def app_for(party: Party, organisation: OrgId) -> ClientApp:
@@ -48,3 +53,17 @@ def app_for(party: Party, organisation: OrgId) -> ClientApp:
     for action in ("hello", "setup", "submit", "decrypt", "close"):
         client.query(action)(answer)
     return client
+
+
+@cache
+def _app_of_environment() -> ClientApp:
+    node = NodeHome.open(Path(os.environ[NODE_VARIABLE]))
+    party = Party(seat_of(node, _LOG.info))
+    return app_for(party, OrgId(node.config.id))
+
+
+def __getattr__(name: str) -> ClientApp:
+    """Make ``app`` when it is asked for: nobody else needs a folder in the environment."""
+    if name == "app":
+        return _app_of_environment()
+    raise AttributeError(name)

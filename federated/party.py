@@ -154,8 +154,14 @@ class Party:
             with self._lock_of(_text(request.head, "job")):
                 return answer(request)
         except FusionError as error:
-            self._seat.note(f"{request.kind} refused: {error}")
+            self._note_error(f"{request.kind} refused", error)
             return Reply(self._seat.organisation, failure=Failure.of(error))
+
+    def _note_error(self, what: str, error: FusionError) -> None:
+        """Write an error to the own log, with the details that nobody else is told."""
+        self._seat.note(f"{what}: {error}")
+        for detail in getattr(error, "__notes__", []):
+            self._seat.note(f"  {detail}")
 
     def _lock_of(self, job: str) -> threading.Lock:
         with self._lock:

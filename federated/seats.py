@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from federated.party import Seat
 from federated.tables import read_columns
-from fusion.errors import InputInvalid
+from fusion.errors import InputInvalid, PartyUnreachable
 from fusion.services.clock import SystemClock
+from fusion.services.enrolment import refresh_roster
 from fusion.services.keys import Keyring
 from fusion.stores.rounds import SqliteRoundLog
 from fusion.types import OrgId
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from federated.study import Study
     from fusion.connectors.files import Table
+    from fusion.identity.roster import Roster
     from fusion.services.homes import NodeHome
 
 
@@ -31,10 +33,18 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
             raise InputInvalid(msg, hint=hint)
         return read_columns(study, path)
 
+    def current_roster() -> Roster:
+        try:
+            return refresh_roster(node)
+        except PartyUnreachable as error:
+            # What is known holds on; a roster that went back, or is forged, is refused instead.
+            note(f"the roster could not be refreshed: {error}")
+            return node.roster()
+
     return Seat(
         organisation=OrgId(node.config.id),
         key=node.statement_key,
-        roster=node.roster,
+        roster=current_roster,
         keyring=Keyring(node.paillier),
         log=SqliteRoundLog(node.state),
         read=read,

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from flwr.proto.message_pb2 import ObjectTree
     from flwr.supercore.run import Run
 
-    from fusion.ports import Clock
+    from fusion.ports import Clock, Stop
 
 _LOG: Final = logging.getLogger("banyan.fleet")
 _RequestT = TypeVar("_RequestT")
@@ -123,7 +123,7 @@ class FleetNode:
         app: ClientApp,
         *,
         bundle_digest: str,
-        stop: threading.Event,
+        stop: Stop,
         clock: Clock,
         note: Callable[[str], None],
         pace: Pace | None = None,

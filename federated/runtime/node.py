@@ -4,53 +4,80 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from federated.client_app import app_for
-from federated.party import Party
 from federated.runtime.superlink import QUIET
-from federated.seats import seat_of
 from fusion.link.client import hub_ssl_context
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
+    from fusion.ports import Stop
     from fusion.services.homes import NodeHome
 
+RUNTIME_VARIABLE: Final = "BANYAN_RUNTIME"
+"""Set to ``stock``, the node serves through Flower's SuperNode even if our own loop could."""
 
-def serve_node(node: NodeHome, *, stop: threading.Event, say: Callable[[str], None]) -> None:
+
+def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> None:
     """Serve until ``stop``; work in hand is finished and answered.
 
     Raises:
-        EnvironmentUnfit: The hub refuses the node for good.
+        EnvironmentUnfit: The hub refuses the node for good, or Flower's SuperNode fails.
     """
-    os.environ.update(QUIET)
-    from federated.runtime.bundle import bundle  # noqa: PLC0415 - after the environment is quiet
-    from federated.runtime.fleet import FleetLink, FleetNode  # noqa: PLC0415
 
+    def ready() -> None:
+        write_atomic(node.ready, json.dumps({"pid": os.getpid()}).encode())
+        say(f"{node.config.id} is up and serves {node.config.hub_url}")
+
+    os.environ.update(QUIET)
+    try:
+        changed = _what_changed(say)
+        if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
+            from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
+
+            serve_stock(node, stop=stop, say=say, on_ready=ready)
+        else:
+            _serve_own(node, stop, say, ready)
+    finally:
+        node.ready.unlink(missing_ok=True)
+
+
+def _what_changed(say: Callable[[str], None]) -> bool:
+    """Say what in Flower is not as this release needs it; return whether there is anything."""
+    from federated.runtime.contract import violations  # noqa: PLC0415 - imports Flower
+
+    found = violations()
+    for violation in found:
+        say(f"Flower has changed: {violation}")
+    return bool(found)
+
+
+def _serve_own(
+    node: NodeHome, stop: Stop, say: Callable[[str], None], ready: Callable[[], None]
+) -> None:
+    # Only now: these import what the contract has been checked for.
+    from federated.client_app import app_for  # noqa: PLC0415
+    from federated.party import Party  # noqa: PLC0415
+    from federated.runtime.bundle import bundle  # noqa: PLC0415
+    from federated.runtime.fleet import FleetLink, FleetNode  # noqa: PLC0415
+    from federated.seats import seat_of  # noqa: PLC0415
+
+    link = FleetLink(
+        url=node.config.hub_url,
+        tls=hub_ssl_context(node.credentials()),
+        key=node.fleet_private_key(),
+    )
     party = Party(seat_of(node, say))
     fleet = FleetNode(
-        FleetLink(
-            url=node.config.hub_url,
-            tls=hub_ssl_context(node.credentials()),
-            key=node.fleet_private_key(),
-        ),
+        link,
         app_for(party, OrgId(node.config.id)),
         bundle_digest=bundle().digest,
         stop=stop,
         clock=SystemClock(),
         note=say,
     )
-
-    def ready() -> None:
-        write_atomic(node.ready, json.dumps({"pid": os.getpid()}).encode())
-        say(f"{node.config.id} is up and serves {node.config.hub_url}")
-
-    try:
-        fleet.serve(ready)
-    finally:
-        node.ready.unlink(missing_ok=True)
+    fleet.serve(ready)

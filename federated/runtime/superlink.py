@@ -35,11 +35,14 @@ from fusion.crypto import rng
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 8.0
 EXECUTOR_POLL_SECONDS: Final = "0.2"
+REVIVALS: Final = 5
+REVIVE_SECONDS: Final = 60.0
+"""A program that ended more often than this within this time is not started again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,8 @@ class SuperLink:
         """Prepare; ``environment`` is what the ServerApp needs to find the hub's folder."""
         self._files = files
         self._environment = environment
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended: list[float] = []
         self._log: IO[bytes] | None = None
 
     def start(self) -> None:
@@ -96,26 +100,32 @@ class SuperLink:
         secret.touch(mode=0o600)
         secret.write_bytes(rng.token(32).hex().encode())
         self._log = files.log.open("ab")
-        common = ["--superexec-auth-secret-file", str(secret)]
-        self._spawn(
-            "flower-superlink",
-            "--isolation", "process", *common,
-            "--ssl-ca-certfile", str(files.ca),
-            "--ssl-certfile", str(files.certificate),
-            "--ssl-keyfile", str(files.key),
-            "--enable-supernode-auth",
-            "--disable-runtime-dependency-installation",
-            "--host", "127.0.0.1", "--port", str(files.port),
-            "--database", str(files.database),
-        )  # fmt: skip
-        self._spawn(
-            "flower-superexec",
-            "--runtime-api-address", files.address,
-            "--root-certificates", str(files.ca), *common,
-        )  # fmt: skip
+        for program in self._commands():
+            self._spawn(program)
         self._await_health()
 
-    def _spawn(self, *command: str) -> None:
+    def _commands(self) -> dict[str, list[str]]:
+        """Return the programs and their arguments, in the order of starting."""
+        files = self._files
+        common = ["--superexec-auth-secret-file", str(files.home / "superexec.secret")]
+        return {
+            "flower-superlink": [
+                "--isolation", "process", *common,
+                "--ssl-ca-certfile", str(files.ca),
+                "--ssl-certfile", str(files.certificate),
+                "--ssl-keyfile", str(files.key),
+                "--enable-supernode-auth",
+                "--disable-runtime-dependency-installation",
+                "--host", "127.0.0.1", "--port", str(files.port),
+                "--database", str(files.database),
+            ],
+            "flower-superexec": [
+                "--runtime-api-address", files.address,
+                "--root-certificates", str(files.ca), *common,
+            ],
+        }  # fmt: skip
+
+    def _spawn(self, program: str) -> None:
         # Console scripts of this environment have to be found by name: SuperExec starts its own.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         environment = {
@@ -126,16 +136,14 @@ class SuperLink:
             "FLWR_HOME": str(self._files.home),
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": EXECUTOR_POLL_SECONDS,
         }
-        module = [sys.executable, "-m", "federated.runtime.tethered", str(os.getpid())]
-        self._processes.append(
-            subprocess.Popen(
-                [*module, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                env=environment,
-                cwd=self._files.home,
-            )
+        module = [sys.executable, "-m", "federated.runtime.tethered", str(os.getpid()), program]
+        self._processes[program] = subprocess.Popen(
+            [*module, *self._commands()[program]],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
+            cwd=self._files.home,
         )
 
     def _await_health(self) -> None:
@@ -158,18 +166,36 @@ class SuperLink:
         Raises:
             EnvironmentUnfit: One has; the message quotes the end of the log.
         """
-        for process in self._processes:
+        for program, process in self._processes.items():
             if process.poll() is not None:
                 tail = self._files.log.read_text("utf-8", "replace")[-500:]
-                msg = f"A Flower process ended with {process.returncode}: {tail}"
+                msg = f"{program} ended with {process.returncode}: {tail}"
                 raise EnvironmentUnfit(msg, hint=f"Read {self._files.log}.")
+
+    def revive(self, say: Callable[[str], None]) -> None:
+        """Start again what has ended; runs go on from the database.
+
+        Raises:
+            EnvironmentUnfit: Something ends again and again.
+        """
+        for program, process in list(self._processes.items()):
+            if process.poll() is None:
+                continue
+            now = time.monotonic()
+            self._ended = [moment for moment in self._ended if now - moment < REVIVE_SECONDS]
+            if len(self._ended) >= REVIVALS:
+                self.check()
+            self._ended.append(now)
+            say(f"{program} ended with {process.returncode}; starting it again")
+            self._spawn(program)
+            self._await_health()
 
     def stop(self) -> None:
         """End both, the executor first."""
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.terminate()
         until = time.monotonic() + STOP_SECONDS
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             try:
                 process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:

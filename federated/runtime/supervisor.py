@@ -17,9 +17,8 @@ import httpx
 from federated.jobs import JobFolder, jobs_of
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
-from fusion.errors import EnvironmentUnfit
 from fusion.services.homes import write_atomic
-from fusion.services.hub import front_of
+from fusion.services.hub import front_of, renew_certificates
 
 if TYPE_CHECKING:
     import threading
@@ -41,6 +40,7 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
         EnvironmentUnfit: A port is taken, or Flower does not start.
     """
     files = _superlink_files(hub)
+    renew_certificates(hub)
     superlink = SuperLink(files, {HUB_VARIABLE: str(hub.path.resolve())})
     front = front_of(hub, files.port)
     try:
@@ -56,7 +56,7 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
             write_atomic(hub.ready, json.dumps({"url": url, "pid": os.getpid()}).encode())
             say(f"hub of {hub.config.federation} is up at {url}")
             while not stop.wait(LOOK_SECONDS):
-                superlink.check()
+                superlink.revive(say)
                 jobs.look()
         finally:
             jobs.close()
@@ -93,17 +93,21 @@ class _Jobs:
         self._control = Control(files)
         self._say = say
         self._epoch = -1
+        self._failing = False
         self._started: dict[str, float] = {}
 
     def look(self) -> None:
-        """Do whatever there is to do now."""
+        """Do whatever there is to do now; what the SuperLink can't do now is done later."""
         try:
             self._register()
             for job in jobs_of(self._hub.runs):
                 self._tend(job)
         except httpx.HTTPError as error:
-            msg = f"Flower's SuperLink does not do what it is asked: {error}."
-            raise EnvironmentUnfit(msg, hint="Read superlink.log in the hub's folder.") from error
+            if not self._failing:
+                self._say(f"the SuperLink does not do what it is asked ({error}); trying again")
+            self._failing = True
+        else:
+            self._failing = False
 
     def _register(self) -> None:
         roster = self._hub.roster()
