@@ -313,13 +313,14 @@ class FleetNode:
 
     def _answer(self, run_id: int, head: Message, tree: ObjectTree) -> None:
         run = self._run(run_id)
-        message = self._inflate(run_id, head, tree)
+        head.metadata.__dict__["_message_id"] = tree.object_id
         began = self._clock.monotonic()
         if run.fab_hash != self._bundle_digest:
             self._note(f"run {run_id} was refused: its bundle is not the one installed here")
             reason = "The run's bundle is not the one installed at this node."
-            reply = Message(Error(ErrorCode.INVALID_FAB, reason), reply_to=message)
+            reply = Message(Error(ErrorCode.INVALID_FAB, reason), reply_to=head)
         else:
+            message = self._inflate(run_id, head, tree)
             reply = self._app(message=message, context=self._context(run_id, run))
         self._push(run_id, reply, self._clock.monotonic() - began)
 
@@ -357,9 +358,7 @@ class FleetNode:
             call(self._client.ConfirmMessageReceived), self._node, run_id
         )
         confirm(tree.object_id)
-        message = make_message(head.metadata, content)
-        message.metadata.__dict__["_message_id"] = tree.object_id
-        return message
+        return make_message(head.metadata, content)
 
     def _push(self, run_id: int, reply: Message, seconds: float) -> None:
         reply.metadata.__dict__["_message_id"] = reply.object_id

@@ -1,0 +1,246 @@
+"""The deployment as users run it: four nodes and a hub as processes, over TLS, and what goes wrong.
+
+One deployment serves all tests of a module, in order; each brings it back to four nodes that are
+up. The studies are small, the waits are for events and never for a time.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from federated.engine import ENGINE
+from fusion.services.homes import HubHome
+from tests.deployment.processes import Deployment
+from tests.federation import NAMES, STUDY, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
+
+
+def study_text(*, rounds: int = 3, deadline: float = 20.0) -> str:
+    """Return the small study with other rounds and deadlines."""
+    text = STUDY.replace("rounds = 2", f"rounds = {rounds}")
+    head, tail = text.split("[deadlines]")
+    _, columns = tail.split("[[columns]]", 1)
+    limits = "".join(f"{p} = {deadline}\n" for p in ("setup", "train", "submit", "decrypt"))
+    return f"{head}[deadlines]\n{limits}\n[[columns]]{columns}"
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Four organisations with tables, admitted, with a 3-of-4 key, up."""
+    folder = tmp_path_factory.mktemp("deployment")
+    tables = {
+        str(name): write_table(folder / f"{name}.csv", rows=200, seed=index)
+        for index, name in enumerate(NAMES)
+    }
+    with Deployment(folder, list(tables), data=tables) as running:
+        running.deal(threshold=3, bits=2048)
+        yield running
+
+
+class Watch:
+    """Starts a study and watches its events."""
+
+    def __init__(self, deployment: Deployment, text: str) -> None:
+        path = deployment.folder / "study.toml"
+        path.write_text(text, "utf-8")
+        self.hub = HubHome.open(deployment.hub)
+        self.job = deployment.json("train", path, "--hub", deployment.hub, "--detach")["job"]
+        self.events: list[dict[str, Any]] = []
+        self._coming = ENGINE.follow(self.hub, self.job, stop=threading.Event())
+
+    def until(self, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Return the next event that matches."""
+        for event in self._coming:
+            self.events.append(event)
+            if matches(event):
+                return event
+            if event["event"] == "end":
+                break
+        message = f"the run ended before that: {self.events[-3:]}"
+        raise AssertionError(message)
+
+    def round(self, number: int) -> dict[str, Any]:
+        """Return a round's event."""
+        return self.until(lambda e: e["event"] == "round" and e["round"] == number)
+
+    def phase(self, number: int, phase: str) -> dict[str, Any]:
+        """Return when a phase of a round begins."""
+        return self.until(
+            lambda e: e["event"] == "phase" and (e["round"], e["phase"]) == (number, phase)
+        )
+
+    def end(self) -> dict[str, Any]:
+        """Return the end."""
+        return self.until(lambda e: e["event"] == "end")
+
+
+def test_a_study_runs_to_its_end(deployment: Deployment) -> None:
+    watch = Watch(deployment, study_text())
+    assert watch.end()["status"] == "done"
+    result = ENGINE.result(watch.hub, watch.job)
+    assert [len(event["contributors"]) for event in result["rounds"]] == [4] * 5
+    assert result["metrics"][-1]["auc"] > 0.7
+    assert json.loads((watch.hub.runs / watch.job / "model.json").read_text())["kind"] == "logistic"
+
+
+def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(deployment: Deployment) -> None:
+    watch = Watch(deployment, study_text(rounds=10, deadline=3.0))
+    watch.phase(2, "train")
+    deployment.kill("north")
+    left_out = watch.until(
+        lambda e: e["event"] == "round" and e["round"] >= 2 and "north" not in e["contributors"]
+    )
+    assert [entry["organisation"] for entry in left_out["absent"]] == ["north"]
+    assert left_out["absent"][0]["since"]
+    assert len(left_out["contributors"]) == 3
+    deployment.start("north")
+    back = watch.until(lambda e: e["event"] == "round" and "north" in e["contributors"])
+    assert back["round"] > left_out["round"]
+    assert watch.end()["status"] == "done"
+
+
+def test_a_straggler_is_left_out_and_not_waited_for(deployment: Deployment) -> None:
+    watch = Watch(deployment, study_text(rounds=6, deadline=3.0))
+    watch.round(1)
+    deployment.signal("east", signal.SIGSTOP)
+    late = watch.until(lambda e: e["event"] == "round" and "east" not in e["contributors"])
+    deployment.signal("east", signal.SIGCONT)
+    assert "did not answer" in late["absent"][0]["reason"]
+    assert late["seconds"]["total"] < 20
+    watch.until(lambda e: e["event"] == "round" and "east" in e["contributors"])
+    assert watch.end()["status"] == "done"
+
+
+def test_the_hub_killed_and_started_again_goes_on(deployment: Deployment) -> None:
+    watch = Watch(deployment, study_text(rounds=4))
+    watch.phase(3, "submit")
+    children = deployment.tree("hub")[1:]
+    deployment.kill("hub")
+    # What it started dies with it: nothing holds the port or the database.
+    until = time.monotonic() + 30
+    while any(_alive(pid) for pid in children) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(_alive(pid) for pid in children)
+    deployment.start("hub")
+    assert watch.end()["status"] == "done"
+    result = ENGINE.result(watch.hub, watch.job)
+    assert [event["round"] for event in result["rounds"]] == list(range(6))
+    started = [event for event in watch.events if event["event"] == "start"]
+    assert len(started) == 2
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_the_superlink_killed_in_mid_run_is_started_again_and_the_run_goes_on(
+    deployment: Deployment,
+) -> None:
+    watch = Watch(deployment, study_text(rounds=4, deadline=30.0))
+    watch.round(2)
+    deployment.kill_child("hub", "flower-superlink")
+    assert watch.end()["status"] == "done"
+    assert "starting it again" in deployment.log("hub")
+
+
+def test_below_quorum_the_run_stops_with_exit_6_and_names_who_is_missing(
+    deployment: Deployment,
+) -> None:
+    watch = Watch(deployment, study_text(rounds=30, deadline=3.0))
+    watch.round(1)
+    for name in ("north", "east"):
+        deployment.kill(name)
+    end = watch.end()
+    assert end["exit_code"] == 6
+    assert "north since 20" in end["message"]
+    assert "east since 20" in end["message"]
+    shown = deployment.fusion("train", "--follow", watch.job, "--hub", deployment.hub, check=False)
+    assert shown.returncode == 6
+    for name in ("north", "east"):
+        deployment.start(name)
+    deployment.wait_ready(["north", "east"])
+
+
+def test_a_node_told_to_stop_in_mid_task_finishes_it(deployment: Deployment) -> None:
+    watch = Watch(deployment, study_text(rounds=4))
+    watch.phase(2, "train")
+    assert deployment.terminate("south") == 0
+    deployment.start("south")
+    deployment.wait_ready(["south"])
+    assert watch.end()["status"] == "done"
+
+
+def test_bad_data_at_one_node_stops_the_run_and_names_it(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    file = deployment.folder / "west.csv"
+    good = file.read_text("utf-8")
+    file.write_text(good.replace("desk", "moon", 1), "utf-8")
+    try:
+        path = tmp_path / "study.toml"
+        path.write_text(study_text(), "utf-8")
+        done = deployment.fusion("train", path, "--hub", deployment.hub, check=False)
+    finally:
+        file.write_text(good, "utf-8")
+    assert done.returncode == 2
+    assert "west" in done.stderr
+    assert "moon" not in done.stderr
+    assert "work" in done.stderr
+
+
+def test_a_bundle_other_than_ours_is_refused_and_logged(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    deployment.run_foreign_bundle(tmp_path)
+    until = time.monotonic() + 60
+    while "its bundle is not the one installed here" not in deployment.log("north"):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert not list(deployment.node("north").rglob("*.fab"))
+
+
+def test_nothing_contacts_another_host(deployment: Deployment) -> None:
+    """What the processes have open is on loopback, all of it."""
+    names = ["hub", *deployment.names]
+    assert {address for name in names for address in deployment.peers(name)} <= {"127.0.0.1"}
+
+
+@pytest.fixture
+def stock(deployment: Deployment) -> Iterator[Deployment]:
+    """The deployment with one node that serves through Flower's own SuperNode."""
+    deployment.terminate("south")
+    deployment.start("south", BANYAN_RUNTIME="stock")
+    deployment.wait_ready(["south"])
+    yield deployment
+    deployment.terminate("south")
+    deployment.start("south")
+    deployment.wait_ready(["south"])
+
+
+def test_the_stock_supernode_serves_when_ours_can_not(stock: Deployment) -> None:
+    assert "Flower's SuperNode" in stock.log("south")
+    hub = HubHome.open(stock.hub)
+    events = list(ENGINE.follow(hub, ENGINE.ping(hub, 1), stop=threading.Event()))
+    assert [event["missing"] for event in events if event["event"] == "exchange"] == [[]]
+
+
+@pytest.mark.soak
+def test_a_study_runs_with_a_stock_supernode(stock: Deployment) -> None:
+    watch = Watch(stock, study_text(rounds=1, deadline=100.0))
+    assert watch.end()["status"] == "done"
+    assert all("south" in event["contributors"] for event in watch.events if "purpose" in event)
