@@ -13,11 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from federated.jobs import JobFolder, jobs_of
+from federated.jobs import OPEN, JobFolder, jobs_of
 from federated.records import record
 from federated.study import parse_study
 from federated.study_lines import line_of
-from fusion.errors import EnvironmentUnfit, StudyInvalid
+from fusion.errors import EnvironmentUnfit, InputInvalid, StudyInvalid
 from fusion.services.keys import Keyring
 
 if TYPE_CHECKING:
@@ -87,6 +87,18 @@ class Engine:
         folder = JobFolder(hub.runs / Path(job).name)
         folder.state()
         return record(folder.read_events())
+
+    def stop(self, hub: HubHome, job: str) -> None:
+        """Ask for a run to end before its next round.
+
+        Raises:
+            InputInvalid: There is no such job, or it has ended.
+        """
+        folder = JobFolder(hub.runs / Path(job).name)
+        if folder.state()["status"] not in OPEN:
+            msg = f"{job} has ended already."
+            raise InputInvalid(msg)
+        folder.stop_wanted.touch(mode=0o600)
 
     def jobs(self, hub: HubHome) -> list[dict[str, Any]]:
         """Return the state of every job of a hub."""

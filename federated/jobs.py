@@ -59,6 +59,11 @@ class JobFolder:
         """The finished model."""
         return self.path / "model.json"
 
+    @property
+    def stop_wanted(self) -> Path:
+        """There is such a file when the operator wants the run to end."""
+        return self.path / "stop"
+
     def journal(self) -> SqliteJournal:
         """Open the journal."""
         return SqliteJournal(self.journal_path)

@@ -21,7 +21,7 @@ from federated.metrics import from_histogram
 from federated.optimisers import make
 from federated.parameters import decode_parameters, encode_parameters
 from federated.sums import SumResult, SumRunner
-from fusion.errors import PartyFailed
+from fusion.errors import PartyFailed, RunStopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +53,7 @@ class RoundEngine:
             InputInvalid: A party's data or the study does not fit; names the party.
             Refused: A party refused the study.
             VerificationFailed: What the parties sent does not add up to a sum.
+            RunStopped: The operator asked for it.
         """
         run = self._run
         self._set_up_all()
@@ -63,6 +64,9 @@ class RoundEngine:
         else:
             state = _State.of(run, *resumed)
         while state.round < run.study.rounds:
+            if run.stopping():
+                msg = f"The run was stopped after round {state.round} of {run.study.rounds}."
+                raise RunStopped(msg, hint="The model so far is in the run's journal.")
             state = self._train(state)
         self._evaluate(state)
         return state.parameters

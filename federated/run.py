@@ -30,7 +30,8 @@ class Run:
         journal: What survives a crash.
         clock: Time.
         emit: Takes events without their time; see ``docs/map.md`` for the fields.
-        pause: Waits some seconds; raises :class:`KeyboardInterrupt` to stop the run.
+        pause: Waits some seconds.
+        stopping: Whether the run's operator wants it to end; asked before each round.
     """
 
     study: Study
@@ -42,6 +43,7 @@ class Run:
     clock: Clock
     emit: Callable[[Mapping[str, Any]], None]
     pause: Callable[[float], None]
+    stopping: Callable[[], bool] = lambda: False
 
     def now(self) -> str:
         """Return the time as RFC 3339 in UTC, to the second."""

@@ -9,7 +9,7 @@ from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
 from federated.terms import agree
-from fusion.errors import FusionError
+from fusion.errors import FusionError, RunStopped
 from fusion.services.homes import write_atomic
 from fusion.services.keys import Keyring
 
@@ -60,12 +60,15 @@ def do_job(
         run = Run(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
+            stopping=job.stop_wanted.exists,
         )  # fmt: skip
         emit(start_event(run))
         engine = RoundEngine(run)
         try:
             parameters = engine.run()
             write_atomic(job.model, model_document(study, model, parameters, run))
+        except RunStopped as error:
+            ending = {"status": "stopped", "message": str(error), "exit_code": error.exit_code}
         except FusionError as error:
             ending = {"status": "failed", "message": str(error), "exit_code": error.exit_code}
         engine.close(ending["message"] or "done")

@@ -2,6 +2,7 @@
 
     FusionError                     exit 1
     ├── PartyFailed                 as at the party that said no
+    ├── RunStopped                  exit 1   somebody asked for it
     ├── InputInvalid                exit 2   what the user typed or wrote is wrong
     │   ├── StudyInvalid                     a study file; names the line
     │   └── DataInvalid                      a table that does not fit what was declared
@@ -52,13 +53,19 @@ class FusionError(Exception):
 class PartyFailed(FusionError):
     """Another organisation stopped the work; code and exit code are those it gave."""
 
-    code = "F-100"
+    code = "F-001"
 
     def __init__(self, message: str, *, code: str, exit_code: int) -> None:
         """Take over the code of the organisation that failed."""
         super().__init__(message)
         self.code = code
         self.exit_code = exit_code
+
+
+class RunStopped(FusionError):
+    """A run was stopped because its operator asked for it."""
+
+    code = "F-002"
 
 
 class InputInvalid(FusionError):

@@ -137,6 +137,10 @@ class TrainingEngine(Protocol):
         """Return the job's record so far."""
         ...
 
+    def stop(self, hub: Any, job: str) -> None:  # noqa: ANN401 - a HubHome
+        """Ask for a run to end before its next round."""
+        ...
+
     def simulate(
         self,
         study_text: str,

@@ -43,6 +43,10 @@ def train(
     job: Annotated[
         str, typer.Option("--follow", metavar="JOB", help="Follow a run that was started before.")
     ] = "",
+    stop: Annotated[
+        str,
+        typer.Option("--stop", metavar="JOB", help="End a run before its next round, follow it."),
+    ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report of the run as HTML.")
@@ -58,9 +62,13 @@ def train(
     from fusion.services.homes import HubHome
 
     hub = HubHome.open(folder)
-    if (study is None) == (job == ""):
-        raise InputInvalid("Name a study, or a run to follow.", hint="fusion train STUDY.toml")
+    if (study is not None, job != "", stop != "").count(True) != 1:
+        message = "Name a study, or a run to follow or to stop."
+        raise InputInvalid(message, hint="fusion train STUDY.toml")
     engine = engines.training()
+    if stop:
+        engine.stop(hub, stop)
+        job = stop
     if study is not None:
         job = engine.train(hub, read_study(study), str(study))
     if detach:

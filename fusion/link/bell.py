@@ -51,6 +51,6 @@ class Bell:
     async def wait_async(self, heard: int, seconds: float) -> int:
         """Do what :meth:`wait` does, in an event loop."""
         until = time.monotonic() + seconds
-        while (now := self.rings()) == heard and time.monotonic() < until:
+        while (now := self.rings()) == heard and time.monotonic() < until:  # noqa: ASYNC110 - rung by others
             await asyncio.sleep(LOOK_SECONDS)
         return now

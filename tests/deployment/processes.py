@@ -258,12 +258,15 @@ class Deployment:
         """Return the addresses at the other end of a process's TCP connections, IPv4 and IPv6."""
         found = set()
         for pid in self.tree(name):
-            own = _sockets(pid)
-            for table in ("tcp", "tcp6"):
-                for line in Path(f"/proc/{pid}/net/{table}").read_text("ascii").splitlines()[1:]:
-                    fields = line.split()
-                    if fields[9] in own and not fields[2].endswith(":0000"):
-                        found.add(_address(fields[2].split(":")[0]))
+            try:
+                own = _sockets(pid)
+                tables = [Path(f"/proc/{pid}/net/{table}").read_text() for table in ("tcp", "tcp6")]
+            except OSError:
+                continue  # it has ended meanwhile
+            for line in "".join(tables).splitlines():
+                fields = line.split()
+                if fields[9] in own and not fields[2].endswith(":0000"):
+                    found.add(_address(fields[2].split(":")[0]))
         return found
 
     # ------------------------------------------------------------------ figures
