@@ -1,0 +1,81 @@
+"""The demonstration as a newcomer runs it: one command, real processes, one document."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(240)]
+
+
+def _demo(*words: str, before: tuple[str, ...] = ()) -> dict[str, Any]:
+    done = subprocess.run(
+        [*before, sys.executable, "-m", "fusion.cli", "demo", "--json", *words],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def _running(folder: Path) -> list[str]:
+    """Return the command lines of processes that work in or below a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if str(folder) in words and int(entry.name) != os.getpid():
+                found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("model", ["logistic", "mlp"])
+def test_the_demo_trains_and_leaves_nothing_running(tmp_path: Path, model: str) -> None:
+    folder = tmp_path / "kept"
+    result = _demo("--model", model, "--rounds", "1", "--keep", str(folder))
+    assert result["schema"] == "fusion.demo/1"
+    assert [row["id"] for row in result["organisations"]] == [
+        "federal",
+        "state",
+        "local",
+        "enterprise",
+    ]
+    assert all(row["rows"] > 1000 and 0.7 < row["auc_alone"] < 1 for row in result["organisations"])
+    assert 0.8 < result["auc"]["joint"] < 1
+    assert result["max_abs_error_vs_plain"] <= 1e-6
+    assert result["bytes_per_parameter"] <= 8.6
+    assert result["key"]["bits"] == 3072
+    assert result["key"]["threshold"] == 3
+    assert result["key"]["hub_holds_share"] is False
+    page = Path(result["report"]).read_text("utf-8")
+    assert "<svg" in page
+    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert not _running(folder)
+
+
+@pytest.mark.soak
+def test_the_demo_runs_without_a_network() -> None:
+    """In a network of its own that has nothing but a loopback."""
+    up = 'ip link set lo up && exec "$@"'
+    result = _demo("--rounds", "1", before=("unshare", "-rn", "sh", "-c", up, "sh"))
+    assert result["rounds"] == 1
+
+
+@pytest.mark.soak
+def test_the_joint_model_is_as_good_as_pooled_data_and_better_than_anyone_alone() -> None:
+    result = _demo()
+    auc = result["auc"]
+    assert abs(auc["joint"] - auc["pooled"]) <= 0.002
+    assert all(auc["joint"] > row["auc_alone"] for row in result["organisations"])
