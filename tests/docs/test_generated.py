@@ -24,7 +24,7 @@ def test_every_error_code_is_used_once() -> None:
 
 
 def test_an_exit_code_follows_from_the_error_code() -> None:
-    table = {"F-0": 1, "F-2": 2, "F-3": 3, "F-4": 4, "F-5": 5, "F-6": 6}
+    table = {"F-0": 1, "F-1": 1, "F-2": 2, "F-3": 3, "F-4": 4, "F-5": 5, "F-6": 6}
     kinds = [errors.FusionError]
     for kind in kinds:
         assert kind.exit_code == table[kind.code[:3]]
