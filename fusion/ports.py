@@ -137,6 +137,10 @@ class TrainingEngine(Protocol):
         """Return the job's record so far."""
         ...
 
+    def jobs(self, hub: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a HubHome
+        """Return each job's ``job``, ``status`` and, if it has ended badly, ``message``."""
+        ...
+
     def stop(self, hub: Any, job: str) -> None:  # noqa: ANN401 - a HubHome
         """Ask for a run to end before its next round."""
         ...

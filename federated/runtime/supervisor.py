@@ -17,6 +17,7 @@ import httpx
 from federated.jobs import JobFolder, jobs_of
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
+from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
 from fusion.services.hub import front_of, renew_certificates
 
@@ -139,7 +140,10 @@ class _Jobs:
         if "run" in state:
             self._control.stop_run(state["run"])
         if state["starts"] >= MAX_STARTS:
-            job.update(status="failed", message="Its worker was lost too often.", exit_code=1)
+            message = f"Its worker was lost {MAX_STARTS} times; read superlink.log."
+            ending = {"status": "failed", "message": message, "exit_code": 1}
+            job.emit({"event": "end", **ending}, SystemClock())
+            job.update(**ending)
             self._say(f"{job.name} is given up: its worker was lost {MAX_STARTS} times")
             return
         job.update(status="starting", starts=state["starts"] + 1)

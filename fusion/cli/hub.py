@@ -100,13 +100,14 @@ def up(folder: Folder = Path()) -> None:
 
 @app.command("status")
 def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
-    """Show who belongs to the federation and whether the hub is up."""
+    """Show who belongs to the federation, whether the hub is up, and its jobs."""
+    from fusion.services import engines
     from fusion.services.homes import HubHome
     from fusion.services.processes import is_up
 
     hub = HubHome.open(folder)
     roster = hub.roster()
-    jobs = sorted(path.name for path in hub.runs.glob("*") if path.is_dir())
+    jobs = engines.training().jobs(hub)
     content = {
         "federation": roster.federation,
         "address": hub.config.address,
@@ -131,6 +132,6 @@ def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
             ("roster", f"epoch {roster.epoch}, {len(roster.members)} members"),
             ("state", "up" if content["up"] else "down"),
             *((f"  {m.id}", f"{m.name}  since {m.admitted_at}") for m in roster.members),
-            *(("job", job) for job in jobs),
+            *((j["job"], f"{j['status']} {j.get('message', '')}".strip()) for j in jobs),
         ]
     )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -74,6 +75,8 @@ def up(folder: Folder = Path()) -> None:
     from fusion.services.homes import NodeHome
 
     node = NodeHome.open(folder)
+    # A node shares its machine with others' work, and its models are small: one thread is faster.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     engine = engines.training()
 
     def service_loop(stop: threading.Event) -> int:

@@ -61,8 +61,10 @@ def lines(text: str) -> None:
 
 
 def failure(error: FusionError) -> None:
-    """Print an error as ``code: message`` and its hint."""
+    """Print an error as ``code: message``, its details for the user's own eyes, and its hint."""
     note(f"{error.code}: {error.message}")
+    for detail in getattr(error, "__notes__", []):
+        note(f"   {detail}")
     if error.hint:
         note(f"-> {error.hint}")
 

@@ -186,6 +186,10 @@ def _setup_line(event: Event) -> str:
     return f"set-up   {event.get('organisation')} {event.get('status')}{message}"
 
 
+_SUMS: Final = {"moments": "moments", "evaluate": "judging"}
+"""Sums that are no rounds of training: of the inputs' moments, and of the last model's scores."""
+
+
 def _round_line(event: Event) -> str:
     absent = ", ".join(
         f"{gone.get('organisation')} since {gone.get('since')} ({gone.get('reason')})"
@@ -194,8 +198,9 @@ def _round_line(event: Event) -> str:
     total = float((event.get("seconds") or {}).get("total") or 0.0)
     clipped = f", {event['clipped']} clipped" if event.get("clipped") else ""
     count = len(event.get("contributors", []))
+    name = _SUMS.get(str(event.get("purpose")), f"round {event.get('round'):>2}")
     return (
-        f"round {event.get('round'):>2}  {count} contributed{clipped}, {total:.1f} s, "
+        f"{name:<8}  {count} contributed{clipped}, {total:.1f} s, "
         f"{size_words(float(event.get('bytes') or 0))}" + (f"; absent: {absent}" if absent else "")
     )
 
