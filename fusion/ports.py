@@ -53,7 +53,13 @@ class ContributionLog(Protocol):
     def remember_commitment(
         self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
     ) -> None:
-        """Store ``(manifest digest, nonce, vector)`` durably, before the commitment leaves."""
+        """Store ``(manifest digest, nonce, vector)`` durably, before the commitment leaves.
+
+        Commitments to earlier rounds of the job are dropped.
+
+        Raises:
+            fusion.errors.ContributionRefused: The attempt was committed to before.
+        """
         ...
 
     def claim_submission(self, job: str, round_number: int, attempt: int, listing: bytes) -> None:

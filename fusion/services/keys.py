@@ -6,9 +6,9 @@ it on a machine of its own, apart from the hub (``docs/adr/0003-threshold-key.md
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _DOCUMENT: Final = "key.json"
 _SHARE: Final = "share"
 _PROGRESS_SECONDS: Final = 0.25
+_SEARCHES: Final = 16
+"""More than are ever needed: two searches would have to find the same prime again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,20 +122,17 @@ def ceremony(
 
 
 def _primes(bits: int, on_progress: Callable[[float], None]) -> tuple[int, int]:
-    """Search for two safe primes on two cores; they differ."""
+    """Search for safe primes on two cores until there are two; the processes end with that."""
     began = time.monotonic()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
-        found: set[int] = set()
-        searching: set[Future[int]] = {pool.submit(safe_prime, bits) for _ in range(2)}
+    found: set[int] = set()
+    # Leaving the context ends the processes, and with them what they know of the key. A core that
+    # has found one goes on: the search for a prime takes half a second or ten.
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        coming = pool.imap_unordered(safe_prime, [bits] * _SEARCHES)
         while len(found) < 2:
-            done, searching = wait(
-                searching, timeout=_PROGRESS_SECONDS, return_when=FIRST_COMPLETED
-            )
-            found |= {future.result() for future in done}
+            with contextlib.suppress(multiprocessing.TimeoutError):
+                found.add(coming.next(timeout=_PROGRESS_SECONDS))
             on_progress(time.monotonic() - began)
-            if not searching and len(found) < 2:
-                searching = {pool.submit(safe_prime, bits)}
     p, q = found
     return p, q
 

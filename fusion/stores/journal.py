@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.errors import EnvironmentUnfit
 from fusion.stores.sqlite import Database
 
 if TYPE_CHECKING:
@@ -24,10 +25,18 @@ def _encode(document: Mapping[str, Any]) -> str:
 
 
 def _decode(text: str) -> dict[str, Any]:
-    """Read what :func:`_encode` wrote."""
-    document: dict[str, Any] = json.loads(
-        text, object_hook=lambda o: bytes.fromhex(o["$hex"]) if o.keys() == {"$hex"} else o
-    )
+    """Read what :func:`_encode` wrote.
+
+    Raises:
+        EnvironmentUnfit: It was changed since.
+    """
+    try:
+        document: dict[str, Any] = json.loads(
+            text, object_hook=lambda o: bytes.fromhex(o["$hex"]) if o.keys() == {"$hex"} else o
+        )
+    except (ValueError, TypeError) as error:
+        msg = "The journal of a run is damaged."
+        raise EnvironmentUnfit(msg, hint="Check the disk; start the study again.") from error
     return document
 
 

@@ -17,6 +17,12 @@ def second_list(round_number: int, attempt: int) -> ContributionRefused:
     return ContributionRefused(msg, hint="One attempt has one list; start a new attempt.")
 
 
+def second_commitment(round_number: int, attempt: int) -> ContributionRefused:
+    """Return the refusal of a second commitment to one attempt."""
+    msg = f"Round {round_number}, attempt {attempt}, was committed to before."
+    return ContributionRefused(msg, hint="One attempt has one commitment; start a new attempt.")
+
+
 def second_opening(round_number: int) -> GateRefused:
     """Return the refusal of a second opening of one round."""
     msg = f"Round {round_number} was opened with another list."
@@ -50,8 +56,14 @@ class MemoryRoundLog:
     def remember_commitment(
         self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
     ) -> None:
-        """Store a commitment."""
-        self._commitments[job, round_number, attempt] = kept
+        """Store a commitment; those to earlier rounds of the job are dropped."""
+        with self._lock:
+            if (job, round_number, attempt) in self._commitments:
+                raise second_commitment(round_number, attempt)
+            self._commitments = {
+                k: v for k, v in self._commitments.items() if k[0] != job or k[1] >= round_number
+            }
+            self._commitments[job, round_number, attempt] = kept
 
     def claim_submission(self, job: str, round_number: int, attempt: int, listing: bytes) -> None:
         """Bind an attempt to one list."""
@@ -60,15 +72,15 @@ class MemoryRoundLog:
                 raise second_list(round_number, attempt)
 
     def keep_job(self, job: str, study: bytes, key: str) -> None:
-        """Store what was agreed to."""
-        self._jobs[job] = (study, key)
+        """Store what was agreed to; what was agreed to first stays."""
+        self._jobs.setdefault(job, (study, key))
 
     def job(self, job: str) -> tuple[bytes, str] | None:
         """Return what was agreed to, if anything."""
         return self._jobs.get(job)
 
     def forget_job(self, job: str) -> None:
-        """Drop the vectors of a job."""
+        """Drop the vectors of a job; what was bound or opened stays so."""
         with self._lock:
             self._jobs.pop(job, None)
             self._commitments = {k: v for k, v in self._commitments.items() if k[0] != job}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fusion.stores.memory import opened_before, second_list, second_opening
+from fusion.stores.memory import opened_before, second_commitment, second_list, second_opening
 from fusion.stores.sqlite import Database
 
 if TYPE_CHECKING:
@@ -57,8 +57,13 @@ class SqliteRoundLog:
     def remember_commitment(
         self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
     ) -> None:
-        """Store a commitment durably."""
+        """Store a commitment durably; those to earlier rounds of the job are dropped."""
         with self._database.transaction() as connection:
+            if connection.execute(
+                "SELECT 1 FROM commitment WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone():
+                raise second_commitment(round_number, attempt)
             # Only the round in progress can still be submitted to.
             connection.execute(
                 "DELETE FROM commitment WHERE job = ? AND round < ?", (job, round_number)
@@ -83,7 +88,7 @@ class SqliteRoundLog:
             )
 
     def keep_job(self, job: str, study: bytes, key: str) -> None:
-        """Store what was agreed to, durably."""
+        """Store what was agreed to, durably; what was agreed to first stays."""
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO job VALUES (?, ?, ?)", (job, study, key))
 

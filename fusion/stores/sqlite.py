@@ -23,17 +23,26 @@ class Database:
             EnvironmentUnfit: It can't be opened or is no database.
         """
         self._path = path
-        try:
-            with self.transaction() as connection:
-                # executescript commits what came before it; the schema is idempotent.
-                connection.executescript(schema)
-        except sqlite3.Error as error:
-            msg = f"{path} can't be used: {error}."
-            raise EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.") from error
+        with self.transaction() as connection:
+            # executescript commits what came before it; the schema is idempotent.
+            connection.executescript(schema)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the write lock; commit durably at the end, roll back on any error."""
+        """Hold the write lock; commit durably at the end, roll back on any error.
+
+        Raises:
+            EnvironmentUnfit: The file is damaged, gone, locked or the disk is full.
+        """
+        try:
+            with self._connection() as connection:
+                yield connection
+        except sqlite3.Error as error:
+            msg = f"{self._path} can't be used: {error}."
+            raise EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.") from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
         try:
             # WAL with FULL: a commit is on disk when it returns.
