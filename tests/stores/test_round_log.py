@@ -1,0 +1,266 @@
+"""What a party must never forget: one contract, in memory and on disk, and what the disk adds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusion.errors import ContributionRefused, EnvironmentUnfit, GateRefused
+from fusion.stores.memory import MemoryRoundLog
+from fusion.stores.rounds import SqliteRoundLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from federated.party import PartyLog
+
+KEPT = (b"manifest", b"nonce", bytes(range(256)))
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> PartyLog:
+    """One implementation after the other; what holds for one holds for both."""
+    return MemoryRoundLog() if request.param == "memory" else SqliteRoundLog(tmp_path / "s.sqlite")
+
+
+# -------------------------------------------------------------------- commitments
+
+
+def test_a_commitment_is_returned_as_it_was_remembered(log: PartyLog) -> None:
+    assert log.commitment("job", 1, 1) is None
+    log.remember_commitment("job", 1, 1, KEPT)
+    assert log.commitment("job", 1, 1) == KEPT
+    others = [("job", 1, 2), ("job", 2, 1), ("other", 1, 1)]
+    assert [log.commitment(*other) for other in others] == [None] * 3
+
+
+def test_an_attempt_is_committed_to_once(log: PartyLog) -> None:
+    log.remember_commitment("job", 1, 1, KEPT)
+    with pytest.raises(ContributionRefused, match="Round 1, attempt 1"):
+        log.remember_commitment("job", 1, 1, (b"m", b"n", b"another vector"))
+    assert log.commitment("job", 1, 1) == KEPT
+    log.remember_commitment("job", 1, 2, (b"m", b"n", b"v"))
+    assert log.commitment("job", 1, 1) == KEPT
+
+
+def test_a_new_round_drops_the_jobs_earlier_vectors_and_no_others(log: PartyLog) -> None:
+    for job, number in (("job", 1), ("other", 1), ("job", 3), ("job", 2)):
+        log.remember_commitment(job, number, 1, KEPT)
+    kept = [("job", 1), ("job", 2), ("job", 3), ("other", 1)]
+    assert [log.commitment(job, number, 1) is not None for job, number in kept] == [
+        False, True, True, True,
+    ]  # fmt: skip
+
+
+# -------------------------------------------------------------------- submissions
+
+
+def test_an_attempt_is_bound_to_one_list(log: PartyLog) -> None:
+    log.claim_submission("job", 1, 1, b"list")
+    log.claim_submission("job", 1, 1, b"list")
+    with pytest.raises(ContributionRefused, match="Round 1, attempt 1") as refused:
+        log.claim_submission("job", 1, 1, b"another")
+    assert refused.value.code == "F-402"
+    log.claim_submission("job", 1, 1, b"list")
+    for job, number, attempt in (("job", 1, 2), ("job", 2, 1), ("other", 1, 1)):
+        log.claim_submission(job, number, attempt, b"another")
+
+
+# -------------------------------------------------------------------- jobs
+
+
+def test_what_was_agreed_to_first_stays(log: PartyLog) -> None:
+    assert log.job("job") is None
+    log.keep_job("job", b"study", "key")
+    log.keep_job("job", b"another study", "another key")
+    assert log.job("job") == (b"study", "key")
+    assert log.job("other") is None
+
+
+def test_a_forgotten_job_leaves_no_vector_and_stays_bound(log: PartyLog) -> None:
+    log.keep_job("job", b"study", "key")
+    log.keep_job("other", b"study", "key")
+    for job in ("job", "other"):
+        log.remember_commitment(job, 1, 1, KEPT)
+        log.claim_submission(job, 1, 1, b"list")
+    log.consume("job", 1, b"opening", [b"c"])
+    log.forget_job("job")
+    assert (log.job("job"), log.commitment("job", 1, 1)) == (None, None)
+    assert (log.job("other"), log.commitment("other", 1, 1)) == ((b"study", "key"), KEPT)
+    with pytest.raises(ContributionRefused):
+        log.claim_submission("job", 1, 1, b"another")
+    with pytest.raises(GateRefused):
+        log.consume("job", 1, b"another", [b"d"])
+
+
+# -------------------------------------------------------------------- openings
+
+
+def test_the_same_opening_may_be_asked_for_again(log: PartyLog) -> None:
+    for _ in range(3):
+        log.consume("job", 1, b"opening", [b"a", b"b"])
+
+
+def test_a_round_is_opened_once(log: PartyLog) -> None:
+    log.consume("job", 1, b"opening", [b"a", b"b"])
+    with pytest.raises(GateRefused, match="Round 1 was opened with another list"):
+        log.consume("job", 1, b"another", [b"c", b"d"])
+    # Other rounds and jobs are other openings.
+    log.consume("job", 2, b"another", [b"c", b"d"])
+    log.consume("other", 1, b"a third", [b"e", b"f"])
+
+
+@pytest.mark.parametrize(("job", "number"), [("job", 2), ("other", 1)])
+def test_a_contribution_is_opened_once_in_any_round_of_any_job(
+    log: PartyLog, job: str, number: int
+) -> None:
+    log.consume("job", 1, b"opening", [b"a", b"b", b"c"])
+    with pytest.raises(GateRefused, match="opened in an earlier sum"):
+        log.consume(job, number, b"another", [b"d", b"e", b"b"])
+
+
+def test_a_refused_opening_leaves_no_trace(log: PartyLog) -> None:
+    log.consume("job", 1, b"opening", [b"a"])
+    with pytest.raises(GateRefused):
+        log.consume("job", 2, b"overlapping", [b"new", b"a"])
+    # Neither the round nor the contribution that was new counts as opened.
+    log.consume("job", 2, b"clean", [b"new", b"b"])
+
+
+def _winners(consume: Sequence[Callable[[bytes], None]], pool: ThreadPoolExecutor) -> int:
+    """Return how many of these openings of one round came through."""
+    barrier = threading.Barrier(len(consume))
+
+    def attempt(number: int) -> bool:
+        barrier.wait()
+        try:
+            consume[number](bytes([number]))
+        except GateRefused:
+            return False
+        return True
+
+    return sum(pool.map(attempt, range(len(consume))))
+
+
+def test_threads_at_once_open_a_round_once(log: PartyLog) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(12):
+
+            def consume(opening: bytes, number: int = number) -> None:
+                log.consume("job", number, opening, [f"{number}".encode() + opening])
+
+            assert _winners([consume] * 4, pool) == 1
+
+
+# -------------------------------------------------------------------- on disk
+
+
+def test_what_was_decided_survives_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    before = SqliteRoundLog(path)
+    before.keep_job("job", b"study", "key")
+    before.remember_commitment("job", 1, 1, KEPT)
+    before.claim_submission("job", 1, 1, b"list")
+    before.consume("job", 1, b"opening", [b"a"])
+    after = SqliteRoundLog(path)
+    assert (after.job("job"), after.commitment("job", 1, 1)) == ((b"study", "key"), KEPT)
+    after.claim_submission("job", 1, 1, b"list")
+    after.consume("job", 1, b"opening", [b"a"])
+    with pytest.raises(ContributionRefused):
+        after.claim_submission("job", 1, 1, b"another")
+    with pytest.raises(GateRefused):
+        after.consume("job", 1, b"another", [b"b"])
+    with pytest.raises(GateRefused):
+        after.consume("job", 2, b"another", [b"a"])
+
+
+def _consume_all(path: str, own: bytes, rounds: int, together: str) -> list[int]:
+    """Open every round in this process's way; return those that were let through."""
+    log = SqliteRoundLog(Path(path))
+    Path(together, own.hex()).touch()
+    while len(list(Path(together).iterdir())) < 2:
+        pass  # so that neither is done before the other begins
+    opened = []
+    for number in range(rounds):
+        try:
+            log.consume("job", number, own, [own + bytes([number])])
+        except GateRefused:
+            continue
+        opened.append(number)
+    return opened
+
+
+def test_two_processes_at_once_open_every_round_once(tmp_path: Path) -> None:
+    path, together = tmp_path / "state.sqlite", tmp_path / "together"
+    together.mkdir()
+    rounds = 40
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures: list[Future[list[int]]] = [
+            pool.submit(_consume_all, str(path), own, rounds, str(together)) for own in (b"x", b"y")
+        ]
+        first, second = (future.result() for future in futures)
+    assert sorted([*first, *second]) == list(range(rounds))
+
+
+def _damage(path: Path, how: str) -> None:
+    match how:
+        case "no database":
+            path.write_bytes(b"something else entirely" * 100)
+        case "cut short":
+            path.write_bytes(path.read_bytes()[:1000])
+        case "a page overwritten":
+            data = bytearray(path.read_bytes())
+            data[100:4096] = b"\xff" * 3996
+            path.write_bytes(data)
+        case _:
+            path.unlink()
+            path.mkdir()
+
+
+HOWS = ("no database", "cut short", "a page overwritten", "a folder")
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_damaged_file_is_refused_when_it_is_opened(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "state.sqlite"
+    SqliteRoundLog(path).consume("job", 1, b"opening", [b"a"])
+    _damage(path, how)
+    with pytest.raises(EnvironmentUnfit, match=r"state\.sqlite") as refused:
+        SqliteRoundLog(path)
+    assert refused.value.exit_code == 3
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_file_damaged_while_in_use_lets_nothing_through(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "state.sqlite"
+    log = SqliteRoundLog(path)
+    log.consume("job", 1, b"opening", [b"a"])
+    _damage(path, how)
+    with pytest.raises(EnvironmentUnfit, match=r"state\.sqlite"):
+        log.consume("job", 1, b"another", [b"b"])
+
+
+def test_a_file_replaced_by_an_empty_one_lets_nothing_through(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    log = SqliteRoundLog(path)
+    path.unlink()
+    with pytest.raises(EnvironmentUnfit):
+        log.consume("job", 1, b"another", [b"b"])
+
+
+def test_every_commit_is_on_disk_when_it_returns(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    SqliteRoundLog(path).consume("job", 1, b"opening", [b"a"])
+    connection = sqlite3.connect(path)
+    try:
+        mode = connection.execute("PRAGMA journal_mode").fetchone()
+        rows = connection.execute("SELECT job, round, opening FROM opening").fetchall()
+    finally:
+        connection.close()
+    assert (mode, rows) == (("wal",), [("job", 1, b"opening")])
