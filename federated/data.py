@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MIN_ROWS: Final = 10
+MIN_PART: Final = MIN_ROWS // 2
+"""Fewest rows that train, and that judge."""
+MAX_FEATURE_BYTES: Final = 2 << 30
+"""Most memory that an encoded table may take."""
 """A table with fewer rows is refused: what it would add to a sum is about single people."""
 
 _SMALLEST_SCALE: Final = 1e-3
@@ -81,6 +85,11 @@ def prepare(study: Study, table: Table) -> Prepared:
             clipped += outside
             notices.append(f"{outside} cells of column {column.name!r} were clipped to its range.")
             np.clip(block, column.min, column.max, out=block)
+    if len(labels) * study.features * 8 > MAX_FEATURE_BYTES:
+        raise DataInvalid(
+            "The table, encoded as the study wants it, would not fit into memory.",
+            hint="Declare fewer categories, or lower `max_rows`.",
+        )
     numbers = np.stack(blocks, axis=1) if blocks else np.empty((table.rows, 0))
     codes = [_codes(column, table) for column in study.categories]
     return Prepared(
@@ -188,7 +197,8 @@ def _labels(study: Study, table: Table) -> Floats:
 def _split(study: Study, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
     """Return the rows that train and those that judge; the same on every call."""
     order = generator("split", study.seed, study.dataset).permutation(rows)
-    held = min(max(1, round(study.holdout * rows)), rows - 1)
+    # A part of one row would be one person's; the study may not make it so.
+    held = min(max(MIN_PART, round(study.holdout * rows)), rows - MIN_PART)
     judge, train = order[:held], order[held:]
     notices = []
     # The secure sum counts rows in bits that `max_rows` bounds, so both sides are bounded.
@@ -272,8 +282,27 @@ class Standardiser:
         mean = np.clip(summed[:size] / rows, 0.0, 1.0)
         # Rounding in the secure sum can push a small variance below zero.
         variance = np.maximum(summed[size : 2 * size] / rows - mean**2, 0.0)
-        scale = np.maximum(np.sqrt(variance), _SMALLEST_SCALE)
+        scale = np.clip(np.sqrt(variance), _SMALLEST_SCALE, 1.0)
         return cls(low + mean * span, scale * span)
+
+    def check(self, study: Study) -> None:
+        """Refuse a standardisation that no table within the declared ranges can have led to.
+
+        A hub that could choose it freely could make a round fail, or not, by one cell's value.
+
+        Raises:
+            MessageInvalid: It is of another size, a mean lies outside its column's range, or a
+                scale is smaller or larger than any here.
+        """
+        low, span = _ranges(study)
+        slack = 1e-9 * span
+        fits = self.mean.shape == low.shape and bool(
+            ((self.mean >= low - slack) & (self.mean <= low + span + slack)).all()
+            and (self.scale >= _SMALLEST_SCALE * span - slack).all()
+            and (self.scale <= span + slack).all()
+        )
+        if not fits:
+            raise MessageInvalid("A standardisation does not fit the study's declared ranges.")
 
     def apply(self, x: Floats) -> Floats:
         """Return features with their numbers standardised.

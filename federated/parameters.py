@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,6 +21,9 @@ def model_digest(parameters: bytes, standardisation: Mapping[str, Any]) -> str:
     return hexdigest("banyan/model/v1", parameters, canonical.encode(dict(standardisation)))
 
 
+MAX_PARAMETER: Final = 1e6
+
+
 def encode_parameters(parameters: NDArray[np.float64]) -> bytes:
     """Return parameters as little-endian float64."""
     return np.ascontiguousarray(parameters, dtype="<f8").tobytes()
@@ -30,13 +33,14 @@ def decode_parameters(data: bytes, size: int) -> NDArray[np.float64]:
     """Read parameters.
 
     Raises:
-        MessageInvalid: Wrong length, or not finite.
+        MessageInvalid: Wrong length, not finite, or larger than any training leads to.
     """
     if len(data) != 8 * size:
         msg = f"A model of {len(data)} bytes came; {8 * size} were expected."
         raise MessageInvalid(msg)
     parameters = np.frombuffer(data, dtype="<f8").astype(np.float64)
-    if not np.isfinite(parameters).all():
-        msg = "The model that came holds a NaN or an infinity."
+    # Not only finite: from larger ones, overflow would depend on the data, and tell of it.
+    if not (np.abs(parameters) <= MAX_PARAMETER).all():
+        msg = f"The model that came holds a parameter that is no number up to {MAX_PARAMETER:g}."
         raise MessageInvalid(msg)
     return parameters

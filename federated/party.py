@@ -7,6 +7,7 @@ imported key and the study as the hub showed it.
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from fusion.ports import Clock
     from fusion.types import OrgId
 
+_JOB: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MAX_JOBS: Final = 4
 """Jobs kept prepared in memory; an older one is set up again when it is asked for."""
 
@@ -87,6 +89,7 @@ class Seat:
         log: What must survive a restart.
         read: Returns the columns of a dataset by the study's name for it.
         min_group: The organisation's own floor on the size of a sum.
+        studies: Digests of the studies that are allowed; empty when all are.
         clock: For how long steps took.
         note: Writes a line to the organisation's own log.
     """
@@ -98,6 +101,7 @@ class Seat:
     log: PartyLog
     read: Callable[[Study], Table]
     min_group: int
+    studies: frozenset[str] = frozenset()
     clock: Clock
     note: Callable[[str], None]
 
@@ -121,6 +125,7 @@ class _Job:
         name = canonical.encode(dict(document))
         if name not in self.standardised:
             by = Standardiser.from_json(dict(document))
+            by.check(self.study)
             self.standardised = {name: (by.apply(self.data.train_x), by.apply(self.data.holdout_x))}
         return self.standardised[name]
 
@@ -164,6 +169,9 @@ class Party:
             self._seat.note(f"  {detail}")
 
     def _lock_of(self, job: str) -> threading.Lock:
+        if not _JOB.fullmatch(job):
+            msg = "A request names no job."
+            raise MessageInvalid(msg)
         with self._lock:
             return self._locks.setdefault(job, threading.Lock())
 
@@ -207,6 +215,9 @@ class Party:
                 f"organisations; the study's quorum is {study.quorum}."
             )
             raise Refused(msg, hint="Raise `quorum` in the study.")
+        if seat.studies and study.digest() not in seat.studies:
+            msg = f"{seat.organisation} has not allowed the study {study.name} ({study.digest()})."
+            raise Refused(msg, hint="Its operator adds the digest to `studies` in node.toml.")
         key, holders = seat.keyring.key(fingerprint)
         terms, model = agree(study, name, roster, key, holders, floor=seat.min_group)
         data = prepare(study, seat.read(study))
@@ -263,7 +274,8 @@ class Party:
             raise ContributionRefused(msg)
         params = decode_parameters(blob, job.terms.layouts["train"].tensors[0].size)
         train_x, holdout_x = job.standardise(standardisation)
-        scores = job.model.scores(params, holdout_x)
+        # Within the bounds on model and standardisation scores are numbers; if not, no reply tells.
+        scores = np.nan_to_num(job.model.scores(params, holdout_x), nan=0.5)
         values = quality(job.study, scores, job.data.holdout_y)
         if manifest.purpose == "train":
             update = train_local(
@@ -286,6 +298,7 @@ class Party:
         """Check everything again, and partially decrypt the sum."""
         job = self._job(request)
         manifest = self._manifest(job, request)
+        job.contributor.check_listed(manifest, _text(request.head, "list").encode())
         if job.gate is None:
             msg = f"{self._seat.organisation} holds no share of the study's key."
             raise Refused(msg, hint="Name only holders that imported their share.")
@@ -304,6 +317,7 @@ class Party:
         name = _text(request.head, "job")
         with self._lock:
             self._jobs.pop(name, None)
+            self._locks.pop(name, None)
         self._seat.log.forget_job(name)
         self._seat.note(f"job {name}: {_text(request.head, 'status')}")
         return self._reply({})

@@ -49,6 +49,7 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         log=SqliteRoundLog(node.state),
         read=read,
         min_group=node.config.min_group,
+        studies=frozenset(node.config.studies),
         clock=SystemClock(),
         note=note,
     )

@@ -79,7 +79,7 @@ class StudySection(Section):
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     holdout: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)]
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 1
-    max_rows: Annotated[int, Field(ge=1, le=2**30)]
+    max_rows: Annotated[int, Field(ge=10, le=2**30)]
 
 
 class Logistic(Section):

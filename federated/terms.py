@@ -57,6 +57,7 @@ def agree(
         parties={org: roster.member(org).statement_key for org in study.organisations},
         authority=roster.authority_key,
         quorum=max(study.quorum, floor),
+        rounds=study.rounds,
     )
     return terms, model
 

@@ -7,13 +7,12 @@ incoming model, against drift where organisations differ. Pure; repeatable from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from federated.layouts import LOSS_CAP
 from federated.seeds import generator
-from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
     from federated.study import Study
 
     Floats = NDArray[np.float64]
+
+
+DIVERGED: Final = 1e6
+"""What a coordinate of a diverged update counts as; beyond every clip."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +56,8 @@ def train_local(
 ) -> LocalUpdate:
     """Train from ``params`` on standardised rows.
 
-    Raises:
-        DataInvalid: Training diverged: the update holds an infinity or a NaN.
+    An update that diverged is returned with its coordinates at :data:`DIVERGED`, which the secure
+    sum clips and counts: a refusal would tell the hub, which chose the start, about the data.
     """
     new = params.copy()
     local = study.local
@@ -64,13 +67,9 @@ def train_local(
             if local.proximal:
                 gradient = gradient + local.proximal * (new - params)
             new -= local.learning_rate * gradient
+        delta = np.nan_to_num(new - params, nan=DIVERGED, posinf=DIVERGED, neginf=-DIVERGED)
     loss = capped_loss(model.scores(params, x), y)
-    if not (np.isfinite(new).all() and np.isfinite(loss)):
-        raise DataInvalid(
-            f"Local training of round {round_number} diverged.",
-            hint="Lower `learning_rate` under [local] in the study.",
-        )
-    return LocalUpdate(new - params, loss, len(y))
+    return LocalUpdate(delta, loss, len(y))
 
 
 def capped_loss(scores: Floats, y: Floats) -> float:

@@ -61,6 +61,7 @@ class JobTerms:
         authority: Statement key of the hub.
         quorum: Fewest contributions that may be opened: the study's, or the party's own floor if
             that is higher.
+        rounds: Rounds of training; one more sum judges the last model.
     """
 
     job: str
@@ -71,6 +72,7 @@ class JobTerms:
     parties: Mapping[str, VerifyKey]
     authority: VerifyKey
     quorum: int
+    rounds: int
 
     def layout(self, manifest: RoundManifest) -> Layout:
         """Return the layout of a manifest that :meth:`reason_against` has nothing against."""
@@ -91,6 +93,8 @@ class JobTerms:
             return f"its quorum of {manifest.quorum} is below {self.quorum}"
         if (manifest.purpose == "moments") != (manifest.round == 0):
             return "only round 0 sums moments"
+        if manifest.round > self.rounds + (manifest.purpose == "evaluate"):
+            return f"the study has {self.rounds} rounds"
         return None
 
 
@@ -156,6 +160,25 @@ class Contributor:
         kept = (manifest.digest(), nonce, vector)
         self._log.remember_commitment(manifest.job, manifest.round, manifest.attempt, kept)
         return self._sign_commitment(manifest, nonce, vector)
+
+    def check_listed(self, manifest: RoundManifest, listing: bytes) -> None:
+        """Refuse a list that has a commitment in this party's name which it did not make.
+
+        Raises:
+            ContributionRefused: It has.
+            VerificationFailed: The list is not signed by the hub, or not well formed.
+        """
+        listed = read(ContributionList, listing, {HUB: self._terms.authority})
+        stated = listed.commitment_of(self._organisation)
+        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
+        own = None
+        if kept is not None and same(kept[0], manifest.digest()):
+            own = commit_to(manifest, self._organisation, kept[1], kept[2])
+        if stated is not None and stated != own:
+            msg = (
+                f"The list has a contribution in the name of {self._organisation} that is not its."
+            )
+            raise ContributionRefused(msg, hint="Somebody else signs in its name: ask the hub.")
 
     def _sign_commitment(self, manifest: RoundManifest, nonce: bytes, vector: bytes) -> bytes:
         statement = Commitment(

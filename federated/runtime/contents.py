@@ -7,7 +7,9 @@ already, so one request takes the place of three.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any, Final
 
 from flwr.app import Error, RecordDict
 from flwr.app.message import make_message
@@ -23,7 +25,9 @@ from flwr.supercore.inflatable.inflatable_utils import (
     pull_objects,
 )
 from flwr.superlink.grid.http_grid import HttpGrid
+from google.protobuf.message import DecodeError
 
+from federated.frames import MAX_FRAME_BYTES
 from federated.runtime.messages import RECORD
 from federated.runtime.patience import PATIENCE
 from fusion.errors import MessageInvalid
@@ -34,6 +38,11 @@ if TYPE_CHECKING:
     from flwr.app import Message
     from flwr.proto.message_pb2 import ObjectTree
     from flwr.serverapp import Grid
+
+
+MAX_PARTS: Final = 1024
+"""Flower cuts arrays into chunks of 5 MiB; a frame has at most 1 GiB."""
+_OVERHEAD_BYTES: Final = 4096
 
 
 def pull_content(
@@ -54,14 +63,36 @@ def pull_content(
         msg = "A message does not carry exactly one record."
         raise MessageInvalid(msg)
     record = tree.children[0].children[0]
-    contents = pull_objects(
-        [part.object_id for part in iterate_object_tree(record)],
-        pull_object,
-        max_time=seconds,
-        **PATIENCE,
-    )
-    inflated: Any = inflate_object_from_contents(record.object_id, contents)
-    return RecordDict({RECORD: inflated})
+    parts = [
+        part.object_id for part in itertools.islice(iterate_object_tree(record), MAX_PARTS + 1)
+    ]
+    if len(parts) > MAX_PARTS:
+        msg = "A message is cut into too many parts."
+        raise MessageInvalid(msg)
+    contents = pull_objects(parts, _bounded(pull_object), max_time=seconds, **PATIENCE)
+    try:
+        inflated: Any = inflate_object_from_contents(record.object_id, contents)
+        return RecordDict({RECORD: inflated})
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, DecodeError) as error:
+        msg = f"A message's content is not what it says ({type(error).__name__})."
+        raise MessageInvalid(msg) from error
+
+
+def _bounded(pull_object: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    """Return ``pull_object`` that refuses to go on beyond the size of any frame."""
+    lock, pulled = threading.Lock(), 0
+
+    def pull(object_id: str) -> bytes:
+        nonlocal pulled
+        data = pull_object(object_id)
+        with lock:
+            pulled += len(data)
+            if pulled > MAX_FRAME_BYTES + MAX_PARTS * _OVERHEAD_BYTES:
+                msg = "A message is larger than any frame."
+                raise MessageInvalid(msg)
+        return data
+
+    return pull
 
 
 def pull_replies(grid: Grid, identifiers: Sequence[str], *, seconds: float) -> Iterable[Message]:

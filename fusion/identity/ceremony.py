@@ -42,6 +42,8 @@ class KeyDocument(_File):
         holders: Organisations, in the order of their share numbers from 1.
         base: v of the verifiers.
         verifiers: One for each holder.
+        sealed_to: Each holder's sealing key as the dealer had it: who opens a share on the way
+            and seals it again would have to show other keys, and so another transcript.
     """
 
     SCHEMA: ClassVar[str] = "banyan.key/1"
@@ -50,26 +52,34 @@ class KeyDocument(_File):
     holders: Annotated[list[_Name], Field(min_length=1, max_length=1024)]
     base: _Hex
     verifiers: Annotated[list[_Hex], Field(min_length=1, max_length=1024)]
+    sealed_to: Annotated[list[_Hex], Field(min_length=1, max_length=1024)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(set(self.holders)) != len(self.holders):
             msg = "a holder is named twice"
             raise ValueError(msg)
-        if len(self.verifiers) != len(self.holders):
-            msg = "each holder needs one verifier"
+        if not len(self.verifiers) == len(self.sealed_to) == len(self.holders):
+            msg = "each holder needs one verifier and one sealing key"
             raise ValueError(msg)
         return self
 
     @classmethod
-    def of(cls, key: ThresholdKey, holders: Sequence[str]) -> KeyDocument:
-        """Write a dealt key down."""
+    def of(cls, key: ThresholdKey, holders: Sequence[str], sealed_to: Sequence[str]) -> KeyDocument:
+        """Write a dealt key down.
+
+        Args:
+            key: The key.
+            holders: In the order of their numbers.
+            sealed_to: Each holder's sealing key, in hexadecimal.
+        """
         return cls(
             modulus=f"{key.public.modulus:x}",
             threshold=key.threshold,
             holders=list(holders),
             base=f"{key.base:x}",
             verifiers=[f"{value:x}" for value in key.verifiers],
+            sealed_to=list(sealed_to),
         )
 
     def key(self) -> ThresholdKey:

@@ -238,7 +238,7 @@ def newer(known: Roster, offered: Roster) -> Roster:
 
     Raises:
         VerificationFailed: It is of another federation or authority, of an earlier epoch, or
-            another roster of the same epoch.
+            another roster of the same epoch, or a member known here has other keys in it.
     """
     if (offered.federation, offered.authority_key) != (known.federation, known.authority_key):
         raise VerificationFailed("The roster offered is of another federation.")
@@ -252,4 +252,32 @@ def newer(known: Roster, offered: Roster) -> Roster:
             f"Two different rosters of epoch {known.epoch} are signed.",
             hint="Keep both files, and ask the data authority what happened.",
         )
+    check_pins(pins_of(known), offered)
     return offered
+
+
+Pins = dict[str, tuple[str, str, str]]
+"""Statement, sealing and fleet key of every organisation ever seen, by its identifier."""
+
+
+def pins_of(roster: Roster) -> Pins:
+    """Return the keys that a roster lists."""
+    return {m.id: (m.statement_key.hex, m.sealing_key.hex, m.fleet_key) for m in roster.members}
+
+
+def check_pins(pins: Pins, offered: Roster) -> None:
+    """Refuse a roster in which an organisation seen before has other keys.
+
+    Whoever could change a member's statement key could contribute in its name, and take the sum
+    apart. Keys are not replaced: an organisation that lost its own is admitted under a new name.
+
+    Raises:
+        VerificationFailed: One has.
+    """
+    listed = pins_of(offered)
+    changed = sorted(name for name in pins.keys() & listed.keys() if pins[name] != listed[name])
+    if changed:
+        raise VerificationFailed(
+            f"The roster offered has other keys for {', '.join(changed)} than were seen before.",
+            hint="Ask that organisation, not the hub. Who lost its keys takes a new identifier.",
+        )

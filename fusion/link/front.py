@@ -209,7 +209,8 @@ class Front:
     ) -> None:
         limits = self._config.limits
         known = fingerprint is not None and self._is_member(fingerprint)
-        caller = fingerprint if known and fingerprint is not None else host
+        # Apart from the handshakes under way, so that strangers who stay do not use those up.
+        caller = fingerprint if known and fingerprint is not None else f"stranger {host}"
         most = limits.a_member if known else limits.unknown
         if self._count[caller] >= most:
             _LOG.warning("a connection of %s is dropped: there are too many", caller[:16])

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fusion.errors import MessageInvalid, PartyUnreachable, VerificationFailed
 from fusion.identity import certificates, keys
 from fusion.identity.request import open_request, request_digest
-from fusion.identity.roster import Roster, newer, open_roster
+from fusion.identity.roster import Pins, Roster, check_pins, newer, open_roster, pins_of
 from fusion.identity.trust import Trust, open_trust
 from fusion.link.client import hub_ssl_context, trusting_context, unverified_context
 from fusion.services.homes import write_atomic
@@ -99,9 +100,26 @@ def refresh_roster(node: NodeHome) -> Roster:
     with node.lock():
         known = node.roster()
         offered = newer(known, open_roster(data, known.authority_key))
+        _pin(node, offered)
         if offered.epoch != known.epoch:
             write_atomic(node.roster_file, data)
     return offered
+
+
+def _pin(node: NodeHome, offered: Roster) -> None:
+    """Remember every organisation's keys as first seen; refuse others, and others for ourselves.
+
+    Raises:
+        VerificationFailed: An organisation has other keys than before, or we have other keys.
+    """
+    pins: Pins = {}
+    if node.pins.exists():
+        kept = json.loads(node.pins.read_text("utf-8"))
+        pins = {name: (keys[0], keys[1], keys[2]) for name, keys in kept.items()}
+    request = open_request(node.request.read_bytes())
+    made = (request.statement_key.hex, request.sealing_key.hex, request.fleet_key)
+    check_pins({**pins, node.config.id: made}, offered)
+    write_atomic(node.pins, json.dumps({**pins_of(offered), **pins}, indent=1).encode())
 
 
 def _fetch_trust(
@@ -166,6 +184,7 @@ def _keep(node: NodeHome, trust: Trust, answer: bytes) -> None:
     with node.lock():
         if node.roster_file.exists():
             newer(open_roster(node.roster_file.read_bytes(), trust.authority_key), roster)
+        _pin(node, roster)
         write_atomic(node.ca, trust.ca_pem.encode())
         write_atomic(node.roster_file, admission.roster.encode())
         write_atomic(node.certificate, admission.certificate.encode())

@@ -133,6 +133,7 @@ class NodeConfig(BaseModel):
         hub_url: Where the hub is.
         pin: SHA-256 of the authority's public key.
         min_group: Fewest organisations in a sum that this node takes part in.
+        studies: Digests of the only studies it takes part in; empty for all.
         data: Data set name to file, absolute.
     """
 
@@ -143,6 +144,7 @@ class NodeConfig(BaseModel):
     hub_url: str
     pin: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     min_group: Annotated[int, Field(ge=2, le=1000)] = 3
+    studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
     data: dict[str, Path] = Field(default_factory=dict)
 
 
@@ -247,6 +249,7 @@ class NodeHome(_Home):
         self.config: Final = config
         self.tls_key: Final = self.keys / "tls.pem"
         self.fleet_key: Final = self.keys / "fleet.pem"
+        self.pins: Final = path / "pins.json"
         self.request: Final = path / "request.csr"
         self.certificate: Final = path / "certificate.pem"
         self.forward: Final = path / "forward"
@@ -334,8 +337,8 @@ def _read_config(path: Path, model: type[_Config], kind: str) -> _Config:
         raise InputInvalid(f"{path}: {where}: {first['msg']}.") from None
 
 
-def toml_text(values: Mapping[str, str | int | Mapping[str, str]]) -> bytes:
-    """Return a TOML document of strings, integers and tables of strings.
+def toml_text(values: Mapping[str, str | int | list[str] | Mapping[str, str]]) -> bytes:
+    """Return a TOML document of strings, integers, lists and tables of strings.
 
     JSON's strings are TOML's basic strings, but for DEL, which names may not contain.
     """
@@ -344,6 +347,8 @@ def toml_text(values: Mapping[str, str | int | Mapping[str, str]]) -> bytes:
     for key, value in values.items():
         if isinstance(value, str | int):
             lines.append(f"{key} = {_quoted(value)}")
+        elif isinstance(value, list):
+            lines.append(f"{key} = [{', '.join(map(_quoted, value))}]")
         else:
             entries = [f"{_quoted(k)} = {_quoted(v)}" for k, v in value.items()]
             tables += ["", f"[{key}]", *entries]

@@ -103,7 +103,7 @@ def ceremony(
     p, q = _primes(bits // 2, on_progress)
     key, shares = deal(p, q, threshold=threshold, holders=len(holders))
     del p, q
-    document = KeyDocument.of(key, holders)
+    document = KeyDocument.of(key, holders, [sealing[name].hex for name in holders])
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = {}
     for name, share in zip(holders, shares, strict=True):
@@ -143,20 +143,26 @@ def import_share(node: NodeHome, file: Path, transcript: str) -> KeyInfo:
     Raises:
         InputInvalid: The file can't be read.
         Refused: It is for another organisation.
-        KeyRefused: The transcript differs, or the share does not belong to the key.
+        KeyRefused: The transcript differs, the share does not belong to the key, or the dealer had
+            another sealing key for this organisation.
         SealBroken: It was not sealed to this node, or was changed.
     """
     shared = read_file(ShareFile, _read(file))
     organisation = node.config.id
-    if shared.organisation != organisation:
+    if shared.organisation != organisation or organisation not in shared.document.holders:
         msg = f"{file.name} is the share of {shared.organisation}, not of {organisation}."
         raise Refused(msg)
     _compare(shared.document, transcript)
+    number = shared.document.holders.index(organisation)
+    if shared.document.sealed_to[number] != node.sealing_key.public.hex:
+        msg = "The dealer sealed this organisation's share to a key that is not this node's."
+        hint = "Somebody gave the dealer a false roster. Do not use this key; hold a new ceremony."
+        raise KeyRefused(msg, hint=hint)
     key = shared.document.key()
     share = int.from_bytes(
         node.sealing_key.open(bytes.fromhex(shared.sealed), shared.context()), "big"
     )
-    check_share(key, shared.document.holders.index(organisation) + 1, share)
+    check_share(key, number + 1, share)
     folder = _folder(node.paillier, key)
     write_atomic(folder / _SHARE, share.to_bytes(key.public.residue_bytes, "big"))
     write_atomic(folder / _DOCUMENT, shared.document.to_bytes(), 0o644)

@@ -56,12 +56,12 @@ class MemoryRoundLog:
     def remember_commitment(
         self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
     ) -> None:
-        """Store a commitment; those to earlier rounds of the job are dropped."""
+        """Store a commitment; those to other rounds of the job are dropped."""
         with self._lock:
             if (job, round_number, attempt) in self._commitments:
                 raise second_commitment(round_number, attempt)
             self._commitments = {
-                k: v for k, v in self._commitments.items() if k[0] != job or k[1] >= round_number
+                k: v for k, v in self._commitments.items() if k[0] != job or k[1] == round_number
             }
             self._commitments[job, round_number, attempt] = kept
 

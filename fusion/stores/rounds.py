@@ -66,7 +66,7 @@ class SqliteRoundLog:
                 raise second_commitment(round_number, attempt)
             # Only the round in progress can still be submitted to.
             connection.execute(
-                "DELETE FROM commitment WHERE job = ? AND round < ?", (job, round_number)
+                "DELETE FROM commitment WHERE job = ? AND round <> ?", (job, round_number)
             )
             connection.execute(
                 "INSERT INTO commitment VALUES (?, ?, ?, ?, ?, ?)",

@@ -37,7 +37,7 @@ class Database:
         try:
             with self._connection() as connection:
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             msg = f"{self._path} can't be used: {error}."
             raise EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.") from error
 

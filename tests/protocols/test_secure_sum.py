@@ -122,6 +122,7 @@ def federation(dealt: Dealt) -> Federation:
         parties={name: key.public for name, key in keys.items()},
         authority=hub.public,
         quorum=3,
+        rounds=5,
     )
     return Federation(terms, hub, keys, {name: MemoryRoundLog() for name in NAMES}, dealt)
 
@@ -358,6 +359,7 @@ def test_asked_twice_a_party_commits_to_the_same_vector(federation: Federation) 
         {"contributors": 5},
         {"purpose": "evaluate"},
         {"round": 0},
+        {"round": 6},
     ],
 )
 def test_a_manifest_that_is_not_as_agreed_is_refused(
