@@ -69,7 +69,9 @@ def _blobs(sizes: object, data: bytes, start: int) -> dict[str, bytes]:
         raise MessageInvalid(msg)
     for entry in sizes:
         match entry:
-            case [str(name), int(size)] if 0 <= size <= len(data) - start and name not in blobs:
+            case [str(name), int(size)] if (
+                not isinstance(size, bool) and 0 <= size <= len(data) - start and name not in blobs
+            ):
                 blobs[name] = data[start : start + size]
                 start += size
             case _:
