@@ -247,13 +247,22 @@ class FleetNode:
 
     def _heartbeat(self) -> None:
         interval = self._pace.heartbeat
-        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=interval)
         while not self._stop.wait(interval * (0.4 + rng.below(1000) / 5000)):
+            request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=interval)
             try:
                 if not self._call(self._client.SendNodeHeartbeat, request, interval).success:
                     self._activate()
-            except (FusionError, RunGoneError, httpx.HTTPError) as error:
+            except (RunGoneError, httpx.HTTPStatusError):
+                # A hub that lost its database knows the key again, and this number no more.
+                self._reactivate()
+            except (FusionError, httpx.HTTPError) as error:
                 _LOG.warning("heartbeat: %s", error)
+
+    def _reactivate(self) -> None:
+        try:
+            self._activate()
+        except FusionError as error:
+            self._note(str(error))
 
     def _deactivate(self) -> None:
         if self._node.node_id == 0:

@@ -72,6 +72,9 @@ def ceremony(
         ]
     )
     output.note("compare the transcript with every holder, by telephone or in person")
+    if 2 * threshold - len(names) <= 1:
+        note = "with this threshold the hub and one holder together can open one update"
+        output.note(f"{note}; see limitations")
 
 
 def _roster(file: Path, authority: str) -> Roster:

@@ -20,7 +20,16 @@ from fusion.errors import (
     VerificationFailed,
 )
 from fusion.identity.keys import fleet_header, new_fleet_key
-from fusion.identity.roster import Member, Roster, member_id, newer, open_roster, sign_roster
+from fusion.identity.roster import (
+    Member,
+    Roster,
+    check_pins,
+    member_id,
+    newer,
+    open_roster,
+    pins_of,
+    sign_roster,
+)
 from fusion.types import OrgId
 from fusion.wire import envelope
 
@@ -165,3 +174,25 @@ def test_the_authoritys_identifier_is_no_members() -> None:
     assert member_id("hub.example") == "hub.example"
     with pytest.raises(InputInvalid, match="authority"):
         member_id("hub")
+
+
+@pytest.mark.parametrize("field", ["statement_key", "sealing_key", "fleet_key"])
+def test_a_member_never_has_other_keys(field: str) -> None:
+    """The hub that could give a member another key could contribute in its name."""
+    forged = dataclasses.replace(B, **{field: getattr(_member("b.example", 9), field)})
+    offered = ROSTER.with_member(forged)
+    with pytest.raises(VerificationFailed, match=r"other keys for b\.example"):
+        newer(ROSTER, offered)
+
+
+def test_a_member_that_was_gone_for_an_epoch_never_has_other_keys() -> None:
+    without = dataclasses.replace(ROSTER, epoch=8, members=(A,))
+    back = without.with_member(_member("b.example", 9))
+    assert newer(without, back) == back
+    with pytest.raises(VerificationFailed, match="other keys"):
+        check_pins(pins_of(ROSTER), back)
+
+
+def test_a_renewed_certificate_is_no_other_key() -> None:
+    renewed = dataclasses.replace(B, tls_fingerprint=f"{99:064x}")
+    assert newer(ROSTER, ROSTER.with_member(renewed)).member("b.example") == renewed

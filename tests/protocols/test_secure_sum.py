@@ -422,3 +422,40 @@ def test_each_nonce_is_fresh(federation: Federation) -> None:
     assert federation.contributor("a").commit(manifest, slots) != federation.contributor(
         "b"
     ).commit(manifest, slots)
+
+
+def test_a_holder_opens_no_list_with_a_forged_contribution_in_its_own_name(
+    federation: Federation,
+) -> None:
+    """Whoever signs in a party's name, by a key slipped into the roster, is found by that party."""
+    manifest = federation.manifest()
+    impostor = Contributor(federation.terms, "b", federation.keys["b"], MemoryRoundLog())
+    commitments = [*federation.commit(manifest, "acd"), impostor.commit(manifest, _zeros())]
+    listing = list_commitments(federation.terms, manifest, commitments, federation.hub)
+    federation.contributor("a").check_listed(manifest, listing)
+    with pytest.raises(ContributionRefused, match="not its own"):
+        federation.contributor("b").check_listed(manifest, listing)
+
+
+def _zeros() -> np.ndarray:
+    return np.zeros(10, np.uint64)
+
+
+@pytest.mark.parametrize("colluding", [0, 1])
+def test_fewer_colluding_holders_than_twice_the_threshold_less_all_get_one_sum(
+    federation: Federation, colluding: int
+) -> None:
+    """3 of 4: holders that forget what they opened, as if they colluded, are too few if one."""
+    first, second = federation.manifest(attempt=1), federation.manifest(attempt=2)
+    all_of_them, three_of_them = federation.collect(first), federation.collect(second, "abc")
+    for name in "abc":
+        federation.gate(name).open(first, *all_of_them)
+    for name in "abcd"[:colluding]:
+        federation.logs[name] = MemoryRoundLog()
+    opened = []
+    for name in "abcd":
+        try:
+            opened.append(federation.gate(name).open(second, *three_of_them))
+        except GateRefused:
+            continue
+    assert len(opened) == 1 + colluding < federation.terms.key.threshold

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from federated.cohort import Request
 from federated.comparison import compare
 from federated.data import Standardiser, prepare
 from federated.metrics import auc
 from federated.models.registry import build
+from federated.parameters import encode_parameters, model_digest
 from federated.party import Party
+from federated.protocols.statements import HUB, RoundManifest, sign
 from federated.tables import read_columns
+from federated.terms import agree
 from fusion.errors import FusionError, PartyFailed, QuorumLost
 from fusion.stores.journal import SqliteJournal
 from tests.federation import NAMES, STUDY, federation, write_table
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from federated.cohort import Reply, Request
+    from federated.cohort import Reply
     from tests.keys import Dealt
 
 
@@ -322,3 +326,63 @@ def test_every_failure_is_an_error_with_a_code(tmp_path: Path, dealt: Dealt) -> 
     with pytest.raises(FusionError) as caught:
         run.run().run()
     assert re.fullmatch(r"F-\d{3}", caught.value.code)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "standardisation"),
+    [
+        (1e7, {"mean": [50.0], "scale": [20.0]}),
+        (float("nan"), {"mean": [50.0], "scale": [20.0]}),
+        (0.0, {"mean": [50.0], "scale": [1e-12]}),
+        (0.0, {"mean": [500.0], "scale": [20.0]}),
+        (0.0, {"mean": [50.0], "scale": [2000.0]}),
+        (0.0, {"mean": [], "scale": []}),
+    ],
+)
+def test_what_no_training_leads_to_is_refused_before_data_is_touched(
+    tmp_path: Path, dealt: Dealt, parameter: float, standardisation: dict[str, list[float]]
+) -> None:
+    """A hub that chose these freely could read a cell from whether a round fails."""
+    run = federation(tmp_path, dealt)
+    run.run().run()
+    party = run.parties[NAMES[0]].party
+    terms, model = agree(run.study, "another", run.roster, run.key, NAMES)
+    setup = {
+        "job": "another",
+        "study": run.study.canonical().decode(),
+        "key": run.key.public.fingerprint,
+    }
+    assert party.handle(Request("setup", setup)).failure is None
+    blob = encode_parameters(np.full(model.initial(1).size, parameter))
+    manifest = RoundManifest(
+        job="another",
+        study=terms.study,
+        round=1,
+        attempt=1,
+        purpose="train",
+        key=terms.key.public.fingerprint,
+        layout=terms.layouts["train"].digest,
+        contributors=4,
+        quorum=3,
+        model=model_digest(blob, standardisation),
+    )
+    head = {
+        "job": "another",
+        "manifest": sign(manifest, run.hub, HUB).decode(),
+        "standardisation": standardisation,
+    }
+    failure = party.handle(Request("contribute", head, {"model": blob})).failure
+    assert failure is not None
+    assert failure.code == "F-503"
+
+
+def test_a_study_that_was_not_allowed_is_refused_by_its_digest(
+    tmp_path: Path, dealt: Dealt
+) -> None:
+    run = federation(tmp_path, dealt)
+    seat = run.parties[NAMES[0]].party._seat
+    run.parties[NAMES[0]].party = Party(replace(seat, studies=frozenset({"0" * 64})))
+    with pytest.raises(PartyFailed, match=run.study.digest()):
+        run.run().run()
+    run.parties[NAMES[0]].party = Party(replace(seat, studies=frozenset({run.study.digest()})))
+    run.run("second").run()
