@@ -14,7 +14,7 @@ import numpy as np
 from federated.baselines import alone, evaluate, mean_update, pooled, prepare_all
 from federated.data import Standardiser
 from federated.models.registry import build
-from federated.parameters import decode_parameters
+from federated.parameters import decode_parameters, draw_of
 from federated.tables import read_columns
 from fusion.errors import InputInvalid
 from fusion.stores.journal import SqliteJournal
@@ -73,7 +73,7 @@ def _error(
             _parameters(study, before["parameters"]),
             Standardiser.from_json(before["standardisation"]),
             {org: data[org] for org in after["contributors"]},
-            number,
+            draw_of(number, after["attempt"]),
         )
         worst = max(worst, float(np.abs(_parameters(study, after["mean"]) - plain).max()))
     return worst

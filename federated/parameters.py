@@ -22,6 +22,17 @@ def model_digest(parameters: bytes, standardisation: Mapping[str, Any]) -> str:
 
 
 MAX_PARAMETER: Final = 1e6
+_ATTEMPT_STEP: Final = 1_000_000
+"""More than any study has rounds."""
+
+
+def draw_of(round_number: int, attempt: int) -> int:
+    """Return the number by which a party draws its batches.
+
+    Another attempt at a round draws other batches: whoever got the sums of two attempts opened, by
+    holders that collude, has a difference of two different updates, and not one party's update.
+    """
+    return round_number + _ATTEMPT_STEP * (attempt - 1)
 
 
 def encode_parameters(parameters: NDArray[np.float64]) -> bytes:

@@ -18,7 +18,7 @@ from federated.cohort import Failure, Reply, Request
 from federated.data import Standardiser, moments, prepare
 from federated.layouts import LOSS_CAP
 from federated.metrics import score_histogram
-from federated.parameters import decode_parameters, model_digest
+from federated.parameters import decode_parameters, draw_of, model_digest
 from federated.protocols.secure_sum import Contribution, Contributor, Gate
 from federated.protocols.statements import HUB, RoundManifest, read, same
 from federated.study import Study
@@ -280,7 +280,7 @@ class Party:
         if manifest.purpose == "train":
             update = train_local(
                 job.study, job.model, params, train_x, job.data.train_y,
-                round_number=manifest.round, org=self._seat.organisation,
+                round_number=draw_of(manifest.round, manifest.attempt), org=self._seat.organisation,
             )  # fmt: skip
             values["update"] = update.delta * (update.rows / job.study.max_rows)
             values["rows"] = np.array([float(update.rows)])

@@ -116,7 +116,10 @@ class RoundEngine:
             standardisation=state.standardisation,
             contributors=result.contributors,
         )
-        run.journal.keep_round(number, {**after.document(), "mean": encode_parameters(mean)})
+        run.journal.keep_round(
+            number,
+            {**after.document(), "mean": encode_parameters(mean), "attempt": result.attempts},
+        )
         self._report(number, result, clipped=int(result.totals["clipped"][0]))
         return after
 

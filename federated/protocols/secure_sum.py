@@ -175,7 +175,7 @@ class Contributor:
         if kept is not None and same(kept[0], manifest.digest()):
             own = commit_to(manifest, self._organisation, kept[1], kept[2])
         if stated is not None and stated != own:
-            msg = f"The list has a contribution in the name of {self._organisation} that is not its own."
+            msg = f"The list has a contribution of {self._organisation} that is not its own."
             raise ContributionRefused(msg, hint="Somebody else signs in its name: ask the hub.")
 
     def _sign_commitment(self, manifest: RoundManifest, nonce: bytes, vector: bytes) -> bytes:

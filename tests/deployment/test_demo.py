@@ -41,7 +41,7 @@ def _running(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("model", ["logistic", "mlp"])
+@pytest.mark.parametrize("model", ["logistic", pytest.param("mlp", marks=pytest.mark.soak)])
 def test_the_demo_trains_and_leaves_nothing_running(tmp_path: Path, model: str) -> None:
     folder = tmp_path / "kept"
     result = _demo("--model", model, "--rounds", "1", "--keep", str(folder))

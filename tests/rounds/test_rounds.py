@@ -386,3 +386,16 @@ def test_a_study_that_was_not_allowed_is_refused_by_its_digest(
         run.run().run()
     run.parties[NAMES[0]].party = Party(replace(seat, studies=frozenset({run.study.digest()})))
     run.run("second").run()
+
+
+def test_another_attempt_draws_other_batches_and_is_replayed_as_it_was(
+    tmp_path: Path, dealt: Dealt
+) -> None:
+    run = federation(tmp_path, dealt)
+    run.journal = SqliteJournal(tmp_path / "journal.sqlite")
+    run.parties[NAMES[0]].away = _during("submit", round_number=1)
+    run.run().run()
+    assert run.of("round")[1]["attempts"] == 2
+    tables = {str(name): tmp_path / f"{name}.csv" for name in NAMES}
+    result = compare(run.study, tables, tmp_path / "journal.sqlite")
+    assert result["max_abs_error_vs_plain"] < 5e-6
