@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import threading
+import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,12 +181,9 @@ def test_what_was_decided_survives_reopening(tmp_path: Path) -> None:
         after.consume("job", 2, b"another", [b"a"])
 
 
-def _consume_all(path: str, own: bytes, rounds: int, together: str) -> list[int]:
+def _consume_all(path: str, own: bytes, rounds: int) -> list[int]:
     """Open every round in this process's way; return those that were let through."""
     log = SqliteRoundLog(Path(path))
-    Path(together, own.hex()).touch()
-    while len(list(Path(together).iterdir())) < 2:
-        pass  # so that neither is done before the other begins
     opened = []
     for number in range(rounds):
         try:
@@ -197,15 +195,28 @@ def _consume_all(path: str, own: bytes, rounds: int, together: str) -> list[int]
 
 
 def test_two_processes_at_once_open_every_round_once(tmp_path: Path) -> None:
-    path, together = tmp_path / "state.sqlite", tmp_path / "together"
-    together.mkdir()
     rounds = 40
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        # Both are up before either begins.
+        list(pool.map(time.sleep, [0.2, 0.2]))
         futures: list[Future[list[int]]] = [
-            pool.submit(_consume_all, str(path), own, rounds, str(together)) for own in (b"x", b"y")
+            pool.submit(_consume_all, str(tmp_path / "state.sqlite"), own, rounds)
+            for own in (b"x", b"y")
         ]
         first, second = (future.result() for future in futures)
     assert sorted([*first, *second]) == list(range(rounds))
+
+
+def test_many_at_once_open_a_new_file(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(12):
+            path, barrier = tmp_path / str(number), threading.Barrier(4)
+
+            def make(_: int, path: Path = path, barrier: threading.Barrier = barrier) -> None:
+                barrier.wait()
+                SqliteRoundLog(path).consume("job", 1, b"opening", [b"a"])
+
+            assert list(pool.map(make, range(4))) == [None] * 4
 
 
 def _damage(path: Path, how: str) -> None:
