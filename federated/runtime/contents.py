@@ -11,20 +11,12 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from flwr.app import Error, RecordDict
-from flwr.app.message import make_message
-from flwr.common.constant import ErrorCode
-from flwr.common.serde import message_from_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
-from flwr.proto.runtime_pb2 import PullAppMessagesRequest
+from flwr.app import RecordDict
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
 from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
     inflate_object_from_contents,
     pull_objects,
 )
-from flwr.superlink.grid.http_grid import HttpGrid
 from google.protobuf.message import DecodeError
 
 from federated.frames import MAX_FRAME_BYTES
@@ -33,11 +25,9 @@ from federated.runtime.patience import PATIENCE
 from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
-    from flwr.app import Message
     from flwr.proto.message_pb2 import ObjectTree
-    from flwr.serverapp import Grid
 
 
 MAX_PARTS: Final = 1024
@@ -93,33 +83,3 @@ def _bounded(pull_object: Callable[[str], bytes]) -> Callable[[str], bytes]:
         return data
 
     return pull
-
-
-def pull_replies(grid: Grid, identifiers: Sequence[str], *, seconds: float) -> Iterable[Message]:
-    """Return the replies to these messages that have come; each is returned once.
-
-    Over Flower's HTTP grid only the records are asked for; any other grid does it its own way.
-    """
-    if not isinstance(grid, HttpGrid):
-        yield from grid.pull_messages(identifiers)
-        return
-    client, run_id = grid._runtime_client, grid.run.run_id  # noqa: SLF001 - see contract.py
-    pull_object = make_pull_object_fn_protobuf(client.PullObject, grid.node, run_id)
-    answer = client.PullMessages(PullAppMessagesRequest(message_ids=identifiers))
-    for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
-        head = message_from_proto(proto)
-        if head.has_error():
-            yield head
-            continue
-        try:
-            content = pull_content(tree, pull_object, seconds=seconds)
-        except (ObjectPullError, MessageInvalid) as error:
-            unavailable = Error(ErrorCode.UNKNOWN, f"The reply can't be read: {error}")
-            yield make_message(head.metadata, error=unavailable)
-            continue
-        client.ConfirmMessageReceived(
-            ConfirmMessageReceivedRequest(
-                node=grid.node, run_id=run_id, message_object_id=proto.metadata.message_id
-            )
-        )
-        yield make_message(head.metadata, content)

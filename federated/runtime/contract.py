@@ -117,9 +117,27 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def violations() -> list[str]:
+_HUB_ONLY: Final = (
+    "flwr.superlink.",
+    "flwr.supercore.control:",
+    "flwr.supercore.runtime:",
+    "flwr.proto.control_pb2:",
+    "flwr.proto.runtime_pb2:",
+)
+"""A node needs none of these, and need not hold them in memory."""
+
+
+def violations(*, at_node: bool = False) -> list[str]:
     """Return what is not as this release needs it; empty when all is."""
-    return [*_missing_parameters(), *_missing_fields()]
+    return [*_missing_parameters(at_node=at_node), *_missing_fields(at_node=at_node)]
+
+
+def _needed(table: dict[str, tuple[str, ...]], *, at_node: bool) -> dict[str, tuple[str, ...]]:
+    return {
+        reference: wanted
+        for reference, wanted in table.items()
+        if not (at_node and reference.startswith(_HUB_ONLY))
+    }
 
 
 def check() -> None:
@@ -142,9 +160,9 @@ def _resolve(reference: str) -> Any:  # noqa: ANN401 - anything can be behind a 
     return target
 
 
-def _missing_parameters() -> list[str]:
+def _missing_parameters(*, at_node: bool) -> list[str]:
     found = []
-    for reference, wanted in _CALLABLES.items():
+    for reference, wanted in _needed(_CALLABLES, at_node=at_node).items():
         try:
             parameters = inspect.signature(_resolve(reference)).parameters
         except (ImportError, AttributeError):
@@ -156,9 +174,9 @@ def _missing_parameters() -> list[str]:
     return found
 
 
-def _missing_fields() -> list[str]:
+def _missing_fields(*, at_node: bool) -> list[str]:
     found = []
-    for reference, wanted in _FIELDS.items():
+    for reference, wanted in _needed(_FIELDS, at_node=at_node).items():
         try:
             fields = _resolve(reference).DESCRIPTOR.fields_by_name
         except (ImportError, AttributeError):

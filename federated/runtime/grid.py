@@ -13,11 +13,18 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flwr.app import Message
+from flwr.app import Error, Message
+from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
+from flwr.common.serde import message_from_proto
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
+from flwr.superlink.grid.http_grid import HttpGrid
 
 from federated.cohort import Failure, Replies, Reply, Request
-from federated.runtime.contents import pull_replies
+from federated.runtime.contents import pull_content
 from federated.runtime.messages import MESSAGE_TYPES, decode_reply, encode_request
 from fusion.errors import FusionError, MessageInvalid, UnknownOrganisation
 from fusion.link.bell import Bell
@@ -193,6 +200,36 @@ def _reply(organisation: OrgId, message: Message) -> Reply:
         return decode_reply(organisation, message.content)
     except FusionError as error:
         return Reply(organisation, failure=Failure.of(error))
+
+
+def pull_replies(grid: Grid, identifiers: Sequence[str], *, seconds: float) -> Iterable[Message]:
+    """Return the replies to these messages that have come; each is returned once.
+
+    Over Flower's HTTP grid only the records are asked for; any other grid does it its own way.
+    """
+    if not isinstance(grid, HttpGrid):
+        yield from grid.pull_messages(identifiers)
+        return
+    client, run_id = grid._runtime_client, grid.run.run_id  # noqa: SLF001 - see contract.py
+    pull_object = make_pull_object_fn_protobuf(client.PullObject, grid.node, run_id)
+    answer = client.PullMessages(PullAppMessagesRequest(message_ids=identifiers))
+    for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
+        head = message_from_proto(proto)
+        if head.has_error():
+            yield head
+            continue
+        try:
+            content = pull_content(tree, pull_object, seconds=seconds)
+        except (ObjectPullError, MessageInvalid) as error:
+            unavailable = Error(ErrorCode.UNKNOWN, f"The reply can't be read: {error}")
+            yield make_message(head.metadata, error=unavailable)
+            continue
+        client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(
+                node=grid.node, run_id=run_id, message_object_id=proto.metadata.message_id
+            )
+        )
+        yield make_message(head.metadata, content)
 
 
 def bells_of(hub: HubHome) -> Bells:

@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Final
 
-from federated.runtime.superlink import QUIET
+from federated.runtime.environment import QUIET
 from fusion.link.client import hub_ssl_context
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
@@ -50,7 +50,7 @@ def _what_changed(say: Callable[[str], None]) -> bool:
     """Say what in Flower is not as this release needs it; return whether there is anything."""
     from federated.runtime.contract import violations  # noqa: PLC0415 - imports Flower
 
-    found = violations()
+    found = violations(at_node=True)
     for violation in found:
         say(f"Flower has changed: {violation}")
     return bool(found)

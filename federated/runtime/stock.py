@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from federated.client_app import NODE_VARIABLE
-from federated.runtime.superlink import QUIET, STOP_SECONDS
+from federated.runtime.environment import QUIET, STOP_SECONDS
 from fusion.errors import EnvironmentUnfit
 from fusion.services.node import forwarder_of
 

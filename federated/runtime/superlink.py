@@ -31,6 +31,7 @@ from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from federated.runtime.bundle import bundle
+from federated.runtime.environment import QUIET, STOP_SECONDS
 from fusion.crypto import rng
 from fusion.errors import EnvironmentUnfit
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 READY_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 8.0
 EXECUTOR_POLL_SECONDS: Final = "0.2"
 REVIVALS: Final = 5
 REVIVE_SECONDS: Final = 60.0
@@ -205,14 +205,6 @@ class SuperLink:
         if self._log is not None:
             self._log.close()
             self._log = None
-
-
-QUIET: Final = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
-"""Environment in which Flower contacts nobody."""
 
 
 class Control:
