@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES: Final = 1 << 20
 
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{1,8192}$")]
+_Sealed = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2}){1,4096}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=63)]
 
 
@@ -106,7 +107,7 @@ class ShareFile(_File):
     SCHEMA: ClassVar[str] = "banyan.share/1"
     document: KeyDocument
     organisation: _Name
-    sealed: _Hex
+    sealed: _Sealed
 
     def context(self) -> bytes:
         """What the seal is bound to: ceremony and holder."""

@@ -96,7 +96,7 @@ def ceremony(
         msg = f"A threshold of {threshold} of {len(holders)} holders is refused."
         hint = f"Choose a threshold from {len(holders) // 2 + 1} to {len(holders)}."
         raise KeyRefused(msg, hint=hint)
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         msg = f"{out} is in use."
         raise InputInvalid(msg, hint="Name a new folder.")
     sealing = {name: roster.member(name).sealing_key for name in holders}
