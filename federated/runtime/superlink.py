@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 READY_SECONDS: Final = 60.0
-EXECUTOR_POLL_SECONDS: Final = "0.2"
+EXECUTOR_POLL_SECONDS: Final = "0.4"
 REVIVALS: Final = 5
 REVIVE_SECONDS: Final = 60.0
 """A program that ended more often than this within this time is not started again."""

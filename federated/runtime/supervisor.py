@@ -93,7 +93,7 @@ class _Jobs:
         self._hub = hub
         self._control = Control(files)
         self._say = say
-        self._epoch = -1
+        self._roster_version = -1
         self._failing = False
         self._started: dict[str, float] = {}
 
@@ -111,10 +111,11 @@ class _Jobs:
             self._failing = False
 
     def _register(self) -> None:
-        roster = self._hub.roster()
-        if roster.epoch != self._epoch:
-            self._control.register(member.fleet_key for member in roster.members)
-            self._epoch = roster.epoch
+        version = self._hub.roster_file.stat().st_mtime_ns
+        if version != self._roster_version:
+            members = self._hub.roster().members
+            self._control.register(member.fleet_key for member in members)
+            self._roster_version = version
 
     def _tend(self, job: JobFolder) -> None:
         state = job.state()
