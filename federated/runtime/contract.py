@@ -129,7 +129,10 @@ _HUB_ONLY: Final = (
 
 def violations(*, at_node: bool = False) -> list[str]:
     """Return what is not as this release needs it; empty when all is."""
-    return [*_missing_parameters(at_node=at_node), *_missing_fields(at_node=at_node)]
+    return [
+        *missing_parameters(_needed(_CALLABLES, at_node=at_node)),
+        *missing_fields(_needed(_FIELDS, at_node=at_node)),
+    ]
 
 
 def _needed(table: dict[str, tuple[str, ...]], *, at_node: bool) -> dict[str, tuple[str, ...]]:
@@ -146,7 +149,15 @@ def check() -> None:
     Raises:
         EnvironmentUnfit: Something is not as needed; names it.
     """
-    found = violations()
+    refuse(violations())
+
+
+def refuse(found: list[str]) -> None:
+    """Raise if anything was found.
+
+    Raises:
+        EnvironmentUnfit: Something was.
+    """
     if found:
         msg = f"flwr {version('flwr')} is not what this release was written against: {found[0]}."
         raise EnvironmentUnfit(msg, hint="Install the flwr version that requirements.lock names.")
@@ -160,9 +171,10 @@ def _resolve(reference: str) -> Any:  # noqa: ANN401 - anything can be behind a 
     return target
 
 
-def _missing_parameters(*, at_node: bool) -> list[str]:
+def missing_parameters(callables: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return which of these callables are gone or no longer take a parameter."""
     found = []
-    for reference, wanted in _needed(_CALLABLES, at_node=at_node).items():
+    for reference, wanted in callables.items():
         try:
             parameters = inspect.signature(_resolve(reference)).parameters
         except (ImportError, AttributeError):
@@ -174,9 +186,10 @@ def _missing_parameters(*, at_node: bool) -> list[str]:
     return found
 
 
-def _missing_fields(*, at_node: bool) -> list[str]:
+def missing_fields(messages: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return which of these protobuf messages are gone or no longer have a field."""
     found = []
-    for reference, wanted in _needed(_FIELDS, at_node=at_node).items():
+    for reference, wanted in messages.items():
         try:
             fields = _resolve(reference).DESCRIPTOR.fields_by_name
         except (ImportError, AttributeError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from federated.jobs import JobFolder, jobs_of
+from federated.runtime import contract
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
 from fusion.services.clock import SystemClock
@@ -41,6 +42,7 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
         EnvironmentUnfit: A port is taken, or Flower does not start.
     """
     files = _superlink_files(hub)
+    contract.check()
     renew_certificates(hub)
     superlink = SuperLink(files, {HUB_VARIABLE: str(hub.path.resolve())})
     front = front_of(hub, files.port)
