@@ -162,7 +162,7 @@ def _check_up(hub: HubHome) -> None:
     try:
         pid = int(json.loads(hub.ready.read_text("utf-8"))["pid"])
         os.kill(pid, 0)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         msg = "The hub is not up."
         raise EnvironmentUnfit(msg, hint=f"Run `fusion hub up {hub.path}`.") from None
 

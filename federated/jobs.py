@@ -152,5 +152,6 @@ class JobFolder:
 
 def jobs_of(runs: Path) -> list[JobFolder]:
     """Return the jobs of a hub, in the order they were made."""
-    files = sorted(runs.glob("*/job.json"), key=lambda file: file.parent.stat().st_ctime_ns)
-    return [JobFolder(file.parent) for file in files]
+    jobs = [JobFolder(file.parent) for file in runs.glob("*/job.json")]
+    # The study is written once; everything else in the folder changes while the job runs.
+    return sorted(jobs, key=lambda job: (job.study.stat().st_mtime_ns, job.name))

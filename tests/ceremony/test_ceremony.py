@@ -346,7 +346,7 @@ def _import_second(node: NodeHome, dealt: Dealt, folder: Path) -> keys.KeyInfo:
     """Import another key of the same description, earlier or later than the ceremony's."""
     p, q = dealt.primes
     other, _ = threshold.deal(p, q, threshold=2, holders=3)
-    document = KeyDocument.of(other, HOLDERS, [f"{number:064x}" for number in range(3)])
+    document = KeyDocument.of(other, HOLDERS[::-1], [f"{number:064x}" for number in range(3)])
     path = folder / "second.json"
     path.write_bytes(document.to_bytes())
     return keys.import_public(node, path, document.transcript())
@@ -369,7 +369,7 @@ def test_the_newest_fitting_key_is_taken_and_all_are_shown(
     _imported_at(node, second.fingerprint, 1_500)
     order = [second, first] if newest == "first" else [first, second]
     assert keys.show(node) == order
-    found = keys.Keyring(node.paillier).fitting(2048, 2, HOLDERS[::-1])
+    found = keys.Keyring(node.paillier).fitting(2048, 2, (HOLDERS[1], HOLDERS[2], HOLDERS[0]))
     assert found.public.fingerprint == order[-1].fingerprint
 
 

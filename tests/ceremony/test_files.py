@@ -131,7 +131,7 @@ def test_a_refusal_never_quotes_what_was_read(document: KeyDocument) -> None:
     with pytest.raises(MessageInvalid) as refused:
         read_file(ShareFile, changed(share, {"sealed": "not to be seen"}))
     assert "not to be seen" not in str(refused.value)
-    assert refused.value.__suppress_context__
+    assert refused.value.__cause__ is None
 
 
 @pytest.mark.parametrize(
