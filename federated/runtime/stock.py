@@ -8,7 +8,6 @@ names installed code, but nothing here holds the hub to that; the node's log say
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from federated.client_app import NODE_VARIABLE
 from federated.runtime.environment import QUIET, STOP_SECONDS
 from fusion.errors import EnvironmentUnfit
+from fusion.link.loopback import free_port
 from fusion.services.node import forwarder_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _start(node: NodeHome, port: int, log: Path) -> subprocess.Popen[bytes]:
         "--superlink", f"127.0.0.1:{port}",
         "--root-certificates", str(node.forward_ca),
         "--auth-supernode-private-key", str(node.fleet_key),
-        "--host", "127.0.0.1", "--port", str(_free_port()),
+        "--host", "127.0.0.1", "--port", str(free_port()),
     ]  # fmt: skip
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -105,10 +105,3 @@ def _check(process: subprocess.Popen[bytes], log: Path) -> None:
     if process.poll() is not None:
         msg = f"Flower's SuperNode ended with {process.returncode}."
         raise EnvironmentUnfit(msg, hint=f"Read {log}.")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

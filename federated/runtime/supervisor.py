@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from federated.jobs import JobFolder, jobs_of
 from federated.runtime import contract
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
+from fusion.link.loopback import free_port
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
 from fusion.services.hub import front_of, renew_certificates
@@ -76,16 +76,9 @@ def _superlink_files(hub: HubHome) -> SuperLinkFiles:
         ca=hub.superlink_ca,
         certificate=hub.superlink_certificate,
         key=hub.superlink_key,
-        port=_free_port(),
+        port=free_port(),
         log=hub.path / "superlink.log",
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class _Jobs:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError, InputInvalid, PartyFailed
+from fusion.link.loopback import free_port
 from fusion.reports.training import render
 from fusion.services import engines
 from fusion.services.homes import HubHome, NodeHome, write_atomic
@@ -189,7 +189,7 @@ def _set_up(stage: _Stage, children: Children) -> dict[str, Any]:
 
 
 def _make_hub(stage: _Stage, children: Children) -> str:
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     made = children.start("hub-init", "hub", "init", stage.hub, "--address", address, "--json")
     return str(json.loads(children.finish([made], seconds=_VERB_SECONDS)[0])["invitation"])
 
@@ -363,10 +363,3 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
