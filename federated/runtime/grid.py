@@ -114,7 +114,11 @@ class GridCohort:
         waiting = self._push(requests, ttl)
         replies: Replies = {}
         deadline = self._clock.monotonic() + seconds
-        while waiting and not (enough is not None and enough(replies)):
+
+        def done() -> bool:
+            return not waiting or (enough is not None and enough(replies))
+
+        while not done():
             began = self._clock.monotonic()
             for reply in self._pull(waiting):
                 replies[reply.organisation] = reply
@@ -123,10 +127,9 @@ class GridCohort:
             now = self._clock.monotonic()
             if now - began > OUTAGE_SECONDS:
                 deadline += now - began
-            if now >= deadline:
+            if done() or now >= deadline:
                 break
-            if waiting:
-                heard = self._bells.await_reply(heard, min(POLL_SECONDS, max(0.0, deadline - now)))
+            heard = self._bells.await_reply(heard, min(POLL_SECONDS, deadline - now))
         return replies
 
     def knock(self, organisations: Sequence[OrgId]) -> set[OrgId]:

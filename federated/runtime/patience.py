@@ -7,11 +7,14 @@ for one exchange. The intervals are keyword defaults of two functions; this file
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from flwr.supercore.inflatable import inflatable_utils
 
 from fusion.errors import EnvironmentUnfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 
 class Patience(TypedDict):
@@ -30,20 +33,23 @@ PATIENCE: Final[Patience] = {
 }
 
 
-def shorten() -> None:
+_PULLING: Final = (
+    inflatable_utils.pull_objects,
+    inflatable_utils.pull_and_inflate_object_from_tree,
+)
+
+
+def shorten(functions: Iterable[Callable[..., Any]] = _PULLING) -> None:
     """Set the defaults in this process; doing it again changes nothing.
 
     Raises:
         EnvironmentUnfit: Flower's functions no longer have these parameters.
     """
-    for function in (
-        inflatable_utils.pull_objects,
-        inflatable_utils.pull_and_inflate_object_from_tree,
-    ):
-        defaults: dict[str, Any] | None = function.__kwdefaults__
+    for function in functions:
+        defaults: dict[str, Any] | None = getattr(function, "__kwdefaults__", None)
         missing = PATIENCE.keys() - (defaults or {}).keys()
         if defaults is None or missing:
-            msg = f"Flower's {function.__name__} no longer takes {', '.join(sorted(missing))}."
+            msg = f"Flower's {function!r:.80} no longer takes {', '.join(sorted(missing))}."
             raise EnvironmentUnfit(
                 msg, hint="Install the flwr version that requirements.lock names."
             )
