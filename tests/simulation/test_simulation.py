@@ -1,0 +1,102 @@
+"""A study tried on one machine: any number of parties, the study's own rules, one record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from federated.simulation import simulate
+from fusion.errors import DataInvalid, FusionError, InputInvalid, PartyFailed, StudyInvalid
+from tests.federation import STUDY, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def tables(folder: Path, *names: str) -> list[tuple[str, Path]]:
+    """Write one table a party."""
+    return [
+        (name, write_table(folder / f"{name}.csv", seed=index)) for index, name in enumerate(names)
+    ]
+
+
+def run(
+    parties: Sequence[tuple[str, Path]], *, study: str = STUDY, label: str | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return a simulation's record and what was told while it ran."""
+    events: list[dict[str, Any]] = []
+    record = simulate(
+        study, "study.toml", parties, label=label, on_event=lambda event: events.append(dict(event))
+    )
+    return record, events
+
+
+@pytest.mark.parametrize(
+    ("names", "threshold"), [(("a.example", "b.example"), 2), (("a", "b", "c"), 2)]
+)
+def test_two_or_three_parties_learn_together(
+    tmp_path: Path, names: tuple[str, ...], threshold: int
+) -> None:
+    record, events = run(tables(tmp_path, *names))
+    assert (record["status"], record["exit_code"], record["message"]) == ("done", 0, "")
+    # The study names four others; here it is run by those whose tables were given.
+    assert record["organisations"] == list(names)
+    assert record["key"] == {"bits": 2048, "holders": len(names), "threshold": threshold}
+    assert record["quorum"] == min(3, len(names))
+    assert [event["round"] for event in record["rounds"]] == [0, 1, 2, 3]
+    assert all(event["contributors"] == sorted(names) for event in record["rounds"])
+    assert [event["round"] for event in record["metrics"]] == [0, 1, 2]
+    assert record["metrics"][-1]["auc"] > 0.65
+    assert record["metrics"][-1]["loss"] < record["metrics"][0]["loss"]
+    assert (record["study"], record["job"]) == ("made-up", "simulation")
+    assert (events[0]["event"], events[-1]["event"]) == ("start", "end")
+    assert all(event["at"] for event in events)
+
+
+def test_the_label_can_be_another_column(tmp_path: Path) -> None:
+    parties = tables(tmp_path, "a", "b")
+    for _, path in parties:
+        text = path.read_text("utf-8")
+        path.write_text(text.replace("age,work,rich", "age,work,wealthy", 1), "utf-8")
+    record, _ = run(parties, label="wealthy", study=STUDY.replace("rounds = 2", "rounds = 1"))
+    assert (record["status"], len(record["metrics"])) == ("done", 2)
+    with pytest.raises(FusionError, match="rich"):
+        run(parties)
+
+
+@pytest.mark.parametrize(
+    "names", [(), ("a",), ("a", "a"), ("a", "B"), ("a", ""), ("a", "b/../c"), ("a", "b" * 64)]
+)
+def test_what_is_no_federation_is_refused_before_anything_is_made(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    path = write_table(tmp_path / "table.csv")
+    events: list[object] = []
+    with pytest.raises(InputInvalid):
+        simulate(STUDY, "s.toml", [(n, path) for n in names], label=None, on_event=events.append)
+    assert events == []
+
+
+def test_a_mistake_in_the_study_is_named_with_its_line(tmp_path: Path) -> None:
+    text = STUDY.replace("rounds = 2", "rounds = 0")
+    line = next(i for i, each in enumerate(text.splitlines(), 1) if each.startswith("rounds"))
+    with pytest.raises(StudyInvalid, match=f"^study.toml:{line}: "):
+        run(tables(tmp_path, "a", "b"), study=text)
+
+
+@pytest.mark.parametrize("what", ["missing", "a column less"])
+def test_a_party_whose_table_does_not_fit_ends_it_by_name(tmp_path: Path, what: str) -> None:
+    parties = tables(tmp_path, "a", "b")
+    if what == "missing":
+        parties[1][1].unlink()
+    else:
+        parties[1][1].write_text("age,rich\n40,yes\n", "utf-8")
+    events: list[dict[str, Any]] = []
+    with pytest.raises(PartyFailed, match=r"^b: ") as refused:
+        simulate(STUDY, "s", parties, label=None, on_event=lambda event: events.append(dict(event)))
+    assert refused.value.exit_code == DataInvalid.exit_code
+    assert events[-1]["event"] == "end"
+    assert (events[-1]["status"], events[-1]["exit_code"]) == ("failed", DataInvalid.exit_code)
+    assert events[-1]["message"] == str(refused.value)
