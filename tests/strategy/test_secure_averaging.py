@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 
 from federated.run import Run
 from federated.runtime.grid import Bells
@@ -60,7 +60,17 @@ def _strategy(made: Federation, folder: Path) -> tuple[SecureAveraging, InProces
 def test_it_gives_the_model_of_the_engine(tmp_path: Path, dealt: Dealt) -> None:
     made = federation(tmp_path, dealt)
     strategy, grid = _strategy(made, tmp_path)
-    result = strategy.start(grid, ArrayRecord(), num_rounds=made.study.rounds)
+    judged: list[tuple[int, list[str]]] = []
+
+    def judge(number: int, arrays: ArrayRecord) -> MetricRecord:
+        judged.append((number, list(arrays)))
+        return MetricRecord({"own": 0.5})
+
+    result = strategy.start(grid, ArrayRecord(), num_rounds=made.study.rounds, evaluate_fn=judge)
+    # Once, with the final model; nobody but the parties sees any in between.
+    assert judged == [(2, list(result.arrays))]
+    assert result.evaluate_metrics_serverapp == {2: MetricRecord({"own": 0.5})}
+    assert all(party.asked[-1] == "close" for party in made.parties.values())
     flat = np.concatenate([array.numpy().ravel() for array in result.arrays.values()])
     engine: RoundEngine = federation(tmp_path, dealt).run()
     assert flat.tolist() == engine.run().tolist()
