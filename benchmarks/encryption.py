@@ -16,8 +16,10 @@ import numpy as np
 
 from fusion.crypto import rng
 from fusion.crypto.paillier import packing, vectors
+from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.keys import PublicKey
 from fusion.crypto.paillier.primes import safe_prime
+from fusion.crypto.paillier.randomisers import base_powers
 
 
 def main() -> None:
@@ -37,13 +39,13 @@ def main() -> None:
         key_bits=options.bits,
     )
     update = np.frombuffer(rng.token(2 * options.parameters), "<i2") / 2**14
-    vectors.encrypt(key, 1)  # builds the table of powers, once a key
+    base_powers(key, current().name)  # the table of powers, once a key
 
     before = _peak_bytes()
     began = time.perf_counter()
     slots = packing.quantise(layout, {"update": update.astype(np.float64)}).slots
     quantised = time.perf_counter()
-    data = vectors.encrypt_packed(key, bytes(32), packing.pack(layout, slots), layout.plaintexts)
+    data = vectors.encrypt(key, layout, bytes(32), slots).to_bytes()
     done = time.perf_counter()
     grown = _peak_bytes() - before
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from federated.protocols.secure_sum import Sum
     from federated.protocols.statements import Purpose
     from federated.run import Run
+    from fusion.crypto.paillier.residues import Rows
 
 MAX_ATTEMPTS: Final = 8
 """Void lists of one round before the run is given up."""
@@ -311,7 +312,7 @@ class SumRunner:
         # The hub checks first: what it would not open itself, it need not ask for.
         total = aggregate(run.terms, opening.manifest, opening.listing, opening.contributions)
         meter.add("aggregate", run.clock.monotonic() - began)
-        partials: dict[OrgId, Sequence[Any]] = {}
+        partials: dict[OrgId, Rows] = {}
         for _ in range(MAX_ATTEMPTS):
             began = run.clock.monotonic()
             self._ask_holders(opening, partials, meter)
@@ -330,9 +331,7 @@ class SumRunner:
             raise VerificationFailed(msg, hint="Ask the holders to check the share they imported.")
         raise QuorumLost(msg, hint="Start the missing holders' nodes and run the study again.")
 
-    def _ask_holders(
-        self, opening: _Opening, partials: dict[OrgId, Sequence[Any]], meter: Meter
-    ) -> None:
+    def _ask_holders(self, opening: _Opening, partials: dict[OrgId, Rows], meter: Meter) -> None:
         """Collect partial decryptions until there are t more chances to combine."""
         run = self._run
         present = set(self._attendance.present())
@@ -362,7 +361,7 @@ class SumRunner:
         self,
         opening: _Opening,
         total: Aggregate,
-        partials: Mapping[OrgId, Sequence[Any]],
+        partials: Mapping[OrgId, Rows],
         meter: Meter,
     ) -> Sum | None:
         """Combine, or return None when more holders are needed."""
@@ -370,7 +369,7 @@ class SumRunner:
         if len(partials) < run.terms.key.threshold:
             return None
         run.phase("combine", opening.manifest.round, (), tuple(partials))
-        numbered: dict[str, Sequence[Any]] = {str(org): p for org, p in partials.items()}
+        numbered: dict[str, Rows] = {str(org): p for org, p in partials.items()}
         began = run.clock.monotonic()
         try:
             totals, wrong = combine(

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gmpy2 import mpz
-
 from federated.protocols.statements import (
     HUB,
     Commitment,
@@ -30,6 +28,7 @@ from federated.protocols.statements import (
 from fusion.crypto import rng
 from fusion.crypto.hashing import digest
 from fusion.crypto.paillier import packing, threshold, vectors
+from fusion.crypto.paillier.residues import not_below, rows_from
 from fusion.errors import ContributionRefused, GateRefused, MessageInvalid, QuorumLost
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusion.crypto.paillier.packing import Layout
+    from fusion.crypto.paillier.residues import Rows
     from fusion.crypto.paillier.threshold import ThresholdKey
     from fusion.crypto.signing import SigningKey, VerifyKey
     from fusion.ports import ContributionLog, OpeningLog
@@ -150,12 +150,9 @@ class Contributor:
         if earlier is not None:
             return earlier
         layout = self._terms.layout(manifest)
-        vector = vectors.encrypt_packed(
-            self._terms.key.public,
-            manifest.digest(),
-            packing.pack(layout, slots),
-            layout.plaintexts,
-        )
+        vector = vectors.encrypt(
+            self._terms.key.public, layout, manifest.digest(), slots
+        ).to_bytes()
         nonce = rng.token(32)
         kept = (manifest.digest(), nonce, vector)
         self._log.remember_commitment(manifest.job, manifest.round, manifest.attempt, kept)
@@ -295,7 +292,7 @@ def aggregate(
     if tuple(sorted(submitted)) != listed.organisations() or len(set(digests)) != len(digests):
         msg = "The contributions are not exactly the listed ones."
         raise GateRefused(msg, hint="Send every listed contribution, once, and no other.")
-    product = vectors.product([submitted[name] for name in sorted(submitted)])
+    product = vectors.add([submitted[name] for name in sorted(submitted)])
     opening = digest("banyan/opening/v1", manifest.digest(), listed.digest())
     return Aggregate(product, opening, tuple(digests))
 
@@ -319,9 +316,9 @@ def verify_contribution(
         raise GateRefused(msg)
     vector = vectors.parse(
         terms.key.public,
+        terms.layout(manifest),
         contribution.vector,
         binding=manifest.digest(),
-        count=terms.layout(manifest).plaintexts,
     )
     return statement.organisation, vector
 
@@ -372,9 +369,7 @@ class Gate:
         """
         total = aggregate(self._terms, manifest, listing, contributions)
         self._log.consume(manifest.job, manifest.round, total.opening, total.contributions)
-        partials = threshold.partial(self._terms.key, self._share, total.product.ciphertexts)
-        width = self._terms.key.public.residue_bytes
-        return b"".join(int(value).to_bytes(width, "big") for value in partials)
+        return threshold.partial(self._terms.key, self._share, total.product.rows).tobytes()
 
 
 def list_commitments(
@@ -410,7 +405,7 @@ def list_commitments(
     return sign(listed, key, HUB)
 
 
-def read_partials(terms: JobTerms, manifest: RoundManifest, data: bytes) -> list[mpz]:
+def read_partials(terms: JobTerms, manifest: RoundManifest, data: bytes) -> Rows:
     """Read one holder's partial decryption.
 
     Raises:
@@ -421,21 +416,18 @@ def read_partials(terms: JobTerms, manifest: RoundManifest, data: bytes) -> list
     if len(data) != width * count:
         msg = f"A partial decryption has {len(data)} bytes; {width * count} were expected."
         raise MessageInvalid(msg)
-    values = [
-        mpz(int.from_bytes(data[start : start + width], "big"))
-        for start in range(0, len(data), width)
-    ]
-    if any(not 0 < value < terms.key.public.n for value in values):
+    rows = rows_from(data, width)
+    if not rows.any(axis=1).all() or not_below(rows, terms.key.public.modulus).size:
         msg = "A partial decryption is no residue modulo N."
         raise MessageInvalid(msg)
-    return values
+    return rows
 
 
 def combine(
     terms: JobTerms,
     manifest: RoundManifest,
     product: vectors.EncryptedVector,
-    partials: Mapping[str, Sequence[mpz]],
+    partials: Mapping[str, Rows],
     contributors: int,
 ) -> tuple[Sum, tuple[str, ...]]:
     """Decrypt the product with any t of the holders' partial decryptions.
@@ -448,7 +440,7 @@ def combine(
             ``contributors`` well-formed contributions.
     """
     numbered = {terms.holders.index(name) + 1: values for name, values in partials.items()}
-    plaintexts, wrong = threshold.combine_any(terms.key, numbered, product.ciphertexts)
+    plaintexts, wrong = threshold.combine_any(terms.key, numbered, product.rows)
     layout = terms.layout(manifest)
     total = packing.read_sum(layout, packing.unpack(layout, plaintexts), contributors)
     return total, tuple(terms.holders[index - 1] for index in wrong)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.crypto.paillier import threshold, vectors
+from fusion.crypto.paillier import threshold
 from fusion.crypto.sealing import SealingKey
 from fusion.errors import (
     FusionError,
@@ -25,6 +25,7 @@ from fusion.errors import (
 from fusion.identity.ceremony import KeyDocument, ShareFile, read_file
 from fusion.services import keys
 from fusion.services.homes import NodeHome
+from tests.keys import encrypted, numbers
 from tests.link.federation import admit, make_hub, make_node
 
 if TYPE_CHECKING:
@@ -172,15 +173,15 @@ def test_each_holder_gets_its_share_and_two_of_them_decrypt(
     rings = [keys.Keyring(nodes[name].paillier) for name in HOLDERS]
     key, holders = rings[0].key(dealing.held.fingerprint)
     assert holders == HOLDERS
-    ciphertexts = [vectors.encrypt(key.public, 42)]
+    ciphertexts = encrypted(key.public, [42])
     partials = {}
     for number, ring in enumerate(rings, start=1):
         share = ring.share(dealing.held.fingerprint)
         assert share is not None
-        partials[number] = list(threshold.partial(key, share, ciphertexts))
+        partials[number] = threshold.partial(key, share, ciphertexts)
     for pair in itertools.combinations(partials, 2):
         chosen = {number: partials[number] for number in pair}
-        assert threshold.combine(key, chosen, ciphertexts) == [42]
+        assert numbers(threshold.combine(key, chosen, ciphertexts)) == [42]
 
 
 def test_an_imported_share_is_for_its_owners_eyes(

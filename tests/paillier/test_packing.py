@@ -15,7 +15,9 @@ from fusion.crypto.paillier.packing import (
     read_sum,
     unpack,
 )
+from fusion.crypto.paillier.residues import rows_of
 from fusion.errors import DataInvalid, InputInvalid, MessageInvalid
+from tests.keys import numbers
 
 
 def _layout(size: int = 300, contributors: int = 4, bits: int = 24, clip: float = 2.0) -> Layout:
@@ -49,10 +51,11 @@ def test_packed_integers_add_up_slot_by_slot(
         )[: layout.size]
         for _ in range(contributors)
     ]
-    total = [sum(column) for column in zip(*(pack(layout, row) for row in rows), strict=True)]
+    packed = (numbers(pack(layout, row)) for row in rows)
+    total = [sum(column) for column in zip(*packed, strict=True)]
     assert all(value < 1 << (layout.key_bits - 1) for value in total)
     expected = np.sum([row.astype(object) for row in rows], axis=0)
-    assert unpack(layout, total).tolist() == list(expected)
+    assert unpack(layout, rows_of(total, 256)).tolist() == list(expected)
 
 
 @given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=200), clip=st.floats(0.01, 4))
@@ -96,13 +99,12 @@ def test_values_that_do_not_fit_are_refused(values: dict[str, np.ndarray]) -> No
 
 def test_an_overflow_is_noticed() -> None:
     layout = _layout()
-    integers = list(pack(layout, np.zeros(layout.size, np.uint64)))
-    with pytest.raises(MessageInvalid):
-        unpack(layout, [integers[0] | 1 << (layout.slots * layout.slot_bits), *integers[1:]])
-    with pytest.raises(MessageInvalid):
-        unpack(layout, integers[:-1])
-    with pytest.raises(MessageInvalid):
-        unpack(layout, [*integers[:-1], 1 << ((layout.size % layout.slots) * layout.slot_bits)])
+    rows = numbers(pack(layout, np.zeros(layout.size, np.uint64)))
+    used = layout.slots * layout.slot_bits
+    last = (layout.size % layout.slots) * layout.slot_bits
+    for wrong in ([rows[0] | 1 << used, *rows[1:]], rows[:-1], [*rows[:-1], 1 << last]):
+        with pytest.raises(MessageInvalid):
+            unpack(layout, rows_of(wrong, 256))
 
 
 def test_a_slot_that_so_many_contributors_can_not_reach_is_refused() -> None:

@@ -5,39 +5,42 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+import numpy as np
 import phe.paillier
 import pytest
-from gmpy2 import mpz
 
 from fusion.crypto import rng
-from fusion.crypto.paillier import threshold, vectors
+from fusion.crypto.paillier import threshold
 from fusion.crypto.paillier.keys import PublicKey
+from fusion.crypto.paillier.residues import rows_of
 from fusion.errors import KeyRefused, VerificationFailed
+from tests.keys import encrypted, numbers
 
 if TYPE_CHECKING:
+    from fusion.crypto.paillier.residues import Rows
     from tests.keys import Dealt
 
 BINDING = b"b" * 32
 
 
-def _partials(dealt: Dealt, ciphertexts: list[mpz]) -> dict[int, list[mpz]]:
+def _partials(dealt: Dealt, ciphertexts: Rows) -> dict[int, Rows]:
     return {
-        index: list(threshold.partial(dealt.key, share, ciphertexts))
+        index: threshold.partial(dealt.key, share, ciphertexts)
         for index, share in enumerate(dealt.shares, start=1)
     }
 
 
 def test_any_threshold_of_the_holders_decrypts(dealt: Dealt) -> None:
     messages = [0, 1, rng.below(dealt.key.public.modulus)]
-    ciphertexts = [vectors.encrypt(dealt.key.public, m) for m in messages]
+    ciphertexts = encrypted(dealt.key.public, messages)
     partials = _partials(dealt, ciphertexts)
     for group in itertools.combinations(partials, dealt.key.threshold):
         chosen = {index: partials[index] for index in group}
-        assert threshold.combine(dealt.key, chosen, ciphertexts) == messages
+        assert numbers(threshold.combine(dealt.key, chosen, ciphertexts)) == messages
 
 
 def test_one_holder_fewer_does_not_decrypt(dealt: Dealt) -> None:
-    ciphertexts = [vectors.encrypt(dealt.key.public, 42)]
+    ciphertexts = encrypted(dealt.key.public, [42])
     partials = _partials(dealt, ciphertexts)
     few = {index: partials[index] for index in list(partials)[: dealt.key.threshold - 1]}
     with pytest.raises(VerificationFailed):
@@ -52,10 +55,9 @@ def test_interpolating_fewer_shares_gives_no_root(dealt: Dealt) -> None:
         base=dealt.key.base,
         verifiers=dealt.key.verifiers[:3],
     )
-    ciphertexts = [vectors.encrypt(dealt.key.public, 42)]
+    ciphertexts = encrypted(dealt.key.public, [42])
     partials = {
-        index: list(threshold.partial(weaker, dealt.shares[index - 1], ciphertexts))
-        for index in (1, 2)
+        index: threshold.partial(weaker, dealt.shares[index - 1], ciphertexts) for index in (1, 2)
     }
     assert dealt.key.threshold == 3
     with pytest.raises(VerificationFailed):
@@ -63,11 +65,11 @@ def test_interpolating_fewer_shares_gives_no_root(dealt: Dealt) -> None:
 
 
 def test_a_wrong_partial_decryption_is_named_and_worked_around(dealt: Dealt) -> None:
-    ciphertexts = [vectors.encrypt(dealt.key.public, 7)]
+    ciphertexts = encrypted(dealt.key.public, [7])
     partials = _partials(dealt, ciphertexts)
-    partials[1] = [value + 1 for value in partials[1]]
+    partials[1] = partials[1] ^ np.uint8(1)
     plaintexts, wrong = threshold.combine_any(dealt.key, partials, ciphertexts)
-    assert plaintexts == [7]
+    assert numbers(plaintexts) == [7]
     assert wrong == (1,)
 
 
@@ -91,16 +93,18 @@ def test_a_threshold_that_is_no_majority_is_refused(dealt: Dealt, wrong: int) ->
 def test_phe_decrypts_ours(dealt: Dealt) -> None:
     private = phe.paillier.PaillierPrivateKey(dealt.key.public.phe, *dealt.primes)
     for message in (0, 1, 2**100, dealt.key.public.modulus - 1):
-        ciphertext = vectors.encrypt(dealt.key.public, message)
-        assert private.raw_decrypt(int(ciphertext)) == message
+        (ciphertext,) = numbers(encrypted(dealt.key.public, [message]))
+        assert private.raw_decrypt(ciphertext) == message
 
 
 def test_we_decrypt_what_phe_encrypts(dealt: Dealt) -> None:
     messages = [0, 5, 2**200]
-    ciphertexts = [mpz(dealt.key.public.phe.raw_encrypt(message)) for message in messages]
+    key = dealt.key.public
+    made = [key.phe.raw_encrypt(message) for message in messages]
+    ciphertexts = rows_of(made, key.ciphertext_bytes)
     partials = _partials(dealt, ciphertexts)
     chosen = {index: partials[index] for index in (1, 2, 3)}
-    assert threshold.combine(dealt.key, chosen, ciphertexts) == messages
+    assert numbers(threshold.combine(dealt.key, chosen, ciphertexts)) == messages
 
 
 @pytest.mark.parametrize("modulus", [15, 2**2047, (1 << 2047) + 1, 3**1291])
@@ -110,4 +114,5 @@ def test_a_modulus_that_can_not_be_sound_is_refused(modulus: int) -> None:
 
 
 def test_encryption_is_randomised(dealt: Dealt) -> None:
-    assert vectors.encrypt(dealt.key.public, 5) != vectors.encrypt(dealt.key.public, 5)
+    one, other = numbers(encrypted(dealt.key.public, [5, 5]))
+    assert one != other

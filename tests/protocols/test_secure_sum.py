@@ -31,7 +31,7 @@ from federated.protocols.statements import (
 )
 from fusion.crypto import rng
 from fusion.crypto.paillier import vectors
-from fusion.crypto.paillier.packing import Layout, Tensor, pack, quantise
+from fusion.crypto.paillier.packing import Layout, Tensor, quantise
 from fusion.crypto.signing import SigningKey
 from fusion.errors import (
     ContributionRefused,
@@ -249,9 +249,9 @@ def test_a_swapped_vector_is_refused(federation: Federation) -> None:
     manifest = federation.manifest()
     listing, contributions = federation.collect(manifest)
     layout = federation.terms.layouts["train"]
-    own = vectors.encrypt_packed(
-        federation.terms.key.public, manifest.digest(), [0] * layout.plaintexts, layout.plaintexts
-    )
+    own = vectors.encrypt(
+        federation.terms.key.public, layout, manifest.digest(), np.zeros(layout.size, np.uint64)
+    ).to_bytes()
     swapped = [dataclasses.replace(contributions[0], vector=own), *contributions[1:]]
     with pytest.raises(GateRefused, match="not the one that was signed"):
         federation.gate("b").open(manifest, listing, swapped)
@@ -263,10 +263,9 @@ def test_a_swapped_vector_is_refused_even_if_its_sender_signs_it_anew(
     manifest = federation.manifest()
     listing, contributions = federation.collect(manifest)
     layout = federation.terms.layouts["train"]
-    slots = list(pack(layout, np.zeros(layout.size, np.uint64)))
-    own = vectors.encrypt_packed(
-        federation.terms.key.public, manifest.digest(), slots, layout.plaintexts
-    )
+    own = vectors.encrypt(
+        federation.terms.key.public, layout, manifest.digest(), np.zeros(layout.size, np.uint64)
+    ).to_bytes()
     said = read(Submission, contributions[0].submission, federation.terms.parties)
     changed = said.model_copy(update={"vector": vector_digest(own).hex()})
     forged = Contribution(sign(changed, federation.keys["a"], "a"), own)

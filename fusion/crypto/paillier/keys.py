@@ -18,16 +18,21 @@ import phe.paillier
 from gmpy2 import mpz
 
 from fusion.crypto.hashing import hexdigest
+from fusion.crypto.paillier.engines.selection import current
+from fusion.crypto.paillier.residues import integers, rows_of
 from fusion.errors import KeyRefused
 
 if TYPE_CHECKING:
     from gmpy2 import mpz as Integer
 
+    from fusion.crypto.paillier.engines.engine import Ring
+    from fusion.crypto.paillier.residues import Rows
+
 KEY_BITS: Final = (2048, 3072, 4096)
 """Accepted modulus lengths; 2048 is 112-bit security, 3072 is 128-bit (NIST SP 800-57)."""
 
 RANDOMISER: Final = "djn-half"
-"""Name of the randomiser, carried in every ciphertext header."""
+"""Name of the randomiser that a key's holders agree on, part of its fingerprint."""
 
 _SMALL_FACTOR_BOUND: Final = 1 << 16
 
@@ -106,7 +111,85 @@ class PublicKey:
             RANDOMISER.encode(),
         )
 
+    @property
+    def plaintext_bytes(self) -> int:
+        """Fixed width of one plaintext row."""
+        return self.bits // 8
+
+    @property
+    def ring(self) -> Ring:
+        """Integers modulo N^2 in two digits, for powers."""
+        return current().ring(self.modulus, 2)
+
+    @property
+    def product_ring(self) -> Ring:
+        """Integers modulo N^2 in one digit, for products."""
+        return current().ring(self.modulus**2)
+
+    @property
+    def root_ring(self) -> Ring:
+        """Integers modulo N."""
+        return current().ring(self.modulus)
+
     @cached_property
     def phe(self) -> phe.paillier.PaillierPublicKey:
         """The same key as a ``phe`` object."""
         return phe.paillier.PaillierPublicKey(self.modulus)
+
+
+@dataclass(frozen=True, slots=False, repr=False)
+class PrivateKey:
+    """The two primes, for a single key holder: decrypts, and encrypts faster than others can.
+
+    A hub never has one. ``repr`` shows nothing.
+
+    Attributes:
+        p: A prime.
+        q: Another prime of the same length.
+    """
+
+    p: int
+    q: int
+
+    def __post_init__(self) -> None:
+        """Refuse primes that make no Paillier key.
+
+        Raises:
+            KeyRefused: Not two different primes of one length, or N is not prime to phi(N).
+        """
+        sizes = {self.p.bit_length(), self.q.bit_length()}
+        if self.p == self.q or len(sizes) != 1:
+            msg = "A private key needs two different primes of the same length."
+            raise KeyRefused(msg)
+        if not (gmpy2.is_prime(self.p) and gmpy2.is_prime(self.q)):
+            msg = "One of the two numbers of a private key is not prime."
+            raise KeyRefused(msg)
+        if gmpy2.gcd(self.p * self.q, (self.p - 1) * (self.q - 1)) != 1:
+            msg = "The modulus and the order of its group have a common factor."
+            raise KeyRefused(msg, hint="Make other primes.")
+
+    @cached_property
+    def public(self) -> PublicKey:
+        """The public side, checked."""
+        return PublicKey(self.p * self.q)
+
+    def decrypt(self, ciphertexts: Rows) -> Rows:
+        """Return the plaintexts, below N; Paillier 1999, section 7 (Chinese remainders).
+
+        Args:
+            ciphertexts: Units modulo N^2.
+        """
+        p, q = mpz(self.p), mpz(self.q)
+        at_p = self._side(ciphertexts, self.p, self.q)
+        at_q = self._side(ciphertexts, self.q, self.p)
+        inverse = gmpy2.invert(p, q)
+        plaintexts = (a + p * ((b - a) * inverse % q) for a, b in zip(at_p, at_q, strict=True))
+        return rows_of(plaintexts, self.public.plaintext_bytes)
+
+    @staticmethod
+    def _side(ciphertexts: Rows, prime: int, other: int) -> list[Integer]:
+        """Plaintexts modulo one prime: c^(p-1) = 1 - m q p (mod p^2)."""
+        r = mpz(prime)
+        powers = current().ring(prime, 2).power(ciphertexts, prime - 1)
+        scale = gmpy2.invert(-mpz(other), r)
+        return [(x - 1) // r * scale % r for x in integers(powers)]

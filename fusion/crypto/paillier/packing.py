@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from fusion.crypto.hashing import hexdigest
+from fusion.crypto.paillier.residues import not_below
 from fusion.errors import DataInvalid, InputInvalid, MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-_BLOCK: Final = 128
-"""Plaintexts packed at a time: bounds the memory of the bit matrix to a few megabytes."""
+    from fusion.crypto.paillier.residues import Rows
 
 _MAX_VALUE_BITS: Final = 40
 _MAX_CONTRIBUTORS: Final = 1 << 16
@@ -185,48 +185,60 @@ def _check_tensor(tensor: Tensor, array: NDArray[np.float64], top: int) -> None:
         raise DataInvalid(msg)
 
 
-def pack(layout: Layout, slots: NDArray[np.uint64]) -> Iterator[int]:
-    """Yield ``layout.plaintexts`` integers, the first slot lowest, in bounded memory."""
+def pack(layout: Layout, slots: NDArray[np.uint64]) -> Rows:
+    """Return ``layout.plaintexts`` rows, the first slot of each lowest.
+
+    Args:
+        layout: The public layout.
+        slots: Shape ``(layout.size,)``, each below ``2 ** layout.slot_bits``.
+    """
     per, width = layout.slots, layout.slot_bits
-    shifts = np.arange(width, dtype=np.uint64)
-    for start in range(0, layout.plaintexts, _BLOCK):
-        rows = min(_BLOCK, layout.plaintexts - start)
-        block = np.zeros(rows * per, dtype=np.uint64)
-        chunk = slots[start * per : (start + rows) * per]
-        block[: chunk.size] = chunk
-        bit_matrix = ((block[:, None] >> shifts) & np.uint64(1)).astype(np.uint8)
-        packed = np.packbits(bit_matrix.reshape(rows, per * width), axis=1, bitorder="little")
-        for row in packed:
-            yield int.from_bytes(row.tobytes(), "little")
+    grid = np.zeros(layout.plaintexts * per, np.uint64)
+    grid[: slots.size] = slots
+    columns = np.ascontiguousarray(grid.reshape(layout.plaintexts, per).T)
+    words = np.zeros((layout.key_bits // 64 + 1, layout.plaintexts), np.uint64)
+    for index, column in enumerate(columns):
+        word, shift = divmod(index * width, 64)
+        words[word] |= column << np.uint64(shift)
+        if shift + width > 64:
+            words[word + 1] |= column >> np.uint64(64 - shift)
+    return np.ascontiguousarray(words[:-1].T).view(np.uint8)
 
 
-def unpack(layout: Layout, plaintexts: Sequence[int]) -> NDArray[np.uint64]:
-    """Return the slot values of packed integers, shape ``(layout.size,)``.
+def unpack(layout: Layout, plaintexts: Rows) -> NDArray[np.uint64]:
+    """Return the slot values of packed rows, shape ``(layout.size,)``.
 
     Raises:
         MessageInvalid: Wrong number of plaintexts, or bits above the last slot.
     """
-    if len(plaintexts) != layout.plaintexts:
-        msg = f"{len(plaintexts)} plaintexts were given; the layout has {layout.plaintexts}."
+    shape = (layout.plaintexts, layout.key_bits // 8)
+    if plaintexts.shape != shape:
+        msg = f"Plaintexts of shape {plaintexts.shape} were given; the layout has {shape}."
+        raise MessageInvalid(msg)
+    over = first_overflow(layout, plaintexts)
+    if over is not None:
+        msg = f"Plaintext {over} has bits above its last slot: some contribution overflowed."
         raise MessageInvalid(msg)
     per, width = layout.slots, layout.slot_bits
-    row_bytes = -(-per * width // 8)
-    out = np.zeros(layout.plaintexts * per, dtype=np.uint64)
-    weights = np.uint64(1) << np.arange(width, dtype=np.uint64)
-    for start in range(0, layout.plaintexts, _BLOCK):
-        rows = plaintexts[start : start + _BLOCK]
-        if any(value >> (per * width) for value in rows):
-            msg = "A plaintext has bits above its last slot: some contribution overflowed."
-            raise MessageInvalid(msg)
-        raw = np.frombuffer(b"".join(v.to_bytes(row_bytes, "little") for v in rows), np.uint8)
-        flags = np.unpackbits(
-            raw.reshape(len(rows), row_bytes), axis=1, count=per * width, bitorder="little"
-        ).reshape(len(rows) * per, width)
-        out[start * per : start * per + len(rows) * per] = flags.astype(np.uint64) @ weights
-    if out[layout.size :].any():
+    words = np.ascontiguousarray(np.ascontiguousarray(plaintexts).view("<u8").T)
+    out = np.empty((per, layout.plaintexts), np.uint64)
+    for index in range(per):
+        word, shift = divmod(index * width, 64)
+        value = words[word] >> np.uint64(shift)
+        if shift + width > 64:
+            value |= words[word + 1] << np.uint64(64 - shift)
+        out[index] = value & np.uint64((1 << width) - 1)
+    flat = np.ascontiguousarray(out.T).reshape(-1)
+    if flat[layout.size :].any():
         msg = "A slot beyond the layout is not zero: some contribution overflowed."
         raise MessageInvalid(msg)
-    return out[: layout.size]
+    return flat[: layout.size]
+
+
+def first_overflow(layout: Layout, plaintexts: Rows) -> int | None:
+    """Return the first plaintext that has bits above its last slot, if one has."""
+    over = not_below(plaintexts, 1 << (layout.slots * layout.slot_bits))
+    return int(over[0]) if over.size else None
 
 
 def read_sum(

@@ -21,12 +21,15 @@ from gmpy2 import mpz
 
 from fusion.crypto import rng
 from fusion.crypto.paillier.keys import PublicKey
+from fusion.crypto.paillier.residues import integers, rows_of
 from fusion.errors import KeyRefused, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gmpy2 import mpz as Integer
+
+    from fusion.crypto.paillier.residues import Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,16 +122,12 @@ def check_share(key: ThresholdKey, index: int, share: int) -> None:
         raise KeyRefused(msg, hint="Ask for the share file of this ceremony and this organisation.")
 
 
-def partial(key: ThresholdKey, share: int, ciphertexts: Sequence[Integer]) -> list[Integer]:
-    """Return ``(c mod N)^(2 n! share) mod N`` for each ciphertext, in constant-time powers."""
-    n = key.public.n
-    exponent = mpz(2 * key.delta * share)
-    return [gmpy2.powmod_sec(c % n, exponent, n) for c in ciphertexts]
+def partial(key: ThresholdKey, share: int, ciphertexts: Rows) -> Rows:
+    """Return ``(c mod N)^(2 n! share) mod N`` for each ciphertext."""
+    return key.public.root_ring.power(ciphertexts, 2 * key.delta * share)
 
 
-def combine(
-    key: ThresholdKey, partials: Mapping[int, Sequence[Integer]], ciphertexts: Sequence[Integer]
-) -> list[int]:
+def combine(key: ThresholdKey, partials: Mapping[int, Rows], ciphertexts: Rows) -> Rows:
     """Decrypt with the partial decryptions of exactly ``threshold`` holders.
 
     Args:
@@ -136,34 +135,79 @@ def combine(
         partials: Holder's number to its partial decryptions, as long as ``ciphertexts``.
         ciphertexts: What was partially decrypted.
 
+    Returns:
+        The plaintexts.
+
     Raises:
         VerificationFailed: Too few holders, or the result does not prove itself.
     """
     if len(partials) != key.threshold:
         msg = f"{len(partials)} partial decryptions were given; {key.threshold} are needed."
         raise VerificationFailed(msg)
-    n, n_squared = key.public.n, key.public.n_squared
-    weights = _lagrange(key, sorted(partials))
-    _, a, b = gmpy2.gcdext(mpz(4 * key.delta * key.delta), n)
+    public = key.public
+    roots = _roots(key, partials, ciphertexts)
+    blinding = integers(public.ring.power(roots, public.modulus))
     plaintexts = []
-    for position, c in enumerate(ciphertexts):
-        w = mpz(1)
-        for index, weight in weights.items():
-            w = w * gmpy2.powmod(partials[index][position], weight, n) % n
-        root = gmpy2.powmod(w, a, n) * gmpy2.powmod(c % n, b, n) % n
-        message, remainder = gmpy2.f_divmod(
-            c * gmpy2.invert(gmpy2.powmod(root, n, n_squared), n_squared) % n_squared - 1, n
-        )
+    inverses = _inverses([y % public.n for y in blinding], public.n)
+    for c, y, inverse in zip(integers(ciphertexts), blinding, inverses, strict=True):
+        # c = (1 + mN) y (mod N^2) asks that c = y (mod N), and m = (c - y) / N / y (mod N).
+        quotient, remainder = gmpy2.f_divmod(c - y, public.n)
         if remainder != 0:
             msg = "The partial decryptions do not combine: at least one of them is wrong."
             raise VerificationFailed(msg)
-        plaintexts.append(int(message))
-    return plaintexts
+        plaintexts.append(quotient * inverse % public.n)
+    return rows_of(plaintexts, public.plaintext_bytes)
+
+
+def _roots(key: ThresholdKey, partials: Mapping[int, Rows], ciphertexts: Rows) -> Rows:
+    """N-th roots of the ciphertexts modulo N, if the partials are right.
+
+    ``w = prod partial_i^(2 n! lambda_i) = r^(4 n!^2)`` and ``c = r^N``, so with
+    ``4 n!^2 a - N b = 1`` the root is ``w^a / c^b``.
+    """
+    ring, n = key.public.root_ring, key.public.n
+    above: list[Rows] = []
+    below: list[Rows] = []
+    for index, weight in _lagrange(key, sorted(partials)).items():
+        (above if weight > 0 else below).append(ring.power(partials[index], abs(int(weight))))
+    square = mpz(4 * key.delta * key.delta)
+    a = gmpy2.invert(square, n)
+    b = (square * a - 1) // n
+    w = ring.product(above)
+    if below:
+        w = ring.product([w, _inverted(ring.product(below), n)])
+    lift = _inverted(ring.power(ciphertexts, int(b)), n)
+    return ring.product([ring.power(w, int(a)), lift])
+
+
+def _inverted(rows: Rows, n: Integer) -> Rows:
+    """Invert each row modulo N."""
+    return rows_of(_inverses(integers(rows), n), rows.shape[1])
+
+
+def _inverses(values: Sequence[Integer], n: Integer) -> list[Integer]:
+    """Invert all at the price of one inversion (Montgomery's trick).
+
+    Raises:
+        VerificationFailed: One of them is no unit.
+    """
+    before = [mpz(1)]
+    for value in values:
+        before.append(before[-1] * value % n)
+    if gmpy2.gcd(before[-1], n) != 1:
+        msg = "A partial decryption is not invertible modulo N."
+        raise VerificationFailed(msg)
+    inverse = gmpy2.invert(before.pop(), n)
+    inverses = []
+    for value, product in zip(reversed(values), reversed(before), strict=True):
+        inverses.append(inverse * product % n)
+        inverse = inverse * value % n
+    return inverses[::-1]
 
 
 def combine_any(
-    key: ThresholdKey, partials: Mapping[int, Sequence[Integer]], ciphertexts: Sequence[Integer]
-) -> tuple[list[int], tuple[int, ...]]:
+    key: ThresholdKey, partials: Mapping[int, Rows], ciphertexts: Rows
+) -> tuple[Rows, tuple[int, ...]]:
     """Decrypt with any ``threshold`` of the given holders that agree with the ciphertexts.
 
     Returns:
@@ -185,9 +229,9 @@ def combine_any(
 
 def _culprits(
     key: ThresholdKey,
-    partials: Mapping[int, Sequence[Integer]],
+    partials: Mapping[int, Rows],
     good: tuple[int, ...],
-    ciphertexts: Sequence[Integer],
+    ciphertexts: Rows,
 ) -> tuple[int, ...]:
     """Holders skipped on the way to ``good`` whose partials don't combine with good ones."""
     wrong = []

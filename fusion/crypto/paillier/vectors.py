@@ -1,196 +1,211 @@
-"""Encrypted vectors: encrypt packed integers, multiply vectors, and the bytes they travel as.
+"""Encrypted vectors: one typed object for an encrypted contribution, and the bytes it travels as.
 
-Wire format, fixed width, big-endian: ``BNYV`` | version 1 | randomiser id 1 | ciphertext width,
-2 bytes | count, 4 bytes | key fingerprint, 32 bytes | round binding, 32 bytes | ciphertexts.
-Lengths are checked before anything is parsed; every ciphertext must be a unit other than 1
-(a non-unit would factor N or crash a decryption).
+A vector knows its key, its layout (scale, clip, value and guard bits, slots), the randomiser that
+blinded it, the round it belongs to and how many contributions are in it; adding more than the
+guard bits have room for is refused.
 
-What leaks: the table look-ups below index by bits of the secret exponent, so a process on the
-same core may learn them through the cache. See ``docs/limitations.md``.
+Wire format, little-endian, fixed width: ``BNYV`` | version 2 | randomiser id 1 | short exponent's
+bits, 2 bytes | ciphertext width, 2 | value bits, 1 | guard bits, 1 | slots, 2 | contributors that
+there is room for, 4 | contributions in it, 4 | count, 4 | key fingerprint, 32 | layout digest, 32 |
+round binding, 32 | ciphertexts. The header is compared as a whole and the length checked before a
+ciphertext is looked at; every ciphertext must be a unit other than 1 (a non-unit would factor N or
+crash a decryption).
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import gmpy2
-from gmpy2 import mpz
 
-from fusion.crypto import rng
+from fusion.crypto.paillier import packing
+from fusion.crypto.paillier.keys import RANDOMISER
+from fusion.crypto.paillier.randomisers import IDS, Djn
+from fusion.crypto.paillier.residues import not_below, rows_from
 from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from gmpy2 import mpz as Integer
+    import numpy as np
+    from numpy.typing import NDArray
 
     from fusion.crypto.paillier.keys import PublicKey
+    from fusion.crypto.paillier.packing import Layout
+    from fusion.crypto.paillier.randomisers import Randomiser
+    from fusion.crypto.paillier.residues import Rows
 
-_HEADER: Final = struct.Struct(">4sBBHI32s32s")
+_HEADER: Final = struct.Struct("<4sBBHHBBHIII32s32s32s")
 _MAGIC: Final = b"BNYV"
-_VERSION: Final = 1
-_RANDOMISER_ID: Final = 1
-_WINDOW_BITS: Final = 6
+_VERSION: Final = 2
 MAX_CIPHERTEXTS: Final = 1 << 20
-"""More ciphertexts than this in one vector are refused before parsing."""
+"""More ciphertexts than this in one vector are refused before anything is allocated."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptedVector:
-    """Ciphertexts under one key, bound to one round.
+    """Ciphertexts under one key, of one layout, bound to one round.
 
     Attributes:
         key: The public key.
+        layout: Scale, clip, bits and slots.
+        randomiser: Name of what blinds the ciphertexts.
         binding: 32 bytes that name the round (the digest of its manifest).
-        ciphertexts: Units modulo N^2.
+        contributions: How many contributions were added up in it.
+        rows: ``layout.plaintexts`` units modulo N^2.
     """
 
     key: PublicKey
+    layout: Layout
+    randomiser: str
     binding: bytes
-    ciphertexts: tuple[Integer, ...]
+    contributions: int
+    rows: Rows
+
+    def __post_init__(self) -> None:
+        """Refuse what no header could say.
+
+        Raises:
+            MessageInvalid: A count, the binding's length or the shape of the rows is off.
+        """
+        shape = (self.layout.plaintexts, self.key.ciphertext_bytes)
+        if len(self.binding) != 32 or self.rows.shape != shape or shape[0] > MAX_CIPHERTEXTS:
+            msg = (
+                f"A vector needs a 32-byte binding and {shape[0]} ciphertexts of {shape[1]} bytes, "
+                f"at most {MAX_CIPHERTEXTS}."
+            )
+            raise MessageInvalid(msg)
+        if not 1 <= self.contributions <= self.layout.contributors:
+            msg = (
+                f"A sum of {self.contributions} contributions exceeds the "
+                f"{self.layout.contributors} that its guard bits have room for."
+            )
+            raise MessageInvalid(msg, hint="Declare more contributors in the layout.")
 
     def to_bytes(self) -> bytes:
         """Serialise in the format above."""
-        return serialise(self.key, self.binding, self.ciphertexts, len(self.ciphertexts))
+        head = header(self.key, self.layout, self.binding, self.randomiser, self.contributions)
+        return head + self.rows.tobytes()
 
 
-@lru_cache(maxsize=4)
-def _powers(key: PublicKey) -> tuple[tuple[Integer, ...], ...]:
-    """``rows[i][d] = h^(d * 2^(6 i)) mod N^2``: 12.6 MB at 3072 bits, built in about 0.15 s."""
-    modulus = key.n_squared
-    rows = []
-    base = key.randomiser_base
-    for _ in range(-(-key.randomiser_bits // _WINDOW_BITS)):
-        row = [mpz(1), base]
-        for _ in range((1 << _WINDOW_BITS) - 2):
-            row.append(row[-1] * base % modulus)
-        rows.append(tuple(row))
-        base = row[-1] * base % modulus
-    return tuple(rows)
-
-
-def randomiser(key: PublicKey) -> Integer:
-    """Return a fresh ``h^rho mod N^2``, rho uniform in half the key's length."""
-    modulus = key.n_squared
-    rho = rng.bits(key.randomiser_bits)
-    mask = (1 << _WINDOW_BITS) - 1
-    result = mpz(1)
-    for row in _powers(key):
-        result = result * row[rho & mask] % modulus
-        rho >>= _WINDOW_BITS
-    return result
-
-
-def encrypt(key: PublicKey, plaintext: int) -> Integer:
-    """Return a fresh encryption of ``0 <= plaintext < N``.
-
-    Raises:
-        MessageInvalid: The plaintext is out of range.
-    """
-    if not 0 <= plaintext < key.modulus:
-        msg = "A plaintext must lie between 0 and N - 1."
-        raise MessageInvalid(msg)
-    return (1 + plaintext * key.n) * randomiser(key) % key.n_squared
-
-
-def encrypt_packed(key: PublicKey, binding: bytes, plaintexts: Iterable[int], count: int) -> bytes:
-    """Encrypt ``count`` integers straight into wire bytes, one at a time, in bounded memory."""
-    return serialise(key, binding, (encrypt(key, value) for value in plaintexts), count)
-
-
-def serialise(key: PublicKey, binding: bytes, ciphertexts: Iterable[Integer], count: int) -> bytes:
-    """Write the header and ``count`` fixed-width ciphertexts.
-
-    Raises:
-        MessageInvalid: The iterable does not yield ``count`` items, or the binding's length is off.
-    """
-    if len(binding) != 32 or not 1 <= count <= MAX_CIPHERTEXTS:
-        msg = "A vector needs a 32-byte binding and 1 to 2^20 ciphertexts."
-        raise MessageInvalid(msg)
-    width = key.ciphertext_bytes
-    out = bytearray(_HEADER.size + count * width)
-    _HEADER.pack_into(
-        out, 0, _MAGIC, _VERSION, _RANDOMISER_ID, width, count,
-        bytes.fromhex(key.fingerprint), binding,
+def header(
+    key: PublicKey, layout: Layout, binding: bytes, randomiser: str, contributions: int
+) -> bytes:
+    """Return the only header that a vector of these parameters can have."""
+    name, _, bits = randomiser.partition("exponent-")
+    return _HEADER.pack(
+        _MAGIC, _VERSION, IDS[f"{name}exponent" if bits else name], int(bits or 0),
+        key.ciphertext_bytes, layout.value_bits, layout.guard_bits, layout.slots,
+        layout.contributors, contributions, layout.plaintexts, bytes.fromhex(key.fingerprint),
+        bytes.fromhex(layout.digest), binding,
     )  # fmt: skip
-    done = 0
-    for done, value in enumerate(ciphertexts, start=1):
-        if done > count:
-            break
-        start = _HEADER.size + (done - 1) * width
-        out[start : start + width] = int(value).to_bytes(width, "big")
-    if done != count:
-        msg = f"{done} ciphertexts were given, {count} were announced."
-        raise MessageInvalid(msg)
-    return bytes(out)
 
 
-def vector_size(key: PublicKey, count: int) -> int:
-    """Bytes of a serialised vector of ``count`` ciphertexts."""
-    return _HEADER.size + count * key.ciphertext_bytes
+def encrypt(
+    key: PublicKey,
+    layout: Layout,
+    binding: bytes,
+    slots: NDArray[np.uint64],
+    randomiser: Randomiser | None = None,
+) -> EncryptedVector:
+    """Pack and encrypt the slot values of one contribution.
+
+    Args:
+        key: The public key.
+        layout: As agreed.
+        binding: 32 bytes that name the round.
+        slots: From :func:`~fusion.crypto.paillier.packing.quantise`.
+        randomiser: ``djn-half`` if not given.
+    """
+    blind = randomiser or Djn(key)
+    return EncryptedVector(
+        key=key,
+        layout=layout,
+        randomiser=blind.name,
+        binding=binding,
+        contributions=1,
+        rows=blind.encrypt(packing.pack(layout, slots)),
+    )
 
 
-def parse(key: PublicKey, data: bytes, *, binding: bytes, count: int) -> EncryptedVector:
-    """Read a vector that must be for this key, this round and of this many ciphertexts.
+def vector_size(key: PublicKey, layout: Layout) -> int:
+    """Bytes of a serialised vector."""
+    return _HEADER.size + layout.plaintexts * key.ciphertext_bytes
+
+
+def parse(
+    key: PublicKey,
+    layout: Layout,
+    data: bytes,
+    *,
+    binding: bytes,
+    randomiser: str = RANDOMISER,
+    contributions: int = 1,
+) -> EncryptedVector:
+    """Read a vector that must be for this key, this layout and this round.
 
     Raises:
         MessageInvalid: Anything in the header or the length differs, or a ciphertext is 0, 1, not
             below N^2 or not a unit.
     """
-    if len(data) != vector_size(key, count):
-        msg = f"An encrypted vector has {len(data)} bytes; {vector_size(key, count)} were expected."
+    if len(data) != vector_size(key, layout):
+        msg = f"An encrypted vector has {len(data)} bytes; {vector_size(key, layout)} are expected."
         raise MessageInvalid(msg)
-    header = _HEADER.unpack_from(data)
-    width = key.ciphertext_bytes
-    expected = (
-        _MAGIC, _VERSION, _RANDOMISER_ID, width, count, bytes.fromhex(key.fingerprint), binding,
-    )  # fmt: skip
-    if header != expected:
-        msg = "An encrypted vector is for another key, round, format or size."
+    if data[: _HEADER.size] != header(key, layout, binding, randomiser, contributions):
+        msg = "An encrypted vector is for another key, round, layout or format."
         raise MessageInvalid(msg)
-    view = memoryview(data)
-    values = tuple(
-        mpz(int.from_bytes(view[start : start + width], "big"))
-        for start in range(_HEADER.size, len(data), width)
+    rows = rows_from(memoryview(data)[_HEADER.size :], key.ciphertext_bytes)
+    check_units(key, rows)
+    return EncryptedVector(
+        key=key,
+        layout=layout,
+        randomiser=randomiser,
+        binding=binding,
+        contributions=contributions,
+        rows=rows,
     )
-    _check_units(key, values)
-    return EncryptedVector(key, binding, values)
 
 
-def _check_units(key: PublicKey, values: Sequence[Integer]) -> None:
-    """One gcd for the whole vector: the product is a unit exactly if every factor is."""
-    product = mpz(1)
-    for value in values:
-        if not 1 < value < key.n_squared:
-            msg = "A ciphertext lies outside 2 to N^2 - 1."
-            raise MessageInvalid(msg)
-        product = product * (value % key.n) % key.n
-    if gmpy2.gcd(product, key.n) != 1:
+def check_units(key: PublicKey, rows: Rows) -> None:
+    """Check that every row is a unit modulo N^2 other than 1.
+
+    One gcd for all: a product is a unit exactly if every factor is.
+
+    Raises:
+        MessageInvalid: One of them is not.
+    """
+    low = (rows[:, 0] <= 1) & ~rows[:, 1:].any(axis=1)
+    if low.any() or not_below(rows, key.modulus**2).size:
+        msg = "A ciphertext lies outside 2 to N^2 - 1."
+        raise MessageInvalid(msg)
+    if gmpy2.gcd(key.product_ring.fold(rows), key.n) != 1:
         msg = "A ciphertext is not invertible modulo N."
         raise MessageInvalid(msg)
 
 
-def product(vectors: Sequence[EncryptedVector]) -> EncryptedVector:
+def add(vectors: Sequence[EncryptedVector]) -> EncryptedVector:
     """Multiply vectors coordinate by coordinate: the encryption of their sum.
 
     Raises:
-        MessageInvalid: No vector, or they differ in key, round or length.
+        MessageInvalid: No vector; they differ in key, layout, randomiser or round; or there are
+            more contributions in them than the guard bits have room for.
     """
     if not vectors:
         msg = "There is nothing to add."
         raise MessageInvalid(msg)
     first = vectors[0]
-    total = list(first.ciphertexts)
-    modulus = first.key.n_squared
-    for vector in vectors[1:]:
-        if (vector.key, vector.binding, len(vector.ciphertexts)) != (
-            first.key, first.binding, len(total),
-        ):  # fmt: skip
-            msg = "Vectors of different keys, rounds or lengths can't be added."
-            raise MessageInvalid(msg)
-        for index, value in enumerate(vector.ciphertexts):
-            total[index] = total[index] * value % modulus
-    return EncryptedVector(first.key, first.binding, tuple(total))
+    kind = (first.key, first.layout, first.randomiser, first.binding)
+    if any((v.key, v.layout, v.randomiser, v.binding) != kind for v in vectors):
+        msg = "Vectors of different keys, layouts or rounds can't be added."
+        raise MessageInvalid(msg)
+    total = sum(vector.contributions for vector in vectors)
+    if total > first.layout.contributors:
+        msg = (
+            f"A sum of {total} contributions exceeds the {first.layout.contributors} that its "
+            "guard bits have room for."
+        )
+        raise MessageInvalid(msg, hint="Declare more contributors in the layout.")
+    rows = first.key.product_ring.product([vector.rows for vector in vectors])
+    return replace(first, contributions=total, rows=rows)
