@@ -60,7 +60,7 @@ def test_a_short_exponent_has_to_be_asked_for_and_has_a_floor(dealt: Dealt) -> N
     with pytest.raises(InputInvalid):
         ShortExponent(dealt.key.public, insecure_exponent_bits=128)
     with pytest.raises(TypeError):
-        ShortExponent(dealt.key.public, 256)  # type: ignore[misc]
+        ShortExponent(dealt.key.public, 256)  # type: ignore[call-arg]
 
 
 def test_the_exact_randomiser_wants_safe_primes(dealt: Dealt) -> None:

@@ -5,7 +5,7 @@
 | ``exact`` | whoever holds the primes | uniform over all N-th residues | DCR alone |
 | ``djn-half`` | everybody else; the default | h^rho, rho of half the key's length | DCR and DJN's |
 | ``full`` | the reference | r^N, r uniform | DCR alone |
-| ``short-exponent-N`` | nobody, unless asked for by this name | h^rho, rho of N bits | a stronger one |
+| ``short-exponent-B`` | nobody, unless asked for by name | h^rho, rho of B bits | a stronger one |
 
 DCR: Paillier, EUROCRYPT 1999. ``djn-half``: Damgård, Jurik, Nielsen (Int. J. Inf. Secur. 9, 2010,
 section 4.2), whose assumption is that h^rho with a half-size rho can't be told from a random power.
