@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BITS = (1024, 1536, 2048, 3072, 4096, 6144)
 _ACCUMULATORS = 12
-_TURNS = 2000
+_TURNS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,13 @@ def main() -> None:
         return
     for name, rate in peaks.items():
         print(f"{name}: {rate / 1e9:.2f} G multiply-adds a second, a vector each")
-    print(
-        f"{'engine':<8}{'operation':<12}{'bits':>6}{'ns a residue':>14}{'M a second':>12}{'of peak':>9}"
-    )
+    heads = ("engine", "operation", "bits", "ns a residue", "M a second", "of peak")
+    print("{:<8}{:<12}{:>6}{:>14}{:>12}{:>9}".format(*heads))
     for f in figures:
+        rate = f.a_second / 1e6
         print(
-            f"{f.engine:<8}{f.operation:<12}{f.bits:>6}{f.nanoseconds:>14.1f}"
-            f"{f.a_second / 1e6:>12.2f}{f.of_peak:>9.0%}"
+            f"{f.engine:<8}{f.operation:<12}{f.bits:>6}{f.nanoseconds:>14.1f}{rate:>12.2f}"
+            f"{f.of_peak:>9.0%}"
         )
 
 
@@ -90,14 +90,15 @@ def peak(shape: Shape, seconds: float) -> float:
     """Return multiply-adds of a vector a second, on accumulators that wait for nobody."""
 
     def text(m: Machine, place: Place, turns: Number) -> None:
-        x, y = m.load(place, 0), m.load(place, 1)
+        factors = [m.load(place, i) for i in range(_ACCUMULATORS)]
 
-        def turn(_: Number, *sums: Vector) -> list[Vector]:
-            # Another factor each turn, so that nothing is computed once for all.
-            return [m.lo(s, m.either(x, s) if not shape.high else x, y) for s in sums]
+        def turn(_: Number, x: Vector, *sums: Vector) -> list[Vector]:
+            # Another factor each turn, so that no product is computed once for all.
+            products = zip(sums, factors, strict=True)
+            return [m.add(x, factors[0]), *(m.lo(s, x, y) for s, y in products)]
 
-        sums = m.loop(0, turns, 1, [m.load(place, i) for i in range(_ACCUMULATORS)], turn)
-        for i, value in enumerate(sums):
+        sums = m.loop(0, turns, 1, [factors[0], *factors], turn)
+        for i, value in enumerate(sums[1:]):
             m.store(value, place, i)
 
     program = LlvmProgram(shape)
