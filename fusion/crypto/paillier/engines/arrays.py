@@ -27,13 +27,15 @@ def aligned(shape: tuple[int, ...], kind: type[np.generic] = np.uint64) -> NDArr
 
 def limbs_of(values: Sequence[Any], limbs: int, radix: int) -> NDArray[np.uint64]:
     """Cut integers into limbs, lowest first: shape ``(len(values), limbs)``."""
-    mask = (1 << radix) - 1
+    mask = np.uint64((1 << radix) - 1)
+    width = -(-limbs * radix // 8) + 8
+    data = b"".join(int(value).to_bytes(width, "little") for value in values)
+    rows = np.frombuffer(data, np.uint8).reshape(len(values), width)
     out = np.empty((len(values), limbs), np.uint64)
-    for row, value in zip(out, values, strict=True):
-        rest = int(value)
-        for index in range(limbs):
-            row[index] = rest & mask
-            rest >>= radix
+    for index in range(limbs):
+        byte, shift = divmod(index * radix, 8)
+        word = np.ascontiguousarray(rows[:, byte : byte + 8]).view("<u8")[:, 0]
+        out[:, index] = (word >> np.uint64(shift)) & mask
     return out
 
 

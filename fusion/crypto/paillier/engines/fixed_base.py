@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import gmpy2
 import numpy as np
@@ -11,7 +11,6 @@ from gmpy2 import mpz
 from fusion.crypto.paillier.engines.arrays import aligned, limbs_of
 from fusion.crypto.paillier.engines.kernels.comb import WINDOW, held_for
 from fusion.crypto.paillier.engines.kernels.digits import CHUNKS
-from fusion.crypto.paillier.residues import inverses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from fusion.crypto.paillier.engines.layout import RingLayout
     from fusion.crypto.paillier.residues import Rows
 
-_CHUNK = 128
-"""Batches that go through the table together: what they hold stays cached."""
+_CACHED_BYTES: Final = 256 << 10
+"""What the batches hold that go through the table together, so that they stay cached."""
 
 
 class VectorFixedBase:
@@ -51,7 +50,9 @@ class VectorFixedBase:
         layout, lanes, count = self._layout, self._layout.shape.lanes, len(exponents)
         if count == 0:
             return np.empty((0, layout.width), np.uint8)
-        digits = layout.padded(exponents, -(-self._windows * WINDOW // 8))
+        # Shorter exponents, by their public width, need fewer windows.
+        windows = min(self._windows, max(2, -(-8 * exponents.shape[1] // WINDOW)))
+        digits = layout.padded(exponents, -(-windows * WINDOW // 8))
         given = np.zeros((count, 1), np.uint8) if messages is None else messages
         chunks = layout.chunks(given)
         texts = layout.padded(given, chunks * layout.part_bytes)
@@ -65,10 +66,11 @@ class VectorFixedBase:
                 layout.constants.ctypes.data, self._factors.ctypes.data, layout.one.ctypes.data,
                 out[at:].ctypes.data, out.strides[0], self._table.ctypes.data,
                 digits[at:].ctypes.data, digits.strides[0], texts[at:].ctypes.data,
-                texts.strides[0], chunks, self._windows, held.ctypes.data, batches,
+                texts.strides[0], chunks, windows, held.ctypes.data, batches,
             )  # fmt: skip
 
-        self._workers.share(len(digits) // lanes, _CHUNK, work)
+        most = max(1, _CACHED_BYTES // (vectors * layout.shape.vector_bytes))
+        self._workers.share(len(digits) // lanes, most, work)
         return np.ascontiguousarray(out[:count, : layout.width])
 
 
@@ -83,17 +85,18 @@ def table_of(layout: RingLayout, base: int, windows: int) -> NDArray[Any]:
     entries, limbs, radix = 1 << WINDOW, layout.size.limbs, layout.shape.radix
     kind = np.uint64 if layout.shape.entry_bits == 64 else np.uint32
     table = aligned((windows, layout.vectors, entries), kind)
-    power = mpz(base) % layout.order
-    n = mpz(layout.modulus)
+    n, order, r = mpz(layout.modulus), layout.order, layout.r
+    power, back = mpz(base) % order, gmpy2.invert(base, n)
     for window in table:
-        values = [layout.r % layout.order]
-        for _ in range(entries - 1):
-            values.append(values[-1] * power % layout.order)
-        power = gmpy2.powmod(power, entries, layout.order)
-        lower = [value % n for value in values]
+        lower, upper = [], []
+        value, inverse = r % order, gmpy2.invert(r, n)
+        for _ in range(entries):
+            high, low = gmpy2.f_divmod(value, n)
+            lower.append(low)
+            upper.append(high * inverse % n)
+            value, inverse = value * power % order, inverse * back % n
         window[:limbs] = limbs_of(lower, limbs, radix).T
         if layout.digits == 2:
-            pairs = zip(values, inverses(lower, n), strict=True)
-            upper = [value // n * inverse % n for value, inverse in pairs]
             window[limbs:] = limbs_of(upper, limbs, radix).T
+        power, back = gmpy2.powmod(power, entries, order), gmpy2.powmod(back, entries, n)
     return table
