@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from fusion.crypto.paillier.engines.kernels.shape import Size
-    from fusion.crypto.paillier.engines.kernels.vocabulary import Machine, Place, Vector
+    from fusion.crypto.paillier.engines.kernels.vocabulary import (
+        Machine,
+        Number,
+        Place,
+        Vector,
+    )
 
 Limbs = dict[int, "Vector"]
 
@@ -136,52 +141,61 @@ def multiply(
         quotient: Where the Montgomery quotient goes: with ``q`` there, ``x y + q n = out R``.
         minus: A quotient to be subtracted.
     """
-    limbs, rows = c.size.limbs, c.size.rows
-    held = m.scratch(limbs + 1)
+    held = m.scratch(c.size.limbs + 1)
     top = _start(m, c, held, minus)
-    near = range(rows)
-
-    def block(i: Vector) -> None:
-        ys = [{r: m.load(y, m.plus(i, r)) for r in near} for _, y in pairs]
-        xs: list[Limbs] = [{j: m.load(x, j) for j in near} for x, _ in pairs]
-        ns: Limbs = {j: m.spread(c.n, j) for j in near}
-        first = {k: m.load(held, k) for k in near}
-
-        def terms(k: int) -> list[Term]:
-            return [t for x, y in zip(xs, ys, strict=True) for t in columns(m, k, x, y)]
-
-        qs, carry = _quotients(m, c, first, terms, ns)
-        if quotient is not None:
-            for r in near:
-                m.store(qs[r], quotient, m.plus(i, r))
-        m.store(m.add(m.load(held, rows), carry), held, rows)
-
-        def column(k: Vector, *window: Vector) -> list[Vector]:
-            groups = [list(window[g * rows : (g + 1) * rows]) for g in range(len(pairs) + 1)]
-            for group, (x, _) in zip(groups, pairs, strict=False):
-                group.append(m.load(x, k))
-            groups[-1].append(m.spread(c.n, k))
-            *wx, wn = [dict(enumerate(group)) for group in groups]
-            found = [t for x, y in zip(wx, ys, strict=True) for t in columns(m, rows, x, y)]
-            value = total(m, m.load(held, k), found, columns(m, rows, wn, qs))
-            m.store(value, held, m.minus(k, rows))
-            return [limb for group in groups for limb in group[1:]]
-
-        window = [group[j] for group in [*xs, ns] for j in near]
-        window = m.loop(rows, limbs, 1, window, column)
-        *last, ln = [
-            dict(enumerate(window[g * rows : (g + 1) * rows])) for g in range(len(pairs) + 1)
-        ]
-        for k in near:
-            start = m.load(held, limbs) if k == 0 else m.zero
-            found = [t for x, y in zip(last, ys, strict=True) for t in columns(m, rows + k, x, y)]
-            value = total(m, start, found, columns(m, rows + k, ln, qs))
-            m.store(value, held, limbs - rows + k)
-
-    m.loop(0, limbs, rows, (), block)
+    m.loop(
+        0, c.size.limbs, c.size.rows, (),
+        lambda i: _multiply_block(m, c, held, i, pairs, quotient),
+    )  # fmt: skip
     if minus is not None:
         m.store(m.add(m.load(held, 0), top), held, 0)
-    normalise(m, limbs, lambda j: m.load(held, j), out)
+    normalise(m, c.size.limbs, lambda j: m.load(held, j), out)
+
+
+def _multiply_block(
+    m: Machine,
+    c: Constants,
+    held: Place,
+    i: Number,
+    pairs: Sequence[tuple[Place, Place]],
+    quotient: Place | None,
+) -> None:
+    """Add the rows from limb i of the second factors, and move the columns down by as many."""
+    limbs, rows = c.size.limbs, c.size.rows
+    near = range(rows)
+    ys = [{r: m.load(y, m.plus(i, r)) for r in near} for _, y in pairs]
+    xs: list[Limbs] = [{j: m.load(x, j) for j in near} for x, _ in pairs]
+    ns: Limbs = {j: m.spread(c.n, j) for j in near}
+
+    def terms(k: int, xs: Sequence[Limbs]) -> list[Term]:
+        return [t for x, y in zip(xs, ys, strict=True) for t in columns(m, k, x, y)]
+
+    first = {k: m.load(held, k) for k in near}
+    qs, carry = _quotients(m, c, first, lambda k: terms(k, xs), ns)
+    if quotient is not None:
+        for r in near:
+            m.store(qs[r], quotient, m.plus(i, r))
+    m.store(m.add(m.load(held, rows), carry), held, rows)
+
+    def groups(window: Sequence[Vector]) -> list[list[Vector]]:
+        return [list(window[g * rows : (g + 1) * rows]) for g in range(len(pairs) + 1)]
+
+    def column(k: Number, *window: Vector) -> list[Vector]:
+        moving = groups(window)
+        for group, (x, _) in zip(moving, pairs, strict=False):
+            group.append(m.load(x, k))
+        moving[-1].append(m.spread(c.n, k))
+        *wide, wide_n = [dict(enumerate(group)) for group in moving]
+        value = total(m, m.load(held, k), terms(rows, wide), columns(m, rows, wide_n, qs))
+        m.store(value, held, m.minus(k, rows))
+        return [limb for group in moving for limb in group[1:]]
+
+    window = m.loop(rows, limbs, 1, [x[j] for x in [*xs, ns] for j in near], column)
+    *last, last_n = [dict(enumerate(group)) for group in groups(window)]
+    for k in near:
+        start = m.load(held, limbs) if k == 0 else m.zero
+        value = total(m, start, terms(rows + k, last), columns(m, rows + k, last_n, qs))
+        m.store(value, held, limbs - rows + k)
 
 
 def _start(m: Machine, c: Constants, held: Place, minus: Place | None) -> Vector:
@@ -209,12 +223,12 @@ def square(m: Machine, c: Constants, out: Place, x: Place, *, quotient: Place) -
         m.store(m.zero, doubled, j)
     held = m.scratch(2 * limbs + rows + 2)
 
-    def clear(j: Vector) -> None:
+    def clear(j: Number) -> None:
         m.store(m.zero, held, j)
 
     m.loop(0, 2 * limbs + rows + 2, 1, (), clear)
 
-    def block(i: Vector) -> None:
+    def block(i: Number) -> None:
         near = range(rows)
         base = m.at(held, m.plus(i, i))
         here = m.at(doubled, i)
@@ -228,7 +242,7 @@ def square(m: Machine, c: Constants, out: Place, x: Place, *, quotient: Place) -
             terms = [t for r in near for t in columns(m, k, tails[r], {r: ys[r]})]
             m.store(total(m, m.load(base, k), terms), base, k)
 
-        def column(k: Vector, *window: Vector) -> list[Vector]:
+        def column(k: Number, *window: Vector) -> list[Vector]:
             wide = [*window, m.load(here, k)]
             terms = columns(m, rows, dict(enumerate(wide)), ys)
             m.store(total(m, m.load(base, k), terms), base, k)
@@ -247,7 +261,7 @@ def reduce(m: Machine, c: Constants, out: Place, held: Place, *, quotient: Place
     limbs, rows = c.size.limbs, c.size.rows
     near = range(rows)
 
-    def block(i: Vector) -> None:
+    def block(i: Number) -> None:
         base = m.at(held, i)
         ns: Limbs = {j: m.spread(c.n, j) for j in near}
         first = {k: m.load(base, k) for k in near}
@@ -256,7 +270,7 @@ def reduce(m: Machine, c: Constants, out: Place, held: Place, *, quotient: Place
             m.store(qs[r], quotient, m.plus(i, r))
         m.store(m.add(m.load(base, rows), carry), base, rows)
 
-        def column(k: Vector, *window: Vector) -> list[Vector]:
+        def column(k: Number, *window: Vector) -> list[Vector]:
             wide = [*window, m.spread(c.n, k)]
             terms = columns(m, rows, dict(enumerate(wide)), qs)
             m.store(total(m, m.load(base, k), terms), base, k)
@@ -288,7 +302,7 @@ def accumulate(m: Machine, c: Constants, out: Place, x: Place, start: Place) -> 
         m.store(m.load(start, j) if j < limbs else m.zero, held, j)
     near = range(rows)
 
-    def block(i: Vector) -> None:
+    def block(i: Number) -> None:
         base = m.at(held, i)
         ys = {r: m.load(x, m.plus(i, r)) for r in near}
         window = [m.spread(c.n, j) for j in near]
@@ -296,7 +310,7 @@ def accumulate(m: Machine, c: Constants, out: Place, x: Place, start: Place) -> 
         for k in near:
             m.store(total(m, m.load(base, k), columns(m, k, first, ys)), base, k)
 
-        def column(k: Vector, *window: Vector) -> list[Vector]:
+        def column(k: Number, *window: Vector) -> list[Vector]:
             wide = [*window, m.spread(c.n, k)]
             terms = columns(m, rows, dict(enumerate(wide)), ys)
             m.store(total(m, m.load(base, k), terms), base, k)
