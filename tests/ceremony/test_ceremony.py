@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from fusion.errors import (
     UnknownOrganisation,
 )
 from fusion.identity.ceremony import KeyDocument, ShareFile, read_file
-from fusion.services import keys
+from fusion.services import ceremony, keys
 from fusion.services.homes import NodeHome
 from tests.keys import encrypted, numbers
 from tests.link.federation import admit, make_hub, make_node
@@ -41,8 +42,8 @@ class Dealing:
 
     hub: HubHome
     nodes: dict[str, NodeHome]
-    held: keys.Ceremony
-    progress: list[float] = field(default_factory=list)
+    held: ceremony.Ceremony
+    progress: list[ceremony.Search] = field(default_factory=list)
 
     def document(self) -> KeyDocument:
         """The public file, as it was written."""
@@ -60,8 +61,8 @@ def dealing(tmp_path_factory: pytest.TempPathFactory) -> Dealing:
     hub = make_hub(path / "hub")
     names = (*HOLDERS, "d.example")
     nodes = {name: admit(hub, make_node(hub, path / name, name)) for name in names}
-    progress: list[float] = []
-    held = keys.ceremony(hub.roster(), HOLDERS, 2, 2048, path / "new" / "out", progress.append)
+    progress: list[ceremony.Search] = []
+    held = ceremony.hold(hub.roster(), HOLDERS, 2, 2048, path / "new" / "out", progress.append)
     return Dealing(hub, nodes, held, progress)
 
 
@@ -107,6 +108,7 @@ def test_the_public_file_says_what_was_asked_for(dealing: Dealing) -> None:
 def test_the_dealer_hears_of_progress(dealing: Dealing) -> None:
     assert dealing.progress
     assert dealing.progress == sorted(dealing.progress)
+    assert dealing.progress[-1].found == 2
 
 
 @pytest.mark.parametrize(
@@ -131,9 +133,9 @@ def test_what_can_not_be_dealt_is_refused_before_primes_are_searched(
     bits: int,
     error: type[FusionError],
 ) -> None:
-    searched: list[float] = []
+    searched: list[ceremony.Search] = []
     with pytest.raises(FusionError) as refused:
-        keys.ceremony(dealing.hub.roster(), holders, needed, bits, tmp_path / "o", searched.append)
+        ceremony.hold(dealing.hub.roster(), holders, needed, bits, tmp_path / "o", searched.append)
     assert type(refused.value) is error
     assert not searched
     assert not (tmp_path / "o").exists()
@@ -147,9 +149,9 @@ def test_a_place_in_use_is_refused_before_primes_are_searched(
     if kind == "folder":
         out.mkdir()
     (out / "file" if kind == "folder" else out).write_text("kept", "utf-8")
-    searched: list[float] = []
+    searched: list[ceremony.Search] = []
     with pytest.raises(InputInvalid, match="in use"):
-        keys.ceremony(dealing.hub.roster(), HOLDERS, 2, 2048, out, searched.append)
+        ceremony.hold(dealing.hub.roster(), HOLDERS, 2, 2048, out, searched.append)
     assert not searched
     assert (out / "file" if kind == "folder" else out).read_text("utf-8") == "kept"
 
@@ -162,13 +164,21 @@ def test_each_holder_gets_its_share_and_two_of_them_decrypt(
 ) -> None:
     for name in HOLDERS:
         info = keys.import_share(nodes[name], dealing.held.files[name], dealing.held.transcript)
+        document = nodes[name].paillier / info.fingerprint / "key.json"
+        moment = datetime.fromtimestamp(document.stat().st_mtime, UTC)
         assert info == keys.KeyInfo(
             fingerprint=dealing.held.fingerprint,
             bits=2048,
+            security_bits=112,
+            scheme="Paillier, g = N + 1",
+            ciphertext_bytes=512,
+            proof_roots=8,
+            randomiser="djn-half",
             threshold=2,
             holders=HOLDERS,
-            transcript=dealing.held.transcript,
             share=True,
+            transcript=dealing.held.transcript,
+            imported_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
     rings = [keys.Keyring(nodes[name].paillier) for name in HOLDERS]
     key, holders = rings[0].key(dealing.held.fingerprint)
@@ -201,8 +211,11 @@ def test_an_imported_share_is_for_its_owners_eyes(
 def test_a_transcript_is_compared_as_people_write_it(
     dealing: Dealing, nodes: dict[str, NodeHome]
 ) -> None:
-    spoken = f"  {dealing.held.transcript.upper()}\n"
-    assert keys.import_share(nodes["a.example"], dealing.held.files["a.example"], spoken).share
+    groups = ceremony.grouped(dealing.held.transcript)
+    assert [len(group) for group in groups.split(" ")] == [4] * 16
+    file = dealing.held.files["a.example"]
+    for spoken in (f"  {dealing.held.transcript.upper()}\n", groups, groups.replace(" ", "-")):
+        assert keys.import_share(nodes["a.example"], file, spoken).share
 
 
 @pytest.mark.parametrize("change", ["a digit", "cut short", "nothing"])
@@ -347,7 +360,9 @@ def _import_second(node: NodeHome, dealt: Dealt, folder: Path) -> keys.KeyInfo:
     """Import another key of the same description, earlier or later than the ceremony's."""
     p, q = dealt.primes
     other, _ = threshold.deal(p, q, threshold=2, holders=3)
-    document = KeyDocument.of(other, HOLDERS[::-1], [f"{number:064x}" for number in range(3)])
+    document = KeyDocument.of(
+        other, HOLDERS[::-1], [f"{number:064x}" for number in range(3)], dealt.proof
+    )
     path = folder / "second.json"
     path.write_bytes(document.to_bytes())
     return keys.import_public(node, path, document.transcript())
@@ -368,6 +383,9 @@ def test_the_newest_fitting_key_is_taken_and_all_are_shown(
     assert (first.share, second.share) == (True, False)
     _imported_at(node, first.fingerprint, 2_000 if newest == "first" else 1_000)
     _imported_at(node, second.fingerprint, 1_500)
+    first_at = "1970-01-01T00:33:20Z" if newest == "first" else "1970-01-01T00:16:40Z"
+    first = replace(first, imported_at=first_at)
+    second = replace(second, imported_at="1970-01-01T00:25:00Z")
     order = [second, first] if newest == "first" else [first, second]
     assert keys.show(node) == order
     found = keys.Keyring(node.paillier).fitting(2048, 2, (HOLDERS[1], HOLDERS[2], HOLDERS[0]))
