@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fusion.services.homes import HubHome, NodeHome
 
 _DOCUMENT: Final = "key.json"
-_SHARE: Final = "share"
+SHARE: Final = "share"
 _SCHEME: Final = "Paillier, g = N + 1"
 
 
@@ -88,7 +88,7 @@ def import_share(node: NodeHome, file: Path, transcript: str) -> KeyInfo:
     )
     check_share(key, number + 1, share)
     folder = _folder(node.paillier, key)
-    write_atomic(folder / _SHARE, share.to_bytes(key.public.residue_bytes, "big"))
+    write_atomic(folder / SHARE, share.to_bytes(key.public.residue_bytes, "big"))
     write_atomic(folder / _DOCUMENT, shared.document.to_bytes(), 0o644)
     return _info(folder, shared.document)
 
@@ -160,7 +160,7 @@ def _info(folder: Path, document: KeyDocument) -> KeyInfo:
         randomiser=RANDOMISER,
         threshold=key.threshold,
         holders=tuple(document.holders),
-        share=(folder / _SHARE).exists(),
+        share=(folder / SHARE).exists(),
         transcript=document.transcript(),
         imported_at=timestamp(imported),
     )
@@ -190,7 +190,7 @@ class Keyring:
 
     def share(self, fingerprint: str) -> int | None:
         """Return the own share of a key that :meth:`key` knows, if there is one."""
-        file = self._paillier / fingerprint / _SHARE
+        file = self._paillier / fingerprint / SHARE
         return int.from_bytes(file.read_bytes(), "big") if file.exists() else None
 
     def fitting(self, bits: int, threshold: int, holders: Sequence[str]) -> ThresholdKey:
