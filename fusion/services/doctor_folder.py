@@ -39,15 +39,23 @@ _RESTORE: Final = "Restore it from a backup; docs/deploy.md says what may be res
 
 def folder_findings(home: Home, now: datetime) -> list[Finding]:
     """Examine all that is on disk."""
-    return [
-        disk_finding(home.path),
-        *permission_findings(home.path),
-        *identity_findings(home),
-        *certificate_findings(home, now),
-        *store_findings(home),
-        *key_findings(home),
-        *data_findings(home),
-    ]
+    checks: dict[str, Callable[[], list[Finding]]] = {
+        "disk": lambda: [disk_finding(home.path)],
+        "permissions": lambda: permission_findings(home.path),
+        "identity": lambda: identity_findings(home),
+        "certificates": lambda: certificate_findings(home, now),
+        "stores": lambda: store_findings(home),
+        "keys": lambda: key_findings(home),
+        "data": lambda: data_findings(home),
+    }
+    found = []
+    for check, findings in checks.items():
+        try:
+            found += findings()
+        except OSError as error:  # a part of the folder is gone, or another account's
+            msg = f"{error.filename} can't be read: {error.strerror}."
+            found.append(problem(check, msg, _RESTORE))
+    return found
 
 
 def disk_finding(path: Path, free: int | None = None) -> Finding:
