@@ -42,18 +42,18 @@ def ceremony(
         int | None,
         typer.Option(help="Key size: 3072 if nothing says otherwise, 4096, or 2048, the weakest."),
     ] = None,
-    holders: Annotated[str, typer.Option(metavar="A,B,C", help="Who gets a share.")] = "",
+    holders: Annotated[str | None, typer.Option(metavar="A,B,C", help="Who gets a share.")] = None,
     threshold: Annotated[
         int | None, typer.Option(help="Holders needed to decrypt: a majority.")
     ] = None,
     roster: Annotated[
-        Path, typer.Option(help="The signed roster: roster.json of hub or node.")
+        Path, typer.Option(help="The signed roster of hub or node, else ./roster.json.")
     ] = Path("roster.json"),
     authority: Annotated[
         str, typer.Option(metavar="HEX", help="The authority's key, for a roster on its own.")
     ] = "",
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="A new folder for the sealed shares.")
+        Path, typer.Option(metavar="DIR", help="A new folder for the sealed shares, else ./shares.")
     ] = Path("shares"),
     as_json: Json = False,
 ) -> None:
@@ -63,7 +63,7 @@ def ceremony(
     """
     from fusion.services import ceremony as service
 
-    terms = _terms(study, bits, [name for name in holders.split(",") if name], threshold)
+    terms = _terms(study, bits, [name for name in (holders or "").split(",") if name], threshold)
     members = _roster(roster, authority)
     with output.progress("safe primes") as show:
         tell = _telling(show, terms.bits)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,62 +21,16 @@ from fusion.errors import (
     SealBroken,
     UnknownOrganisation,
 )
-from fusion.identity.ceremony import KeyDocument, ShareFile, read_file
+from fusion.identity.ceremony import KeyDocument
 from fusion.services import ceremony, keys
 from fusion.services.homes import NodeHome
+from tests.ceremony.dealing import HOLDERS, Dealing, imported
 from tests.keys import encrypted, numbers
-from tests.link.federation import admit, make_hub, make_node
 
 if TYPE_CHECKING:
-    from fusion.services.homes import HubHome
+    from pathlib import Path
+
     from tests.keys import Dealt
-
-HOLDERS = ("a.example", "b.example", "c.example")
-
-
-@dataclass(frozen=True, slots=True)
-class Dealing:
-    """A hub, four members, and a ceremony held for three of them."""
-
-    hub: HubHome
-    nodes: dict[str, NodeHome]
-    held: ceremony.Ceremony
-    progress: list[ceremony.Search] = field(default_factory=list)
-
-    def document(self) -> KeyDocument:
-        """The public file, as it was written."""
-        return read_file(KeyDocument, self.held.document.read_bytes())
-
-    def share_file(self, org: str) -> ShareFile:
-        """One holder's file, as it was written."""
-        return read_file(ShareFile, self.held.files[org].read_bytes())
-
-
-@pytest.fixture(scope="module")
-def dealing(tmp_path_factory: pytest.TempPathFactory) -> Dealing:
-    """One ceremony for all tests; each imports into folders of its own."""
-    path = tmp_path_factory.mktemp("ceremony")
-    hub = make_hub(path / "hub")
-    names = (*HOLDERS, "d.example")
-    nodes = {name: admit(hub, make_node(hub, path / name, name)) for name in names}
-    progress: list[ceremony.Search] = []
-    held = ceremony.hold(hub.roster(), HOLDERS, 2, 2048, path / "new" / "out", progress.append)
-    return Dealing(hub, nodes, held, progress)
-
-
-@pytest.fixture
-def nodes(dealing: Dealing, tmp_path: Path) -> dict[str, NodeHome]:
-    """The members' folders, with nothing imported yet."""
-    return {
-        name: NodeHome.open(Path(shutil.copytree(node.path, tmp_path / name)))
-        for name, node in dealing.nodes.items()
-    }
-
-
-def imported(node: NodeHome) -> list[Path]:
-    """Return every file that was imported into a folder."""
-    return [path for path in node.paillier.rglob("*") if path.is_file()]
-
 
 # -------------------------------------------------------------------- the dealer's files
 

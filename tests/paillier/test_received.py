@@ -11,6 +11,7 @@ from gmpy2 import mpz
 
 from fusion.crypto.paillier.keys import PublicKey
 from fusion.crypto.paillier.received import FERMAT_STEPS, check_distance, check_received
+from fusion.crypto.paillier.threshold import deal
 from fusion.errors import KeyRefused, VerificationFailed
 from tests.paillier.test_modulus_proof import prime
 
@@ -84,6 +85,42 @@ def test_a_base_or_verifier_that_can_not_be_one_is_refused(
     name = "verification base" if where == "base" else "verifier of holder 4"
     with pytest.raises(KeyRefused, match=f"{name} is .*{reason}"):
         check_received(key, dealt.proof)
+
+
+@pytest.mark.parametrize(("needed", "holders"), [(1, 1), (2, 2), (2, 3), (3, 3), (4, 7), (7, 7)])
+def test_every_size_of_dealing_passes(dealt: Dealt, needed: int, holders: int) -> None:
+    key, _ = deal(*dealt.primes, threshold=needed, holders=holders)
+    check_received(key, dealt.proof)
+
+
+@pytest.mark.parametrize("defect", ["one share", "all shares", "order", "degree", "secret"])
+@pytest.mark.parametrize("needed", [3, 4])
+def test_verifiers_of_more_than_one_dealing_are_refused(
+    dealt: Dealt, defect: str, needed: int
+) -> None:
+    p, q = dealt.primes
+    n = p * q
+    key, shares = deal(p, q, threshold=needed, holders=4)
+    right = key.verifiers
+    wrong = {
+        "one share": (*right[:3], right[3] * key.base % n),
+        "all shares": tuple(verifier * key.base % n for verifier in right),
+        "order": (right[1], right[0], *right[2:]),
+        "degree": tuple(pow(key.base, share + i**5, n) for i, share in enumerate(shares, start=1)),
+        "secret": tuple(pow(key.base, share + i, n) for i, share in enumerate(shares, start=2)),
+    }[defect]
+    check_received(key, dealt.proof)
+    with pytest.raises(KeyRefused, match="one dealing"):
+        check_received(replace(key, verifiers=wrong), dealt.proof)
+
+
+def test_another_threshold_than_the_dealt_one_is_refused(dealt: Dealt) -> None:
+    key, _ = deal(*dealt.primes, threshold=4, holders=5)
+    with pytest.raises(KeyRefused, match="one dealing"):
+        check_received(replace(key, threshold=3), dealt.proof)
+    # The other way round the check passes, and any four do give the root: it was dealt for three.
+    three, _ = deal(*dealt.primes, threshold=3, holders=5)
+    check_received(replace(three, threshold=4), dealt.proof)
 
 
 def test_the_proof_is_checked_too(dealt: Dealt) -> None:

@@ -3,14 +3,16 @@
 :class:`~.keys.PublicKey` has already refused a modulus of another length, an even one, a prime, a
 perfect power, and one with a prime factor below 2^16; :class:`~.threshold.ThresholdKey` a threshold
 that is no majority. Here: close primes (Fermat; FIPS 186-5, appendix A.1.3 demands a distance),
-the verification base and the verifiers (Shoup, EUROCRYPT 2000: squares modulo N), the randomiser's
-base (Damgård, Jurik, Nielsen 2010, section 4.2), and the proof of :mod:`.modulus_proof`.
+the verification base and the verifiers (Shoup, EUROCRYPT 2000: squares modulo N, their exponents
+on one polynomial as Feldman, FOCS 1987, checks it), the randomiser's base (Damgård, Jurik, Nielsen
+2010, section 4.2), and the proof of :mod:`.modulus_proof`.
 
 Nothing here shows that the primes are safe, or that the maker forgot them: ``docs/claims/key.md``.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import gmpy2
@@ -39,7 +41,8 @@ def check_received(key: ThresholdKey, proof: bytes) -> None:
         proof: Its dealer's proof, from :func:`fusion.crypto.paillier.modulus_proof.prove`.
 
     Raises:
-        KeyRefused: Close primes, or a base or verifier that can't be one.
+        KeyRefused: Close primes, a base or verifier that can't be one, or verifiers that do not
+            belong together.
         VerificationFailed: The proof does not hold.
     """
     check_distance(key.public)
@@ -47,6 +50,7 @@ def check_received(key: ThresholdKey, proof: bytes) -> None:
     _check_square("verification base", key.base, key.public.n)
     for number, verifier in enumerate(key.verifiers, start=1):
         _check_square(f"verifier of holder {number}", verifier, key.public.n)
+    _check_dealing(key)
     check_proof(key.public, proof)
 
 
@@ -79,6 +83,23 @@ def check_randomiser(key: PublicKey) -> None:
         KeyRefused: For this N it is none.
     """
     _check_square("randomiser's base", int(key.randomiser_base % key.n), key.n)
+
+
+def _check_dealing(key: ThresholdKey) -> None:
+    """Check in the exponent that any threshold of the shares gives the N-th root.
+
+    Shares f(1), f(2), ... of a polynomial of degree t - 1 are those whose differences of order t
+    are 0; by Newton's formula ``f(0) = f(1) - Df(1) + D^2 f(1) - ...`` up to order t - 1, and that
+    has to be 1/N. No division is needed, so it holds although nobody knows the group's order.
+    """
+    n = key.public.n
+    row = [mpz(verifier) for verifier in key.verifiers]
+    root = mpz(1)
+    for order in range(key.threshold):
+        root = root * (gmpy2.invert(row[0], n) if order % 2 else row[0]) % n
+        row = [after * gmpy2.invert(before, n) % n for before, after in pairwise(row)]
+    if any(value != 1 for value in row) or gmpy2.powmod(root, n, n) != key.base:
+        raise KeyRefused("The verifiers are not those of one dealing of this key.", hint=_HINT)
 
 
 def _check_square(name: str, value: int, n: Integer) -> None:
