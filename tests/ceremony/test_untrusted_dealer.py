@@ -8,6 +8,7 @@ import gmpy2
 import pytest
 
 from fusion.crypto.paillier.modulus_proof import prove
+from fusion.crypto.paillier.threshold import deal
 from fusion.errors import FusionError, KeyRefused, VerificationFailed
 from fusion.services import keys
 from tests.ceremony.dealing import Dealing, imported
@@ -28,10 +29,13 @@ def _close_primes(bits: int) -> tuple[int, int]:
 
 def _with_close_primes(document: KeyDocument) -> dict[str, Any]:
     p, q = _close_primes(1024)
-    n = p * q
-    square = f"{pow(int(document.base, 16), 2, n):x}"
-    changed = {"modulus": f"{n:x}", "proof": prove(p, q).hex(), "base": square}
-    return {**changed, "verifiers": [square] * 3}
+    key, _ = deal(p, q, threshold=document.threshold, holders=len(document.holders))
+    return {
+        "modulus": f"{key.public.modulus:x}",
+        "proof": prove(p, q).hex(),
+        "base": f"{key.base:x}",
+        "verifiers": [f"{verifier:x}" for verifier in key.verifiers],
+    }
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,11 @@ def _with_close_primes(document: KeyDocument) -> dict[str, Any]:
         pytest.param(lambda d: {"base": d.modulus}, KeyRefused, id="a base out of range"),
         pytest.param(
             lambda d: {"verifiers": [*d.verifiers[:2], "1"]}, KeyRefused, id="a verifier of nothing"
+        ),
+        pytest.param(
+            lambda d: {"verifiers": [d.verifiers[1], d.verifiers[0], d.verifiers[2]]},
+            KeyRefused,
+            id="verifiers exchanged",
         ),
         pytest.param(_with_close_primes, KeyRefused, id="primes next to each other"),
         pytest.param(lambda _: {"proof": "00" * 2048}, VerificationFailed, id="no proof"),

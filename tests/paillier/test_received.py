@@ -10,8 +10,15 @@ import pytest
 from gmpy2 import mpz
 
 from fusion.crypto.paillier.keys import PublicKey
-from fusion.crypto.paillier.received import FERMAT_STEPS, check_distance, check_received
-from fusion.crypto.paillier.threshold import deal
+from fusion.crypto.paillier.modulus_proof import prove
+from fusion.crypto.paillier.primes import safe_prime
+from fusion.crypto.paillier.received import (
+    FERMAT_STEPS,
+    check_distance,
+    check_randomiser,
+    check_received,
+)
+from fusion.crypto.paillier.threshold import ThresholdKey, deal
 from fusion.errors import KeyRefused, VerificationFailed
 from tests.paillier.test_modulus_proof import prime
 
@@ -33,6 +40,14 @@ def test_close_primes_are_refused(distance_bits: int) -> None:
     key = next_to(prime(1024), 1 << distance_bits)
     with pytest.raises(KeyRefused, match="too close"):
         check_distance(key)
+
+
+def test_close_primes_are_refused_whatever_else_is_right() -> None:
+    p = prime(1024)
+    q = int(gmpy2.next_prime(p))
+    key, _ = deal(p, q, threshold=2, holders=3)
+    with pytest.raises(KeyRefused, match="too close"):
+        check_received(key, prove(p, q))
 
 
 def test_primes_further_apart_than_the_steps_reach_are_not_found() -> None:
@@ -135,6 +150,22 @@ def test_the_randomiser_is_what_everybody_computes(dealt: Dealt) -> None:
     assert gmpy2.powmod(h, gmpy2.lcm(mpz(p) - 1, mpz(q) - 1), key.n_squared) == 1
     assert gmpy2.jacobi(h, key.n) == 1
     assert PublicKey(key.modulus).randomiser_base == h
+
+
+def test_a_modulus_that_makes_the_randomiser_trivial_is_refused() -> None:
+    # With q and p = 2q + 1 in N, the N-th power of a square is 1 modulo p: no randomness there.
+    p = safe_prime(512)
+    q = (p - 1) // 2
+    r = prime(1025)
+    while (p * q * r).bit_length() != 2048:
+        r = prime(1025)
+    key = PublicKey(p * q * r)
+    assert key.randomiser_base % p == 1
+    with pytest.raises(KeyRefused, match="randomiser's base is trivial"):
+        check_randomiser(key)
+    whole = ThresholdKey(public=key, threshold=1, base=4, verifiers=(4,))
+    with pytest.raises(KeyRefused, match="randomiser's base is trivial"):
+        check_received(whole, bytes(8 * 256))
 
 
 def test_security_strengths_are_those_of_nist(dealt: Dealt) -> None:

@@ -107,7 +107,8 @@ def _check_square(name: str, value: int, n: Integer) -> None:
     number = mpz(value)
     if not 1 < number < n - 1:
         raise KeyRefused(f"The {name} is out of range.", hint=_HINT)
-    if gmpy2.gcd(number, n) != 1 or gmpy2.jacobi(number, n) != 1:
+    # The symbol of what is no unit is 0.
+    if gmpy2.jacobi(number, n) != 1:
         raise KeyRefused(f"The {name} is no square modulo N.", hint=_HINT)
     if gmpy2.gcd(number * number - 1, n) != 1:
         raise KeyRefused(f"The {name} is trivial modulo a factor of N.", hint=_HINT)
