@@ -238,9 +238,11 @@ def _print(found: list[KeyInfo], *, as_json: bool) -> None:
 def _rows(info: KeyInfo) -> list[tuple[str, object]]:
     from fusion.services.ceremony import grouped
 
+    # The table of SP 800-57 goes from 3072 to 7680 bits; that of SP 800-56B has what is between.
+    source = "NIST SP 800-57" if info.bits <= DEFAULT_BITS else "NIST SP 800-56B"
     return [
         ("fingerprint", info.fingerprint),
-        ("size", f"{info.bits} bits: {info.security_bits}-bit security strength (NIST SP 800-57)"),
+        ("size", f"{info.bits} bits: {info.security_bits}-bit security strength ({source})"),
         ("parameters", f"{info.scheme}; {info.ciphertext_bytes} bytes a ciphertext"),
         ("proof", f"gcd(N, phi(N)) = 1, {info.proof_roots} roots, checked at import"),
         ("randomiser", info.randomiser),

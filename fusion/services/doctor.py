@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fusion.errors import FusionError, InputInvalid
 from fusion.services.clock import SystemClock
-from fusion.services.doctor_folder import folder_findings
+from fusion.services.doctor_folder import folder_findings, newest_certificate
 from fusion.services.doctor_machine import machine_findings
 from fusion.services.doctor_network import hub_findings, port_finding
 from fusion.services.findings import Finding, ok, problem
@@ -49,7 +49,7 @@ def examine(home: Path | None = None, *, clock: Clock | None = None) -> list[Fin
     folder = folder_findings(opened, clock.now())
     network = [port_finding(opened)] if isinstance(opened, HubHome) else hub_findings(opened, clock)
     if not any(finding.check == "clock" for finding in network):
-        network.insert(0, _clock_by_certificates(folder, clock.now()))
+        network.insert(0, _clock_by_certificates(newest_certificate(opened), clock.now()))
     return [*found, *folder, *network]
 
 
@@ -69,11 +69,10 @@ def kind_of(home: Path) -> Kind:
     )
 
 
-def _clock_by_certificates(folder: list[Finding], now: datetime) -> Finding:
+def _clock_by_certificates(newest: datetime | None, now: datetime) -> Finding:
     """Judge the clock where there is no other to compare it with."""
-    early = [f for f in folder if f.check == "certificates" and "this clock says" in f.message]
     words = f"This clock says {now:%Y-%m-%d %H:%M} UTC"
-    if early:
+    if newest is not None and now < newest:
         msg = f"{words}, which is before a certificate here was made."
         return problem("clock", msg, "Set this machine's clock.")
     return ok("clock", f"{words}; no certificate here is newer, and there is no other clock to ask")

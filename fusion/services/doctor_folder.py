@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -178,6 +179,15 @@ def _certificate(name: str, file: Path, todo: str, now: datetime) -> Finding:
     if ends - now < RENEWED_BEFORE:
         return warning("certificates", words, todo)
     return ok("certificates", words)
+
+
+def newest_certificate(home: Home) -> datetime | None:
+    """Return when the newest readable certificate here became valid."""
+    moments = []
+    for _, file, _ in _certificates(home):
+        with suppress(OSError, FusionError):
+            moments.append(certificates.from_pem(file.read_bytes()).not_valid_before_utc)
+    return max(moments, default=None)
 
 
 def _listed(node: NodeHome) -> list[Finding]:

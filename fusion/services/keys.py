@@ -34,7 +34,7 @@ class KeyInfo:
     Attributes:
         fingerprint: Of modulus and randomiser.
         bits: Length of the modulus.
-        security_bits: Estimated maximum security strength (NIST SP 800-57).
+        security_bits: Estimated maximum security strength (NIST).
         scheme: Of the ciphertexts.
         ciphertext_bytes: Width of one ciphertext.
         proof_roots: Challenges that the proof of the modulus answers.
