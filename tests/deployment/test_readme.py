@@ -97,6 +97,8 @@ class Walk:
             case ["doctor", _]:
                 for machine in self.machines.values():
                     self._fusion(line, machine)
+                served = self._fusion(line.replace("node", "hub"), self.hub)
+                assert "is served by this hub" in served
             case ["train", _]:
                 self._wait([m / "node" / "ready.json" for m in self.machines.values()])
                 self._fusion(line, self.hub)
