@@ -45,12 +45,14 @@ class Randomiser(Protocol):
 
     Attributes:
         name: As in the table above.
+        degree: Of the ciphertexts (:mod:`~fusion.crypto.paillier.damgard_jurik`).
     """
 
     name: str
+    degree: int
 
     def encrypt(self, plaintexts: Rows) -> Rows:
-        """Return a fresh encryption of each plaintext, all below N."""
+        """Return a fresh encryption of each plaintext, all below N to the degree."""
         ...
 
 
@@ -66,6 +68,7 @@ class Djn:
     """``(1 + mN) h^rho`` with rho of half the key's length."""
 
     name = "djn-half"
+    degree = 1
 
     def __init__(self, key: PublicKey) -> None:
         """Take the key."""
@@ -117,6 +120,7 @@ class Full:
     """``(1 + mN) r^N`` with r uniform among the units: Paillier's own, and the slowest."""
 
     name = "full"
+    degree = 1
 
     def __init__(self, key: PublicKey) -> None:
         """Take the key."""
@@ -140,6 +144,7 @@ class Exact:
     """
 
     name = "exact"
+    degree = 1
 
     def __init__(self, key: PrivateKey) -> None:
         """Take the private key.
