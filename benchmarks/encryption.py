@@ -49,12 +49,13 @@ NOTES: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    options = _options(arguments)
+    options = read_options(arguments)
     found = document(options)
     print(json.dumps(found, indent=1) if options.json else table(found))
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.encryption",
         description=(__doc__ or "").partition("\n")[0],
