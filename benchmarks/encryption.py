@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks import ours
 from benchmarks.peers import PEERS
 from benchmarks.table import table
-from benchmarks.timing import available_cores, progress
+from benchmarks.timing import available_cores, output_kept_clean, progress
 from benchmarks.workload import VALUE_BITS, Workload
 from fusion.crypto.paillier import vectors
 from fusion.crypto.paillier.engines.selection import current
@@ -50,7 +50,8 @@ NOTES: Final = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     options = read_options(arguments)
-    found = document(options)
+    with output_kept_clean():
+        found = document(options)
     print(json.dumps(found, indent=1) if options.json else table(found))
 
 

@@ -6,6 +6,7 @@ machine changes it little; the wall clock is kept beside it.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
@@ -95,6 +96,21 @@ def _pin(processors: set[int]) -> None:
 def available_cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def output_kept_clean() -> Iterator[None]:
+    """Send what libraries print to standard error: standard output is for the result alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        ctypes.CDLL(None).fflush(None)  # what a C library has buffered goes with the rest
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def progress(text: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
 
 from benchmarks import encryption
 from benchmarks.table import table
-from benchmarks.timing import available_cores, cores, measure
+from benchmarks.timing import available_cores, cores, measure, output_kept_clean
 from benchmarks.workload import STEPS, Workload
 from fusion.crypto.paillier.engines.selection import current
 from tests.engines import running
@@ -37,6 +38,16 @@ def test_the_document_is_of_the_schema(document: dict[str, Any]) -> None:
         assert entry["extrapolated"] == bool(entry["extrapolated_steps"])
         assert all(entry[f"{step}_s"] is not None for step in ("encrypt", "aggregate", "decrypt"))
         assert entry["wall_s"].keys() == entry["measured"].keys()
+
+
+def test_standard_output_is_the_document_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    encryption.main([*TINY, "--engines", "none", "--no-peers", "--json"])
+    written = capfd.readouterr()
+    assert json.loads(written.out)["results"] == []
+    with output_kept_clean():
+        os.write(1, b"chatter of a library")
+    written = capfd.readouterr()
+    assert (written.out, written.err) == ("", "chatter of a library")
 
 
 def test_ours_is_there_with_each_randomiser_and_degree(document: dict[str, Any]) -> None:
