@@ -28,7 +28,7 @@ from fusion.crypto.paillier import vectors
 from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.randomisers import base_powers
 from fusion.errors import EnvironmentUnfit
-from tests.engines import NAMES
+from tests.engine_choice import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

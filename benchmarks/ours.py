@@ -18,7 +18,7 @@ from fusion.crypto.paillier import damgard_jurik, packing, threshold, vectors
 from fusion.crypto.paillier.randomisers import Djn, Exact
 from fusion.crypto.paillier.residues import rows_from
 from fusion.errors import EnvironmentUnfit
-from tests.engines import NAMES, running
+from tests.engine_choice import NAMES, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,10 @@ class Engine:
         """Ways to encrypt that are compared."""
         key = self.work.keys.public
         if self.degree == 2:
-            return [damgard_jurik.DjnSquared(key)]
+            return [
+                damgard_jurik.ExactSquared(self.work.keys.private),
+                damgard_jurik.DjnSquared(key),
+            ]
         return [Exact(self.work.keys.private), Djn(key)]
 
     def check(self) -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gmpy2 import invert, mpz, powmod
+from gmpy2 import invert, jacobi, mpz, powmod
 
 from fusion.crypto import rng
 from fusion.crypto.paillier import damgard_jurik, packing, threshold, vectors
@@ -122,6 +122,7 @@ def test_a_randomiser_of_another_degree_is_refused() -> None:
         (_layout(2), Djn(KEY)),
         (_layout(2), Exact(known(2048).private)),
         (_layout(1), damgard_jurik.DjnSquared(KEY)),
+        (_layout(1), damgard_jurik.ExactSquared(known(2048).private)),
     ):
         with pytest.raises(InputInvalid, match="degree"):
             vectors.encrypt(KEY, layout, BINDING, SLOTS, blind)
@@ -139,4 +140,15 @@ def test_there_is_no_third_degree() -> None:
 
 def test_no_two_encryptions_are_alike() -> None:
     rows = rows_of([5] * 9, damgard_jurik.plaintext_bytes(KEY, 2))
-    assert len(set(numbers(damgard_jurik.DjnSquared(KEY).encrypt(rows)))) == 9
+    for blind in (damgard_jurik.DjnSquared(KEY), damgard_jurik.ExactSquared(known(2048).private)):
+        assert len(set(numbers(blind.encrypt(rows)))) == 9
+
+
+def test_an_exact_randomiser_is_a_residue_of_full_order() -> None:
+    """Modulo p, the blinding is a power of a generator: of every order, not of squares alone."""
+    private = known(2048).private
+    blind = damgard_jurik.ExactSquared(private)
+    made = numbers(blind.encrypt(rows_of([0] * 40, damgard_jurik.plaintext_bytes(KEY, 2))))
+    for prime in (private.p, private.q):
+        assert {jacobi(c, prime) for c in made} == {1, -1}
+    assert numbers(damgard_jurik.decrypt(private, rows_of(made, 768))) == [0] * 40

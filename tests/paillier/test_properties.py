@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from fusion.crypto.paillier.randomisers import Randomiser
     from fusion.crypto.paillier.residues import Rows
 
-KINDS = ("djn-half", "exact", "full", "short-exponent-256", "djn-half of degree 2")
+KINDS = (
+    "djn-half",
+    "exact",
+    "full",
+    "short-exponent-256",
+    "djn-half of degree 2",
+    "exact of degree 2",
+)
 
 few = settings(max_examples=4)
 sizes = pytest.mark.parametrize("bits", SIZES)
@@ -35,6 +42,8 @@ def _randomiser(bits: int, kind: str) -> Randomiser:
     key = known(bits).public
     if kind == "exact":
         return Exact(known(bits).private)
+    if kind == "exact of degree 2":
+        return damgard_jurik.ExactSquared(known(bits).private)
     if kind == "full":
         return Full(key)
     if kind == "short-exponent-256":
@@ -79,7 +88,7 @@ def test_what_is_encrypted_is_decrypted(bits: int, kind: str, data: st.DataObjec
 
 
 @sizes
-@pytest.mark.parametrize("kind", ["djn-half", "exact", "djn-half of degree 2"])
+@pytest.mark.parametrize("kind", ["djn-half", "exact", "djn-half of degree 2", "exact of degree 2"])
 @given(data=st.data())
 @few
 def test_products_decrypt_to_sums(bits: int, kind: str, data: st.DataObject) -> None:

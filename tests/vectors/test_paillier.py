@@ -11,11 +11,12 @@ import gmpy2
 import pytest
 
 from fusion.crypto.paillier import damgard_jurik, threshold
+from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.packing import Layout, Tensor
-from fusion.crypto.paillier.randomisers import Djn
+from fusion.crypto.paillier.randomisers import Djn, generator
 from fusion.crypto.paillier.residues import rows_of
 from fusion.errors import EnvironmentUnfit
-from tests.engines import NAMES, running
+from tests.engine_choice import NAMES, running
 from tests.keys import numbers
 from tests.vectors.known import SIZES, known
 from tests.vectors.paillier import generate
@@ -102,6 +103,24 @@ def test_encrypting_gives_the_fixed_ciphertexts(engine: Choice, bits: int, degre
     for batch in BATCHES:
         made = blind.encrypt_with(plaintexts[:batch], exponents[:batch])
         assert made.tobytes() == expected[:batch].tobytes(), f"{engine.engine.name}, {batch}"
+
+
+@pytest.mark.parametrize("bits", SIZES)
+def test_the_key_holder_s_powers_are_those_of_pow(engine: Choice, bits: int) -> None:
+    """The exact randomiser draws its exponents, so what it computes with them is held to pow."""
+    del engine
+    vectors = known(bits)
+    p, q = vectors.private.p, vectors.private.q
+    base = pow(generator(p), p, p * p)
+    ring = current().ring(p, 2)
+    messages, exponents = vectors.plaintexts(1), vectors.exponents(1)
+    made = ring.fixed_base(base, p.bit_length(), factor=q % p).powers(
+        exponents, rows_of(messages, vectors.public.plaintext_bytes)
+    )
+    assert numbers(made) == [
+        pow(base, e, p * p) * (1 + p * (q % p) * m) % (p * p)
+        for e, m in zip(numbers(exponents), messages, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("degree", DEGREES)

@@ -10,14 +10,14 @@ here: the base, ``(1+N)^m`` by the binomial formula, and the logarithm that undo
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 import gmpy2
 from gmpy2 import mpz
 
 from fusion.crypto.paillier.engines.selection import current
-from fusion.crypto.paillier.randomisers import Djn
+from fusion.crypto.paillier.randomisers import Djn, Exact, generator, uniform_below
 from fusion.crypto.paillier.residues import integers, rows_of
 
 if TYPE_CHECKING:
@@ -71,11 +71,47 @@ class DjnSquared(Djn):
             exponents: From :meth:`~fusion.crypto.paillier.randomisers.Djn.exponents`, each used
                 once.
         """
-        key = self._key
-        blinding = base_powers(key, current().name).powers(exponents)
-        messages = (expand(m, key.n) for m in integers(plaintexts))
-        clear = rows_of(messages, ciphertext_bytes(key, 2))
-        return product_ring(key, 2).product([blinding, clear])
+        blinding = base_powers(self._key, current().name).powers(exponents)
+        return _blinded(self._key, plaintexts, blinding)
+
+
+class ExactSquared(Exact):
+    """``(1+N)^m r^(N^2) mod N^3`` with r uniform, for whoever has the primes.
+
+    Modulo p^3 the N^2-th residues are the p - 1 powers of ``g^(p^2)`` for a generator g of Z_p*, so
+    a power with a uniform exponent below p - 1 is a uniform one, as in degree 1.
+    """
+
+    degree = 2
+
+    @cached_property
+    def _cubes(self) -> list[tuple[int, FixedBase]]:
+        return [(prime, _residue_powers(prime)) for prime in (self._key.p, self._key.q)]
+
+    def encrypt(self, plaintexts: Rows) -> Rows:
+        """See :class:`~fusion.crypto.paillier.randomisers.Randomiser`."""
+        parts = [
+            integers(powers.powers(uniform_below(prime - 1, len(plaintexts))))
+            for prime, powers in self._cubes
+        ]
+        p3, q3 = mpz(self._key.p) ** 3, mpz(self._key.q) ** 3
+        inverse = gmpy2.invert(p3, q3)
+        joined = (a + p3 * ((b - a) * inverse % q3) for a, b in zip(*parts, strict=True))
+        public = self._key.public
+        return _blinded(public, plaintexts, rows_of(joined, ciphertext_bytes(public, 2)))
+
+
+def _residue_powers(prime: int) -> FixedBase:
+    """Powers of ``g^(p^2) mod p^3``."""
+    residue = gmpy2.powmod_sec(generator(prime), mpz(prime) ** 2, mpz(prime) ** 3)
+    return current().ring(prime**3).fixed_base(int(residue), prime.bit_length())
+
+
+def _blinded(key: PublicKey, plaintexts: Rows, blinding: Rows) -> Rows:
+    """Multiply ``(1+N)^m`` and its blinding."""
+    messages = (expand(m, key.n) for m in integers(plaintexts))
+    clear = rows_of(messages, ciphertext_bytes(key, 2))
+    return product_ring(key, 2).product([blinding, clear])
 
 
 def expand(m: Integer, n: Integer) -> Integer:

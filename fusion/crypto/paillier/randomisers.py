@@ -177,14 +177,18 @@ class Exact:
         return rows_of(joined, self._key.public.ciphertext_bytes)
 
 
-def _generator_powers(prime: int, other: int) -> FixedBase:
-    """Powers of ``g^p mod p^2``; a message m enters as ``1 + m q p``."""
-    generator = next(
+def generator(prime: int) -> int:
+    """Return the smallest generator of Z_p* for a safe prime p."""
+    return next(
         g
         for g in range(2, 1000)
         if gmpy2.powmod(g, (prime - 1) // 2, prime) != 1 and gmpy2.powmod(g, 2, prime) != 1
     )
-    base = gmpy2.powmod_sec(generator, prime, mpz(prime) ** 2)
+
+
+def _generator_powers(prime: int, other: int) -> FixedBase:
+    """Powers of ``g^p mod p^2``; a message m enters as ``1 + m q p``."""
+    base = gmpy2.powmod_sec(generator(prime), prime, mpz(prime) ** 2)
     ring = current().ring(prime, 2)
     return ring.fixed_base(int(base), prime.bit_length(), factor=other % prime)
 
