@@ -6,7 +6,8 @@ The result proves itself: it has that form exactly if every partial decryption w
 
 A key may be dealt for degree 2 (:mod:`~fusion.crypto.paillier.damgard_jurik`): its shares are those
 of the N^2-th root, since ``c = (1+mN..) r^(N^2) mod N^3`` is ``r^(N^2)`` modulo N. A partial
-decryption stays a power modulo N of the same cost, and only the combiner computes modulo N^3. The
+decryption stays a power modulo N of the same cost, and only the combiner computes modulo N^3
+(shares of the N-th root would do it too, but in two exchanges with the holders instead of one). The
 degrees are kept apart by the width of their ciphertexts and not by the shares: those of either
 degree would open the other's plaintexts modulo N.
 
