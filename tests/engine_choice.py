@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from fusion.crypto.paillier.engines import selection
-from fusion.errors import EnvironmentUnfit, FusionError
+from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusion.crypto.paillier.engines.selection import Choice
+    from fusion.crypto.paillier.engines.engine import Engine
 
-NAMES: Final = ("gmp", "avx2", "ifma")
+NAMES: Final = tuple(reversed(selection.NAMES))
+"""Slowest first: what is compared with stands above what is compared."""
 
 
 @contextmanager
-def running(name: str) -> Iterator[Choice]:
+def running(name: str) -> Iterator[Engine]:
     """Have everything in this process compute with the engine of this name.
 
     Raises:
         EnvironmentUnfit: This machine or this version has no such engine; the message says why.
     """
-    before = os.environ.get(selection.VARIABLE)
-    os.environ[selection.VARIABLE] = name
-    selection.choice.cache_clear()
-    try:
-        try:
-            choice = selection.choice()
-        except FusionError as error:
-            msg = f"The engine {name} does not run here: {error.message}"
-            raise EnvironmentUnfit(msg) from error
-        if choice.engine.name != name:
-            msg = f"The engine {name} does not run here: {choice.reason}."
-            raise EnvironmentUnfit(msg)
-        yield choice
-    finally:
-        if before is None:
-            del os.environ[selection.VARIABLE]
-        else:
-            os.environ[selection.VARIABLE] = before
-        selection.choice.cache_clear()
+    reason = selection.unavailable(name)
+    if reason is not None:
+        msg = f"The engine {name} does not run here: {reason}."
+        raise EnvironmentUnfit(msg)
+    with selection.using(selection.named(name)) as engine:
+        yield engine

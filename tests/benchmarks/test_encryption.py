@@ -116,6 +116,6 @@ def test_the_numbers_are_the_same_on_every_run() -> None:
 
 
 def test_an_engine_holds_for_as_long_as_it_was_asked_for() -> None:
-    with running("gmp") as choice:
-        assert current() is choice.engine
+    with running("gmp") as engine:
+        assert current() is engine
     assert current().name

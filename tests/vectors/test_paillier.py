@@ -24,7 +24,7 @@ from tests.vectors.paillier import generate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusion.crypto.paillier.engines.selection import Choice
+    from fusion.crypto.paillier.engines.engine import Engine
 
 DEGREES = damgard_jurik.DEGREES
 BATCHES = (1, 7, 8, 9, 17)
@@ -32,10 +32,10 @@ BATCHES = (1, 7, 8, 9, 17)
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def engine(request: pytest.FixtureRequest) -> Iterator[Choice]:
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     try:
-        with running(request.param) as choice:
-            yield choice
+        with running(request.param) as chosen:
+            yield chosen
     except EnvironmentUnfit as error:
         pytest.skip(error.message)
 
@@ -94,7 +94,7 @@ def test_the_largest_packed_plaintext_is_that_of_the_layout(bits: int, degree: i
 
 @pytest.mark.parametrize("degree", DEGREES)
 @pytest.mark.parametrize("bits", SIZES)
-def test_encrypting_gives_the_fixed_ciphertexts(engine: Choice, bits: int, degree: int) -> None:
+def test_encrypting_gives_the_fixed_ciphertexts(engine: Engine, bits: int, degree: int) -> None:
     vectors = known(bits)
     key = vectors.public
     blind = Djn(key) if degree == 1 else damgard_jurik.DjnSquared(key)
@@ -102,11 +102,11 @@ def test_encrypting_gives_the_fixed_ciphertexts(engine: Choice, bits: int, degre
     exponents, expected = vectors.exponents(degree), vectors.ciphertexts(degree)
     for batch in BATCHES:
         made = blind.encrypt_with(plaintexts[:batch], exponents[:batch])
-        assert made.tobytes() == expected[:batch].tobytes(), f"{engine.engine.name}, {batch}"
+        assert made.tobytes() == expected[:batch].tobytes(), f"{engine.name}, {batch}"
 
 
 @pytest.mark.parametrize("bits", SIZES)
-def test_the_key_holder_s_powers_are_those_of_pow(engine: Choice, bits: int) -> None:
+def test_the_key_holder_s_powers_are_those_of_pow(engine: Engine, bits: int) -> None:
     """The exact randomiser draws its exponents, so what it computes with them is held to pow."""
     del engine
     vectors = known(bits)
@@ -125,18 +125,18 @@ def test_the_key_holder_s_powers_are_those_of_pow(engine: Choice, bits: int) -> 
 
 @pytest.mark.parametrize("degree", DEGREES)
 @pytest.mark.parametrize("bits", SIZES)
-def test_decrypting_gives_the_fixed_plaintexts(engine: Choice, bits: int, degree: int) -> None:
+def test_decrypting_gives_the_fixed_plaintexts(engine: Engine, bits: int, degree: int) -> None:
     vectors = known(bits)
     private, expected = vectors.private, vectors.plaintexts(degree)
     for batch in BATCHES if bits == 2048 else (9,):
         rows = vectors.ciphertexts(degree)[:batch]
         opened = private.decrypt(rows) if degree == 1 else damgard_jurik.decrypt(private, rows)
-        assert numbers(opened) == expected[:batch], f"{engine.engine.name}, {batch}"
+        assert numbers(opened) == expected[:batch], f"{engine.name}, {batch}"
 
 
 @pytest.mark.parametrize("degree", DEGREES)
 @pytest.mark.parametrize("bits", SIZES)
-def test_the_product_is_the_fixed_one(engine: Choice, bits: int, degree: int) -> None:
+def test_the_product_is_the_fixed_one(engine: Engine, bits: int, degree: int) -> None:
     del engine
     vectors, rows = known(bits), known(bits).ciphertexts(degree)
     ring = damgard_jurik.product_ring(vectors.public, degree)
@@ -146,7 +146,7 @@ def test_the_product_is_the_fixed_one(engine: Choice, bits: int, degree: int) ->
 
 
 @pytest.mark.parametrize("bits", SIZES)
-def test_a_full_randomiser_is_the_fixed_one(engine: Choice, bits: int) -> None:
+def test_a_full_randomiser_is_the_fixed_one(engine: Engine, bits: int) -> None:
     del engine
     key, full = known(bits).public, known(bits).document["full"]
     message = int(known(bits).scheme(1)["plaintexts"]["random"], 16)
@@ -157,7 +157,7 @@ def test_a_full_randomiser_is_the_fixed_one(engine: Choice, bits: int) -> None:
 
 @pytest.mark.parametrize("degree", DEGREES)
 @pytest.mark.parametrize("bits", SIZES)
-def test_a_dealing_decrypts_as_written(engine: Choice, bits: int, degree: int) -> None:
+def test_a_dealing_decrypts_as_written(engine: Engine, bits: int, degree: int) -> None:
     del engine
     vectors = known(bits)
     key, shares = vectors.dealing(degree)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import gmpy2
 import numpy as np
 from gmpy2 import mpz
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gmpy2 import mpz as Integer
 
@@ -38,6 +39,23 @@ def integers(rows: Rows) -> list[Integer]:
     count, width = rows.shape
     data = np.ascontiguousarray(rows).tobytes()
     return [mpz.from_bytes(data[i * width : (i + 1) * width], "little") for i in range(count)]
+
+
+def inverses(values: Sequence[Any], modulus: Any) -> list[Integer]:  # noqa: ANN401 -- int or mpz
+    """Invert units at the price of one inversion (Montgomery's trick).
+
+    Raises:
+        ZeroDivisionError: One of them is no unit.
+    """
+    before = [mpz(1)]
+    for value in values:
+        before.append(before[-1] * value % modulus)
+    inverse = gmpy2.invert(before.pop(), modulus)
+    found = []
+    for value, product in zip(reversed(values), reversed(before), strict=True):
+        found.append(inverse * product % modulus)
+        inverse = inverse * value % modulus
+    return found[::-1]
 
 
 def rows_from(data: bytes | memoryview, width: int) -> Rows:

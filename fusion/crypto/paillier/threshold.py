@@ -29,7 +29,7 @@ from gmpy2 import mpz
 from fusion.crypto import rng
 from fusion.crypto.paillier import damgard_jurik
 from fusion.crypto.paillier.keys import PublicKey
-from fusion.crypto.paillier.residues import integers, rows_of
+from fusion.crypto.paillier.residues import integers, inverses, rows_of
 from fusion.errors import KeyRefused, VerificationFailed
 
 if TYPE_CHECKING:
@@ -214,23 +214,16 @@ def _inverted(rows: Rows, n: Integer) -> Rows:
 
 
 def _inverses(values: Sequence[Integer], n: Integer) -> list[Integer]:
-    """Invert all at the price of one inversion (Montgomery's trick).
+    """Invert all.
 
     Raises:
         VerificationFailed: One of them is no unit.
     """
-    before = [mpz(1)]
-    for value in values:
-        before.append(before[-1] * value % n)
-    if gmpy2.gcd(before[-1], n) != 1:
+    try:
+        return inverses(values, n)
+    except ZeroDivisionError:
         msg = "A partial decryption is not invertible modulo N."
-        raise VerificationFailed(msg)
-    inverse = gmpy2.invert(before.pop(), n)
-    inverses = []
-    for value, product in zip(reversed(values), reversed(before), strict=True):
-        inverses.append(inverse * product % n)
-        inverse = inverse * value % n
-    return inverses[::-1]
+        raise VerificationFailed(msg) from None
 
 
 def combine_any(
