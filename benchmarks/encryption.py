@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import resource
 import sys
@@ -86,6 +87,7 @@ def document(options: argparse.Namespace) -> dict[str, Any]:
     work = Workload(options.bits, options.parameters, options.clients, options.seconds)
     everywhere = available_cores()
     threads = {None: sorted({1, everywhere}), "1": [1], "all": [everywhere]}[options.threads]
+    machine = _machine(everywhere)  # its load before ours
     memory = _memory(work) if options.memory else None  # first: a peak never falls again
     results: list[dict[str, Any]] = []
     missing: list[dict[str, str]] = []
@@ -110,7 +112,7 @@ def document(options: argparse.Namespace) -> dict[str, Any]:
         "slots": layout.slots,
         "ciphertexts": layout.plaintexts,
         "key": f"tests/vectors/paillier/{work.bits}.json",
-        "machine": _machine(everywhere),
+        "machine": machine,
         "notes": list(NOTES),
         "results": results,
         "missing": missing,
@@ -131,6 +133,7 @@ def _machine(cores: int) -> dict[str, Any]:
     return {
         "processor": next(models, platform.machine()),
         "cores": cores,
+        "load_before": round(os.getloadavg()[0], 2),
         "python": sys.version.split()[0],
         "versions": versions,
     }

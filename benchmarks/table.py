@@ -16,11 +16,12 @@ def table(document: dict[str, Any]) -> str:
     """Return the results as columns, seconds of CPU; what is extrapolated has a ``~``."""
     rows = [_HEAD, *(_cells(entry) for entry in document["results"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    machine = document["machine"]
     width = f"{document['value_bits']}+{document['guard_bits']} bits a slot"
     lines = [
         f"{document['parameters']:,} parameters, {document['clients']} clients",
         f"{document['bits']} bits, {width}, {document['slots']} slots",
-        f"{document['machine']['processor']}, {document['machine']['cores']} cores",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['load_before']} of them busy",
         "seconds of CPU for the whole vector; ~ measured on a part; [by the clock] on all cores",
         "",
     ]
