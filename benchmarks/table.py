@@ -21,7 +21,7 @@ def table(document: dict[str, Any]) -> str:
     lines = [
         f"{document['parameters']:,} parameters, {document['clients']} clients",
         f"{document['bits']} bits, {width}, {document['slots']} slots",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['load_before']} of them busy",
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load_before']}",
         "seconds of CPU for the whole vector; ~ measured on a part; [by the clock] on all cores",
         "",
     ]
