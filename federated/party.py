@@ -19,7 +19,8 @@ from federated.data import Standardiser, moments, prepare
 from federated.layouts import LOSS_CAP
 from federated.metrics import score_histogram
 from federated.parameters import decode_parameters, draw_of, model_digest
-from federated.protocols.secure_sum import Contribution, Contributor, Gate
+from federated.protocols.contributor import Contributor
+from federated.protocols.secure_sum import Contribution, Gate
 from federated.protocols.statements import HUB, RoundManifest, read, same
 from federated.study import Study
 from federated.terms import agree
@@ -288,11 +289,14 @@ class Party:
         return values
 
     def _submit(self, request: Request) -> Reply:
-        """Release the vector for the list."""
+        """Release the vector for the list, with its proof."""
         job = self._job(request)
         manifest = self._manifest(job, request)
-        submission, vector = job.contributor.submit(manifest, _text(request.head, "list").encode())
-        return self._reply({"submission": submission.decode()}, {"vector": vector})
+        released = job.contributor.submit(manifest, _text(request.head, "list").encode())
+        return self._reply(
+            {"submission": released.submission.decode()},
+            {"vector": released.vector, "proof": released.proof},
+        )
 
     def _decrypt(self, request: Request) -> Reply:
         """Check everything again, and partially decrypt the sum."""
@@ -303,7 +307,11 @@ class Party:
             msg = f"{self._seat.organisation} holds no share of the study's key."
             raise Refused(msg, hint="Name only holders that imported their share.")
         contributions = [
-            Contribution(text.encode(), request.blobs.get(str(index), b""))
+            Contribution(
+                text.encode(),
+                request.blobs.get(f"vector-{index}", b""),
+                request.blobs.get(f"proof-{index}", b""),
+            )
             for index, text in enumerate(_texts(request.head, "submissions"))
         ]
         partials = job.gate.open(manifest, _text(request.head, "list").encode(), contributions)

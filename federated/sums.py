@@ -15,6 +15,8 @@ from federated.parameters import model_digest
 from federated.protocols.secure_sum import (
     Aggregate,
     Contribution,
+    Verified,
+    add_verified,
     aggregate,
     combine,
     list_commitments,
@@ -94,6 +96,7 @@ class _Opening:
     listing: bytes
     contributions: tuple[Contribution, ...]
     contributors: tuple[OrgId, ...]
+    verified: tuple[Verified, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return what the journal keeps."""
@@ -103,6 +106,7 @@ class _Opening:
             "contributors": list(self.contributors),
             "submissions": [c.submission for c in self.contributions],
             "vectors": [c.vector for c in self.contributions],
+            "proofs": [c.proof for c in self.contributions],
         }
 
 
@@ -196,8 +200,9 @@ class SumRunner:
             manifest=manifest,
             signed_manifest=signed,
             listing=listing,
-            contributions=tuple(contributions[org] for org in sorted(contributions)),
+            contributions=tuple(contributions[org][0] for org in sorted(contributions)),
             contributors=tuple(sorted(contributions)),
+            verified=tuple(contributions[org][1] for org in sorted(contributions)),
         )
         run.journal.keep_opening(number, opening.document())
         return opening
@@ -256,8 +261,8 @@ class SumRunner:
         signed_manifest: bytes,
         listing: bytes,
         meter: Meter,
-    ) -> dict[OrgId, Contribution]:
-        """Ask the listed to release their vectors."""
+    ) -> dict[OrgId, tuple[Contribution, Verified]]:
+        """Ask the listed to release their vectors, and verify each as it would be opened."""
         listed = read(ContributionList, listing, {HUB: self._run.terms.authority})
         head = {
             "job": manifest.job,
@@ -266,34 +271,36 @@ class SumRunner:
         }
         whom = tuple(OrgId(name) for name in listed.organisations())
         replies = self._ask("submit", manifest, Request("submit", head), whom, meter)
-        contributions: dict[OrgId, Contribution] = {}
+        contributions: dict[OrgId, tuple[Contribution, Verified]] = {}
         for organisation, reply in replies.items():
             try:
                 contribution = Contribution(
-                    _text(reply, "submission"), reply.blobs.get("vector", b"")
+                    _text(reply, "submission"),
+                    reply.blobs.get("vector", b""),
+                    reply.blobs.get("proof", b""),
                 )
-                name, _ = verify_contribution(self._run.terms, manifest, listed, contribution)
-                if name != organisation:
-                    msg = f"{organisation} sent the submission of {name}."
+                verified = verify_contribution(self._run.terms, manifest, listed, contribution)
+                if verified.organisation != organisation:
+                    msg = f"{organisation} sent the submission of {verified.organisation}."
                     raise MessageInvalid(msg)
             except FusionError as error:
                 self._leave_out(organisation, f"sent an invalid submission: {error.message}", error)
                 continue
-            contributions[organisation] = contribution
+            contributions[organisation] = contribution, verified
         return contributions
 
     def _resumed(self, number: int) -> _Opening | None:
         """Return what was about to be opened before a restart."""
         kept = self._run.journal.opening(number)
-        if kept is None:
+        if kept is None or "proofs" not in kept:  # as releases without proofs kept it
             return None
         return _Opening(
             manifest=read(RoundManifest, kept["manifest"], {HUB: self._run.terms.authority}),
             signed_manifest=kept["manifest"],
             listing=kept["listing"],
             contributions=tuple(
-                Contribution(submission, vector)
-                for submission, vector in zip(kept["submissions"], kept["vectors"], strict=True)
+                Contribution(*parts)
+                for parts in zip(kept["submissions"], kept["vectors"], kept["proofs"], strict=True)
             ),
             contributors=tuple(kept["contributors"]),
         )
@@ -310,7 +317,11 @@ class SumRunner:
         run = self._run
         began = run.clock.monotonic()
         # The hub checks first: what it would not open itself, it need not ask for.
-        total = aggregate(run.terms, opening.manifest, opening.listing, opening.contributions)
+        what = (run.terms, opening.manifest, opening.listing)
+        if opening.verified:
+            total = add_verified(*what, opening.verified)
+        else:
+            total = aggregate(*what, opening.contributions)
         meter.add("aggregate", run.clock.monotonic() - began)
         partials: dict[OrgId, Rows] = {}
         for _ in range(MAX_ATTEMPTS):
@@ -345,7 +356,11 @@ class SumRunner:
                 "list": opening.listing.decode(),
                 "submissions": [c.submission.decode() for c in opening.contributions],
             },
-            {str(i): c.vector for i, c in enumerate(opening.contributions)},
+            {
+                f"{name}-{i}": data
+                for i, c in enumerate(opening.contributions)
+                for name, data in (("vector", c.vector), ("proof", c.proof))
+            },
         )
         replies = self._ask(
             "decrypt", opening.manifest, request, holders, meter, stop_at=missing, leave=False

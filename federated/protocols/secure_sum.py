@@ -1,9 +1,10 @@
 """One secure sum: who may contribute to what, what a holder opens, and what it refuses.
 
-Commit, list, submit, open (``docs/adr/0006-one-opening-a-round.md``). The three roles are three
-classes: a :class:`Contributor` encrypts, commits and releases once; a :class:`Gate` decrypts the
-product of exactly one listed set of contributions a round; the hub collects and combines with
-functions, and is believed by nobody. Claim and refusals: ``docs/claims/secure-sum.md``.
+Commit, list, submit, open (``docs/adr/0006-one-opening-a-round.md``). A
+:class:`~federated.protocols.contributor.Contributor` encrypts, commits, proves and releases once; a
+:class:`Gate` verifies each contribution, with its proof, and decrypts the product of exactly one
+listed set of them a round; the hub collects and combines with functions, and is believed by nobody.
+Claims and refusals: ``docs/claims/secure-sum.md``, ``docs/claims/contributions.md``.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from federated.protocols.statements import (
     ListEntry,
     RoundManifest,
     Submission,
-    commit_to,
     commitment_opened,
+    proof_context,
+    proof_digest,
     read,
     same,
     sign,
     vector_digest,
 )
-from fusion.crypto import rng
 from fusion.crypto.hashing import digest
-from fusion.crypto.paillier import packing, threshold, vectors
+from fusion.crypto.paillier import knowledge, packing, threshold, vectors
 from fusion.crypto.paillier.residues import not_below, rows_from
-from fusion.errors import ContributionRefused, GateRefused, MessageInvalid, QuorumLost
+from fusion.errors import GateRefused, MessageInvalid, QuorumLost, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from fusion.crypto.paillier.residues import Rows
     from fusion.crypto.paillier.threshold import ThresholdKey
     from fusion.crypto.signing import SigningKey, VerifyKey
-    from fusion.ports import ContributionLog, OpeningLog
+    from fusion.ports import OpeningLog
 
     Sum = Mapping[str, NDArray[np.float64]]
     """Each tensor's sum over all contributors."""
@@ -98,132 +99,7 @@ class JobTerms:
         return None
 
 
-class Contributor:
-    """One organisation's side of the sums of a job."""
-
-    def __init__(
-        self, terms: JobTerms, organisation: str, key: SigningKey, log: ContributionLog
-    ) -> None:
-        """Bind an organisation's signing key to the terms of a job."""
-        self._terms = terms
-        self._organisation = organisation
-        self._key = key
-        self._log = log
-
-    def check(self, manifest: RoundManifest) -> None:
-        """Refuse a manifest that is not as agreed.
-
-        Raises:
-            ContributionRefused: It is not.
-        """
-        reason = self._terms.reason_against(manifest)
-        if reason:
-            msg = f"{self._organisation} does not contribute to round {manifest.round}: {reason}."
-            raise ContributionRefused(msg, hint="Start the job again with the study as agreed.")
-
-    def committed(self, manifest: RoundManifest) -> bytes | None:
-        """Return the signed commitment already made to this manifest, if there is one.
-
-        Raises:
-            ContributionRefused: This attempt was committed to under another manifest.
-        """
-        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
-        if kept is None:
-            return None
-        made_for, nonce, vector = kept
-        if not same(made_for, manifest.digest()):
-            msg = (
-                f"{self._organisation} has committed to another manifest in round "
-                f"{manifest.round}, attempt {manifest.attempt}."
-            )
-            raise ContributionRefused(msg, hint="Use a new attempt.")
-        return self._sign_commitment(manifest, nonce, vector)
-
-    def commit(self, manifest: RoundManifest, slots: NDArray[np.uint64]) -> bytes:
-        """Encrypt a quantised contribution, remember it, and return the signed commitment.
-
-        Raises:
-            ContributionRefused: The manifest is not as agreed, or is not the one committed to.
-        """
-        self.check(manifest)
-        earlier = self.committed(manifest)
-        if earlier is not None:
-            return earlier
-        layout = self._terms.layout(manifest)
-        vector = vectors.encrypt(
-            self._terms.key.public, layout, manifest.digest(), slots
-        ).to_bytes()
-        nonce = rng.token(32)
-        kept = (manifest.digest(), nonce, vector)
-        self._log.remember_commitment(manifest.job, manifest.round, manifest.attempt, kept)
-        return self._sign_commitment(manifest, nonce, vector)
-
-    def check_listed(self, manifest: RoundManifest, listing: bytes) -> None:
-        """Refuse a list that has a commitment in this party's name which it did not make.
-
-        Raises:
-            ContributionRefused: It has.
-            VerificationFailed: The list is not signed by the hub, or not well formed.
-        """
-        listed = read(ContributionList, listing, {HUB: self._terms.authority})
-        stated = listed.commitment_of(self._organisation)
-        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
-        own = None
-        if kept is not None and same(kept[0], manifest.digest()):
-            own = commit_to(manifest, self._organisation, kept[1], kept[2])
-        if stated is not None and stated != own:
-            msg = f"The list has a contribution of {self._organisation} that is not its own."
-            raise ContributionRefused(msg, hint="Somebody else signs in its name: ask the hub.")
-
-    def _sign_commitment(self, manifest: RoundManifest, nonce: bytes, vector: bytes) -> bytes:
-        statement = Commitment(
-            manifest=manifest.digest().hex(),
-            organisation=self._organisation,
-            commitment=commit_to(manifest, self._organisation, nonce, vector),
-        )
-        return sign(statement, self._key, self._organisation)
-
-    def submit(self, manifest: RoundManifest, listing: bytes) -> tuple[bytes, bytes]:
-        """Release the vector for one list.
-
-        Args:
-            manifest: The round.
-            listing: The signed list.
-
-        Returns:
-            The signed submission and the vector.
-
-        Raises:
-            ContributionRefused: The list is not for this round, too short, names a stranger, does
-                not have this party's commitment unchanged, or is the second list of the attempt.
-            VerificationFailed: The list is not signed by the hub, or not well formed.
-        """
-        self.check(manifest)
-        listed = read(ContributionList, listing, {HUB: self._terms.authority})
-        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
-        if kept is None or not same(kept[0], manifest.digest()):
-            msg = f"{self._organisation} has not committed to this round."
-            raise ContributionRefused(msg)
-        _, nonce, vector = kept
-        reason = _reason_against_list(self._terms, manifest, listed)
-        own = commit_to(manifest, self._organisation, nonce, vector)
-        if reason is None and listed.commitment_of(self._organisation) != own:
-            reason = "its own commitment is not on it unchanged"
-        if reason:
-            msg = f"{self._organisation} does not submit to the list: {reason}."
-            raise ContributionRefused(msg, hint="The round has to be tried again.")
-        self._log.claim_submission(manifest.job, manifest.round, manifest.attempt, listed.digest())
-        statement = Submission(
-            manifest=manifest.digest().hex(),
-            listing=listed.digest().hex(),
-            organisation=self._organisation,
-            vector=vector_digest(vector).hex(),
-            nonce=nonce.hex(),
-        )
-        return sign(statement, self._key, self._organisation), vector
-
-
-def _reason_against_list(
+def reason_against_list(
     terms: JobTerms, manifest: RoundManifest, listed: ContributionList
 ) -> str | None:
     """Say why a list can't be the one of this sum, or None."""
@@ -241,10 +117,26 @@ def _reason_against_list(
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """A submission with its vector, as the hub passes it on."""
+    """A submission with its vector and its proof, as the hub passes them on."""
 
     submission: bytes
     vector: bytes
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A contribution that is what was committed to, listed, signed and proved.
+
+    Attributes:
+        organisation: Whose.
+        digest: Of the vector's bytes.
+        vector: The ciphertexts.
+    """
+
+    organisation: str
+    digest: bytes
+    vector: vectors.EncryptedVector
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,33 +160,59 @@ def aggregate(
     listing: bytes,
     contributions: Sequence[Contribution],
 ) -> Aggregate:
-    """Recompute the product of exactly the listed contributions.
+    """Verify exactly the listed contributions, and recompute their product.
 
     Raises:
         GateRefused: Anything is missing, doubled, foreign, too few, or not what was committed to.
-        VerificationFailed: A signature or a vector is not what it has to be.
+        VerificationFailed: A signature, a vector or a proof is not what it has to be.
+    """
+    listed = _check_listing(terms, manifest, listing)
+    verified: dict[str, Verified] = {}
+    for contribution in contributions:
+        each = verify_contribution(terms, manifest, listed, contribution)
+        if each.organisation in verified:
+            msg = f"The contribution of {each.organisation} is not opened: it has more than one."
+            raise GateRefused(msg)
+        verified[each.organisation] = each
+    return add_verified(terms, manifest, listing, tuple(verified.values()))
+
+
+def add_verified(
+    terms: JobTerms, manifest: RoundManifest, listing: bytes, verified: Sequence[Verified]
+) -> Aggregate:
+    """Recompute the product of exactly the listed contributions, each verified by the caller.
+
+    Raises:
+        GateRefused: One is missing, doubled or not on the list, or the list is not as agreed.
+        VerificationFailed: The list is not signed by the hub.
+    """
+    listed = _check_listing(terms, manifest, listing)
+    ordered = sorted(verified, key=lambda each: each.organisation)
+    digests = tuple(each.digest for each in verified)
+    if tuple(each.organisation for each in ordered) != listed.organisations() or len(
+        set(digests)
+    ) != len(digests):
+        msg = "The contributions are not exactly the listed ones."
+        raise GateRefused(msg, hint="Send every listed contribution, once, and no other.")
+    product = vectors.add([each.vector for each in ordered])
+    opening = digest("banyan/opening/v1", manifest.digest(), listed.digest())
+    return Aggregate(product, opening, digests)
+
+
+def _check_listing(terms: JobTerms, manifest: RoundManifest, listing: bytes) -> ContributionList:
+    """Return the list, if it may be opened at all.
+
+    Raises:
+        GateRefused: Manifest or list is not as agreed.
+        VerificationFailed: The list is not signed by the hub, or not well formed.
     """
     reason = terms.reason_against(manifest)
     listed = read(ContributionList, listing, {HUB: terms.authority})
-    reason = reason or _reason_against_list(terms, manifest, listed)
+    reason = reason or reason_against_list(terms, manifest, listed)
     if reason:
         msg = f"Round {manifest.round} is not opened: {reason}."
         raise GateRefused(msg)
-    submitted: dict[str, vectors.EncryptedVector] = {}
-    digests = []
-    for contribution in contributions:
-        name, vector = verify_contribution(terms, manifest, listed, contribution)
-        if name in submitted:
-            msg = f"The contribution of {name} is not opened: it has more than one."
-            raise GateRefused(msg)
-        submitted[name] = vector
-        digests.append(vector_digest(contribution.vector))
-    if tuple(sorted(submitted)) != listed.organisations() or len(set(digests)) != len(digests):
-        msg = "The contributions are not exactly the listed ones."
-        raise GateRefused(msg, hint="Send every listed contribution, once, and no other.")
-    product = vectors.add([submitted[name] for name in sorted(submitted)])
-    opening = digest("banyan/opening/v1", manifest.digest(), listed.digest())
-    return Aggregate(product, opening, tuple(digests))
+    return listed
 
 
 def verify_contribution(
@@ -302,29 +220,36 @@ def verify_contribution(
     manifest: RoundManifest,
     listed: ContributionList,
     contribution: Contribution,
-) -> tuple[str, vectors.EncryptedVector]:
-    """Return whose contribution this is, and its vector.
+) -> Verified:
+    """Return whose contribution this is, and its vector, if its maker knows what is in it.
 
     Raises:
         GateRefused: It is not what was committed to, listed and signed.
-        VerificationFailed: The signature or the vector is not what it has to be.
+        VerificationFailed: The signature, the vector or the proof is not what it has to be; for
+            the latter two the message names the contributor.
     """
     statement = read(Submission, contribution.submission, terms.parties)
-    reason = _reason_against_submission(manifest, listed, statement, contribution.vector)
+    key, layout = terms.key.public, terms.layout(manifest)
+    name = statement.organisation
+    reason = _reason_against_submission(manifest, listed, statement, contribution)
     if reason:
-        msg = f"The contribution of {statement.organisation} is not opened: {reason}."
+        msg = f"The contribution of {name} is not opened: {reason}."
         raise GateRefused(msg)
-    vector = vectors.parse(
-        terms.key.public,
-        terms.layout(manifest),
-        contribution.vector,
-        binding=manifest.digest(),
-    )
-    return statement.organisation, vector
+    try:
+        vector = vectors.parse(key, layout, contribution.vector, binding=manifest.digest())
+        context = proof_context(manifest, listed, name)
+        knowledge.verify(key, context, vector.rows, contribution.proof)
+    except VerificationFailed as error:
+        msg = f"The contribution of {name} is not opened: {error.message}"
+        raise type(error)(msg, hint=error.hint) from None
+    return Verified(name, vector_digest(contribution.vector), vector)
 
 
 def _reason_against_submission(
-    manifest: RoundManifest, listed: ContributionList, statement: Submission, vector: bytes
+    manifest: RoundManifest,
+    listed: ContributionList,
+    statement: Submission,
+    contribution: Contribution,
 ) -> str | None:
     """Say why a submission can't be counted into this sum, or None."""
     if not same(statement.manifest, manifest.digest().hex()):
@@ -333,8 +258,10 @@ def _reason_against_submission(
         return "it was submitted to another list"
     if listed.commitment_of(statement.organisation) != commitment_opened(manifest, statement):
         return "it is not what was committed to"
-    if not same(bytes.fromhex(statement.vector), vector_digest(vector)):
+    if not same(bytes.fromhex(statement.vector), vector_digest(contribution.vector)):
         return "its vector is not the one that was signed"
+    if not same(bytes.fromhex(statement.proof), proof_digest(contribution.proof)):
+        return "its proof is not the one that was signed"
     return None
 
 

@@ -128,13 +128,14 @@ class ContributionList(_Statement):
 
 
 class Submission(_Statement):
-    """A party's release of its vector for one list: opens the commitment."""
+    """A party's release of its vector for one list: opens the commitment, and proves itself."""
 
-    SCHEMA: ClassVar[str] = "banyan.submission/1"
+    SCHEMA: ClassVar[str] = "banyan.submission/2"
     manifest: _Digest
     listing: _Digest
     organisation: _Name
     vector: _Digest
+    proof: _Digest
     nonce: _Digest
 
 
@@ -158,6 +159,22 @@ def commitment_opened(manifest: RoundManifest, submission: Submission) -> str:
 def vector_digest(vector: bytes) -> bytes:
     """32 bytes that name an encrypted vector."""
     return digest("banyan/vector/v1", vector)
+
+
+def proof_digest(proof: bytes) -> bytes:
+    """32 bytes that name a proof."""
+    return digest("banyan/proof/v1", proof)
+
+
+def proof_context(manifest: RoundManifest, listed: ContributionList, organisation: str) -> bytes:
+    """Return what a proof of plaintext knowledge is bound to: one party, one list, one attempt.
+
+    The list has everybody's commitments, each under a nonce that was drawn after the manifest was
+    known: no proof made before can be for it.
+    """
+    return digest(
+        "banyan/proof-context/v1", manifest.digest(), listed.digest(), organisation.encode()
+    )
 
 
 def same(left: str | bytes, right: str | bytes) -> bool:

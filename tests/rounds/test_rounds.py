@@ -205,7 +205,7 @@ def test_a_vector_that_is_not_what_was_signed_does_not_stop_the_others(
     def instead(request: Request, reply: Reply) -> Reply:
         if request.kind != "submit":
             return reply
-        return replace(reply, blobs={"vector": reply.blobs["vector"][:-1]})
+        return replace(reply, blobs={**reply.blobs, "vector": reply.blobs["vector"][:-1]})
 
     run.parties[NAMES[2]].instead = instead
     run.run().run()
@@ -309,7 +309,7 @@ def test_the_hub_sees_no_count_mean_or_score_of_a_party(tmp_path: Path, dealt: D
     assert seen == {
         "setup": set(),
         "contribute": {"commitment", "seconds"},
-        "submit": {"submission", "vector"},
+        "submit": {"submission", "vector", "proof"},
         "decrypt": {"partials"},
     }
 

@@ -1,0 +1,204 @@
+"""A contributor's side of a sum: encrypt, commit, prove, release once.
+
+What it may never do: release a vector for two lists of one attempt, or make a second proof where
+one was claimed. Both are held by its :class:`~fusion.ports.ContributionLog`, across restarts.
+Claims: ``docs/claims/secure-sum.md``, ``docs/claims/contributions.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from federated.protocols.secure_sum import Contribution, reason_against_list
+from federated.protocols.statements import (
+    HUB,
+    Commitment,
+    ContributionList,
+    Submission,
+    commit_to,
+    proof_context,
+    proof_digest,
+    read,
+    same,
+    sign,
+    vector_digest,
+)
+from fusion.crypto import rng
+from fusion.crypto.paillier import knowledge, packing, vectors
+from fusion.crypto.paillier.randomisers import Djn
+from fusion.crypto.paillier.residues import rows_from
+from fusion.errors import ContributionRefused
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from federated.protocols.secure_sum import JobTerms
+    from federated.protocols.statements import RoundManifest
+    from fusion.crypto.paillier.residues import Rows
+    from fusion.crypto.signing import SigningKey
+    from fusion.ports import ContributionLog
+
+
+class Contributor:
+    """One organisation's side of the sums of a job."""
+
+    def __init__(
+        self, terms: JobTerms, organisation: str, key: SigningKey, log: ContributionLog
+    ) -> None:
+        """Bind an organisation's signing key to the terms of a job."""
+        self._terms = terms
+        self._organisation = organisation
+        self._key = key
+        self._log = log
+
+    def check(self, manifest: RoundManifest) -> None:
+        """Refuse a manifest that is not as agreed.
+
+        Raises:
+            ContributionRefused: It is not.
+        """
+        reason = self._terms.reason_against(manifest)
+        if reason:
+            msg = f"{self._organisation} does not contribute to round {manifest.round}: {reason}."
+            raise ContributionRefused(msg, hint="Start the job again with the study as agreed.")
+
+    # ------------------------------------------------------------------ commit
+
+    def committed(self, manifest: RoundManifest) -> bytes | None:
+        """Return the signed commitment already made to this manifest, if there is one.
+
+        Raises:
+            ContributionRefused: This attempt was committed to under another manifest.
+        """
+        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
+        if kept is None:
+            return None
+        made_for, nonce, vector = kept
+        if not same(made_for, manifest.digest()):
+            msg = (
+                f"{self._organisation} has committed to another manifest in round "
+                f"{manifest.round}, attempt {manifest.attempt}."
+            )
+            raise ContributionRefused(msg, hint="Use a new attempt.")
+        return self._sign_commitment(manifest, nonce, vector)
+
+    def commit(self, manifest: RoundManifest, slots: NDArray[np.uint64]) -> bytes:
+        """Encrypt a quantised contribution, remember it, and return the signed commitment.
+
+        Raises:
+            ContributionRefused: The manifest is not as agreed, or is not the one committed to.
+        """
+        self.check(manifest)
+        earlier = self.committed(manifest)
+        if earlier is not None:
+            return earlier
+        layout, key = self._terms.layout(manifest), self._terms.key.public
+        plaintexts = packing.pack(layout, slots)
+        exponents = Djn(key).exponents(len(plaintexts))
+        vector = vectors.encrypt_with(
+            key, layout, manifest.digest(), plaintexts, exponents
+        ).to_bytes()
+        nonce = rng.token(32)
+        self._log.remember_commitment(
+            manifest.job,
+            manifest.round,
+            manifest.attempt,
+            (manifest.digest(), nonce, vector),
+            plaintexts.tobytes() + exponents.tobytes(),
+        )
+        return self._sign_commitment(manifest, nonce, vector)
+
+    def _sign_commitment(self, manifest: RoundManifest, nonce: bytes, vector: bytes) -> bytes:
+        statement = Commitment(
+            manifest=manifest.digest().hex(),
+            organisation=self._organisation,
+            commitment=commit_to(manifest, self._organisation, nonce, vector),
+        )
+        return sign(statement, self._key, self._organisation)
+
+    # ------------------------------------------------------------------ submit
+
+    def check_listed(self, manifest: RoundManifest, listing: bytes) -> None:
+        """Refuse a list that has a commitment in this party's name which it did not make.
+
+        Raises:
+            ContributionRefused: It has.
+            VerificationFailed: The list is not signed by the hub, or not well formed.
+        """
+        listed = read(ContributionList, listing, {HUB: self._terms.authority})
+        stated = listed.commitment_of(self._organisation)
+        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
+        own = None
+        if kept is not None and same(kept[0], manifest.digest()):
+            own = commit_to(manifest, self._organisation, kept[1], kept[2])
+        if stated is not None and stated != own:
+            msg = f"The list has a contribution of {self._organisation} that is not its own."
+            raise ContributionRefused(msg, hint="Somebody else signs in its name: ask the hub.")
+
+    def submit(self, manifest: RoundManifest, listing: bytes) -> Contribution:
+        """Release the vector for one list, with the proof that its plaintexts are known.
+
+        Asked again for the same list, the very same bytes are released: a proof is made once.
+
+        Args:
+            manifest: The round.
+            listing: The signed list.
+
+        Raises:
+            ContributionRefused: The list is not for this round, too short, names a stranger, does
+                not have this party's commitment unchanged, or is the second list of the attempt.
+            VerificationFailed: The list is not signed by the hub, or not well formed.
+        """
+        self.check(manifest)
+        listed = read(ContributionList, listing, {HUB: self._terms.authority})
+        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
+        if kept is None or not same(kept[0], manifest.digest()):
+            msg = f"{self._organisation} has not committed to this round."
+            raise ContributionRefused(msg)
+        _, nonce, vector = kept
+        reason = reason_against_list(self._terms, manifest, listed)
+        own = commit_to(manifest, self._organisation, nonce, vector)
+        if reason is None and listed.commitment_of(self._organisation) != own:
+            reason = "its own commitment is not on it unchanged"
+        if reason:
+            msg = f"{self._organisation} does not submit to the list: {reason}."
+            raise ContributionRefused(msg, hint="The round has to be tried again.")
+        proof = self._proof(manifest, listed, vector)
+        statement = Submission(
+            manifest=manifest.digest().hex(),
+            listing=listed.digest().hex(),
+            organisation=self._organisation,
+            vector=vector_digest(vector).hex(),
+            proof=proof_digest(proof).hex(),
+            nonce=nonce.hex(),
+        )
+        return Contribution(sign(statement, self._key, self._organisation), vector, proof)
+
+    def _proof(self, manifest: RoundManifest, listed: ContributionList, vector: bytes) -> bytes:
+        """Return the one proof of this attempt, claimed for this list before it leaves.
+
+        Raises:
+            ContributionRefused: The attempt is bound to another list, or can't be proved any more.
+        """
+        attempt = (manifest.job, manifest.round, manifest.attempt)
+        earlier = self._log.submission(*attempt)
+        if earlier is not None:
+            # The log refuses another list; for the same one it keeps what it has.
+            return self._log.claim_submission(*attempt, listed.digest(), earlier[1])
+        secret = self._log.secret(*attempt)
+        if secret is None:
+            msg = f"{self._organisation} can't prove this contribution any more."
+            raise ContributionRefused(msg, hint="Use a new attempt.")
+        layout, key = self._terms.layout(manifest), self._terms.key.public
+        ciphertexts = vectors.parse(key, layout, vector, binding=manifest.digest()).rows
+        plaintexts, exponents = self._parts(secret, layout.plaintexts)
+        context = proof_context(manifest, listed, self._organisation)
+        proof = knowledge.prove(key, context, ciphertexts, plaintexts, exponents)
+        return self._log.claim_submission(*attempt, listed.digest(), proof)
+
+    def _parts(self, secret: bytes, count: int) -> tuple[Rows, Rows]:
+        """Take apart what the log kept: plaintexts and exponents."""
+        width = self._terms.key.public.plaintext_bytes
+        plaintexts, exponents = secret[: count * width], secret[count * width :]
+        return rows_from(plaintexts, width), rows_from(exponents, len(exponents) // count)
