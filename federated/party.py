@@ -146,6 +146,7 @@ class Party:
         answer = {
             "hello": self._hello,
             "setup": self._set_up,
+            "join": self._join,
             "contribute": self._contribute,
             "submit": self._submit,
             "decrypt": self._decrypt,
@@ -231,6 +232,14 @@ class Party:
 
     # ------------------------------------------------------------------ a round
 
+    def _join(self, request: Request) -> Reply:
+        """Join an attempt of a masked sum."""
+        job = self._job(request)
+        join = job.contributor.join(
+            _number(request.head, "round"), _number(request.head, "attempt")
+        )
+        return self._reply({"join": join.decode()})
+
     def _contribute(self, request: Request) -> Reply:
         """Compute, encrypt and commit."""
         job = self._job(request)
@@ -250,7 +259,8 @@ class Party:
                     f"of the update were clipped to {job.study.aggregation.clip}"
                 )
             trained = self._seat.clock.monotonic()
-            commitment = job.contributor.commit(manifest, quantised.slots)
+            joins = [text.encode() for text in _texts(request.head, "joins")]
+            commitment = job.contributor.commit(manifest, quantised.slots, joins)
         done = self._seat.clock.monotonic()
         return self._reply(
             {
@@ -375,6 +385,19 @@ def _text(head: Mapping[str, Any], name: str) -> str:
     value = head.get(name)
     if not isinstance(value, str):
         msg = f"A request lacks {name!r}."
+        raise MessageInvalid(msg)
+    return value
+
+
+def _number(head: Mapping[str, Any], name: str) -> int:
+    """Read a small number from a request's head.
+
+    Raises:
+        MessageInvalid: It is missing or no such number.
+    """
+    value = head.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        msg = f"{name!r} of a request is no number."
         raise MessageInvalid(msg)
     return value
 

@@ -1,4 +1,4 @@
-"""One secure sum as the hub drives it: commit, list, submit, decrypt, combine.
+"""One secure sum as the hub drives it: (join,) commit, list, submit, decrypt, combine.
 
 An attempt whose list does not complete is void: who is missing is left out, and the round is tried
 again without them. What is about to be opened goes to the journal first, so that a restarted hub
@@ -7,10 +7,11 @@ asks the holders for exactly the same opening; they would refuse any other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from federated.cohort import Reply, Request
+from federated.asking import Asker, Meter, seconds_of, text_of
+from federated.cohort import Request
 from federated.parameters import model_digest
 from federated.protocols.secure_sum import (
     Aggregate,
@@ -27,6 +28,7 @@ from federated.protocols.statements import (
     HUB,
     Commitment,
     ContributionList,
+    Join,
     RoundManifest,
     read,
     sign,
@@ -45,22 +47,6 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS: Final = 8
 """Void lists of one round before the run is given up."""
-
-
-@dataclass(slots=True)
-class Meter:
-    """Seconds and bytes of one sum, attempt after attempt."""
-
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("train", "encrypt", "wait", "aggregate", "decrypt", "combine", "total"), 0.0
-        )
-    )
-    bytes: int = 0
-
-    def add(self, what: str, seconds: float) -> None:
-        """Add time to one of the parts."""
-        self.seconds[what] += seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +117,7 @@ class SumRunner:
         self._run = run
         self._attendance = attendance
         self._gather = gather
+        self._asker = Asker(run, attendance)
 
     def run(
         self, purpose: Purpose, number: int, model: bytes, standardisation: Mapping[str, Any]
@@ -180,18 +167,26 @@ class SumRunner:
         if attempt > MAX_ATTEMPTS:
             doing = f"round {number} after {attempt - 1} tries"
             raise self._attendance.lost(run.terms.quorum, run.terms.key.threshold, doing)
-        manifest = self._manifest(purpose, number, attempt, model, standardisation)
+        joins = self._joins(number, attempt, meter) if run.terms.masks else {}
+        if run.terms.masks and len(joins) < run.terms.quorum:
+            return None
+        manifest = self._manifest(
+            purpose, number, attempt, model_digest(model, standardisation), joins
+        )
         signed = sign(manifest, run.authority, HUB)
         head = {
             "job": run.terms.job,
             "manifest": signed.decode(),
             "standardisation": dict(standardisation),
+            "joins": [joins[name][1].decode() for name in sorted(joins)],
             "notices": self._attendance.news(),
         }
         request = Request("contribute", head, {"model": model})
-        commitments = self._commitments(manifest, request, meter)
-        if len(commitments) < run.terms.quorum:
-            return None  # gathering waits for those who are out, or gives up
+        whom = tuple(sorted(joins)) if joins else self._attendance.present()
+        commitments = self._commitments(manifest, request, whom, meter)
+        # Gathering waits for those who are out, or gives up; masks cancel in the whole cohort only.
+        if len(commitments) < max(run.terms.quorum, len(joins)):
+            return None
         listing = list_commitments(run.terms, manifest, list(commitments.values()), run.authority)
         contributions = self._submissions(manifest, signed, listing, meter)
         if len(contributions) < len(commitments):
@@ -212,8 +207,8 @@ class SumRunner:
         purpose: Purpose,
         number: int,
         attempt: int,
-        model: bytes,
-        standardisation: Mapping[str, Any],
+        model: str,
+        joins: Mapping[OrgId, tuple[Join, bytes]],
     ) -> RoundManifest:
         terms = self._run.terms
         layout = terms.layouts[purpose]
@@ -227,30 +222,58 @@ class SumRunner:
             layout=layout.digest,
             contributors=layout.contributors,
             quorum=terms.quorum,
-            model=model_digest(model, standardisation),
+            model=model,
+            cohort=[joins[name][0].joined() for name in sorted(joins)],
         )
 
+    def _joins(self, number: int, attempt: int, meter: Meter) -> dict[OrgId, tuple[Join, bytes]]:
+        """Ask everyone present to join a masked sum; the cohort is frozen with who answers."""
+        terms = self._run.terms
+        head = {"job": terms.job, "round": number, "attempt": attempt}
+        whom = self._attendance.present()
+        replies = self._asker.ask("join", number, Request("join", head), whom, meter)
+        joins: dict[OrgId, tuple[Join, bytes]] = {}
+        for organisation, reply in replies.items():
+            try:
+                data = text_of(reply, "join")
+                statement = read(Join, data, terms.parties)
+                occasion = (statement.job, statement.round, statement.attempt)
+                if statement.organisation != organisation or occasion != (
+                    terms.job,
+                    number,
+                    attempt,
+                ):
+                    msg = f"{organisation} joined something else."
+                    raise MessageInvalid(msg)
+            except FusionError as error:
+                self._asker.leave_out(organisation, f"sent no valid join: {error.message}", error)
+                continue
+            joins[organisation] = statement, data
+        return joins
+
     def _commitments(
-        self, manifest: RoundManifest, request: Request, meter: Meter
+        self, manifest: RoundManifest, request: Request, whom: Sequence[OrgId], meter: Meter
     ) -> dict[OrgId, bytes]:
-        """Ask everyone present to compute, encrypt and commit."""
+        """Ask these to compute, encrypt and commit."""
         phase = "moments" if manifest.purpose == "moments" else "train"
         phase = "evaluate" if manifest.purpose == "evaluate" else phase
-        replies = self._ask(phase, manifest, request, self._attendance.present(), meter)
+        replies = self._asker.ask(phase, manifest.round, request, whom, meter)
         commitments: dict[OrgId, bytes] = {}
         slowest = {"train": 0.0, "encrypt": 0.0}
         for organisation, reply in replies.items():
             try:
-                data = _text(reply, "commitment")
+                data = text_of(reply, "commitment")
                 statement = read(Commitment, data, self._run.terms.parties)
                 if statement.organisation != organisation:
                     msg = f"{organisation} sent a commitment of {statement.organisation}."
                     raise MessageInvalid(msg)
             except FusionError as error:
-                self._leave_out(organisation, f"sent an invalid commitment: {error.message}", error)
+                self._asker.leave_out(
+                    organisation, f"sent an invalid commitment: {error.message}", error
+                )
                 continue
             commitments[organisation] = data
-            slowest = {what: max(s, _seconds(reply, what)) for what, s in slowest.items()}
+            slowest = {what: max(s, seconds_of(reply.head, what)) for what, s in slowest.items()}
         for what, seconds in slowest.items():
             meter.add(what, seconds)
         return commitments
@@ -270,12 +293,12 @@ class SumRunner:
             "list": listing.decode(),
         }
         whom = tuple(OrgId(name) for name in listed.organisations())
-        replies = self._ask("submit", manifest, Request("submit", head), whom, meter)
+        replies = self._asker.ask("submit", manifest.round, Request("submit", head), whom, meter)
         contributions: dict[OrgId, tuple[Contribution, Verified]] = {}
         for organisation, reply in replies.items():
             try:
                 contribution = Contribution(
-                    _text(reply, "submission"),
+                    text_of(reply, "submission"),
                     reply.blobs.get("vector", b""),
                     reply.blobs.get("proof", b""),
                 )
@@ -284,7 +307,9 @@ class SumRunner:
                     msg = f"{organisation} sent the submission of {verified.organisation}."
                     raise MessageInvalid(msg)
             except FusionError as error:
-                self._leave_out(organisation, f"sent an invalid submission: {error.message}", error)
+                self._asker.leave_out(
+                    organisation, f"sent an invalid submission: {error.message}", error
+                )
                 continue
             contributions[organisation] = contribution, verified
         return contributions
@@ -362,15 +387,17 @@ class SumRunner:
                 for name, data in (("vector", c.vector), ("proof", c.proof))
             },
         )
-        replies = self._ask(
-            "decrypt", opening.manifest, request, holders, meter, stop_at=missing, leave=False
+        replies = self._asker.ask(
+            "decrypt", opening.manifest.round, request, holders, meter, stop_at=missing, leave=False
         )
         for organisation, reply in replies.items():
             try:
                 data = reply.blobs.get("partials", b"")
                 partials[organisation] = read_partials(run.terms, opening.manifest, data)
             except FusionError as error:
-                self._leave_out(organisation, f"sent an invalid partial decryption: {error}", error)
+                self._asker.leave_out(
+                    organisation, f"sent an invalid partial decryption: {error}", error
+                )
 
     def _combine(
         self,
@@ -398,86 +425,5 @@ class SumRunner:
             meter.add("combine", run.clock.monotonic() - began)
         for organisation in wrong:
             msg = f"The partial decryption of {organisation} is wrong."
-            self._refusal(OrgId(organisation), VerificationFailed(msg))
+            self._asker.refusal(OrgId(organisation), VerificationFailed(msg))
         return totals
-
-    # ------------------------------------------------------------------ asking
-
-    def _ask(
-        self,
-        phase: str,
-        manifest: RoundManifest,
-        request: Request,
-        whom: Sequence[OrgId],
-        meter: Meter,
-        *,
-        stop_at: int | None = None,
-        leave: bool = True,
-    ) -> dict[OrgId, Reply]:
-        """Ask, report as answers come, and return the good ones; others are left out by name."""
-        run = self._run
-        seconds = {
-            "submit": run.study.deadlines.submit,
-            "decrypt": run.study.deadlines.decrypt,
-        }.get(phase, run.study.deadlines.train)
-        good: dict[OrgId, Reply] = {}
-
-        def note(reply: Reply) -> None:
-            meter.bytes += reply.size
-            if reply.failure is None:
-                good[reply.organisation] = reply
-            waiting = tuple(org for org in whom if org not in good)
-            run.phase(phase, manifest.round, waiting, tuple(good))
-
-        run.phase(phase, manifest.round, whom, ())
-        meter.bytes += request.size * len(whom)
-        replies = run.cohort.ask(
-            dict.fromkeys(whom, request),
-            seconds=seconds,
-            enough=None if stop_at is None else lambda _: len(good) >= stop_at,
-            on_reply=note,
-        )
-        for organisation in whom:
-            reply = replies.get(organisation)
-            if reply is not None and reply.failure is not None:
-                failure = reply.failure
-                self._leave(organisation, f"refused {phase}: {failure.message}")
-                self._refused(organisation, failure.code, failure.message)
-            elif reply is None and (leave or len(good) < (stop_at or 0)):
-                self._leave(organisation, f"did not answer {phase} within {seconds:g} s")
-        return good
-
-    def _leave_out(self, organisation: OrgId, reason: str, error: FusionError) -> None:
-        self._leave(organisation, reason)
-        self._refusal(organisation, error)
-
-    def _leave(self, organisation: OrgId, reason: str) -> None:
-        self._attendance.leave(organisation, since=self._run.now(), reason=reason)
-
-    def _refusal(self, organisation: OrgId, error: FusionError) -> None:
-        self._refused(organisation, error.code, error.message)
-
-    def _refused(self, organisation: OrgId, code: str, message: str) -> None:
-        self._run.emit(
-            {"event": "refusal", "organisation": organisation, "code": code, "message": message}
-        )
-
-
-def _text(reply: Reply, name: str) -> bytes:
-    """Read a text from a reply's head.
-
-    Raises:
-        MessageInvalid: It is missing or no text.
-    """
-    value = reply.head.get(name)
-    if not isinstance(value, str):
-        msg = f"The reply of {reply.organisation} lacks {name!r}."
-        raise MessageInvalid(msg)
-    return value.encode()
-
-
-def _seconds(reply: Reply, what: str) -> float:
-    """Read how long a party says a step took; it only informs, so nonsense counts as nothing."""
-    seconds = reply.head.get("seconds")
-    value = seconds.get(what) if isinstance(seconds, dict) else None
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e6 else 0.0

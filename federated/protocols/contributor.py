@@ -1,4 +1,4 @@
-"""A contributor's side of a sum: encrypt, commit, prove, release once.
+"""A contributor's side of a sum: join, encrypt, commit, prove, release once.
 
 What it may never do: release a vector for two lists of one attempt, or make a second proof where
 one was claimed. Both are held by its :class:`~fusion.ports.ContributionLog`, across restarts.
@@ -14,8 +14,10 @@ from federated.protocols.statements import (
     HUB,
     Commitment,
     ContributionList,
+    Join,
     Submission,
     commit_to,
+    mask_context,
     proof_context,
     proof_digest,
     read,
@@ -24,12 +26,16 @@ from federated.protocols.statements import (
     vector_digest,
 )
 from fusion.crypto import rng
+from fusion.crypto.agreement import OneTimeKey
 from fusion.crypto.paillier import knowledge, packing, vectors
+from fusion.crypto.paillier.masks import add_masks
 from fusion.crypto.paillier.randomisers import Djn
 from fusion.crypto.paillier.residues import rows_from
 from fusion.errors import ContributionRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -51,6 +57,8 @@ class Contributor:
         self._organisation = organisation
         self._key = key
         self._log = log
+        # Never stored: whoever restarts between join and commit joins another attempt.
+        self._joined: tuple[Join, OneTimeKey] | None = None
 
     def check(self, manifest: RoundManifest) -> None:
         """Refuse a manifest that is not as agreed.
@@ -62,6 +70,66 @@ class Contributor:
         if reason:
             msg = f"{self._organisation} does not contribute to round {manifest.round}: {reason}."
             raise ContributionRefused(msg, hint="Start the job again with the study as agreed.")
+
+    # ------------------------------------------------------------------ join
+
+    def join(self, number: int, attempt: int) -> bytes:
+        """Join one attempt of a masked sum, with a key that is for it alone.
+
+        Asked again for the same attempt, the same statement is signed, until it is committed to.
+
+        Raises:
+            ContributionRefused: The study's sums are not masked.
+        """
+        terms = self._terms
+        if not terms.masks:
+            msg = f"{self._organisation} joins no sum: the study's sums are not masked."
+            raise ContributionRefused(msg)
+        if self._joined is None or (self._joined[0].round, self._joined[0].attempt) != (
+            number,
+            attempt,
+        ):
+            key = OneTimeKey.generate()
+            statement = Join(
+                job=terms.job,
+                study=terms.study,
+                round=number,
+                attempt=attempt,
+                organisation=self._organisation,
+                key=key.public,
+                nonce=rng.token(32).hex(),
+            )
+            self._joined = statement, key
+        return sign(self._joined[0], self._key, self._organisation)
+
+    def _masked(self, manifest: RoundManifest, plaintexts: Rows, joins: Sequence[bytes]) -> Rows:
+        """Add the masks that this party shares with everyone else who joined.
+
+        Raises:
+            ContributionRefused: The cohort is not what its members signed, or has not this party.
+            VerificationFailed: A join is forged or not well formed.
+        """
+        signed = [read(Join, data, self._terms.parties) for data in joins]
+        reason = None
+        occasion = (self._terms.job, self._terms.study, manifest.round, manifest.attempt)
+        if any((j.job, j.study, j.round, j.attempt) != occasion for j in signed):
+            reason = "somebody joined another attempt"
+        elif [j.joined() for j in signed] != manifest.cohort:
+            reason = "its cohort is not as it was signed"
+        elif self._joined is None or self._joined[0] not in signed:
+            reason = "it has not joined this attempt with this key"
+        if reason or self._joined is None:
+            msg = f"{self._organisation} does not mask round {manifest.round}: {reason}."
+            raise ContributionRefused(msg, hint="The round has to be tried again.")
+        key = self._joined[1]
+        pairs = {
+            each.organisation: key.agree(
+                each.key, mask_context(manifest, self._organisation, each.organisation)
+            )
+            for each in manifest.cohort
+            if each.organisation != self._organisation
+        }
+        return add_masks(self._terms.key.public, plaintexts, self._organisation, pairs)
 
     # ------------------------------------------------------------------ commit
 
@@ -83,11 +151,20 @@ class Contributor:
             raise ContributionRefused(msg, hint="Use a new attempt.")
         return self._sign_commitment(manifest, nonce, vector)
 
-    def commit(self, manifest: RoundManifest, slots: NDArray[np.uint64]) -> bytes:
+    def commit(
+        self, manifest: RoundManifest, slots: NDArray[np.uint64], joins: Sequence[bytes] = ()
+    ) -> bytes:
         """Encrypt a quantised contribution, remember it, and return the signed commitment.
 
+        Args:
+            manifest: The round.
+            slots: From :func:`~fusion.crypto.paillier.packing.quantise`.
+            joins: In a masked sum, what the members of the cohort signed, in its order.
+
         Raises:
-            ContributionRefused: The manifest is not as agreed, or is not the one committed to.
+            ContributionRefused: The manifest is not as agreed, is not the one committed to, or its
+                cohort is not what its members signed.
+            VerificationFailed: A join is forged or not well formed.
         """
         self.check(manifest)
         earlier = self.committed(manifest)
@@ -95,6 +172,8 @@ class Contributor:
             return earlier
         layout, key = self._terms.layout(manifest), self._terms.key.public
         plaintexts = packing.pack(layout, slots)
+        if manifest.cohort:
+            plaintexts = self._masked(manifest, plaintexts, joins)
         exponents = Djn(key).exponents(len(plaintexts))
         vector = vectors.encrypt_with(
             key, layout, manifest.digest(), plaintexts, exponents
@@ -107,6 +186,7 @@ class Contributor:
             (manifest.digest(), nonce, vector),
             plaintexts.tobytes() + exponents.tobytes(),
         )
+        self._joined = None  # the masks can't be made again
         return self._sign_commitment(manifest, nonce, vector)
 
     def _sign_commitment(self, manifest: RoundManifest, nonce: bytes, vector: bytes) -> bytes:
@@ -195,7 +275,10 @@ class Contributor:
         plaintexts, exponents = self._parts(secret, layout.plaintexts)
         context = proof_context(manifest, listed, self._organisation)
         proof = knowledge.prove(key, context, ciphertexts, plaintexts, exponents)
-        return self._log.claim_submission(*attempt, listed.digest(), proof)
+        first = self._log.claim_submission(*attempt, listed.digest(), proof)
+        if manifest.cohort:  # a masked contribution is never disputed alone
+            self._log.forget_secret(*attempt)
+        return first
 
     def _parts(self, secret: bytes, count: int) -> tuple[Rows, Rows]:
         """Take apart what the log kept: plaintexts and exponents."""

@@ -63,6 +63,8 @@ class JobTerms:
         quorum: Fewest contributions that may be opened: the study's, or the party's own floor if
             that is higher.
         rounds: Rounds of training; one more sum judges the last model.
+        masks: Whether contributions are masked pairwise, so that exactly those who joined are
+            summed or nobody is.
     """
 
     job: str
@@ -74,6 +76,7 @@ class JobTerms:
     authority: VerifyKey
     quorum: int
     rounds: int
+    masks: bool = False
 
     def layout(self, manifest: RoundManifest) -> Layout:
         """Return the layout of a manifest that :meth:`reason_against` has nothing against."""
@@ -96,6 +99,17 @@ class JobTerms:
             return "only round 0 sums moments"
         if manifest.round > self.rounds + (manifest.purpose == "evaluate"):
             return f"the study has {self.rounds} rounds"
+        return self._reason_against_cohort(manifest.joined())
+
+    def _reason_against_cohort(self, cohort: tuple[str, ...]) -> str | None:
+        """Say why these can't be the ones that a sum is masked between, or None."""
+        if not self.masks:
+            return "it names a cohort, but the study's sums are not masked" if cohort else None
+        strangers = sorted(set(cohort) - set(self.parties))
+        if strangers:
+            return f"{', '.join(strangers)} takes no part in the study"
+        if len(cohort) < self.quorum:
+            return f"{len(cohort)} joined; the quorum is {self.quorum}"
         return None
 
 
@@ -110,6 +124,8 @@ def reason_against_list(
         return f"{', '.join(strangers)} takes no part in the study"
     if len(listed.entries) < manifest.quorum:
         return f"{len(listed.entries)} contributions are fewer than the quorum of {manifest.quorum}"
+    if manifest.cohort and listed.organisations() != manifest.joined():
+        return "it does not name exactly those who joined"
     if len(listed.entries) > manifest.contributors:
         return "it names more contributors than the layout declares"
     return None

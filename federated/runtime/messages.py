@@ -29,6 +29,7 @@ _STYPE: Final = "banyan.frame/1"
 MESSAGE_TYPES: Final[Mapping[Kind, str]] = {
     "hello": "query.hello",
     "setup": "query.setup",
+    "join": "query.join",
     "contribute": "train.contribute",
     "submit": "query.submit",
     "decrypt": "query.decrypt",

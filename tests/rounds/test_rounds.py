@@ -399,3 +399,28 @@ def test_another_attempt_draws_other_batches_and_is_replayed_as_it_was(
     tables = {str(name): tmp_path / f"{name}.csv" for name in NAMES}
     result = compare(run.study, tables, tmp_path / "journal.sqlite")
     assert result["max_abs_error_vs_plain"] < 5e-6
+
+
+MASKED = STUDY.replace("[deadlines]", "[aggregation]\nmasks = true\n\n[deadlines]")
+
+
+def test_masked_sums_give_the_same_model(tmp_path: Path, dealt: Dealt) -> None:
+    bare = federation(tmp_path, dealt)
+    masked = federation(tmp_path, dealt, study=MASKED)
+    assert masked.run().run().tolist() == bare.run().run().tolist()
+    assert masked.parties[NAMES[0]].asked.count("join") == 4
+    assert "join" not in bare.parties[NAMES[0]].asked
+    assert {event["phase"] for event in masked.of("phase")} >= {"join", "train", "submit"}
+
+
+@pytest.mark.parametrize("kind", ["join", "contribute", "submit"])
+def test_a_party_lost_in_a_masked_round_voids_its_attempt_and_is_left_out(
+    tmp_path: Path, dealt: Dealt, kind: str
+) -> None:
+    run = federation(tmp_path, dealt, study=MASKED)
+    run.parties[NAMES[0]].away = lambda request: request.kind in {kind, "hello"}
+    run.run().run()
+    rounds = run.of("round")
+    assert all(NAMES[0] not in event["contributors"] for event in rounds)
+    assert rounds[0]["attempts"] == (1 if kind == "join" else 2)
+    assert run.of("metrics")[-1]["auc"] > 0.7
