@@ -324,11 +324,11 @@ class Party:
             )
             for index, text in enumerate(_texts(request.head, "submissions"))
         ]
-        partials = job.gate.open(manifest, _text(request.head, "list").encode(), contributions)
+        opened = job.gate.open(manifest, _text(request.head, "list").encode(), contributions)
         self._seat.note(
             f"job {manifest.job}, round {manifest.round}: sum opened ({manifest.purpose})"
         )
-        return self._reply({}, {"partials": partials})
+        return self._reply({}, {"partials": opened.partials, "proof": opened.proof})
 
     def _close(self, request: Request) -> Reply:
         """Forget the vectors of a finished job."""

@@ -16,6 +16,7 @@ from federated.parameters import model_digest
 from federated.protocols.secure_sum import (
     Aggregate,
     Contribution,
+    Opened,
     Verified,
     add_verified,
     aggregate,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from federated.protocols.secure_sum import Sum
     from federated.protocols.statements import Purpose
     from federated.run import Run
-    from fusion.crypto.paillier.residues import Rows
+    from fusion.crypto.paillier.share_proofs import Answer
 
 MAX_ATTEMPTS: Final = 8
 """Void lists of one round before the run is given up."""
@@ -348,31 +349,34 @@ class SumRunner:
         else:
             total = aggregate(*what, opening.contributions)
         meter.add("aggregate", run.clock.monotonic() - began)
-        partials: dict[OrgId, Rows] = {}
+        answers: dict[OrgId, Answer] = {}
+        tried: set[OrgId] = set()
         for _ in range(MAX_ATTEMPTS):
             began = run.clock.monotonic()
-            self._ask_holders(opening, partials, meter)
+            self._ask_holders(opening, answers, tried, meter)
             meter.add("decrypt", run.clock.monotonic() - began)
-            opened = self._combine(opening, total, partials, meter)
+            opened = self._combine(opening, total, answers, meter)
             if opened is not None:
                 return opened
-            if len(partials) == len(run.terms.holders):
+            if len(tried) == len(run.terms.holders):
                 break
             self._gather(f"opening round {opening.manifest.round}")
         msg = (
-            f"Round {opening.manifest.round} could not be opened: {len(partials)} of "
-            f"{len(run.terms.holders)} holders answered, {run.terms.key.threshold} have to agree."
+            f"Round {opening.manifest.round} could not be opened: {len(answers)} of "
+            f"{len(run.terms.holders)} holders answered rightly, {run.terms.key.threshold} have to."
         )
-        if len(partials) >= run.terms.key.threshold:
+        if len(tried) >= run.terms.key.threshold:
             raise VerificationFailed(msg, hint="Ask the holders to check the share they imported.")
         raise QuorumLost(msg, hint="Start the missing holders' nodes and run the study again.")
 
-    def _ask_holders(self, opening: _Opening, partials: dict[OrgId, Rows], meter: Meter) -> None:
+    def _ask_holders(
+        self, opening: _Opening, answers: dict[OrgId, Answer], tried: set[OrgId], meter: Meter
+    ) -> None:
         """Collect partial decryptions until there are t more chances to combine."""
         run = self._run
         present = set(self._attendance.present())
-        holders = [OrgId(h) for h in run.terms.holders if h in present and h not in partials]
-        missing = max(1, run.terms.key.threshold - len(partials))
+        holders = [OrgId(h) for h in run.terms.holders if h in present and h not in tried]
+        missing = max(1, run.terms.key.threshold - len(answers))
         request = Request(
             "decrypt",
             {
@@ -392,8 +396,9 @@ class SumRunner:
         )
         for organisation, reply in replies.items():
             try:
-                data = reply.blobs.get("partials", b"")
-                partials[organisation] = read_partials(run.terms, opening.manifest, data)
+                opened = Opened(reply.blobs.get("partials", b""), reply.blobs.get("proof", b""))
+                answers[organisation] = read_partials(run.terms, opening.manifest, opened)
+                tried.add(organisation)
             except FusionError as error:
                 self._asker.leave_out(
                     organisation, f"sent an invalid partial decryption: {error}", error
@@ -403,27 +408,22 @@ class SumRunner:
         self,
         opening: _Opening,
         total: Aggregate,
-        partials: Mapping[OrgId, Rows],
+        answers: dict[OrgId, Answer],
         meter: Meter,
     ) -> Sum | None:
-        """Combine, or return None when more holders are needed."""
+        """Combine, or return None when more holders are needed; drop and name wrong answers."""
         run = self._run
-        if len(partials) < run.terms.key.threshold:
+        if len(answers) < run.terms.key.threshold:
             return None
-        run.phase("combine", opening.manifest.round, (), tuple(partials))
-        numbered: dict[str, Rows] = {str(org): p for org, p in partials.items()}
+        run.phase("combine", opening.manifest.round, (), tuple(answers))
         began = run.clock.monotonic()
         try:
-            totals, wrong = combine(
-                run.terms, opening.manifest, total.product, numbered, len(opening.contributors)
-            )
-        except VerificationFailed:
-            if len(partials) == len(run.terms.holders):
-                raise
-            return None
+            named = {str(organisation): answer for organisation, answer in answers.items()}
+            totals, wrong = combine(run.terms, opening.manifest, total, named)
         finally:
             meter.add("combine", run.clock.monotonic() - began)
-        for organisation in wrong:
+        for organisation in map(OrgId, wrong):
+            del answers[organisation]
             msg = f"The partial decryption of {organisation} is wrong."
-            self._asker.refusal(OrgId(organisation), VerificationFailed(msg))
+            self._asker.refusal(organisation, VerificationFailed(msg))
         return totals

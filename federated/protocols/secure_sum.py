@@ -28,7 +28,7 @@ from federated.protocols.statements import (
     vector_digest,
 )
 from fusion.crypto.hashing import digest
-from fusion.crypto.paillier import knowledge, packing, threshold, vectors
+from fusion.crypto.paillier import knowledge, packing, share_proofs, threshold, vectors
 from fusion.crypto.paillier.residues import not_below, rows_from
 from fusion.errors import GateRefused, MessageInvalid, QuorumLost, VerificationFailed
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusion.crypto.paillier.packing import Layout
-    from fusion.crypto.paillier.residues import Rows
     from fusion.crypto.paillier.threshold import ThresholdKey
     from fusion.crypto.signing import SigningKey, VerifyKey
     from fusion.ports import OpeningLog
@@ -281,6 +280,14 @@ def _reason_against_submission(
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A holder's partial decryptions of a sum, and the proof that they are right, in wire form."""
+
+    partials: bytes
+    proof: bytes
+
+
 class Gate:
     """A key holder's side: decrypts one listed sum a round, and forgets nothing."""
 
@@ -302,8 +309,8 @@ class Gate:
 
     def open(
         self, manifest: RoundManifest, listing: bytes, contributions: Sequence[Contribution]
-    ) -> bytes:
-        """Return this holder's partial decryption of the sum, in wire form.
+    ) -> Opened:
+        """Return this holder's partial decryption of the sum, with its proof.
 
         Raises:
             GateRefused: Not exactly one listed set of at least k contributions of this round, or
@@ -312,7 +319,10 @@ class Gate:
         """
         total = aggregate(self._terms, manifest, listing, contributions)
         self._log.consume(manifest.job, manifest.round, total.opening, total.contributions)
-        return threshold.partial(self._terms.key, self._share, total.product.rows).tobytes()
+        key, rows = self._terms.key, total.product.rows
+        partials = threshold.partial(key, self._share, rows)
+        proof = share_proofs.prove(key, self.index, self._share, total.opening, rows, partials)
+        return Opened(partials.tobytes(), proof)
 
 
 def list_commitments(
@@ -348,12 +358,16 @@ def list_commitments(
     return sign(listed, key, HUB)
 
 
-def read_partials(terms: JobTerms, manifest: RoundManifest, data: bytes) -> Rows:
-    """Read one holder's partial decryption.
+def read_partials(terms: JobTerms, manifest: RoundManifest, opened: Opened) -> share_proofs.Answer:
+    """Read one holder's partial decryption; its proof is verified when it is needed.
 
     Raises:
         MessageInvalid: Wrong length, or a value that is no residue modulo N.
     """
+    data, size = opened.partials, share_proofs.proof_size(terms.key.public)
+    if len(opened.proof) != size:
+        msg = f"A share's proof has {len(opened.proof)} bytes; {size} were expected."
+        raise MessageInvalid(msg)
     width = terms.key.public.residue_bytes
     count = terms.layout(manifest).plaintexts
     if len(data) != width * count:
@@ -363,27 +377,30 @@ def read_partials(terms: JobTerms, manifest: RoundManifest, data: bytes) -> Rows
     if not rows.any(axis=1).all() or not_below(rows, terms.key.public.modulus).size:
         msg = "A partial decryption is no residue modulo N."
         raise MessageInvalid(msg)
-    return rows
+    return share_proofs.Answer(rows, opened.proof)
 
 
 def combine(
     terms: JobTerms,
     manifest: RoundManifest,
-    product: vectors.EncryptedVector,
-    partials: Mapping[str, Rows],
-    contributors: int,
-) -> tuple[Sum, tuple[str, ...]]:
-    """Decrypt the product with any t of the holders' partial decryptions.
+    total: Aggregate,
+    answers: Mapping[str, share_proofs.Answer],
+) -> tuple[Sum | None, tuple[str, ...]]:
+    """Decrypt the product with t of the holders' partial decryptions.
 
     Returns:
-        The sums, and the holders found to have sent a wrong partial decryption.
+        The sums, or None if fewer than t answers are right; and the holders whose answers are not.
 
     Raises:
-        VerificationFailed: No t of them prove themselves, or the sum can't be one of
-            ``contributors`` well-formed contributions.
+        VerificationFailed: Fewer than t answers, or the sum can't be one of that many well-formed
+            contributions.
     """
-    numbered = {terms.holders.index(name) + 1: values for name, values in partials.items()}
-    plaintexts, wrong = threshold.combine_any(terms.key, numbered, product.rows)
+    numbered = {terms.holders.index(name) + 1: answer for name, answer in answers.items()}
+    product = total.product
+    plaintexts, indices = share_proofs.combine(terms.key, numbered, total.opening, product.rows)
+    wrong = tuple(terms.holders[index - 1] for index in indices)
+    if plaintexts is None:
+        return None, wrong
     layout = terms.layout(manifest)
-    total = packing.read_sum(layout, packing.unpack(layout, plaintexts), contributors)
-    return total, tuple(terms.holders[index - 1] for index in wrong)
+    slots = packing.unpack(layout, plaintexts)
+    return packing.read_sum(layout, slots, len(total.contributions)), wrong

@@ -12,6 +12,7 @@ from federated.protocols.contributor import Contributor
 from federated.protocols.secure_sum import (
     Contribution,
     Gate,
+    Opened,
     aggregate,
     combine,
     list_commitments,
@@ -27,7 +28,7 @@ from federated.protocols.statements import (
     vector_digest,
 )
 from fusion.crypto import rng
-from fusion.crypto.paillier import vectors
+from fusion.crypto.paillier import share_proofs, vectors
 from fusion.crypto.signing import SigningKey
 from fusion.errors import (
     ContributionRefused,
@@ -63,8 +64,9 @@ def _open(federation: Federation, names: str = "abcd", holders: str = "abc") -> 
         )
         for name in holders
     }
-    sums, wrong = combine(federation.terms, manifest, total.product, partials, len(names))
+    sums, wrong = combine(federation.terms, manifest, total, partials)
     assert wrong == ()
+    assert sums is not None
     return sums["w"]
 
 
@@ -305,9 +307,13 @@ def test_a_share_that_is_not_the_holders_is_refused(federation: Federation) -> N
 def test_a_partial_decryption_of_the_wrong_size_is_refused(federation: Federation) -> None:
     manifest = federation.manifest()
     width = federation.terms.key.public.residue_bytes
+    proof = bytes(share_proofs.proof_size(federation.terms.key.public))
     for data in (b"", b"\0" * width, b"\xff" * width, b"\1" * (width + 1)):
         with pytest.raises(MessageInvalid):
-            read_partials(federation.terms, manifest, data)
+            read_partials(federation.terms, manifest, Opened(data, proof))
+    for other in (b"", proof[:-1], proof + b"\0"):
+        with pytest.raises(MessageInvalid):
+            read_partials(federation.terms, manifest, Opened(b"\1" * width, other))
 
 
 def test_what_was_consumed_survives_a_restart(federation: Federation, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_wrong_partial_decryption_is_named_and_the_round_completes(
             return reply
         data = bytearray(reply.blobs["partials"])
         data[-1] ^= 1
-        return replace(reply, blobs={"partials": bytes(data)})
+        return replace(reply, blobs={**reply.blobs, "partials": bytes(data)})
 
     run.parties[NAMES[0]].instead = instead
     run.run().run()
@@ -310,7 +310,7 @@ def test_the_hub_sees_no_count_mean_or_score_of_a_party(tmp_path: Path, dealt: D
         "setup": set(),
         "contribute": {"commitment", "seconds"},
         "submit": {"submission", "vector", "proof"},
-        "decrypt": {"partials"},
+        "decrypt": {"partials", "proof"},
     }
 
 
