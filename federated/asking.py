@@ -72,6 +72,7 @@ class Asker:
             "join": limits.submit,
             "submit": limits.submit,
             "decrypt": limits.decrypt,
+            "dispute": limits.decrypt,
         }.get(phase, limits.train)
         good: dict[OrgId, Reply] = {}
 

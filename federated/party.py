@@ -18,6 +18,7 @@ from federated.cohort import Failure, Reply, Request
 from federated.data import Standardiser, moments, prepare
 from federated.layouts import LOSS_CAP
 from federated.metrics import score_histogram
+from federated.norms import bounded
 from federated.parameters import decode_parameters, draw_of, model_digest
 from federated.protocols.contributor import Contributor
 from federated.protocols.secure_sum import Contribution, Gate
@@ -150,6 +151,7 @@ class Party:
             "contribute": self._contribute,
             "submit": self._submit,
             "decrypt": self._decrypt,
+            "dispute": self._dispute,
             "close": self._close,
         }[request.kind]
         try:
@@ -293,7 +295,7 @@ class Party:
                 job.study, job.model, params, train_x, job.data.train_y,
                 round_number=draw_of(manifest.round, manifest.attempt), org=self._seat.organisation,
             )  # fmt: skip
-            values["update"] = update.delta * (update.rows / job.study.max_rows)
+            values["update"] = bounded(job.study, update.delta) * (update.rows / job.study.max_rows)
             values["rows"] = np.array([float(update.rows)])
             values["clipped"] = np.zeros(1)
         return values
@@ -329,6 +331,18 @@ class Party:
             f"job {manifest.job}, round {manifest.round}: sum opened ({manifest.purpose})"
         )
         return self._reply({}, {"partials": opened.partials, "proof": opened.proof})
+
+    def _dispute(self, request: Request) -> Reply:
+        """Prove that a contribution to an opened sum was in range where the sum is not."""
+        job = self._job(request)
+        manifest = self._manifest(job, request)
+        index = _number(request.head, "plaintext")
+        self._seat.note(
+            f"job {manifest.job}, round {manifest.round}: the sum is disputed (plaintext {index})"
+        )
+        listing = _text(request.head, "list").encode()
+        defence, proof = job.contributor.defend(manifest, listing, index)
+        return self._reply({"defence": defence.decode()}, {"proof": proof})
 
     def _close(self, request: Request) -> Reply:
         """Forget the vectors of a finished job."""

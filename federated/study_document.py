@@ -143,6 +143,7 @@ class Aggregation(Section):
     clip: Annotated[float, Field(gt=0, le=8, allow_inf_nan=False)] = 2.0
     score_bins: Annotated[int, Field(ge=8, le=4096)] = 256
     masks: bool = False
+    max_norm: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
 
 
 class Key(Section):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from federated.asking import Asker, Meter, seconds_of, text_of
 from federated.cohort import Request
+from federated.disputes import settle
+from federated.openings import Opening
 from federated.parameters import model_digest
 from federated.protocols.secure_sum import (
     Aggregate,
@@ -19,10 +21,11 @@ from federated.protocols.secure_sum import (
     Opened,
     Verified,
     add_verified,
-    aggregate,
     combine,
     list_commitments,
     read_partials,
+    sum_of,
+    verify_all,
     verify_contribution,
 )
 from federated.protocols.statements import (
@@ -34,7 +37,13 @@ from federated.protocols.statements import (
     read,
     sign,
 )
-from fusion.errors import FusionError, MessageInvalid, QuorumLost, VerificationFailed
+from fusion.errors import (
+    FusionError,
+    MessageInvalid,
+    QuorumLost,
+    SumDisputed,
+    VerificationFailed,
+)
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
@@ -44,6 +53,7 @@ if TYPE_CHECKING:
     from federated.protocols.secure_sum import Sum
     from federated.protocols.statements import Purpose
     from federated.run import Run
+    from fusion.crypto.paillier.residues import Rows
     from fusion.crypto.paillier.share_proofs import Answer
 
 MAX_ATTEMPTS: Final = 8
@@ -72,29 +82,6 @@ class SumResult:
     attempts: int
     seconds: Mapping[str, float]
     bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opening:
-    """Exactly what the holders are asked to open."""
-
-    manifest: RoundManifest
-    signed_manifest: bytes
-    listing: bytes
-    contributions: tuple[Contribution, ...]
-    contributors: tuple[OrgId, ...]
-    verified: tuple[Verified, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        """Return what the journal keeps."""
-        return {
-            "manifest": self.signed_manifest,
-            "listing": self.listing,
-            "contributors": list(self.contributors),
-            "submissions": [c.submission for c in self.contributions],
-            "vectors": [c.vector for c in self.contributions],
-            "proofs": [c.proof for c in self.contributions],
-        }
 
 
 class Gather(Protocol):
@@ -161,7 +148,7 @@ class SumRunner:
         model: bytes,
         standardisation: Mapping[str, Any],
         meter: Meter,
-    ) -> _Opening | None:
+    ) -> Opening | None:
         """Try one list; return None when it is void."""
         run = self._run
         attempt = run.journal.next_attempt(number)
@@ -192,7 +179,7 @@ class SumRunner:
         contributions = self._submissions(manifest, signed, listing, meter)
         if len(contributions) < len(commitments):
             return None
-        opening = _Opening(
+        opening = Opening(
             manifest=manifest,
             signed_manifest=signed,
             listing=listing,
@@ -315,39 +302,27 @@ class SumRunner:
             contributions[organisation] = contribution, verified
         return contributions
 
-    def _resumed(self, number: int) -> _Opening | None:
+    def _resumed(self, number: int) -> Opening | None:
         """Return what was about to be opened before a restart."""
         kept = self._run.journal.opening(number)
-        if kept is None or "proofs" not in kept:  # as releases without proofs kept it
-            return None
-        return _Opening(
-            manifest=read(RoundManifest, kept["manifest"], {HUB: self._run.terms.authority}),
-            signed_manifest=kept["manifest"],
-            listing=kept["listing"],
-            contributions=tuple(
-                Contribution(*parts)
-                for parts in zip(kept["submissions"], kept["vectors"], kept["proofs"], strict=True)
-            ),
-            contributors=tuple(kept["contributors"]),
-        )
+        return None if kept is None else Opening.of(kept, self._run.terms.authority)
 
     # ------------------------------------------------------------------ opening
 
-    def _open(self, opening: _Opening, meter: Meter) -> Sum:
+    def _open(self, opening: Opening, meter: Meter) -> Sum:
         """Have t holders open the sum; holders that answer wrongly are named.
 
         Raises:
             QuorumLost: Fewer than t holders answered, however often they were asked.
-            VerificationFailed: All holders answered, and no t of them agree.
+            VerificationFailed: All holders answered, and fewer than t of them rightly.
+            SumDisputed: The sum can't be one of well-formed contributions; names who made it so.
         """
         run = self._run
         began = run.clock.monotonic()
         # The hub checks first: what it would not open itself, it need not ask for.
         what = (run.terms, opening.manifest, opening.listing)
-        if opening.verified:
-            total = add_verified(*what, opening.verified)
-        else:
-            total = aggregate(*what, opening.contributions)
+        verified = opening.verified or verify_all(*what, opening.contributions)
+        total = add_verified(*what, verified)
         meter.add("aggregate", run.clock.monotonic() - began)
         answers: dict[OrgId, Answer] = {}
         tried: set[OrgId] = set()
@@ -355,9 +330,14 @@ class SumRunner:
             began = run.clock.monotonic()
             self._ask_holders(opening, answers, tried, meter)
             meter.add("decrypt", run.clock.monotonic() - began)
-            opened = self._combine(opening, total, answers, meter)
-            if opened is not None:
-                return opened
+            plaintexts = self._combine(opening, total, answers, meter)
+            if plaintexts is not None:
+                try:
+                    return sum_of(run.terms, opening.manifest, total, plaintexts)
+                except SumDisputed as disputed:
+                    raise settle(
+                        run.terms, self._asker, opening, verified, disputed, meter
+                    ) from None
             if len(tried) == len(run.terms.holders):
                 break
             self._gather(f"opening round {opening.manifest.round}")
@@ -370,7 +350,7 @@ class SumRunner:
         raise QuorumLost(msg, hint="Start the missing holders' nodes and run the study again.")
 
     def _ask_holders(
-        self, opening: _Opening, answers: dict[OrgId, Answer], tried: set[OrgId], meter: Meter
+        self, opening: Opening, answers: dict[OrgId, Answer], tried: set[OrgId], meter: Meter
     ) -> None:
         """Collect partial decryptions until there are t more chances to combine."""
         run = self._run
@@ -385,11 +365,7 @@ class SumRunner:
                 "list": opening.listing.decode(),
                 "submissions": [c.submission.decode() for c in opening.contributions],
             },
-            {
-                f"{name}-{i}": data
-                for i, c in enumerate(opening.contributions)
-                for name, data in (("vector", c.vector), ("proof", c.proof))
-            },
+            opening.blobs(),
         )
         replies = self._asker.ask(
             "decrypt", opening.manifest.round, request, holders, meter, stop_at=missing, leave=False
@@ -406,11 +382,11 @@ class SumRunner:
 
     def _combine(
         self,
-        opening: _Opening,
+        opening: Opening,
         total: Aggregate,
         answers: dict[OrgId, Answer],
         meter: Meter,
-    ) -> Sum | None:
+    ) -> Rows | None:
         """Combine, or return None when more holders are needed; drop and name wrong answers."""
         run = self._run
         if len(answers) < run.terms.key.threshold:
@@ -419,11 +395,11 @@ class SumRunner:
         began = run.clock.monotonic()
         try:
             named = {str(organisation): answer for organisation, answer in answers.items()}
-            totals, wrong = combine(run.terms, opening.manifest, total, named)
+            plaintexts, wrong = combine(run.terms, total, named)
         finally:
             meter.add("combine", run.clock.monotonic() - began)
         for organisation in map(OrgId, wrong):
             del answers[organisation]
             msg = f"The partial decryption of {organisation} is wrong."
             self._asker.refusal(organisation, VerificationFailed(msg))
-        return totals
+        return plaintexts

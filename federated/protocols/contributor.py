@@ -7,13 +7,15 @@ Claims: ``docs/claims/secure-sum.md``, ``docs/claims/contributions.md``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from federated.protocols.disputes import defence_context, defend
 from federated.protocols.secure_sum import Contribution, reason_against_list
 from federated.protocols.statements import (
     HUB,
     Commitment,
     ContributionList,
+    Defence,
     Join,
     Submission,
     commit_to,
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
     from fusion.ports import ContributionLog
 
 
+MAX_DEFENCES: Final = 16
+"""Disputed plaintexts of one job that a party proves; each takes seconds."""
+
+
 class Contributor:
     """One organisation's side of the sums of a job."""
 
@@ -59,6 +65,7 @@ class Contributor:
         self._log = log
         # Never stored: whoever restarts between join and commit joins another attempt.
         self._joined: tuple[Join, OneTimeKey] | None = None
+        self._defended: set[tuple[int, int, int]] = set()
 
     def check(self, manifest: RoundManifest) -> None:
         """Refuse a manifest that is not as agreed.
@@ -279,6 +286,50 @@ class Contributor:
         if manifest.cohort:  # a masked contribution is never disputed alone
             self._log.forget_secret(*attempt)
         return first
+
+    # ------------------------------------------------------------------ dispute
+
+    def defend(self, manifest: RoundManifest, listing: bytes, index: int) -> tuple[bytes, bytes]:
+        """Prove that one ciphertext of what was submitted is in range; return statement and proof.
+
+        Args:
+            manifest: The round whose sum is disputed.
+            listing: The list that was submitted to.
+            index: Which plaintext.
+
+        Raises:
+            ContributionRefused: Nothing was submitted to this list, the sum is masked, there is no
+                such plaintext, or what it was made from is not kept any more.
+            VerificationFailed: The list is not signed by the hub, or not well formed.
+        """
+        self.check(manifest)
+        listed = read(ContributionList, listing, {HUB: self._terms.authority})
+        attempt = (manifest.job, manifest.round, manifest.attempt)
+        kept, secret = self._log.commitment(*attempt), self._log.secret(*attempt)
+        released = self._log.submission(*attempt)
+        if released is None or not same(released[0], listed.digest()) or manifest.cohort:
+            msg = f"{self._organisation} has submitted nothing to this list that can be disputed."
+            raise ContributionRefused(msg)
+        if kept is None or secret is None or not same(kept[0], manifest.digest()):
+            msg = f"{self._organisation} can't prove this contribution any more."
+            raise ContributionRefused(msg)
+        self._defended.add((manifest.round, manifest.attempt, index))
+        if len(self._defended) > MAX_DEFENCES:
+            msg = f"{self._organisation} has answered {MAX_DEFENCES} disputes, and no more."
+            raise ContributionRefused(msg, hint="One disputed plaintext names who is wrong.")
+        layout, key = self._terms.layout(manifest), self._terms.key.public
+        rows = vectors.parse(key, layout, kept[2], binding=manifest.digest()).rows
+        context = defence_context(manifest, listed, self._organisation, index)
+        made_from = self._parts(secret, layout.plaintexts)
+        proof = defend(self._terms, manifest, context, index, (rows, *made_from))
+        statement = Defence(
+            manifest=manifest.digest().hex(),
+            listing=listed.digest().hex(),
+            organisation=self._organisation,
+            plaintext=index,
+            proof=proof_digest(proof).hex(),
+        )
+        return sign(statement, self._key, self._organisation), proof
 
     def _parts(self, secret: bytes, count: int) -> tuple[Rows, Rows]:
         """Take apart what the log kept: plaintexts and exponents."""

@@ -30,7 +30,13 @@ from federated.protocols.statements import (
 from fusion.crypto.hashing import digest
 from fusion.crypto.paillier import knowledge, packing, share_proofs, threshold, vectors
 from fusion.crypto.paillier.residues import not_below, rows_from
-from fusion.errors import GateRefused, MessageInvalid, QuorumLost, VerificationFailed
+from fusion.errors import (
+    GateRefused,
+    MessageInvalid,
+    QuorumLost,
+    SumDisputed,
+    VerificationFailed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusion.crypto.paillier.packing import Layout
+    from fusion.crypto.paillier.residues import Rows
     from fusion.crypto.paillier.threshold import ThresholdKey
     from fusion.crypto.signing import SigningKey, VerifyKey
     from fusion.ports import OpeningLog
@@ -181,6 +188,23 @@ def aggregate(
         GateRefused: Anything is missing, doubled, foreign, too few, or not what was committed to.
         VerificationFailed: A signature, a vector or a proof is not what it has to be.
     """
+    return add_verified(
+        terms, manifest, listing, verify_all(terms, manifest, listing, contributions)
+    )
+
+
+def verify_all(
+    terms: JobTerms,
+    manifest: RoundManifest,
+    listing: bytes,
+    contributions: Sequence[Contribution],
+) -> tuple[Verified, ...]:
+    """Verify contributions, of which no two may be one party's.
+
+    Raises:
+        GateRefused: The list is not as agreed, or a contribution is doubled or not as listed.
+        VerificationFailed: A signature, a vector or a proof is not what it has to be.
+    """
     listed = _check_listing(terms, manifest, listing)
     verified: dict[str, Verified] = {}
     for contribution in contributions:
@@ -189,7 +213,7 @@ def aggregate(
             msg = f"The contribution of {each.organisation} is not opened: it has more than one."
             raise GateRefused(msg)
         verified[each.organisation] = each
-    return add_verified(terms, manifest, listing, tuple(verified.values()))
+    return tuple(verified.values())
 
 
 def add_verified(
@@ -381,26 +405,34 @@ def read_partials(terms: JobTerms, manifest: RoundManifest, opened: Opened) -> s
 
 
 def combine(
-    terms: JobTerms,
-    manifest: RoundManifest,
-    total: Aggregate,
-    answers: Mapping[str, share_proofs.Answer],
-) -> tuple[Sum | None, tuple[str, ...]]:
+    terms: JobTerms, total: Aggregate, answers: Mapping[str, share_proofs.Answer]
+) -> tuple[Rows | None, tuple[str, ...]]:
     """Decrypt the product with t of the holders' partial decryptions.
 
     Returns:
-        The sums, or None if fewer than t answers are right; and the holders whose answers are not.
+        The plaintexts, or None if fewer than t answers are right; and the holders whose answers
+        are not.
 
     Raises:
-        VerificationFailed: Fewer than t answers, or the sum can't be one of that many well-formed
-            contributions.
+        VerificationFailed: Fewer than t answers.
     """
     numbered = {terms.holders.index(name) + 1: answer for name, answer in answers.items()}
-    product = total.product
-    plaintexts, indices = share_proofs.combine(terms.key, numbered, total.opening, product.rows)
-    wrong = tuple(terms.holders[index - 1] for index in indices)
-    if plaintexts is None:
-        return None, wrong
-    layout = terms.layout(manifest)
-    slots = packing.unpack(layout, plaintexts)
-    return packing.read_sum(layout, slots, len(total.contributions)), wrong
+    plaintexts, wrong = share_proofs.combine(terms.key, numbered, total.opening, total.product.rows)
+    return plaintexts, tuple(terms.holders[index - 1] for index in wrong)
+
+
+def sum_of(terms: JobTerms, manifest: RoundManifest, total: Aggregate, plaintexts: Rows) -> Sum:
+    """Read the decrypted sum, if well-formed contributions can have made it.
+
+    Raises:
+        SumDisputed: They can't; says which plaintexts show it.
+    """
+    layout, contributors = terms.layout(manifest), len(total.contributions)
+    flagged = packing.flagged(layout, plaintexts, contributors)
+    if flagged:
+        msg = (
+            f"{len(flagged)} of {layout.plaintexts} plaintexts in the sum of round "
+            f"{manifest.round} are out of range, the first of them number {flagged[0]}."
+        )
+        raise SumDisputed(msg, plaintexts=flagged)
+    return packing.read_sum(layout, packing.unpack(layout, plaintexts), contributors)

@@ -192,6 +192,25 @@ class Submission(_Statement):
     nonce: _Digest
 
 
+class Defence(_Statement):
+    """A party's answer to a dispute: it has proved one of its ciphertexts in range.
+
+    Attributes:
+        manifest: The round.
+        listing: The list that was opened.
+        organisation: Who answers.
+        plaintext: Which one is disputed.
+        proof: Digest of the range proof.
+    """
+
+    SCHEMA: ClassVar[str] = "banyan.defence/1"
+    manifest: _Digest
+    listing: _Digest
+    organisation: _Name
+    plaintext: _Count
+    proof: _Digest
+
+
 def commit_to(manifest: RoundManifest, organisation: str, nonce: bytes, vector: bytes) -> str:
     """Return the hiding, binding commitment to a vector, in hexadecimal."""
     return digest(

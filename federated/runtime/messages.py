@@ -33,6 +33,7 @@ MESSAGE_TYPES: Final[Mapping[Kind, str]] = {
     "contribute": "train.contribute",
     "submit": "query.submit",
     "decrypt": "query.decrypt",
+    "dispute": "query.dispute",
     "close": "query.close",
 }
 """Flower routes on these; everything but computing is a query."""
