@@ -128,7 +128,7 @@ def prove(
     masks = [rows_from(rng.token(long * len(places)), long) for _ in range(2)]
     chosen = rows_from(rng.token(_CHALLENGE_BYTES * len(places)), _CHALLENGE_BYTES)
     simulated = [
-        (e if value == 0 else -e) % key.n for e, value in zip(integers(chosen), values, strict=True)
+        (1 - 2 * value) * e % key.n for e, value in zip(integers(chosen), values, strict=True)
     ]
     true_side = powers.powers(masks[0])
     other_side = powers.powers(masks[1], rows_of(simulated, key.plaintext_bytes))
@@ -158,7 +158,12 @@ def _answers(
     for value, c, e, u, t, r in zip(values, *each, exponents, strict=True):
         own = (c - e) % whole
         true, other = u + own * r, t + e * r
-        out += [e, other, true] if value else [own, true, other]
+        # Picked by arithmetic: no branch depends on a bit.
+        out += [
+            own + value * (e - own),
+            true + value * (other - true),
+            other + value * (true - other),
+        ]
     return out
 
 
