@@ -15,6 +15,7 @@ from federated.cohort import Request
 from federated.disputes import settle
 from federated.openings import Opening
 from federated.parameters import model_digest
+from federated.protocols.cohorts import read_join
 from federated.protocols.secure_sum import (
     Aggregate,
     Contribution,
@@ -224,14 +225,9 @@ class SumRunner:
         for organisation, reply in replies.items():
             try:
                 data = text_of(reply, "join")
-                statement = read(Join, data, terms.parties)
-                occasion = (statement.job, statement.round, statement.attempt)
-                if statement.organisation != organisation or occasion != (
-                    terms.job,
-                    number,
-                    attempt,
-                ):
-                    msg = f"{organisation} joined something else."
+                statement = read_join(terms, number, attempt, data)
+                if statement.organisation != organisation:
+                    msg = f"{organisation} sent the join of {statement.organisation}."
                     raise MessageInvalid(msg)
             except FusionError as error:
                 self._asker.leave_out(organisation, f"sent no valid join: {error.message}", error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from federated.protocols.cohorts import read_join
 from federated.protocols.disputes import defence_context, defend
 from federated.protocols.secure_sum import Contribution, reason_against_list
 from federated.protocols.statements import (
@@ -114,14 +115,11 @@ class Contributor:
 
         Raises:
             ContributionRefused: The cohort is not what its members signed, or has not this party.
-            VerificationFailed: A join is forged or not well formed.
+            VerificationFailed: A join is forged, not well formed or for another attempt.
         """
-        signed = [read(Join, data, self._terms.parties) for data in joins]
+        signed = [read_join(self._terms, manifest.round, manifest.attempt, data) for data in joins]
         reason = None
-        occasion = (self._terms.job, self._terms.study, manifest.round, manifest.attempt)
-        if any((j.job, j.study, j.round, j.attempt) != occasion for j in signed):
-            reason = "somebody joined another attempt"
-        elif [j.joined() for j in signed] != manifest.cohort:
+        if [j.joined() for j in signed] != manifest.cohort:
             reason = "its cohort is not as it was signed"
         elif self._joined is None or self._joined[0] not in signed:
             reason = "it has not joined this attempt with this key"
@@ -272,7 +270,9 @@ class Contributor:
         earlier = self._log.submission(*attempt)
         if earlier is not None:
             # The log refuses another list; for the same one it keeps what it has.
-            return self._log.claim_submission(*attempt, listed.digest(), earlier[1])
+            first = self._log.claim_submission(*attempt, listed.digest(), earlier[1])
+            self._forget(manifest)
+            return first
         secret = self._log.secret(*attempt)
         if secret is None:
             msg = f"{self._organisation} can't prove this contribution any more."
@@ -283,9 +283,13 @@ class Contributor:
         context = proof_context(manifest, listed, self._organisation)
         proof = knowledge.prove(key, context, ciphertexts, plaintexts, exponents)
         first = self._log.claim_submission(*attempt, listed.digest(), proof)
-        if manifest.cohort:  # a masked contribution is never disputed alone
-            self._log.forget_secret(*attempt)
+        self._forget(manifest)
         return first
+
+    def _forget(self, manifest: RoundManifest) -> None:
+        """Drop what a proved vector was made from, if it will never be disputed: a masked one."""
+        if manifest.cohort:
+            self._log.forget_secret(manifest.job, manifest.round, manifest.attempt)
 
     # ------------------------------------------------------------------ dispute
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federated.protocols.cohorts import read_join
 from federated.protocols.secure_sum import aggregate, combine, read_partials, sum_of
 from federated.protocols.statements import HUB, Join, RoundManifest, read, sign
 from fusion.crypto import rng
@@ -17,7 +18,13 @@ from fusion.crypto.agreement import OneTimeKey
 from fusion.crypto.paillier.masks import add_masks
 from fusion.crypto.paillier.packing import quantise
 from fusion.crypto.paillier.residues import integers, rows_from, rows_of
-from fusion.errors import ContributionRefused, GateRefused, KeyRefused, VerificationFailed
+from fusion.errors import (
+    ContributionRefused,
+    GateRefused,
+    KeyRefused,
+    MessageInvalid,
+    VerificationFailed,
+)
 from tests.proofs.victims import SHIFT, mauled, of, opened
 from tests.sums import NAMES, Federation, Forger, federation_of
 
@@ -246,8 +253,27 @@ def test_a_join_of_another_attempt_is_refused(cohort: Cohort) -> None:
     changed = manifest.model_copy(
         update={"cohort": [manifest.cohort[0], stale, *manifest.cohort[2:]]}
     )
-    with pytest.raises(ContributionRefused, match="another attempt"):
+    with pytest.raises(MessageInvalid, match="b joined another attempt"):
         cohort.commit(changed, [joins[0], old, *joins[2:]], "a")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"key": "00" * 32}, "key that can't be used"),
+        ({"study": "6" * 64}, "another attempt"),
+        ({"job": "another"}, "another attempt"),
+        ({"round": 2}, "another attempt"),
+    ],
+)
+def test_whoever_joins_with_nonsense_is_named_and_not_those_who_refuse_it(
+    cohort: Cohort, change: dict[str, object], words: str
+) -> None:
+    federation = cohort.federation
+    said = read(Join, cohort.parties["b"].join(1, 1), federation.terms.parties)
+    data = sign(said.model_copy(update=change), federation.keys["b"], "b")
+    with pytest.raises(MessageInvalid, match=f"b joined .*{words}"):
+        read_join(federation.terms, 1, 1, data)
 
 
 def test_the_own_join_has_to_be_in_the_cohort(cohort: Cohort) -> None:
@@ -283,3 +309,18 @@ def test_what_a_masked_vector_was_made_from_is_gone_once_it_is_proved(cohort: Co
     released = cohort.parties["a"].submit(manifest, listing)
     assert log.secret("job", 1, 1) is None
     assert cohort.parties["a"].submit(manifest, listing) == released
+
+
+def test_killed_before_it_has_forgotten_a_party_forgets_when_it_is_asked_again(
+    cohort: Cohort,
+) -> None:
+    """The proof is claimed first: a crash in between leaves both, until the hub asks once more."""
+    manifest, joins = cohort.joined()
+    listing = cohort.federation.listed(manifest, cohort.commit(manifest, joins, "abcd"))
+    log = cohort.federation.logs["a"]
+    secret = log.secret("job", 1, 1)
+    released = cohort.parties["a"].submit(manifest, listing)
+    assert secret is not None
+    log._secrets["job", 1, 1] = secret
+    assert cohort.parties["a"].submit(manifest, listing) == released
+    assert log.secret("job", 1, 1) is None
