@@ -15,6 +15,7 @@ from federated.protocols.secure_sum import aggregate, combine, read_partials, su
 from federated.protocols.statements import HUB, Join, RoundManifest, read, sign
 from fusion.crypto import rng
 from fusion.crypto.agreement import OneTimeKey
+from fusion.crypto.paillier.keys import PrivateKey
 from fusion.crypto.paillier.masks import add_masks
 from fusion.crypto.paillier.packing import quantise
 from fusion.crypto.paillier.residues import integers, rows_from, rows_of
@@ -23,6 +24,7 @@ from fusion.errors import (
     GateRefused,
     KeyRefused,
     MessageInvalid,
+    SumDisputed,
     VerificationFailed,
 )
 from tests.proofs.victims import SHIFT, mauled, of, opened
@@ -190,6 +192,24 @@ def test_masks_alone_let_the_sum_of_a_void_attempt_into_the_next(
     released = forger.submit(manifest, listing, rows, proof)
     with pytest.raises(VerificationFailed, match="contribution of b"):
         federation.gate("a").open(manifest, listing, [released, *honest])
+
+
+def test_wrong_masks_pass_the_proof_and_are_flagged_in_the_sum(
+    cohort: Cohort, dealt: Dealt
+) -> None:
+    key, federation = dealt.key.public, cohort.federation
+    manifest, joins = cohort.joined()
+    own = of(key, [rng.below(key.modulus)])
+    forger = Forger(federation, "b")
+    commitments = [forger.commit(manifest, own.rows), *cohort.commit(manifest, joins, "acd")]
+    listing = federation.listed(manifest, commitments)
+    honest = [cohort.parties[name].submit(manifest, listing) for name in "acd"]
+    proof = forger.prove(manifest, listing, own.rows, own.plaintexts, own.exponents)
+    released = forger.submit(manifest, listing, own.rows, proof)
+    total = aggregate(federation.terms, manifest, listing, [released, *honest])
+    shown = PrivateKey(*dealt.primes).decrypt(total.product.rows)
+    with pytest.raises(SumDisputed):
+        sum_of(federation.terms, manifest, total, shown)
 
 
 # -------------------------------------------------------------------- all or nothing
