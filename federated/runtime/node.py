@@ -26,7 +26,8 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     """Serve until ``stop``; work in hand is finished and answered.
 
     Raises:
-        EnvironmentUnfit: The hub refuses the node for good, or Flower's SuperNode fails.
+        EnvironmentUnfit: The node is up already, the hub refuses it for good, or Flower's
+            SuperNode fails.
     """
 
     def ready() -> None:
@@ -34,7 +35,7 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
         say(f"{node.config.id} is up and serves {node.config.hub_url}")
 
     os.environ.update(QUIET)
-    try:
+    with node.serving():
         changed = _what_changed(say)
         if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
             from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
@@ -42,8 +43,6 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
             serve_stock(node, stop=stop, say=say, on_ready=ready)
         else:
             _serve_own(node, stop, say, ready)
-    finally:
-        node.ready.unlink(missing_ok=True)
 
 
 def _what_changed(say: Callable[[str], None]) -> bool:

@@ -39,8 +39,13 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
     """Serve a federation until ``stop``.
 
     Raises:
-        EnvironmentUnfit: A port is taken, or Flower does not start.
+        EnvironmentUnfit: The hub is up already, a port is taken, or Flower does not start.
     """
+    with hub.serving():
+        _serve(hub, stop, say)
+
+
+def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> None:
     files = _superlink_files(hub)
     contract.check()
     renew_certificates(hub)
@@ -64,7 +69,6 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
         finally:
             jobs.close()
     finally:
-        hub.ready.unlink(missing_ok=True)
         front.stop()
         superlink.stop()
 

@@ -9,7 +9,7 @@
       superlink/ca.pem certificate.pem key.pem  trust.json roster.json
       admitted/ID.pem  requests/SHA256.pem      paillier/  state.sqlite
       paillier/  runs/JOB/  superlink.sqlite    ready.json  node.log
-      ready.json  hub.log
+      ready.json  hub.log  .up.lock             .up.lock
 
 Folders are 0700 and files 0600. A file is replaced whole or not at all (:func:`write_atomic`).
 """
@@ -169,6 +169,30 @@ class _Home:
         with (self.path / ".lock").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Be the one process that serves this folder; leave no ``ready.json`` behind.
+
+        Raises:
+            EnvironmentUnfit: Another process serves it; nothing of its was touched.
+        """
+        # Not the lock above: that one is held for moments, this one for as long as it is up. The
+        # kernel lets go of it however the process ends.
+        with (self.path / ".up.lock").open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EnvironmentUnfit(
+                    f"{self.path} is up already.",
+                    hint="One process serves a folder; `status` shows it. Stop that one first.",
+                ) from None
+            # Whoever wrote one before was killed: nobody may take it for ours.
+            self.ready.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                self.ready.unlink(missing_ok=True)
 
 
 class HubHome(_Home):

@@ -99,6 +99,17 @@ def test_a_study_runs_to_its_end(deployment: Deployment) -> None:
     assert json.loads((watch.hub.runs / watch.job / "model.json").read_text())["kind"] == "logistic"
 
 
+def test_a_second_start_of_what_is_up_is_refused_and_harms_nothing(deployment: Deployment) -> None:
+    for kind, folder in (("hub", deployment.hub), ("node", deployment.node("north"))):
+        second = deployment.fusion(kind, "up", folder, check=False)
+        assert second.returncode == 3
+        assert "is up already" in second.stderr
+        assert deployment.json(kind, "status", folder)["up"]
+    hub = HubHome.open(deployment.hub)
+    events = ENGINE.follow(hub, ENGINE.ping(hub, 1), stop=threading.Event())
+    assert [event["missing"] for event in events if event["event"] == "exchange"] == [[]]
+
+
 def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(deployment: Deployment) -> None:
     watch = Watch(deployment, study_text(rounds=100, deadline=3.0))
     watch.phase(2, "train")
