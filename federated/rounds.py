@@ -42,7 +42,7 @@ class RoundEngine:
     def __init__(self, run: Run) -> None:
         """Prepare; nothing is asked of anyone yet."""
         self._run = run
-        self._attendance = Attendance(run.study.organisations)
+        self._attendance = Attendance(run.study.organisations, run.journal)
         self._sums = SumRunner(run, self._attendance, self._gather)
 
     def run(self) -> NDArray[np.float64]:
@@ -186,6 +186,7 @@ class RoundEngine:
             elif reply.failure is not None:
                 self._setup_event(organisation, "refused", reply.failure)
             else:
+                self._attendance.come_back([organisation])
                 self._setup_event(organisation, "ready", None)
         for organisation, reply in replies.items():
             if reply.failure is not None:

@@ -115,6 +115,14 @@ class RunJournal(Protocol):
         """Store the state after a round; values are JSON values or bytes."""
         ...
 
+    def keep_absences(self, since: Mapping[str, str]) -> None:
+        """Store who is out, and since when, in place of what was stored before."""
+        ...
+
+    def absences(self) -> Mapping[str, str]:
+        """Return who was out, and since when."""
+        ...
+
     def last_round(self) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest state, if any."""
         ...

@@ -30,7 +30,6 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
     get_object_tree,
     no_object_id_recompute,
 )
@@ -39,16 +38,13 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
 )
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    push_objects,
-)
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from federated.runtime.contents import pull_content
+from federated.runtime.contents import pull_content, push_contents
 from fusion.crypto import rng
 from fusion.errors import EnvironmentUnfit, FusionError, PartyUnreachable
 
@@ -379,11 +375,11 @@ class FleetNode:
                 clientapp_runtime_list=[seconds],
             )
             response = self._call(self._client.PushMessages, request)
-            push_objects(
-                get_all_nested_objects(reply),
+            push_contents(
+                [reply],
                 make_push_object_fn_protobuf(
                     lambda q: self._call(self._client.PushObject, q),
                     self._node, run_id, response.session_id,
                 ),
-                object_ids_to_push=set(response.objects_to_push),
+                set(response.objects_to_push),
             )  # fmt: skip

@@ -124,6 +124,16 @@ def test_a_party_lost_in_mid_round_is_left_out_and_comes_back(
     ]
 
 
+def test_a_restarted_run_knows_since_when_a_party_is_out(tmp_path: Path, dealt: Dealt) -> None:
+    run = federation(tmp_path, dealt)
+    run.journal.keep_absences({NAMES[0]: "2026-01-01T00:00:00Z", NAMES[1]: "2026-01-02T00:00:00Z"})
+    run.parties[NAMES[0]].away = lambda _: True
+    run.run().run()
+    assert {entry["since"] for entry in run.of("round")[0]["absent"]} == {"2026-01-01T00:00:00Z"}
+    # Who is there again is no longer out.
+    assert set(run.journal.absences()) == {NAMES[0]}
+
+
 def test_others_are_told_who_is_out_and_why(tmp_path: Path, dealt: Dealt) -> None:
     run = federation(tmp_path, dealt)
     run.parties[NAMES[0]].away = lambda request: request.kind == "contribute"
