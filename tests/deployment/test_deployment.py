@@ -123,6 +123,11 @@ def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(deployment: Depl
     deployment.start("north")
     back = watch.until(lambda e: e["event"] == "round" and "north" in e["contributors"])
     assert back["round"] > left_out["round"]
+    # It was taken back by the worker that had left it out: a new worker would start with everyone.
+    assert [event["event"] for event in watch.events].count("start") == 1
+    statuses = [e["status"] for e in watch.events if e.get("organisation") == "north"]
+    assert statuses == ["ready", "back"]
+    assert f"{watch.job} lost its worker" not in deployment.log("hub")
     watch.stop()
 
 
