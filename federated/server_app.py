@@ -15,6 +15,7 @@ from flwr.serverapp import Grid, ServerApp
 from federated.jobs import OPEN, JobFolder
 from federated.pings import do_pings
 from federated.runtime.grid import GridCohort, bells_of
+from federated.runtime.logs import log_to_stderr
 from federated.runtime.patience import shorten
 from federated.runtime.tethered import tie_to_parent
 from federated.work import do_job
@@ -40,6 +41,7 @@ def main(grid: Grid, context: Context) -> None:
     # The executor that started this is gone when the hub is; so is this then.
     tie_to_parent(os.getppid())
     shorten()
+    log_to_stderr()
     clock = SystemClock()
     hub = HubHome.open(Path(os.environ[HUB_VARIABLE]))
     job = JobFolder(hub.runs / Path(str(context.run_config["job"])).name)

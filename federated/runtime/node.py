@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from federated.runtime.environment import QUIET
+from federated.runtime.logs import log_to_stderr
 from fusion.link.client import hub_ssl_context
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
@@ -35,6 +36,7 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
         say(f"{node.config.id} is up and serves {node.config.hub_url}")
 
     os.environ.update(QUIET)
+    log_to_stderr()
     with node.serving():
         changed = _what_changed(say)
         if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":

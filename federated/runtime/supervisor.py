@@ -15,6 +15,7 @@ import httpx
 
 from federated.jobs import JobFolder, jobs_of
 from federated.runtime import contract
+from federated.runtime.logs import log_to_stderr
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
 from fusion.link.loopback import free_port
@@ -41,6 +42,7 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
     Raises:
         EnvironmentUnfit: The hub is up already, a port is taken, or Flower does not start.
     """
+    log_to_stderr()
     with hub.serving():
         _serve(hub, stop, say)
 
