@@ -70,13 +70,20 @@ class Engine:
         _check_up(hub)
         return JobFolder.create_pings(hub.runs, count).name
 
-    def follow(self, hub: HubHome, job: str, *, stop: threading.Event) -> Iterator[dict[str, Any]]:
-        """Yield a job's events, past and coming, up to its end.
+    def follow(
+        self,
+        hub: HubHome,
+        job: str,
+        *,
+        stop: threading.Event,
+        on_quiet: Callable[[float], None] = lambda _: None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a job's events, past and coming, up to its end; say for how long nothing came.
 
         Raises:
             InputInvalid: There is no such job.
         """
-        return JobFolder(hub.runs / Path(job).name).follow(stop)
+        return JobFolder(hub.runs / Path(job).name).follow(stop, on_quiet)
 
     def result(self, hub: HubHome, job: str) -> dict[str, Any]:
         """Return a job's record so far.

@@ -143,8 +143,18 @@ class TrainingEngine(Protocol):
         """Check a study and hand it to the running hub; return the job's identifier."""
         ...
 
-    def follow(self, hub: Any, job: str, *, stop: Stop) -> Iterator[Event]:  # noqa: ANN401 - a HubHome
-        """Yield the job's events, past and coming, up to its end."""
+    def follow(
+        self,
+        hub: Any,  # noqa: ANN401 - a HubHome
+        job: str,
+        *,
+        stop: Stop,
+        on_quiet: Callable[[float], None] = ...,
+    ) -> Iterator[Event]:
+        """Yield the job's events, past and coming, up to its end.
+
+        ``on_quiet`` is told, now and then, for how many seconds nothing has come.
+        """
         ...
 
     def result(self, hub: Any, job: str) -> dict[str, Any]:  # noqa: ANN401 - a HubHome

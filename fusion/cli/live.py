@@ -74,6 +74,10 @@ class TrainingView:
                 self._stream.write(f"{text}\n")
                 self._stream.flush()
 
+    def say(self, text: str) -> None:
+        """Show a line above the table, or after the lines."""
+        self._console.print(clean(text), soft_wrap=True)
+
     def render(self) -> Group:
         """Return the table as it is now."""
         run = self.progress

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fusion.services.homes import HubHome
 
 MAX_STUDY_BYTES = 1 << 20
+QUIET_SECONDS = 3.0
+"""A run that says nothing for this long may have lost its hub."""
 
 Study = Annotated[
     Path | None, typer.Argument(metavar="STUDY.toml", help="The study; see examples.")
@@ -86,11 +88,21 @@ def train(
 def _follow(engine: TrainingEngine, hub: HubHome, job: str) -> int:
     """Show the run's events up to its end; return its exit code."""
     from fusion.cli.live import TrainingView
+    from fusion.services.processes import is_up
 
     stop = threading.Event()
+    told = False
+
+    def on_quiet(seconds: float) -> None:
+        nonlocal told
+        if seconds >= QUIET_SECONDS and not told and not is_up(hub.ready):
+            told = True
+            view.say(f"the hub is not up; the run goes on when it is: fusion hub up {hub.path}")
+
     with TrainingView() as view:
         try:
-            for event in engine.follow(hub, job, stop=stop):
+            for event in engine.follow(hub, job, stop=stop, on_quiet=on_quiet):
+                told = False
                 view.feed(event)
         except KeyboardInterrupt:
             output.note(f"the run goes on; watch it again with: fusion train --follow {job}")

@@ -90,6 +90,20 @@ def test_who_no_longer_wants_to_follow_is_let_go(job: JobFolder) -> None:
     assert list(following) == []
 
 
+def test_silence_is_counted_and_ends_with_an_event(job: JobFolder) -> None:
+    quiet: list[float] = []
+
+    def on_quiet(seconds: float) -> None:
+        quiet.append(seconds)
+        if len(quiet) == 2:
+            job.emit({"event": "start"}, CLOCK)
+        if len(quiet) == 3:
+            job.emit(END, CLOCK)
+
+    assert [event["event"] for event in job.follow(threading.Event(), on_quiet)] == ["start", "end"]
+    assert quiet[0] == quiet[2] < quiet[1]
+
+
 def test_a_job_is_worked_on_by_one_at_a_time(job: JobFolder) -> None:
     with job.work() as first:
         with JobFolder(job.path).work() as second:
