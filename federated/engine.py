@@ -59,7 +59,7 @@ class Engine:
         _check_members(study, study_text, origin, hub.roster())
         Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
         _check_up(hub)
-        return JobFolder.create(hub.runs, study_text).name
+        return JobFolder.create(hub.runs, study_text, origin).name
 
     def ping(self, hub: HubHome, count: int) -> str:
         """Queue ``count`` empty exchanges with every member; return the job's identifier.

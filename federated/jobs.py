@@ -45,6 +45,11 @@ class JobFolder:
         return self.path / "study.toml"
 
     @property
+    def origin(self) -> str:
+        """What the study's file was called where it came from."""
+        return str(self.state().get("origin", self.study.name))
+
+    @property
     def events(self) -> Path:
         """One JSON object a line."""
         return self.path / "events.jsonl"
@@ -69,9 +74,9 @@ class JobFolder:
         return SqliteJournal(self.journal_path)
 
     @classmethod
-    def create(cls, runs: Path, study_text: str) -> JobFolder:
+    def create(cls, runs: Path, study_text: str, origin: str = "study.toml") -> JobFolder:
         """Make a queued training job with a fresh name."""
-        return cls._create(runs, study_text, kind="training")
+        return cls._create(runs, study_text, kind="training", origin=origin)
 
     @classmethod
     def create_pings(cls, runs: Path, count: int) -> JobFolder:

@@ -82,6 +82,7 @@ def encode_reply(reply: Reply) -> RecordDict:
             "code": reply.failure.code,
             "message": reply.failure.message,
             "exit_code": reply.failure.exit_code,
+            "study_key": reply.failure.study_key,
         }
     return _encode(document, reply.blobs, fresh_nonce())
 
@@ -96,11 +97,14 @@ def decode_reply(organisation: OrgId, content: RecordDict) -> Reply:
     failure = None
     if "failure" in document:
         found = _mapping(document, "failure")
-        code, message, exit_code = (found.get(k) for k in ("code", "message", "exit_code"))
-        if not (isinstance(code, str) and isinstance(message, str) and isinstance(exit_code, int)):
+        code, message, key = (found.get(k, "") for k in ("code", "message", "study_key"))
+        exit_code = found.get("exit_code")
+        texts = isinstance(code, str) and isinstance(message, str) and isinstance(key, str)
+        if not (texts and code and message and isinstance(exit_code, int)):
             msg = f"The failure that {organisation} reports is not well formed."
             raise MessageInvalid(msg)
-        failure = Failure(code[:16], message[:2000], exit_code if 1 <= exit_code <= 6 else 1)
+        exit_code = exit_code if 1 <= exit_code <= 6 else 1
+        failure = Failure(code[:16], message[:2000], exit_code, key[:300])
     return Reply(organisation, _mapping(document, "head"), blobs, failure)
 
 

@@ -73,6 +73,8 @@ class TrainingView:
             if text is not None:
                 self._stream.write(f"{text}\n")
                 self._stream.flush()
+        elif event["event"] == "notice":
+            self.say(str(event.get("message")))
 
     def say(self, text: str) -> None:
         """Show a line above the table, or after the lines."""

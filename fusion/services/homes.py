@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 HUB_FILE: Final = "hub.toml"
 NODE_FILE: Final = "node.toml"
+DEFAULT_MIN_GROUP: Final = 3
+"""Fewest organisations in a sum that a node takes part in, unless its owner says otherwise."""
 _Identifier = Annotated[str, Field(min_length=1, max_length=63)]
 _Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
 
@@ -143,7 +145,7 @@ class NodeConfig(BaseModel):
     name: _Name = ""
     hub_url: str
     pin: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    min_group: Annotated[int, Field(ge=2, le=1000)] = 3
+    min_group: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_MIN_GROUP
     studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
     data: dict[str, Path] = Field(default_factory=dict)
 

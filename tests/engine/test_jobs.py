@@ -37,7 +37,8 @@ def test_every_job_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 def test_a_change_of_state_leaves_the_rest(job: JobFolder) -> None:
     job.update(status="running", run=17)
-    expected = {"job": job.name, "kind": "training", "starts": 0, "status": "running", "run": 17}
+    made = {"job": job.name, "kind": "training", "origin": "study.toml", "starts": 0}
+    expected = {**made, "status": "running", "run": 17}
     assert job.state() == JobFolder(job.path).state() == expected
 
 

@@ -77,7 +77,7 @@ def test_no_two_replies_are_the_same_bytes_even_if_they_say_the_same() -> None:
 
 
 def test_a_failure_arrives_as_it_was_sent() -> None:
-    reply = Reply(ORG, failure=Failure("F-402", "It can't. Do this.", 4))
+    reply = Reply(ORG, failure=Failure("F-402", "It can't. Do this.", 4, "columns.age"))
     assert decode_reply(ORG, carried(encode_reply(reply))) == reply
 
 

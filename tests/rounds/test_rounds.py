@@ -248,6 +248,22 @@ def test_bad_data_stops_the_run_before_it_starts_and_names_the_party(
     assert "old" not in str(caught.value).split()
 
 
+def test_a_refusal_says_which_key_of_the_study_it_is_about(tmp_path: Path, dealt: Dealt) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("age,work,rich\n" + "40,desk,yes\n41,sea,no\n" * 50, "utf-8")
+    run = federation(tmp_path, dealt, tables={"south": bad})
+    keys: list[str] = []
+
+    def look(_: Request, reply: Reply) -> Reply:
+        keys.extend([reply.failure.study_key] if reply.failure else [])
+        return reply
+
+    run.parties[NAMES[2]].instead = look
+    with pytest.raises(PartyFailed):
+        run.run().run()
+    assert keys == ["columns.work"]
+
+
 def test_an_update_beyond_the_clip_is_counted_and_reported(tmp_path: Path, dealt: Dealt) -> None:
     study = STUDY.replace("[deadlines]", "[aggregation]\nclip = 0.0001\n\n[deadlines]")
     run = federation(tmp_path, dealt, study=study)
