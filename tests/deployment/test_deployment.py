@@ -235,10 +235,18 @@ def test_a_bundle_other_than_ours_is_refused_and_logged(
     assert not list(deployment.node("north").rglob("*.fab"))
 
 
-def test_nothing_contacts_another_host(deployment: Deployment) -> None:
-    """What the processes have open is on loopback, all of it."""
+def test_nothing_contacts_another_host(deployment: Deployment, watch: Path) -> None:
+    """Every Python process has been watched since it began; sockets of others are looked at now."""
     names = ["hub", *deployment.names]
-    assert {address for name in names for address in deployment.peers(name)} <= {"127.0.0.1"}
+    hub = HubHome.open(deployment.hub)
+    events = ENGINE.follow(hub, ENGINE.ping(hub, 1), stop=threading.Event())
+    assert [event["missing"] for event in events if event["event"] == "exchange"] == [[]]
+    for name in names:
+        assert deployment.peers(name) == {"127.0.0.1"}, name
+    seen = (watch / "seen").read_text("utf-8")
+    for program in ("hub up", "node up", "flower-superexec", "flwr-serverapp"):
+        assert program in seen
+    assert not (watch / "outside").exists()
 
 
 @pytest.fixture
