@@ -1,0 +1,32 @@
+"""The benchmarks run, in a short form: what they print is not judged here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.docs.sources import ROOT
+
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        ("benchmarks.exchange --nodes 1 --count 2 --settle 0 --idle 0.1", "mean"),
+        ("benchmarks.encryption --parameters 2000 --bits 2048", "bytes a parameter"),
+    ],
+)
+def test_a_benchmark_prints_its_table(line: str, printed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *line.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout
