@@ -13,7 +13,7 @@ import threading
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import httpx
 from flwr.app import Context, Error, Message, RecordDict
@@ -54,7 +54,14 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric import ec
     from flwr.clientapp import ClientApp
+    from flwr.proto.fleet_pb2 import (
+        ActivateNodeResponse,
+        PullMessagesResponse,
+        PushMessagesResponse,
+    )
+    from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
     from flwr.proto.message_pb2 import ObjectTree
+    from flwr.proto.run_pb2 import GetRunResponse
     from flwr.supercore.run import Run
 
     from fusion.ports import Clock, Stop
@@ -109,15 +116,54 @@ class FleetLink:
     tls: ssl.SSLContext
     key: ec.EllipticCurvePrivateKey
 
+    @property
+    def public_key(self) -> bytes:
+        """The key by which the SuperLink knows the node."""
+        return bytes(public_key_to_bytes(self.key.public_key()))
+
+
+class Fleet(Protocol):
+    """The SuperLink's fleet interface as a node calls it; Flower's messages in and out.
+
+    :class:`FleetHttpClient` is one; ``tests/runtime/fleet.py`` has one in memory.
+    """
+
+    def ActivateNode(self, request: ActivateNodeRequest) -> ActivateNodeResponse: ...  # noqa: D102, N802 - Flower's names, here and below
+    def DeactivateNode(self, request: DeactivateNodeRequest) -> Any: ...  # noqa: ANN401, D102, N802
+    def SendNodeHeartbeat(self, request: SendNodeHeartbeatRequest) -> SendNodeHeartbeatResponse: ...  # noqa: D102, N802
+    def PullMessages(self, request: PullMessagesRequest) -> PullMessagesResponse: ...  # noqa: D102, N802
+    def PushMessages(self, request: PushMessagesRequest) -> PushMessagesResponse: ...  # noqa: D102, N802
+    def GetRun(self, request: GetRunRequest) -> GetRunResponse: ...  # noqa: D102, N802
+    def PullObject(self, request: Any) -> Any: ...  # noqa: ANN401, D102, N802
+    def PushObject(self, request: Any) -> Any: ...  # noqa: ANN401, D102, N802
+    def ConfirmMessageReceived(self, request: Any) -> Any: ...  # noqa: ANN401, D102, N802
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def dial(link: FleetLink) -> FleetHttpClient:
+    """Return the fleet interface of a hub, over HTTPS; connects when it is first used."""
+    return FleetHttpClient(
+        link.url,
+        verify=link.tls,
+        interceptors=[
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            NodeAuthHttpInterceptor(link.key, link.key.public_key()),
+        ],
+    )
+
 
 class FleetNode:
     """Pulls messages, answers them with the app, pushes the replies; until told to stop."""
 
     def __init__(
         self,
-        link: FleetLink,
+        fleet: Fleet,
         app: ClientApp,
         *,
+        public_key: bytes,
         bundle_digest: str,
         stop: Stop,
         clock: Clock,
@@ -131,15 +177,8 @@ class FleetNode:
         self._clock = clock
         self._note = note
         self._pace = pace or Pace()
-        self._public_key = public_key_to_bytes(link.key.public_key())
-        self._client = FleetHttpClient(
-            link.url,
-            verify=link.tls,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(link.key, link.key.public_key()),
-            ],
-        )
+        self._public_key = public_key
+        self._client = fleet
         self._node = Node()
         self._runs: dict[int, Run] = {}
         self._queues: dict[int, deque[tuple[Message, ObjectTree]]] = defaultdict(deque)

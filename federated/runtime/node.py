@@ -64,7 +64,7 @@ def _serve_own(
     from federated.client_app import app_for  # noqa: PLC0415
     from federated.party import Party  # noqa: PLC0415
     from federated.runtime.bundle import bundle  # noqa: PLC0415
-    from federated.runtime.fleet import FleetLink, FleetNode  # noqa: PLC0415
+    from federated.runtime.fleet import FleetLink, FleetNode, dial  # noqa: PLC0415
     from federated.seats import seat_of  # noqa: PLC0415
 
     link = FleetLink(
@@ -74,8 +74,9 @@ def _serve_own(
     )
     party = Party(seat_of(node, say))
     fleet = FleetNode(
-        link,
+        dial(link),
         app_for(party, OrgId(node.config.id)),
+        public_key=link.public_key,
         bundle_digest=bundle().digest,
         stop=stop,
         clock=SystemClock(),
