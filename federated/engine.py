@@ -17,7 +17,7 @@ from federated.jobs import OPEN, JobFolder, jobs_of
 from federated.records import record
 from federated.study import parse_study
 from federated.study_lines import line_of
-from fusion.errors import EnvironmentUnfit, InputInvalid, StudyInvalid
+from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid, StudyInvalid
 from fusion.services.keys import Keyring
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ class Engine:
         Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
         _check_up(hub)
         return JobFolder.create(hub.runs, study_text, origin).name
+
+    def check(self, study_text: str, origin: str) -> None:
+        """Check a study by itself.
+
+        Raises:
+            StudyInvalid: It is wrong; names the line.
+        """
+        parse_study(study_text, origin)
 
     def ping(self, hub: HubHome, count: int) -> str:
         """Queue ``count`` empty exchanges with every member; return the job's identifier.
@@ -120,10 +128,25 @@ class Engine:
         label: str | None,
         on_event: Callable[[Event], None],
     ) -> dict[str, Any]:
-        """Run a study with all parties in this process; return its record."""
+        """Run a study with all parties in this process; return its record, however it ended.
+
+        Raises:
+            InputInvalid: Study, parties or label can't be used; nothing was begun.
+        """
         from federated.simulation import simulate  # noqa: PLC0415 - only here
 
-        return simulate(study_text, origin, parties, label=label, on_event=on_event)
+        events: list[Event] = []
+
+        def tell(event: Event) -> None:
+            events.append(event)
+            on_event(event)
+
+        try:
+            return simulate(study_text, origin, parties, label=label, on_event=tell)
+        except FusionError:
+            if not events:
+                raise
+            return record(events)
 
     def baselines(
         self, study_text: str, tables: Mapping[str, Path], rounds_log: Path

@@ -143,6 +143,10 @@ class TrainingEngine(Protocol):
         """Check a study and hand it to the running hub; return the job's identifier."""
         ...
 
+    def check(self, study_text: str, origin: str) -> None:
+        """Check a study by itself, without a federation."""
+        ...
+
     def follow(
         self,
         hub: Any,  # noqa: ANN401 - a HubHome
@@ -178,7 +182,7 @@ class TrainingEngine(Protocol):
         label: str | None,
         on_event: Callable[[Event], None],
     ) -> dict[str, Any]:
-        """Run a study with all parties in this process; return its record."""
+        """Run a study with all parties in this process; return its record, however it ended."""
         ...
 
     def baselines(

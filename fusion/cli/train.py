@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusion.cli import output
-from fusion.cli.files import read_bounded
+from fusion.cli.files import check_writable, read_bounded
 from fusion.errors import FusionError, InputInvalid
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def train(
     from fusion.services.homes import HubHome
 
     hub = HubHome.open(folder)
+    check_writable(report)
     if (study is not None, job != "", stop != "").count(True) != 1:
         message = "Name a study, or a run to follow or to stop."
         raise InputInvalid(message, hint="fusion train STUDY.toml")
@@ -136,8 +137,12 @@ def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> 
     from fusion.services.homes import write_atomic
 
     if report is not None:
-        write_atomic(report, render(record).encode(), 0o644)
-        output.note(f"report: {report}")
+        try:
+            write_atomic(report, render(record).encode(), 0o644)
+            output.note(f"report: {report}")
+        except OSError as error:
+            # It could be written when this began; the result is printed all the same.
+            output.note(f"the report could not be written to {report}: {error.strerror}")
     if as_json:
         output.document("fusion.run/1", record)
         return

@@ -117,6 +117,12 @@ def test_an_invitation_is_all_of_stdout(fusion: Terminal, tmp_path: Path) -> Non
     assert fusion.out.count("\n") == 1
 
 
+def test_an_address_without_a_port_to_dial_is_refused(fusion: Terminal, tmp_path: Path) -> None:
+    assert fusion("hub", "init", tmp_path / "hub", "--address", "127.0.0.1:0") == 2
+    assert "F-200: 127.0.0.1:0 has no port" in fusion.err
+    assert not (tmp_path / "hub").exists()
+
+
 def test_a_hub_is_not_made_twice(fusion: Terminal, tmp_path: Path) -> None:
     assert fusion("hub", "init", tmp_path / "hub") == 0
     assert fusion("hub", "init", tmp_path / "hub") == 2

@@ -48,3 +48,14 @@ def test_a_hub_that_is_not_up_is_named_once(
     said = capsys.readouterr().err
     assert said.count("the hub is not up; the run goes on when it is") == (0 if up else 1)
     assert (f"fusion hub up {hub.path}" in said) is not up
+
+
+def test_a_report_that_can_not_be_written_is_refused_before_the_run(
+    hub: HubHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY, "utf-8")
+    words = ["train", str(study), "--hub", str(hub.path), "--report", str(tmp_path)]
+    assert run(words) == 2
+    assert "can't be written: it is a folder" in capsys.readouterr().err
+    assert not list(hub.runs.glob("*"))
