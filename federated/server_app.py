@@ -17,10 +17,10 @@ from federated.pings import do_pings
 from federated.runtime.grid import GridCohort, bells_of
 from federated.runtime.logs import log_to_stderr
 from federated.runtime.patience import shorten
-from federated.runtime.tethered import tie_to_parent
 from federated.work import do_job
 from fusion.services.clock import SystemClock
 from fusion.services.homes import HubHome
+from fusion.services.tether import tie_to_parent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -59,6 +59,13 @@ def test_help_and_version_are_results(fusion: Terminal) -> None:
     assert fusion.out.startswith("banyan-fusion ")
 
 
+@pytest.mark.parametrize("words", [("node", "init"), ("key", "ceremony"), ("hub", "admit")])
+def test_help_shows_brackets_as_brackets(fusion: Terminal, words: tuple[str, ...]) -> None:
+    assert fusion(*words, "--help") == 0
+    assert "[required]" in fusion.out
+    assert "\\" not in fusion.out
+
+
 @pytest.mark.parametrize(
     "words",
     [
