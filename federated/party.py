@@ -218,7 +218,7 @@ class Party:
                 f"{seat.organisation} only contributes to sums of at least {seat.min_group} "
                 f"organisations; the study's quorum is {study.quorum}."
             )
-            raise Refused(msg, hint="Raise `quorum` in the study.")
+            raise Refused(msg, hint="Raise `quorum` in the study.", study_key="study.quorum")
         if seat.studies and study.digest() not in seat.studies:
             msg = f"{seat.organisation} has not allowed the study {study.name} ({study.digest()})."
             raise Refused(msg, hint="Its operator adds the digest to `studies` in node.toml.")

@@ -43,7 +43,7 @@ class RoundEngine:
     def __init__(self, run: Run) -> None:
         """Prepare; nothing is asked of anyone yet."""
         self._run = run
-        self._attendance = Attendance(run.study.organisations)
+        self._attendance = Attendance(run.study.organisations, run.journal)
         self._sums = SumRunner(run, self._attendance, self._gather)
 
     def run(self) -> NDArray[np.float64]:
@@ -176,7 +176,7 @@ class RoundEngine:
     # ------------------------------------------------------------------ attendance
 
     def _set_up_all(self) -> None:
-        """Agree on the study with everyone; a party that refuses stops the run by name."""
+        """Agree on the study with everyone; those that refuse stop the run, all of them by name."""
         run = self._run
         run.phase("setup", 0, run.study.organisations, ())
         replies = self._ask_set_up(run.study.organisations)
@@ -190,10 +190,11 @@ class RoundEngine:
             elif reply.failure is not None:
                 self._setup_event(organisation, "refused", reply.failure)
             else:
+                self._attendance.come_back([organisation])
                 self._setup_event(organisation, "ready", None)
-        for organisation, reply in replies.items():
-            if reply.failure is not None:
-                raise _failed(organisation, reply.failure)
+        failures = {org: reply.failure for org, reply in replies.items() if reply.failure}
+        if failures:
+            raise self._failed(failures)
         self._gather("the set-up")
 
     def _ask_set_up(self, organisations: tuple[OrgId, ...]) -> dict[OrgId, Reply]:
@@ -257,8 +258,19 @@ class RoundEngine:
     def _setup_event(self, organisation: OrgId, status: str, failure: Failure | None) -> None:
         event: dict[str, Any] = {"event": "setup", "organisation": organisation, "status": status}
         if failure is not None:
-            event |= {"code": failure.code, "message": failure.message}
+            event |= {"code": failure.code, "message": self._placed(failure)}
         self._run.emit(event)
+
+    def _placed(self, failure: Failure) -> str:
+        """Return what a party says, with the line of the study that it is about."""
+        place = self._run.place(failure.study_key) if failure.study_key else ""
+        return f"{place}: {failure.message}" if place else failure.message
+
+    def _failed(self, failures: Mapping[OrgId, Failure]) -> PartyFailed:
+        """Return what the parties say as the error that stops the run; the first one's code."""
+        first = next(iter(failures.values()))
+        message = " ".join(f"{org}: {self._placed(failure)}" for org, failure in failures.items())
+        return PartyFailed(message, code=first.code, exit_code=first.exit_code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,9 +306,3 @@ class _State:
             standardisation=document["standardisation"],
             contributors=tuple(document["contributors"]),
         )
-
-
-def _failed(organisation: OrgId, failure: Failure) -> PartyFailed:
-    """Return a party's failure as the error that stops the run."""
-    message = f"{organisation}: {failure.message}"
-    return PartyFailed(message, code=failure.code, exit_code=failure.exit_code)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
+from federated.study_lines import place_in
 from federated.terms import agree
 from fusion.errors import FusionError, RunStopped
 from fusion.services.homes import write_atomic
@@ -51,7 +52,8 @@ def do_job(
     job.update(status="running")
     ending: dict[str, Any] = {"status": "done", "message": "", "exit_code": 0}
     try:
-        study = parse_study(job.study.read_text("utf-8"), "study.toml")
+        text = job.study.read_text("utf-8")
+        study = parse_study(text, job.origin)
         roster = hub.roster()
         key = Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
         _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
@@ -60,7 +62,7 @@ def do_job(
         run = Run(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
-            stopping=job.stop_wanted.exists,
+            stopping=job.stop_wanted.exists, place=place_in(text, job.origin),
         )  # fmt: skip
         emit(start_event(run))
         engine = RoundEngine(run)

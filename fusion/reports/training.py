@@ -256,6 +256,26 @@ def _attendance(result: Record) -> str:
         table(heads, listed, numbers=False)
         if listed
         else paragraph(Words("Nobody was absent.", "无人缺席。"), "good"),
+        _clipped(rounds),
+    )
+
+
+def _clipped(rounds: Sequence[Record]) -> str:
+    """Return in which rounds updates went beyond the study's clip, and how far it cut into them."""
+    counts = [(event.get("round"), int(_finite(event.get("clipped")))) for event in rounds]
+    cut = [(number, count) for number, count in counts if count]
+    if not cut:
+        words = Words("No update went beyond the study's clip.", "没有更新超出研究设定的截断范围。")
+        return paragraph(words, "good")
+    english = ", ".join(f"{count:,} in round {number}" for number, count in cut)
+    chinese = "，".join(f"第 {number} 轮 {count:,} 个" for number, count in cut)
+    return paragraph(
+        Words(
+            f"Coordinates of updates that were cut to the study's clip, all parties together: "
+            f"{english}. Raise `clip` or lower the learning rate if there are many.",
+            f"被截断到研究设定范围的更新坐标数（各方合计）：{chinese}。"
+            "若数量较多，请提高 clip 或降低学习率。",
+        )
     )
 
 

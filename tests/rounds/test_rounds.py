@@ -124,6 +124,16 @@ def test_a_party_lost_in_mid_round_is_left_out_and_comes_back(
     ]
 
 
+def test_a_restarted_run_knows_since_when_a_party_is_out(tmp_path: Path, dealt: Dealt) -> None:
+    run = federation(tmp_path, dealt)
+    run.journal.keep_absences({NAMES[0]: "2026-01-01T00:00:00Z", NAMES[1]: "2026-01-02T00:00:00Z"})
+    run.parties[NAMES[0]].away = lambda _: True
+    run.run().run()
+    assert {entry["since"] for entry in run.of("round")[0]["absent"]} == {"2026-01-01T00:00:00Z"}
+    # Who is there again is no longer out.
+    assert set(run.journal.absences()) == {NAMES[0]}
+
+
 def test_others_are_told_who_is_out_and_why(tmp_path: Path, dealt: Dealt) -> None:
     run = federation(tmp_path, dealt)
     run.parties[NAMES[0]].away = lambda request: request.kind == "contribute"
@@ -236,6 +246,22 @@ def test_bad_data_stops_the_run_before_it_starts_and_names_the_party(
     assert all("contribute" not in party.asked for party in run.parties.values())
     assert "sea" not in str(caught.value)
     assert "old" not in str(caught.value).split()
+
+
+def test_a_refusal_says_which_key_of_the_study_it_is_about(tmp_path: Path, dealt: Dealt) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("age,work,rich\n" + "40,desk,yes\n41,sea,no\n" * 50, "utf-8")
+    run = federation(tmp_path, dealt, tables={"south": bad})
+    keys: list[str] = []
+
+    def look(_: Request, reply: Reply) -> Reply:
+        keys.extend([reply.failure.study_key] if reply.failure else [])
+        return reply
+
+    run.parties[NAMES[2]].instead = look
+    with pytest.raises(PartyFailed):
+        run.run().run()
+    assert keys == ["columns.work"]
 
 
 def test_an_update_beyond_the_clip_is_counted_and_reported(tmp_path: Path, dealt: Dealt) -> None:
