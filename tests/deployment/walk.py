@@ -39,13 +39,16 @@ OFFICES = dict(
 class Walk:
     """Runs the commands; knows what they printed."""
 
-    def __init__(self, folder: Path, address: str, *, label: str = "rich") -> None:
+    def __init__(
+        self, folder: Path, address: str, *, label: str = "rich", bits: int | None = None
+    ) -> None:
         """Lay out the machines.
 
         Args:
             folder: Holds a folder for each machine.
             address: The hub's address as the page has it.
             label: Label of the study that the page simulates.
+            bits: A shorter key than the page has: its primes are found sooner.
         """
         self.hub = folder / "hub-machine"
         self.dealer = folder / "dealer-machine"
@@ -55,6 +58,7 @@ class Walk:
             place.mkdir()
         self.started: list[subprocess.Popen[bytes]] = []
         self.words = {address: f"127.0.0.1:{free_port()}"}
+        self._bits = bits
         self._prepare(label)
 
     def close(self) -> None:
@@ -74,6 +78,8 @@ class Walk:
         for org, name in OFFICES.items():
             text = text.replace(f'"{name}"', f'"{org}"')
         text = re.sub(r"(?m)^rounds = \d+", "rounds = 1", text)
+        if self._bits is not None:
+            text = re.sub(r"(?m)^bits = \d+", f"bits = {self._bits}", text)
         (self.hub / "study.toml").write_text(text, "utf-8")
         for number, name in enumerate(("a", "b", "c")):
             table = write_table(self.desk / f"{name}.csv", rows=80, seed=number)
@@ -106,10 +112,14 @@ class Walk:
             case ["key", "import"] if "--hub" in line:
                 shutil.copy(self.dealer / "shares" / "key.json", self.hub)
                 self._fusion(line, self.hub)
+            case ["key", "import"] if "key.json" in line:
+                # For a member without a share; a holder may have it as well.
+                machine = self.machines["tax.example"]
+                shutil.copy(self.dealer / "shares" / "key.json", machine)
+                self._fusion(line, machine)
             case ["key", "import"]:
                 for org, machine in self.machines.items():
-                    for file in (f"{org}.share", "key.json"):
-                        shutil.copy(self.dealer / "shares" / file, machine)
+                    shutil.copy(self.dealer / "shares" / f"{org}.share", machine)
                     self._fusion(line.replace("tax.example", org), machine)
             case ["doctor", *_]:
                 self._examine(line)
