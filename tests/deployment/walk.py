@@ -87,7 +87,7 @@ class Walk:
         study = STUDY.replace('label = "rich"', f'label = "{label}"')
         (self.desk / "study.toml").write_text(study, "utf-8")
 
-    def run(self, line: str) -> None:  # noqa: C901, PLR0912 - one case a command
+    def run(self, line: str) -> None:  # noqa: C901, PLR0912, PLR0915 - one case a command
         """Run one of the README's commands wherever it belongs."""
         match shlex.split(line)[1:3]:
             case ["simulate", _]:
@@ -148,7 +148,7 @@ class Walk:
         place = self.hub if " hub " in line else self.machines["tax.example"]
         if len(shlex.split(line)) == 3:
             # The verb alone, as in "`fusion hub status` shows it": it takes the folder it is in.
-            place = place / "hub"
+            place /= "hub" if " hub " in line else "node"
         assert self._fusion(line, place)
 
     def _stop(self, line: str) -> None:
