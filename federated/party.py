@@ -26,6 +26,7 @@ from federated.protocols.statements import HUB, RoundManifest, read, same
 from federated.study import Study
 from federated.terms import agree
 from federated.training import train_local
+from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.packing import quantise
 from fusion.errors import ContributionRefused, FusionError, JobUnknown, MessageInvalid, Refused
 from fusion.ports import ContributionLog, OpeningLog
@@ -199,7 +200,7 @@ class Party:
         if kept is None:
             self._seat.log.keep_job(name, study.canonical(), fingerprint)
             self._seat.note(f"job {name}: study {study.name} ({study.digest()[:16]}) agreed to")
-        return self._reply({})
+        return self._reply({"engine": current().name})
 
     def _remember(self, name: str, job: _Job) -> None:
         with self._lock:

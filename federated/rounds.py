@@ -22,6 +22,7 @@ from federated.norms import check_mean
 from federated.optimisers import make
 from federated.parameters import decode_parameters, encode_parameters
 from federated.sums import SumResult, SumRunner
+from fusion.crypto.paillier.engines.selection import NAMES as ENGINE_NAMES
 from fusion.errors import PartyFailed, RunStopped
 
 if TYPE_CHECKING:
@@ -186,12 +187,12 @@ class RoundEngine:
                 self._attendance.leave(
                     organisation, since=run.now(), reason="did not answer the set-up"
                 )
-                self._setup_event(organisation, "absent", None)
+                self._setup_event(organisation, "absent")
             elif reply.failure is not None:
-                self._setup_event(organisation, "refused", reply.failure)
+                self._setup_event(organisation, "refused", reply)
             else:
                 self._attendance.come_back([organisation])
-                self._setup_event(organisation, "ready", None)
+                self._setup_event(organisation, "ready", reply)
         failures = {org: reply.failure for org, reply in replies.items() if reply.failure}
         if failures:
             raise self._failed(failures)
@@ -248,17 +249,19 @@ class RoundEngine:
         for organisation, reply in self._ask_set_up(organisations).items():
             if reply.failure is None:
                 self._attendance.come_back([organisation])
-                self._setup_event(organisation, "back", None)
+                self._setup_event(organisation, "back", reply)
             else:
-                self._setup_event(organisation, "refused", reply.failure)
+                self._setup_event(organisation, "refused", reply)
                 self._attendance.leave(
                     organisation, since=self._run.now(), reason=reply.failure.message
                 )
 
-    def _setup_event(self, organisation: OrgId, status: str, failure: Failure | None) -> None:
+    def _setup_event(self, organisation: OrgId, status: str, reply: Reply | None = None) -> None:
         event: dict[str, Any] = {"event": "setup", "organisation": organisation, "status": status}
-        if failure is not None:
-            event |= {"code": failure.code, "message": self._placed(failure)}
+        if reply is not None and reply.failure is not None:
+            event |= {"code": reply.failure.code, "message": self._placed(reply.failure)}
+        elif reply is not None and reply.head.get("engine") in ENGINE_NAMES:
+            event["engine"] = reply.head["engine"]
         self._run.emit(event)
 
     def _placed(self, failure: Failure) -> str:

@@ -10,6 +10,8 @@ from federated.run import Run
 from federated.study import parse_study
 from federated.study_lines import place_in
 from federated.terms import agree
+from fusion.crypto.paillier.engines.selection import current
+from fusion.crypto.paillier.keys import RANDOMISER
 from fusion.errors import FusionError, RunStopped
 from fusion.services.homes import write_atomic
 from fusion.services.keys import Keyring
@@ -99,7 +101,10 @@ def start_event(run: Run) -> dict[str, Any]:
             "bits": terms.key.public.bits,
             "holders": len(terms.holders),
             "threshold": terms.key.threshold,
+            "randomiser": RANDOMISER,
         },
+        "engine": current().name,
+        "masks": terms.masks,
     }
 
 

@@ -351,7 +351,32 @@ def _key(result: Record) -> str:
             else Words("no share: its folder was searched", "不持有份额：已检查其目录")
         )
         pairs.append((Words("the hub holds", "枢纽持有"), found))
+    pairs.extend(_computed_by(result))
     return section(Words("Who can decrypt", "谁能解密"), facts(pairs))
+
+
+def _computed_by(result: Record) -> list[tuple[Words, Words]]:
+    """Return how ciphertexts were blinded, and which engine computed them, where."""
+    pairs = []
+    randomiser = (result.get("key") or {}).get("randomiser")
+    if randomiser:
+        pairs.append((Words("randomiser", "随机化方式"), same(str(randomiser))))
+    engines = engines_of(result)
+    if engines:
+        names = "; ".join(f"{name}: {', '.join(whom)}" for name, whom in engines.items())
+        pairs.append((Words("computed by", "计算引擎"), same(names)))
+    return pairs
+
+
+def engines_of(result: Record) -> dict[str, list[str]]:
+    """Return each Paillier engine that took part, and where it ran."""
+    where: dict[str, list[str]] = {}
+    places = [("hub", result.get("engine"))]
+    places += [(str(e.get("organisation")), e.get("engine")) for e in result.get("setup", [])]
+    for place, engine in places:
+        if engine:
+            where.setdefault(str(engine), []).append(place)
+    return where
 
 
 def _what_left(result: Record) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError, InputInvalid, PartyFailed
 from fusion.link.loopback import free_port
-from fusion.reports.training import render
+from fusion.reports.training import engines_of, render
 from fusion.services import engines
 from fusion.services.homes import HubHome, NodeHome, write_atomic
 from fusion.services.processes import Child, Children
@@ -121,7 +121,7 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
             baselines = _compare(stage, engine, str(record["job"]))
             with stage.step("shutdown", "every process stopped in order"):
                 children.stop_all()
-        record = {**record, "key": {**key, "hub_holds_share": holds_share}}
+        record = {**record, "key": {**record["key"], **key, "hub_holds_share": holds_share}}
         report = folder / "report.html"
         write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
         stage.seconds["total"] = time.monotonic() - began
@@ -330,6 +330,7 @@ def _document(
         "max_abs_error_vs_plain": baselines["max_abs_error_vs_plain"],
         "bytes_per_parameter": record["bytes_per_parameter"],
         "key": record["key"],
+        "engines": engines_of(record),
         "seconds": {key: round(value, 2) for key, value in _seconds(stage, record).items()},
         "report": str(report),
     }

@@ -132,6 +132,18 @@ def test_a_share_at_the_hub_is_said_aloud() -> None:
     assert "its folder was searched" in Page(render(run)).text
 
 
+def test_the_report_says_which_engine_computed_where() -> None:
+    run = record()
+    assert "computed by" not in Page(render(run)).text
+    run["engine"] = "ifma"
+    run["setup"] = [
+        {"event": "setup", "organisation": "state", "status": "ready", "engine": "gmp"},
+        {"event": "setup", "organisation": "local", "status": "ready", "engine": "ifma"},
+        {"event": "setup", "organisation": "federal", "status": "absent"},
+    ]
+    assert "ifma: hub, local; gmp: state" in Page(render(run)).text
+
+
 def test_hostile_text_stays_text() -> None:
     run = record()
     run["study"] = run["job"] = run["message"] = HOSTILE

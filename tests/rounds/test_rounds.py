@@ -21,6 +21,7 @@ from federated.party import Party
 from federated.protocols.statements import HUB, RoundManifest, sign
 from federated.tables import read_columns
 from federated.terms import agree
+from fusion.crypto.paillier.engines.selection import current
 from fusion.errors import FusionError, PartyFailed, QuorumLost
 from fusion.stores.journal import SqliteJournal
 from tests.federation import NAMES, STUDY, federation, write_table
@@ -321,6 +322,16 @@ def test_a_quorum_below_a_partys_own_floor_is_refused(tmp_path: Path, dealt: Dea
     assert caught.value.exit_code == 4
 
 
+def test_every_party_says_which_engine_computes(tmp_path: Path, dealt: Dealt) -> None:
+    run = federation(tmp_path, dealt)
+    run.parties[NAMES[1]].instead = lambda request, reply: (
+        Reply(reply.organisation, {"engine": "<abacus>"}) if request.kind == "setup" else reply
+    )
+    run.run().run()
+    said = {event["organisation"]: event.get("engine") for event in run.of("setup")}
+    assert said == {name: None if name == NAMES[1] else current().name for name in NAMES}
+
+
 def test_the_hub_sees_no_count_mean_or_score_of_a_party(tmp_path: Path, dealt: Dealt) -> None:
     """What a party sends is a commitment, a submission, a ciphertext and a partial decryption."""
     run = federation(tmp_path, dealt)
@@ -333,7 +344,7 @@ def test_the_hub_sees_no_count_mean_or_score_of_a_party(tmp_path: Path, dealt: D
     run.parties[NAMES[0]].instead = look
     run.run().run()
     assert seen == {
-        "setup": set(),
+        "setup": {"engine"},  # which of three names
         "contribute": {"commitment", "seconds"},
         "submit": {"submission", "vector", "proof"},
         "decrypt": {"partials", "proof"},
