@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from federated.cohort import Request
+from federated.cohort import Reply, Request
 from federated.comparison import compare
 from federated.data import Standardiser, prepare
 from federated.metrics import auc
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from federated.cohort import Reply
     from tests.keys import Dealt
 
 
