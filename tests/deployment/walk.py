@@ -149,6 +149,7 @@ class Walk:
         if len(shlex.split(line)) == 3:
             # The verb alone, as in "`fusion hub status` shows it": it takes the folder it is in.
             place /= "hub" if " hub " in line else "node"
+            line += " --node ." if " key " in line else ""
         assert self._fusion(line, place)
 
     def _stop(self, line: str) -> None:

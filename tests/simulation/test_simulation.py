@@ -44,7 +44,12 @@ def test_two_or_three_parties_learn_together(
     assert (record["status"], record["exit_code"], record["message"]) == ("done", 0, "")
     # The study names four others; here it is run by those whose tables were given.
     assert record["organisations"] == list(names)
-    assert record["key"] == {"bits": 2048, "holders": len(names), "threshold": threshold}
+    assert record["key"] == {
+        "bits": 2048,
+        "holders": len(names),
+        "threshold": threshold,
+        "randomiser": "djn-half",
+    }
     assert record["quorum"] == len(names)
     assert [event["round"] for event in record["rounds"]] == [0, 1, 2, 3]
     assert all(event["contributors"] == sorted(names) for event in record["rounds"])
