@@ -16,7 +16,8 @@
     │   ├── SignatureInvalid
     │   ├── SealBroken
     │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
-    │   └── UnknownOrganisation
+    │   ├── UnknownOrganisation
+    │   └── LedgerBroken                     a log that was changed, forked or put back
     └── PartyUnreachable            exit 6   a party did not answer in time
         └── QuorumLost                       too few parties to go on
 
@@ -154,6 +155,21 @@ class UnknownOrganisation(VerificationFailed):
     """An organisation that the roster does not name."""
 
     code = "F-504"
+
+
+class LedgerBroken(VerificationFailed):
+    """A log was changed, cut, forked or put back; the message names the first bad entry.
+
+    Attributes:
+        index: Number of the first bad entry, or the least it can be.
+    """
+
+    code = "F-505"
+
+    def __init__(self, message: str, *, index: int, hint: str = "") -> None:
+        """Keep where it begins."""
+        super().__init__(message, hint=hint)
+        self.index = index
 
 
 class PartyUnreachable(FusionError):

@@ -53,6 +53,27 @@ def completed(index: int, leaf: bytes, subtree: Subtree) -> Iterator[tuple[int, 
         yield level, index, value
 
 
+def completed_by(
+    first: int, leaves: Sequence[bytes], subtree: Subtree
+) -> Iterator[tuple[int, int, list[bytes]]]:
+    """Yield what many leaves complete together, level by level: ``(level, first index, hashes)``.
+
+    Args:
+        first: Index of the first leaf, which must be the next one.
+        leaves: Their hashes.
+        subtree: Knows every complete subtree of the leaves before.
+    """
+    sha256 = hashlib.sha256
+    level, place, hashes = 0, first, list(leaves)
+    while hashes:
+        yield level, place, hashes
+        if place & 1:
+            hashes = [subtree(level, place - 1), *hashes]
+        pairs = zip(hashes[::2], hashes[1::2], strict=False)
+        hashes = [sha256(b"\1" + left + right).digest() for left, right in pairs]
+        level, place = level + 1, place >> 1
+
+
 def root(size: int, subtree: Subtree) -> bytes:
     """Return the root of the first ``size`` entries."""
     return _range(0, size, subtree)

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from fusion.errors import ContributionRefused, GateRefused
+from fusion.stores.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,8 @@ class MemoryRoundLog:
     """:class:`fusion.ports.ContributionLog` and :class:`fusion.ports.OpeningLog` in memory."""
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Start empty, with a log that is empty too."""
+        self.ledger = MemoryLedger()
         self._lock = threading.Lock()
         self._jobs: dict[str, tuple[bytes, str]] = {}
         self._commitments: dict[tuple[str, int, int], tuple[bytes, bytes, bytes]] = {}
@@ -65,28 +67,52 @@ class MemoryRoundLog:
             }
             self._commitments[job, round_number, attempt] = kept
 
-    def claim_submission(self, job: str, round_number: int, attempt: int, listing: bytes) -> None:
+    def record(self, entry: bytes) -> None:
+        """Append an entry about nothing that is stored here."""
+        self.ledger.append([entry])
+
+    def _say(self, entry: bytes | None, *, new: bool) -> None:
+        if entry is not None and new:
+            self.ledger.append([entry])
+
+    def claim_submission(
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        listing: bytes,
+        entry: bytes | None = None,
+    ) -> None:
         """Bind an attempt to one list."""
         with self._lock:
+            new = (job, round_number, attempt) not in self._submissions
             if self._submissions.setdefault((job, round_number, attempt), listing) != listing:
                 raise second_list(round_number, attempt)
+            self._say(entry, new=new)
 
-    def keep_job(self, job: str, study: bytes, key: str) -> None:
+    def keep_job(self, job: str, study: bytes, key: str, entry: bytes | None = None) -> None:
         """Store what was agreed to; what was agreed to first stays."""
-        self._jobs.setdefault(job, (study, key))
+        with self._lock:
+            self._say(entry, new=job not in self._jobs)
+            self._jobs.setdefault(job, (study, key))
 
     def job(self, job: str) -> tuple[bytes, str] | None:
         """Return what was agreed to, if anything."""
         return self._jobs.get(job)
 
-    def forget_job(self, job: str) -> None:
+    def forget_job(self, job: str, entry: bytes | None = None) -> None:
         """Drop the vectors of a job; what was bound or opened stays so."""
         with self._lock:
-            self._jobs.pop(job, None)
+            self._say(entry, new=self._jobs.pop(job, None) is not None)
             self._commitments = {k: v for k, v in self._commitments.items() if k[0] != job}
 
     def consume(
-        self, job: str, round_number: int, opening: bytes, contributions: Sequence[bytes]
+        self,
+        job: str,
+        round_number: int,
+        opening: bytes,
+        contributions: Sequence[bytes],
+        entry: bytes | None = None,
     ) -> None:
         """Record an opening."""
         with self._lock:
@@ -94,6 +120,7 @@ class MemoryRoundLog:
                 raise second_opening(round_number)
             if any(self._opened.get(item, opening) != opening for item in contributions):
                 raise opened_before(round_number)
+            self._say(entry, new=(job, round_number) not in self._openings)
             self._openings[job, round_number] = opening
             self._opened.update(dict.fromkeys(contributions, opening))
 
