@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from fusion.errors import VerificationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     Subtree = Callable[[int, int], bytes]
     """Returns the hash of the complete subtree of 2^level leaves that starts at index * 2^level."""
@@ -77,6 +77,25 @@ def completed_by(
 def root(size: int, subtree: Subtree) -> bytes:
     """Return the root of the first ``size`` entries."""
     return _range(0, size, subtree)
+
+
+def roots_of(leaves: Iterable[bytes], sizes: Collection[int]) -> dict[int, bytes]:
+    """Return the roots of the first n leaves for each n of ``sizes`` that there are leaves for."""
+    found = {0: EMPTY} if 0 in sizes else {}
+    stack: list[bytes] = []
+    sha256 = hashlib.sha256
+    for number, leaf in enumerate(leaves, 1):
+        value, carried = leaf, number
+        while not carried & 1:
+            value = sha256(b"\1" + stack.pop() + value).digest()
+            carried >>= 1
+        stack.append(value)
+        if number in sizes:
+            whole = stack[-1]
+            for left in reversed(stack[:-1]):
+                whole = node_hash(left, whole)
+            found[number] = whole
+    return found
 
 
 def _range(start: int, stop: int, subtree: Subtree) -> bytes:

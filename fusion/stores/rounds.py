@@ -1,8 +1,8 @@
 """What a node remembers of its rounds, in its ``state.sqlite``, beside its log.
 
 An entry that comes with what it is about is appended in the same transaction: neither is ever
-there without the other. A node restored from a backup older than its last opening could open a round again: see
-``docs/limitations.md``.
+there without the other. A node restored from a backup older than its last opening could open a
+round again: see ``docs/limitations.md``.
 """
 
 from __future__ import annotations
