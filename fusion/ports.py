@@ -184,8 +184,8 @@ class Ledger(Protocol):
         """Store the own signed checkpoint of this size, in place of an earlier copy."""
         ...
 
-    def heads(self) -> dict[int, bytes]:
-        """Return the own checkpoints by size, smallest first."""
+    def heads(self, most: int = 256) -> dict[int, bytes]:
+        """Return the newest own checkpoints by size, smallest first."""
         ...
 
     def witnessed(self) -> dict[str, tuple[int, bytes, bytes]]:

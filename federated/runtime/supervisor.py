@@ -18,6 +18,7 @@ from federated.runtime import contract
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
 from fusion.link.loopback import free_port
+from fusion.services.board import Board
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
 from fusion.services.hub import front_of, renew_certificates
@@ -44,6 +45,7 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
     files = _superlink_files(hub)
     contract.check()
     renew_certificates(hub)
+    board = Board(hub, say)
     superlink = SuperLink(files, {HUB_VARIABLE: str(hub.path.resolve())})
     front = front_of(hub, files.port)
     try:
@@ -61,6 +63,7 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
             while not stop.wait(LOOK_SECONDS):
                 superlink.revive(say)
                 jobs.look()
+                board.tend()
         finally:
             jobs.close()
     finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
-from fusion.cli import demo, hub, key, node, output, simulate, train
+from fusion.cli import demo, hub, key, ledger, node, output, simulate, train
 from fusion.errors import FusionError
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ app.add_typer(key.app, name="key")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)
+app.add_typer(ledger.app, name="ledger")
+app.command("audit")(ledger.audit)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a typer callback

@@ -16,6 +16,7 @@ from fusion.ledger import merkle
 from fusion.ledger.checkpoint import Checkpoint, parse
 from fusion.ledger.log_keys import open_log_keys
 from fusion.wire import canonical
+from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from fusion.identity.roster import Roster
     from fusion.ledger.log_keys import LogKeys
 
-MAX_PACKET_BYTES: Final = 1024 * 1024
-"""What a member hands in at a time: its checkpoint, and a cosignature for every other log."""
-
-MAX_ITEM_BYTES: Final = 2 * MAX_PACKET_BYTES
+MAX_ITEM_BYTES: Final = 2 * MAX_WITNESS_PACKET_BYTES
 """What is published of one log: the checkpoint, and each witness's last cosignature."""
 
 _MAX_PARTIES: Final = 1000
@@ -112,7 +110,7 @@ class Packet(_Message):
     """What a member hands in: its own checkpoint, and what it has cosigned last of every log."""
 
     SCHEMA: ClassVar[str] = "banyan.witness-packet/1"
-    LIMIT: ClassVar[int] = MAX_PACKET_BYTES
+    LIMIT: ClassVar[int] = MAX_WITNESS_PACKET_BYTES
 
     published: Published
     cosigned: Annotated[list[_Note], Field(max_length=_MAX_PARTIES)]
@@ -126,6 +124,15 @@ class Item(_Message):
 
     published: Published
     cosigned: Annotated[dict[str, _Note], Field(max_length=_MAX_PARTIES)]
+
+
+class Index(_Message):
+    """Which logs there are, with the SHA-256 of each one's item: who has it need not ask."""
+
+    SCHEMA: ClassVar[str] = "banyan.witness-index/1"
+    LIMIT: ClassVar[int] = MAX_WITNESS_PACKET_BYTES
+
+    items: Annotated[dict[str, _Hash], Field(max_length=_MAX_PARTIES + 1)]
 
 
 def check_extends(

@@ -174,10 +174,13 @@ class SqliteLedger:
         with self._database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (size, note))
 
-    def heads(self) -> dict[int, bytes]:
-        """Return the own checkpoints by size, smallest first."""
+    def heads(self, most: int = 256) -> dict[int, bytes]:
+        """Return the newest own checkpoints by size, smallest first."""
         with self._database.reading() as connection:
-            return dict(connection.execute("SELECT size, note FROM head ORDER BY size").fetchall())
+            rows = connection.execute(
+                "SELECT size, note FROM head ORDER BY size DESC LIMIT ?", (most,)
+            ).fetchall()
+        return dict(reversed(rows))
 
     def witnessed(self) -> dict[str, tuple[int, bytes, bytes]]:
         """Return ``(size, root, cosigned note)`` last cosigned of each other log."""

@@ -83,10 +83,10 @@ class MemoryLedger:
         with self._lock:
             self._heads[size] = note
 
-    def heads(self) -> dict[int, bytes]:
-        """Return the own checkpoints by size, smallest first."""
+    def heads(self, most: int = 256) -> dict[int, bytes]:
+        """Return the newest own checkpoints by size, smallest first."""
         with self._lock:
-            return dict(sorted(self._heads.items()))
+            return dict(sorted(self._heads.items())[-most:])
 
     def witnessed(self) -> dict[str, tuple[int, bytes, bytes]]:
         """Return ``(size, root, cosigned note)`` last cosigned of each other log."""

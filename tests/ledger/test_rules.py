@@ -30,7 +30,7 @@ def _budget(move: str, amount: int, reservation: str = "r") -> entries.BudgetMov
     )
 
 
-def _like(item: Entry, **changes: Any) -> Entry:
+def _like(item: Entry, **changes: Any) -> Entry:  # noqa: ANN401 - any field
     return item.model_copy(update=changes)
 
 
