@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
-from fusion.cli import demo, hub, key, ledger, node, output, simulate, train
+from fusion.cli import demo, doctor, hub, key, ledger, node, output, simulate, train
 from fusion.errors import FusionError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)
 app.add_typer(ledger.app, name="ledger")
 app.command("audit")(ledger.audit)
+app.command("doctor")(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a typer callback

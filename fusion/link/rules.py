@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fusion.crypto.signing import VerifyKey
     from fusion.identity.trust import Address
     from fusion.link.bell import Bell
+    from fusion.ports import Clock
 
 FLEET_PATHS: Final = frozenset(
     f"/v1/fleet/{name}".encode()
@@ -97,6 +98,7 @@ class FrontConfig:
         replies_bell: Is rung when a node has pushed something.
         witness: Folder with ``index.json`` and, of each log, ``ID.json``.
         deliver: Takes what a member hands in for it: the member's identifier and the bytes.
+        clock: For the date in the port's own answers, with which a node compares its own.
         limits: How long and how much.
     """
 
@@ -114,6 +116,7 @@ class FrontConfig:
     replies_bell: Bell
     witness: Path
     deliver: Callable[[str, bytes], None]
+    clock: Clock
     limits: FrontLimits = field(default_factory=FrontLimits)
 
 

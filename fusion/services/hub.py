@@ -192,6 +192,7 @@ def front_of(hub: HubHome, superlink_port: int, limits: FrontLimits | None = Non
         replies_bell=Bell(hub.replies_bell),
         witness=hub.witness,
         deliver=lambda member, packet: receive(hub, member, packet),
+        clock=SystemClock(),
         limits=limits or FrontLimits(),
     )
     return Front(config)
