@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from federated.protocols.secure_sum import JobTerms
     from federated.study import Study
     from fusion.crypto.signing import SigningKey
+    from fusion.ledger.entry import Entry
     from fusion.ports import Clock, RunJournal
     from fusion.types import OrgId
 
@@ -32,6 +33,7 @@ class Run:
         emit: Takes events without their time; see ``docs/map.md`` for the fields.
         pause: Waits some seconds.
         stopping: Whether the run's operator wants it to end; asked before each round.
+        log: Writes an entry to the hub's log, once for its key.
     """
 
     study: Study
@@ -44,6 +46,7 @@ class Run:
     emit: Callable[[Mapping[str, Any]], None]
     pause: Callable[[float], None]
     stopping: Callable[[], bool] = lambda: False
+    log: Callable[[str, Entry], object] = lambda _key, _entry: None
 
     def now(self) -> str:
         """Return the time as RFC 3339 in UTC, to the second."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from federated.cohort import Reply, Request
+from federated.evidence import log_sum
 from federated.parameters import model_digest
 from federated.protocols.secure_sum import (
     Aggregate,
@@ -311,6 +312,8 @@ class SumRunner:
         began = run.clock.monotonic()
         # The hub checks first: what it would not open itself, it need not ask for.
         total = aggregate(run.terms, opening.manifest, opening.listing, opening.contributions)
+        listed = read(ContributionList, opening.listing, {HUB: run.terms.authority})
+        log_sum(run, opening.manifest, listed, total, opening.contributors)
         meter.add("aggregate", run.clock.monotonic() - began)
         partials: dict[OrgId, Rows] = {}
         for _ in range(MAX_ATTEMPTS):

@@ -148,6 +148,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def has(self, key: str) -> bool:
+        """Return whether an entry is under this key."""
+        ...
+
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the entries from ``start`` below ``stop``."""
         ...

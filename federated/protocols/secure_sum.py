@@ -26,10 +26,10 @@ from federated.protocols.statements import (
     vector_digest,
 )
 from fusion.crypto import rng
-from fusion.crypto.hashing import digest
 from fusion.crypto.paillier import packing, threshold, vectors
 from fusion.crypto.paillier.residues import not_below, rows_from
 from fusion.errors import ContributionRefused, GateRefused, MessageInvalid, QuorumLost
+from fusion.ledger.entry import opening_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -293,7 +293,7 @@ def aggregate(
         msg = "The contributions are not exactly the listed ones."
         raise GateRefused(msg, hint="Send every listed contribution, once, and no other.")
     product = vectors.add([submitted[name] for name in sorted(submitted)])
-    opening = digest("banyan/opening/v1", manifest.digest(), listed.digest())
+    opening = opening_digest(manifest.digest(), listed.digest())
     return Aggregate(product, opening, tuple(digests))
 
 

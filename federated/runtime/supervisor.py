@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from federated.evidence import log_end
 from federated.jobs import JobFolder, jobs_of
 from federated.runtime import contract
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
@@ -22,6 +23,7 @@ from fusion.services.board import Board
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
 from fusion.services.hub import front_of, renew_certificates
+from fusion.services.ledger import Book
 
 if TYPE_CHECKING:
     import threading
@@ -143,6 +145,7 @@ class _Jobs:
             ending = {"status": "failed", "message": message, "exit_code": 1}
             job.emit({"event": "end", **ending}, SystemClock())
             job.update(**ending)
+            log_end(Book(self._hub), job.name, "failed")
             self._say(f"{job.name} is given up: its worker was lost {MAX_STARTS} times")
             return
         job.update(status="starting", starts=state["starts"] + 1)

@@ -72,6 +72,14 @@ def append(connection: sqlite3.Connection, entries: Sequence[bytes]) -> int:
     return first
 
 
+def append_once(connection: sqlite3.Connection, key: str, entry: bytes) -> bool:
+    """Append an entry within the open transaction unless one is under this key."""
+    if _is_there(connection, key):
+        return False
+    connection.execute("INSERT INTO once VALUES (?, ?)", (key, append(connection, [entry])))
+    return True
+
+
 def _subtrees(connection: sqlite3.Connection) -> Subtree:
     def subtree(level: int, place: int) -> bytes:
         row = connection.execute(
@@ -117,14 +125,17 @@ class SqliteLedger:
             if _is_there(connection, key):
                 return False
         with self._database.transaction() as connection:
-            if _is_there(connection, key):
-                return False
-            number = append(connection, [entry])
-            connection.execute("INSERT INTO once VALUES (?, ?)", (key, number))
-            connection.executemany(
-                "INSERT OR REPLACE INTO paper VALUES (?, ?)", list((papers or {}).items())
-            )
-            return True
+            new = append_once(connection, key, entry)
+            if new and papers:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO paper VALUES (?, ?)", list(papers.items())
+                )
+            return new
+
+    def has(self, key: str) -> bool:
+        """Return whether an entry is under this key."""
+        with self._database.reading() as connection:
+            return _is_there(connection, key)
 
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the entries from ``start`` below ``stop``."""

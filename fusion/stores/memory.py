@@ -67,9 +67,9 @@ class MemoryRoundLog:
             }
             self._commitments[job, round_number, attempt] = kept
 
-    def record(self, entry: bytes) -> None:
-        """Append an entry about nothing that is stored here."""
-        self.ledger.append([entry])
+    def record(self, key: str, entry: bytes) -> None:
+        """Append an entry about nothing that is stored here, once for this key."""
+        self.ledger.append_once(key, entry)
 
     def _say(self, entry: bytes | None, *, new: bool) -> None:
         if entry is not None and new:

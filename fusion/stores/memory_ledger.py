@@ -54,6 +54,10 @@ class MemoryLedger:
             self._papers.update(papers or {})
             return True
 
+    def has(self, key: str) -> bool:
+        """Return whether an entry is under this key."""
+        return key in self._once
+
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the entries from ``start`` below ``stop``."""
         yield from self._entries[start:stop]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fusion.stores.ledger import LEDGER_SCHEMA, append
+from fusion.stores.ledger import LEDGER_SCHEMA, append, append_once
 from fusion.stores.memory import opened_before, second_commitment, second_list, second_opening
 from fusion.stores.sqlite import Database
 
@@ -45,10 +45,10 @@ class SqliteRoundLog:
         """
         self._database = Database(path, _SCHEMA + LEDGER_SCHEMA)
 
-    def record(self, entry: bytes) -> None:
-        """Append an entry about nothing that is stored here."""
+    def record(self, key: str, entry: bytes) -> None:
+        """Append an entry about nothing that is stored here, once for this key."""
         with self._database.transaction() as connection:
-            append(connection, [entry])
+            append_once(connection, key, entry)
 
     def commitment(
         self, job: str, round_number: int, attempt: int
