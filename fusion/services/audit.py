@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_LINE_BYTES: Final = 1 << 30
+_MAX_SUMS: Final = 500
+"""Sums listed one by one in a document: the newest."""
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -105,5 +107,17 @@ def as_document(found: Findings) -> dict[str, Any]:
         "kinds": found.kinds,
         "epochs": sorted(replay.epochs),
         "openings": len(replay.openings),
+        "sums": [
+            {
+                "job": job,
+                "round": number,
+                "entry": entry,
+                "opening": opening,
+                "contributions": len(contributions),
+            }
+            for (job, number), (entry, opening, contributions) in list(replay.openings.items())[
+                -_MAX_SUMS:
+            ]
+        ],
         "notices": replay.notices,
     }

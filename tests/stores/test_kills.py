@@ -59,8 +59,7 @@ def _write_and_kill(path: Path, turn: int) -> list[str]:
     for writer in writers:
         writer.wait(timeout=30)
     # The last line may be cut: what was not said in full was not acknowledged.
-    acknowledged = [line for file in said for line in file.read_text("ascii").split("\n")[1:-1]]
-    return acknowledged
+    return [line for file in said for line in file.read_text("ascii").split("\n")[1:-1]]
 
 
 def _check(path: Path, acknowledged: list[str]) -> None:
