@@ -15,6 +15,12 @@ import time
 from pathlib import Path
 
 from fusion.ledger import entry, merkle
+from fusion.ledger.entry import encode
+from fusion.ledger.verify import Expectations
+from fusion.services import hub, node
+from fusion.services.audit import audit_all
+from fusion.services.homes import HubHome, write_atomic
+from fusion.services.ledger import Book
 from fusion.stores.ledger import SqliteLedger
 
 
@@ -49,6 +55,38 @@ def _measure(folder: Path, count: int) -> None:
         proof = ledger.inclusion_proof(index, count)
         merkle.verify_inclusion(merkle.leaf_hash(data[index]), index, count, proof, root)
     print(f"proved and verified   {200 / (time.perf_counter() - began):>12,.0f} a second")
+    _audit(folder, count)
+
+
+def _audit(folder: Path, count: int) -> None:
+    """Export a node's log of this length, as an auditor gets it, and audit it."""
+    hub.init(folder / "hub", address="127.0.0.1:0")
+    home = HubHome.open(folder / "hub")
+    made = node.init(folder / "node", hub=str(home.invitation), org="node.example")
+    hub.admit(home, made.request.read_bytes())
+    write_atomic(made.ca, home.ca.read_bytes())
+    write_atomic(made.trust_file, home.trust_file.read_bytes())
+    write_atomic(made.roster_file, home.roster_file.read_bytes())
+    book = Book(made)
+    book.see_roster()
+    data = [
+        encode(
+            entry.StudyAgreed(
+                at="2026-01-01T00:00:00.000Z", job="job-1", study="0" * 64, key="0" * 64
+            )
+        ),
+        *(_sample(number) for number in range(count - 3)),
+    ]
+    for first in range(0, len(data), 1000):
+        book.ledger.append(data[first : first + 1000])
+    began = time.perf_counter()
+    book.export(folder / "bundle")
+    exported = time.perf_counter()
+    found = audit_all([folder / "bundle"], Expectations(witnessed=False))
+    done = time.perf_counter()
+    size = (folder / "bundle").stat().st_size
+    print(f"exported              {exported - began:>12.2f} s, {size / 2**20:.0f} MiB")
+    print(f"audit of {found[0].size:,} entries {done - exported:>8.2f} s")
 
 
 def _fsyncs(path: Path) -> float:

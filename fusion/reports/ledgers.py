@@ -1,4 +1,4 @@
-"""The section about evidence: every log with who has cosigned it, and the chain of a run in them."""
+"""The section about evidence: the logs, who has cosigned them, and the chain of a run in them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def ledgers_section(result: Mapping[str, Any]) -> str:
     if not logs:
         return ""
     note = Words(
-        "Every organisation and the hub keep a log to which entries are only added (RFC 6962). The "
-        "others cosign what it has grown to, so that a log that was changed, cut, forked or put back "
-        "is found out. At the end all logs were exported and audited with every process stopped: "
-        "hashes, signatures, witnesses, the rules between entries, and the logs against each other.",
+        "Every organisation and the hub keep a log to which entries are only added (RFC 6962). "
+        "The others cosign what it has grown to, so that a log that was changed, cut, forked or "
+        "put back is found out. At the end all logs were exported and audited with every process "
+        "stopped: hashes, signatures, witnesses, the rules between entries, and the logs against "
+        "each other.",
         "每个机构和枢纽都保存一份只增不改的日志（RFC 6962）。其他机构对其增长状态联署，"
         "因此日志一旦被修改、截断、分叉或回滚即可发现。运行结束后，在所有进程停止的情况下导出并审计了全部日志："
         "哈希、签名、见证、条目之间的规则，以及各日志之间的一致性。",
@@ -104,6 +105,7 @@ def _chain(result: Mapping[str, Any], logs: Sequence[Log]) -> str:
     begun = Words(
         f"Job {job}: the hub began it, each organisation agreed to its study, the sums below were "
         "opened once each, and the model was released. In brackets: the entry's number.",
-        f"任务 {job}：由枢纽启动，各机构同意其研究，下列各和仅打开一次，最后发布模型。括号内为条目编号。",
+        f"任务 {job}：由枢纽启动，各机构同意其研究，下列各和仅打开一次，最后发布模型。"
+        "括号内为条目编号。",
     )
     return paragraph(begun) + table(heads, rows, numbers=False)

@@ -139,7 +139,10 @@ class SqliteLedger:
 
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the entries from ``start`` below ``stop``."""
-        query = "SELECT body FROM entry WHERE number >= ? AND number < ? ORDER BY number"
+        # Cast: who changed an entry in the file may have left text, which has bytes too.
+        query = (
+            "SELECT CAST(body AS BLOB) FROM entry WHERE number >= ? AND number < ? ORDER BY number"
+        )
         yield from self._pages(query, start, stop)
 
     def leaves(self, start: int, stop: int) -> Iterator[bytes]:
