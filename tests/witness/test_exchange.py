@@ -131,6 +131,24 @@ def test_a_node_that_lost_its_log_does_not_serve(federation: Federation) -> None
         Witnessing(a, federation.said.append).__enter__()
 
 
+def test_a_log_begun_anew_under_new_keys_is_another_log_and_everybody_notes_it(
+    federation: Federation,
+) -> None:
+    federation.settle()
+    a = federation.nodes["a.example"]
+    federation.witnesses.pop("a.example").close()
+    for file in (*a.path.glob("state.sqlite*"), a.log_key, a.witness_key):
+        file.unlink()
+    federation.witnesses["a.example"] = Witness(a, federation.said.append, federation.clock)
+    assert federation.settle() > 0
+    found = {name: audit(federation.book(name).bundle()) for name in ("hub", *NAMES)}
+    assert all(f.witnessed == f.size for f in found.values())
+    assert not found["a.example"].replay.notices
+    for name in ("hub", "b.example", "c.example"):
+        (notice,) = found[name].replay.notices
+        assert "a.example keeps its log under another key" in notice
+
+
 def test_a_hub_put_back_from_a_backup_does_not_serve(federation: Federation) -> None:
     federation.settle()
     for file in federation.hub.path.glob("ledger.sqlite*"):
