@@ -130,18 +130,19 @@ class Board:
             if any(s.name != keys.origin for s in cosigned.signatures):
                 raise MessageInvalid(f"{name} hands in a signature that is not its own.")
             cosigned.verify_witness(keys.origin, keys.witness)
-            self._cosigned(cosigned.origin, name, cosigned.size, note)
+            self._cosigned(cosigned.origin, name, note)
 
-    def _cosigned(self, origin: str, witness: str, size: int, note: str) -> None:
-        """Keep a cosignature with its log, unless a newer one is there."""
+    def _cosigned(self, origin: str, witness: str, note: str) -> None:
+        """Keep a cosignature with its log; a witness's latest word counts, whatever its size.
+
+        A log that was begun anew is shorter than the one that was cosigned before.
+        """
         name = origin.rpartition("/")[2]
         item = self._items.get(name)
         if item is None or name == witness or parse(_note(item.published)).origin != origin:
             return
-        kept = item.cosigned.get(witness)
-        if kept is None or parse(kept.encode()).size < size:
-            cosigned = {**item.cosigned, witness: note}
-            self._items[name] = item.model_copy(update={"cosigned": cosigned})
+        cosigned = {**item.cosigned, witness: note}
+        self._items[name] = item.model_copy(update={"cosigned": cosigned})
 
     def _publish_own(self, roster: Roster) -> None:
         item = self._items.get(AUTHORITY)

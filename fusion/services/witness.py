@@ -61,6 +61,7 @@ class Witness:
             trust_env=False,
         )
         self._index: dict[str, str] = {}
+        self._logs: dict[str, str] = {}
         self._own: Item | None = None
         self._handed_in = b""
         self._said: set[str] = set()
@@ -99,8 +100,11 @@ class Witness:
         published = self._publisher.publish(
             roster, self._own.published if self._own else None, cosigned
         )
-        notes = [note.decode() for _, _, note in self._book.ledger.witnessed().values()]
-        packet = Packet(published=published, cosigned=sorted(notes)).to_bytes()
+        # Of logs that were given up for another key nothing more is said.
+        witnessed = self._book.ledger.witnessed()
+        current = sorted(set(self._logs.values()) & witnessed.keys())
+        notes = [witnessed[log][2].decode() for log in current]
+        packet = Packet(published=published, cosigned=notes).to_bytes()
         if packet != self._handed_in or self._own is None or self._own.published != published:
             self._hand_in(packet)
         return not changed and self._publisher.settled(roster)
@@ -121,6 +125,7 @@ class Witness:
             if keys.organisation != name:
                 raise MessageInvalid(f"The log of {keys.organisation} is published as {name}'s.")
             book.see_log(keys, item.published.keys.encode())
+            self._logs[name] = keys.log_id
             last = book.ledger.witnessed().get(keys.log_id)
             seen = None if last is None else (last[0], last[1])
             check_extends(checkpoint, item.published.proofs, seen)
