@@ -104,7 +104,8 @@ def init(
     write_atomic(home.roster_file, sign_roster(empty, authority))
     # Last: with this file the folder is a hub.
     write_atomic(path / HUB_FILE, toml_text(config.model_dump()))
-    Book(home, clock).see_roster()
+    with Book(home, clock) as book:
+        book.see_roster()
     return home.invitation
 
 
@@ -120,7 +121,8 @@ def admit(hub: HubHome, request_pem: bytes, *, clock: Clock | None = None) -> Me
         Refused: The organisation is a member with other keys, or a key is another member's.
     """
     member = _admit(hub, open_request(request_pem), (clock or SystemClock()).now())
-    Book(hub, clock).see_roster()
+    with Book(hub, clock) as book:
+        book.see_roster()
     return member
 
 

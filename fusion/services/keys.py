@@ -113,10 +113,12 @@ def import_public(home: HubHome | NodeHome, file: Path, transcript: str) -> KeyI
 
 
 def _log(home: HubHome | NodeHome, document: KeyDocument, *, share: bool) -> None:
-    book = Book(home)
     transcript, fingerprint = document.transcript(), document.key().public.fingerprint
-    entry = KeyImported(at=book.now(), fingerprint=fingerprint, transcript=transcript, share=share)
-    book.once(f"key:{transcript}:{share}", entry)
+    with Book(home) as book:
+        entry = KeyImported(
+            at=book.now(), fingerprint=fingerprint, transcript=transcript, share=share
+        )
+        book.once(f"key:{transcript}:{share}", entry)
 
 
 def show(home: HubHome | NodeHome) -> list[KeyInfo]:

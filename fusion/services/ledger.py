@@ -7,7 +7,7 @@ log is first opened. Every process that writes opens the log anew: SQLite keeps 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from fusion.crypto.signing import SigningKey
 from fusion.errors import EnvironmentUnfit, InputInvalid
@@ -63,6 +63,14 @@ class Book:
                 witness_key=self.witness_key.public.hex,
             ),
         )
+
+    def __enter__(self) -> Self:
+        """Use the log for a while."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of its file."""
+        self.ledger.close()
 
     def now(self) -> str:
         """Return the time as entries have it."""

@@ -84,8 +84,8 @@ def init(
     write_atomic(home.request, request, 0o644)
     # Last: with this file the folder is a node.
     write_atomic(home.path / NODE_FILE, toml_text(config.model_dump(mode="json")))
-    Book(home)
-    return home
+    with Book(home):
+        return home
 
 
 def forwarder_of(node: NodeHome, *, clock: Clock | None = None) -> Forwarder:

@@ -107,6 +107,10 @@ class SqliteLedger:
             path.touch(mode=0o600)
         self._database = KeptDatabase(path, LEDGER_SCHEMA)
 
+    def close(self) -> None:
+        """Let go of the file until it is used again."""
+        self._database.close()
+
     def size(self) -> int:
         """Return the number of entries."""
         with self._database.reading() as connection:
