@@ -1,4 +1,4 @@
-"""The ClientApp: six kinds of messages, each handed to this process's party.
+"""The ClientApp: eight kinds of messages, each handed to this process's party.
 
 It holds no logic. The node's own loop makes it with :func:`app_for`. Flower's SuperNode imports
 ``app``, which stands for the node whose folder the environment names.
@@ -17,6 +17,7 @@ from flwr.clientapp import ClientApp
 
 from federated.cohort import Failure, Reply
 from federated.party import Party
+from federated.runtime.logs import log_to_stderr
 from federated.runtime.messages import decode_request, encode_reply, kind_of
 from federated.seats import seat_of
 from fusion.errors import FusionError
@@ -50,13 +51,14 @@ def app_for(party: Party, organisation: OrgId) -> ClientApp:
         return Message(encode_reply(reply), reply_to=message)
 
     client.train("contribute")(answer)
-    for action in ("hello", "setup", "submit", "decrypt", "close"):
+    for action in ("hello", "setup", "join", "submit", "decrypt", "dispute", "close"):
         client.query(action)(answer)
     return client
 
 
 @cache
 def _app_of_environment() -> ClientApp:
+    log_to_stderr()
     node = NodeHome.open(Path(os.environ[NODE_VARIABLE]))
     party = Party(seat_of(node, _LOG.info))
     return app_for(party, OrgId(node.config.id))

@@ -17,7 +17,7 @@ from fusion.ports import ContributionLog, OpeningLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from federated.protocols.secure_sum import Aggregate
+    from federated.protocols.secure_sum import Aggregate, Verified
     from federated.protocols.statements import ContributionList, RoundManifest
     from federated.run import Run
     from federated.study import Study
@@ -76,10 +76,27 @@ class Evidence:
         return self._log.commitment(job, round_number, attempt)
 
     def remember_commitment(
-        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        kept: tuple[bytes, bytes, bytes],
+        secret: bytes,
     ) -> None:
         """Store a commitment; nothing has left yet, so nothing is logged."""
-        self._log.remember_commitment(job, round_number, attempt, kept)
+        self._log.remember_commitment(job, round_number, attempt, kept, secret)
+
+    def secret(self, job: str, round_number: int, attempt: int) -> bytes | None:
+        """Return what a vector was made from, while it is kept."""
+        return self._log.secret(job, round_number, attempt)
+
+    def forget_secret(self, job: str, round_number: int, attempt: int) -> None:
+        """Drop what a vector was made from."""
+        self._log.forget_secret(job, round_number, attempt)
+
+    def submission(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes] | None:
+        """Return list and proof of a submission, if it was claimed."""
+        return self._log.submission(job, round_number, attempt)
 
     def claim_submission(
         self,
@@ -87,8 +104,9 @@ class Evidence:
         round_number: int,
         attempt: int,
         listing: bytes,
+        proof: bytes,
         entry: bytes | None = None,
-    ) -> None:
+    ) -> bytes:
         """Bind an attempt to one list, and log which vector is released for it."""
         kept = self._log.commitment(job, round_number, attempt)
         if entry is None and kept is not None:
@@ -104,7 +122,7 @@ class Evidence:
                     listing=listing.hex(),
                 )
             )
-        self._log.claim_submission(job, round_number, attempt, listing, entry)
+        return self._log.claim_submission(job, round_number, attempt, listing, proof, entry)
 
     def forget_job(self, job: str, entry: bytes | None = None) -> None:
         """Drop the vectors of a job."""
@@ -154,7 +172,7 @@ def log_sum(
     manifest: RoundManifest,
     listed: ContributionList,
     total: Aggregate,
-    contributors: Sequence[str],
+    verified: Sequence[Verified],
 ) -> None:
     """Log which contributions are about to be opened together.
 
@@ -163,8 +181,9 @@ def log_sum(
         manifest: The round.
         listed: Its list.
         total: What was recomputed from the contributions.
-        contributors: Whose they are, in the order of the total's.
+        verified: The contributions.
     """
+    ordered = sorted(verified, key=lambda each: each.organisation)
     entry = entries.RoundSummed(
         at=stamp(run.clock.now()),
         job=manifest.job,
@@ -173,8 +192,8 @@ def log_sum(
         manifest=manifest.digest().hex(),
         listing=listed.digest().hex(),
         opening=total.opening.hex(),
-        contributors=tuple(contributors),
-        contributions=tuple(item.hex() for item in total.contributions),
+        contributors=tuple(each.organisation for each in ordered),
+        contributions=tuple(each.digest.hex() for each in ordered),
     )
     run.log(f"job:{manifest.job}:round:{manifest.round}", entry)
 

@@ -34,6 +34,7 @@ class Run:
         pause: Waits some seconds.
         stopping: Whether the run's operator wants it to end; asked before each round.
         log: Writes an entry to the hub's log, once for its key.
+        place: Returns where in the study's file a key stands (``study.toml:12``), or nothing.
     """
 
     study: Study
@@ -47,6 +48,7 @@ class Run:
     pause: Callable[[float], None]
     stopping: Callable[[], bool] = lambda: False
     log: Callable[[str, Entry], object] = lambda _key, _entry: None
+    place: Callable[[str], str] = lambda _key: ""
 
     def now(self) -> str:
         """Return the time as RFC 3339 in UTC, to the second."""

@@ -31,7 +31,7 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         if path is None:
             msg = f"{node.config.id} has no dataset called {study.dataset!r}."
             hint = f'Add `{study.dataset} = "FILE"` under [data] in its node.toml.'
-            raise InputInvalid(msg, hint=hint)
+            raise InputInvalid(msg, hint=hint, study_key="study.dataset")
         return read_columns(study, path)
 
     book = Book(node)
@@ -39,7 +39,8 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
     def current_roster() -> Roster:
         try:
             refresh_roster(node)
-            return book.see_roster()
+            with book:
+                return book.see_roster()
         except PartyUnreachable as error:
             # What is known holds on; a roster that went back, or is forged, is refused instead.
             note(f"the roster could not be refreshed: {error}")

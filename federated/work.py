@@ -10,7 +10,10 @@ from federated.evidence import log_end, log_model, log_start
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
+from federated.study_lines import place_in
 from federated.terms import agree
+from fusion.crypto.paillier.engines.selection import current
+from fusion.crypto.paillier.keys import RANDOMISER
 from fusion.errors import FusionError, RunStopped
 from fusion.services.homes import write_atomic
 from fusion.services.keys import Keyring
@@ -55,7 +58,8 @@ def do_job(
     book = Book(hub, clock)
     ending: dict[str, Any] = {"status": "done", "message": "", "exit_code": 0}
     try:
-        study = parse_study(job.study.read_text("utf-8"), "study.toml")
+        text = job.study.read_text("utf-8")
+        study = parse_study(text, job.origin)
         roster = hub.roster()
         key = Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
         _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
@@ -64,7 +68,7 @@ def do_job(
         run = Run(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
-            stopping=job.stop_wanted.exists, log=book.once,
+            stopping=job.stop_wanted.exists, place=place_in(text, job.origin), log=book.once,
         )  # fmt: skip
         log_start(run)
         emit(start_event(run))
@@ -106,7 +110,10 @@ def start_event(run: Run) -> dict[str, Any]:
             "bits": terms.key.public.bits,
             "holders": len(terms.holders),
             "threshold": terms.key.threshold,
+            "randomiser": RANDOMISER,
         },
+        "engine": current().name,
+        "masks": terms.masks,
     }
 
 

@@ -17,6 +17,7 @@
     │   ├── SealBroken
     │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
     │   ├── UnknownOrganisation
+    │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
     │   └── LedgerBroken                     a log that was changed, forked or put back
     └── PartyUnreachable            exit 6   a party did not answer in time
         └── QuorumLost                       too few parties to go on
@@ -35,16 +36,19 @@ class FusionError(Exception):
         code: Stable identifier for scripts and for the documentation.
         exit_code: What the command line ends with.
         hint: What the reader can do about it; may be empty.
+        study_key: Key of the study that it is about, ``section.key`` or ``columns.NAME``; may be
+            empty. Whoever has the study's file turns it into a line.
     """
 
     code: str = "F-000"
     exit_code: int = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", study_key: str = "") -> None:
         """Keep the message and the hint apart, so that each surface lays them out its way."""
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.study_key = study_key
 
     def __str__(self) -> str:
         """One line: the message, then the hint."""
@@ -157,6 +161,21 @@ class UnknownOrganisation(VerificationFailed):
     code = "F-504"
 
 
+class SumDisputed(VerificationFailed):
+    """A decrypted sum is not one that well-formed contributions add up to; it is not applied.
+
+    Attributes:
+        plaintexts: Which plaintexts of the sum are out of range; empty if only its length is.
+    """
+
+    code = "F-505"
+
+    def __init__(self, message: str, *, hint: str = "", plaintexts: tuple[int, ...] = ()) -> None:
+        """Say what is out of range."""
+        super().__init__(message, hint=hint)
+        self.plaintexts = plaintexts
+
+
 class LedgerBroken(VerificationFailed):
     """A log was changed, cut, forked or put back; the message names the first bad entry.
 
@@ -164,7 +183,7 @@ class LedgerBroken(VerificationFailed):
         index: Number of the first bad entry, or the least it can be.
     """
 
-    code = "F-505"
+    code = "F-506"
 
     def __init__(self, message: str, *, index: int, hint: str = "") -> None:
         """Keep where it begins."""

@@ -51,15 +51,39 @@ class ContributionLog(Protocol):
         ...
 
     def remember_commitment(
-        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        kept: tuple[bytes, bytes, bytes],
+        secret: bytes,
     ) -> None:
         """Store ``(manifest digest, nonce, vector)`` durably, before the commitment leaves.
 
-        Commitments to earlier rounds of the job are dropped.
+        Commitments to earlier rounds of the job are dropped, with what they were made from.
+
+        Args:
+            job: The job.
+            round_number: The round.
+            attempt: The attempt.
+            kept: What :meth:`commitment` returns.
+            secret: What the vector was made from, to prove it; see :meth:`secret`.
 
         Raises:
             fusion.errors.ContributionRefused: The attempt was committed to before.
         """
+        ...
+
+    def secret(self, job: str, round_number: int, attempt: int) -> bytes | None:
+        """Return what the vector of an attempt was made from, while it is kept."""
+        ...
+
+    def forget_secret(self, job: str, round_number: int, attempt: int) -> None:
+        """Drop what the vector of an attempt was made from: nothing is to be proved of it again."""
+        ...
+
+    def submission(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes] | None:
+        """Return ``(list digest, proof)`` of a submission already claimed, if there is one."""
         ...
 
     def claim_submission(
@@ -68,15 +92,20 @@ class ContributionLog(Protocol):
         round_number: int,
         attempt: int,
         listing: bytes,
+        proof: bytes,
         entry: bytes | None = None,
-    ) -> None:
-        """Bind this attempt to one list, durably; the same list again is fine.
+    ) -> bytes:
+        """Bind this attempt to one list and one proof, durably; the same list again is fine.
+
+        Returns:
+            The proof that was claimed first: the only one that may ever leave.
 
         Args:
             job: The job.
             round_number: The round.
             attempt: The attempt.
             listing: Digest of the list.
+            proof: Of what is in the vector.
             entry: Goes to the log in the same transaction, the first time.
 
         Raises:
@@ -85,7 +114,7 @@ class ContributionLog(Protocol):
         ...
 
     def forget_job(self, job: str, entry: bytes | None = None) -> None:
-        """Drop the vectors of a finished job; what was bound stays bound.
+        """Drop the vectors, secrets and proofs of a finished job; what was bound stays bound.
 
         Args:
             job: The job.
@@ -233,6 +262,14 @@ class RunJournal(Protocol):
         """Store the state after a round; values are JSON values or bytes."""
         ...
 
+    def keep_absences(self, since: Mapping[str, str]) -> None:
+        """Store who is out, and since when, in place of what was stored before."""
+        ...
+
+    def absences(self) -> Mapping[str, str]:
+        """Return who was out, and since when."""
+        ...
+
     def last_round(self) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest state, if any."""
         ...
@@ -253,8 +290,22 @@ class TrainingEngine(Protocol):
         """Check a study and hand it to the running hub; return the job's identifier."""
         ...
 
-    def follow(self, hub: Any, job: str, *, stop: Stop) -> Iterator[Event]:  # noqa: ANN401 - a HubHome
-        """Yield the job's events, past and coming, up to its end."""
+    def check(self, study_text: str, origin: str) -> None:
+        """Check a study by itself, without a federation."""
+        ...
+
+    def follow(
+        self,
+        hub: Any,  # noqa: ANN401 - a HubHome
+        job: str,
+        *,
+        stop: Stop,
+        on_quiet: Callable[[float], None] = ...,
+    ) -> Iterator[Event]:
+        """Yield the job's events, past and coming, up to its end.
+
+        ``on_quiet`` is told, now and then, for how many seconds nothing has come.
+        """
         ...
 
     def result(self, hub: Any, job: str) -> dict[str, Any]:  # noqa: ANN401 - a HubHome
@@ -282,7 +333,7 @@ class TrainingEngine(Protocol):
         label: str | None,
         on_event: Callable[[Event], None],
     ) -> dict[str, Any]:
-        """Run a study with all parties in this process; return its record."""
+        """Run a study with all parties in this process; return its record, however it ended."""
         ...
 
     def baselines(

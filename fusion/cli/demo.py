@@ -131,6 +131,7 @@ def _closing(outcome: Mapping[str, Any]) -> None:
                 "key",
                 f"{key['bits']} bits, {key['threshold']} of {len(key['holders'])}; hub {share}",
             ),
+            ("computed by", "; ".join(outcome["engines"])),
             ("encrypted against plain sums", f"{outcome['max_abs_error_vs_plain']:.1e} at most"),
             ("logs, audited offline", _logs(outcome["ledgers"])),
             ("bytes per encrypted parameter", f"{outcome['bytes_per_parameter']:.1f}"),

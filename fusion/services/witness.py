@@ -2,7 +2,8 @@
 
 One exchange reads what is new on the hub's board, cosigns what extends the last it cosigned, and
 hands in its own checkpoint with all its cosignatures. Whatever was handed in is on disk here
-first, so that a node that was killed never cosigns two histories.
+first, so that a node that was killed never cosigns two histories. Between exchanges the node's file
+is let go of: SQLite's write-ahead log goes with its last user, and with it what else was in it.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ class Witness:
             LedgerBroken: This node's own log is behind what was published of it.
             VerificationFailed: What the hub sends is not well formed.
         """
+        with self._book:
+            return self._exchange()
+
+    def _exchange(self) -> bool:
         roster = self._book.see_roster()
         data = fetch(self._client, _PATH, Index.LIMIT)
         found = Index.from_bytes(data).items if data is not None else {}
@@ -163,7 +168,8 @@ class Witness:
         while not stop.wait(_LOOK_SECONDS):
             waited += _LOOK_SECONDS
             try:
-                now = self._book.ledger.size()
+                with self._book:
+                    now = self._book.ledger.size()
                 if waited < pause and now == size:
                     continue
                 settled = self.exchange()

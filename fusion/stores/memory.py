@@ -9,7 +9,7 @@ from fusion.errors import ContributionRefused, GateRefused
 from fusion.stores.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 def second_list(round_number: int, attempt: int) -> ContributionRefused:
@@ -45,6 +45,8 @@ class MemoryRoundLog:
         self._lock = threading.Lock()
         self._jobs: dict[str, tuple[bytes, str]] = {}
         self._commitments: dict[tuple[str, int, int], tuple[bytes, bytes, bytes]] = {}
+        self._secrets: dict[tuple[str, int, int], bytes] = {}
+        self._proofs: dict[tuple[str, int, int], bytes] = {}
         self._submissions: dict[tuple[str, int, int], bytes] = {}
         self._openings: dict[tuple[str, int], bytes] = {}
         self._opened: dict[bytes, bytes] = {}
@@ -56,16 +58,20 @@ class MemoryRoundLog:
         return self._commitments.get((job, round_number, attempt))
 
     def remember_commitment(
-        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        kept: tuple[bytes, bytes, bytes],
+        secret: bytes,
     ) -> None:
         """Store a commitment; those to other rounds of the job are dropped."""
         with self._lock:
             if (job, round_number, attempt) in self._commitments:
                 raise second_commitment(round_number, attempt)
-            self._commitments = {
-                k: v for k, v in self._commitments.items() if k[0] != job or k[1] == round_number
-            }
+            self._drop(lambda key: key[0] == job and key[1] != round_number)
             self._commitments[job, round_number, attempt] = kept
+            self._secrets[job, round_number, attempt] = secret
 
     def record(self, key: str, entry: bytes) -> None:
         """Append an entry about nothing that is stored here, once for this key."""
@@ -75,20 +81,44 @@ class MemoryRoundLog:
         if entry is not None and new:
             self.ledger.append([entry])
 
+    def _drop(self, which: Callable[[tuple[str, int, int]], bool]) -> None:
+        """Drop the vectors, secrets and proofs of some attempts."""
+        self._commitments = {k: v for k, v in self._commitments.items() if not which(k)}
+        self._secrets = {k: v for k, v in self._secrets.items() if not which(k)}
+        self._proofs = {k: v for k, v in self._proofs.items() if not which(k)}
+
+    def secret(self, job: str, round_number: int, attempt: int) -> bytes | None:
+        """Return what a vector was made from, while it is kept."""
+        return self._secrets.get((job, round_number, attempt))
+
+    def forget_secret(self, job: str, round_number: int, attempt: int) -> None:
+        """Drop what a vector was made from."""
+        with self._lock:
+            self._secrets.pop((job, round_number, attempt), None)
+
+    def submission(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes] | None:
+        """Return list and proof of a submission, if it was claimed."""
+        with self._lock:
+            name = (job, round_number, attempt)
+            proof = self._proofs.get(name)
+            return None if proof is None else (self._submissions[name], proof)
+
     def claim_submission(
         self,
         job: str,
         round_number: int,
         attempt: int,
         listing: bytes,
+        proof: bytes,
         entry: bytes | None = None,
-    ) -> None:
-        """Bind an attempt to one list."""
+    ) -> bytes:
+        """Bind an attempt to one list and one proof; return the proof claimed first."""
         with self._lock:
             new = (job, round_number, attempt) not in self._submissions
             if self._submissions.setdefault((job, round_number, attempt), listing) != listing:
                 raise second_list(round_number, attempt)
             self._say(entry, new=new)
+            return self._proofs.setdefault((job, round_number, attempt), proof)
 
     def keep_job(self, job: str, study: bytes, key: str, entry: bytes | None = None) -> None:
         """Store what was agreed to; what was agreed to first stays."""
@@ -101,10 +131,10 @@ class MemoryRoundLog:
         return self._jobs.get(job)
 
     def forget_job(self, job: str, entry: bytes | None = None) -> None:
-        """Drop the vectors of a job; what was bound or opened stays so."""
+        """Drop vectors, secrets and proofs of a job; what was bound or opened stays so."""
         with self._lock:
             self._say(entry, new=self._jobs.pop(job, None) is not None)
-            self._commitments = {k: v for k, v in self._commitments.items() if k[0] != job}
+            self._drop(lambda key: key[0] == job)
 
     def consume(
         self,
@@ -132,6 +162,7 @@ class MemoryJournal:
         """Start empty."""
         self._attempts: dict[int, int] = {}
         self._openings: dict[int, Mapping[str, Any]] = {}
+        self._absences: dict[str, str] = {}
         self._states: dict[int, Mapping[str, Any]] = {}
 
     def next_attempt(self, round_number: int) -> int:
@@ -150,6 +181,14 @@ class MemoryJournal:
     def keep_round(self, round_number: int, state: Mapping[str, Any]) -> None:
         """Store the state after a round."""
         self._states[round_number] = state
+
+    def keep_absences(self, since: Mapping[str, str]) -> None:
+        """Store who is out, and since when."""
+        self._absences = dict(since)
+
+    def absences(self) -> Mapping[str, str]:
+        """Return who was out, and since when."""
+        return dict(self._absences)
 
     def last_round(self) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest state, if any."""

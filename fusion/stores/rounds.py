@@ -24,6 +24,12 @@ CREATE TABLE IF NOT EXISTS job(
 CREATE TABLE IF NOT EXISTS commitment(
   job TEXT, round INTEGER, attempt INTEGER, manifest BLOB NOT NULL, nonce BLOB NOT NULL,
   vector BLOB NOT NULL, PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS secret(
+  job TEXT, round INTEGER, attempt INTEGER, secret BLOB NOT NULL,
+  PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS proof(
+  job TEXT, round INTEGER, attempt INTEGER, proof BLOB NOT NULL,
+  PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS submission(
   job TEXT, round INTEGER, attempt INTEGER, listing BLOB NOT NULL,
   PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
@@ -63,7 +69,12 @@ class SqliteRoundLog:
         return row
 
     def remember_commitment(
-        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        kept: tuple[bytes, bytes, bytes],
+        secret: bytes,
     ) -> None:
         """Store a commitment durably; those to earlier rounds of the job are dropped."""
         with self._database.transaction() as connection:
@@ -73,13 +84,46 @@ class SqliteRoundLog:
             ).fetchone():
                 raise second_commitment(round_number, attempt)
             # Only the round in progress can still be submitted to.
-            connection.execute(
-                "DELETE FROM commitment WHERE job = ? AND round <> ?", (job, round_number)
-            )
+            for drop in (
+                "DELETE FROM commitment WHERE job = ? AND round <> ?",
+                "DELETE FROM secret WHERE job = ? AND round <> ?",
+                "DELETE FROM proof WHERE job = ? AND round <> ?",
+            ):
+                connection.execute(drop, (job, round_number))
             connection.execute(
                 "INSERT INTO commitment VALUES (?, ?, ?, ?, ?, ?)",
                 (job, round_number, attempt, *kept),
             )
+            connection.execute(
+                "INSERT INTO secret VALUES (?, ?, ?, ?)", (job, round_number, attempt, secret)
+            )
+
+    def secret(self, job: str, round_number: int, attempt: int) -> bytes | None:
+        """Return what a vector was made from, while it is kept."""
+        with self._database.transaction() as connection:
+            row: tuple[bytes] | None = connection.execute(
+                "SELECT secret FROM secret WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def forget_secret(self, job: str, round_number: int, attempt: int) -> None:
+        """Drop what a vector was made from."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM secret WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            )
+
+    def submission(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes] | None:
+        """Return list and proof of a submission, if it was claimed."""
+        with self._database.transaction() as connection:
+            row: tuple[bytes, bytes] | None = connection.execute(
+                "SELECT listing, proof FROM submission JOIN proof USING (job, round, attempt) "
+                "WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone()
+        return row
 
     def claim_submission(
         self,
@@ -87,9 +131,10 @@ class SqliteRoundLog:
         round_number: int,
         attempt: int,
         listing: bytes,
+        proof: bytes,
         entry: bytes | None = None,
-    ) -> None:
-        """Bind an attempt to one list, durably."""
+    ) -> bytes:
+        """Bind an attempt to one list and one proof, durably; return the proof claimed first."""
         with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT listing FROM submission WHERE job = ? AND round = ? AND attempt = ?",
@@ -102,6 +147,15 @@ class SqliteRoundLog:
                 (job, round_number, attempt, listing),
             )
             _say(connection, new, entry)
+            connection.execute(
+                "INSERT OR IGNORE INTO proof VALUES (?, ?, ?, ?)",
+                (job, round_number, attempt, proof),
+            )
+            first = connection.execute(
+                "SELECT proof FROM proof WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone()
+        return bytes(first[0])
 
     def keep_job(self, job: str, study: bytes, key: str, entry: bytes | None = None) -> None:
         """Store what was agreed to, durably; what was agreed to first stays."""
@@ -120,9 +174,14 @@ class SqliteRoundLog:
         return row
 
     def forget_job(self, job: str, entry: bytes | None = None) -> None:
-        """Drop the vectors of a job; what was bound or opened stays so."""
+        """Drop vectors, secrets and proofs of a job; what was bound or opened stays so."""
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM commitment WHERE job = ?", (job,))
+            for drop in (
+                "DELETE FROM commitment WHERE job = ?",
+                "DELETE FROM secret WHERE job = ?",
+                "DELETE FROM proof WHERE job = ?",
+            ):
+                connection.execute(drop, (job,))
             gone = connection.execute("DELETE FROM job WHERE job = ?", (job,))
             _say(connection, gone, entry)
 

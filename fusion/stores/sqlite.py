@@ -167,6 +167,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         # WAL with FULL: a commit is on disk when it returns.
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
+        # What is deleted is overwritten: secrets are kept in these files, for a while.
+        connection.execute("PRAGMA secure_delete=ON")
     except BaseException:
         connection.close()
         raise

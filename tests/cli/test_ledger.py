@@ -100,7 +100,7 @@ def test_an_entry_changed_in_the_file_is_named(fusion: Terminal, node: Path) -> 
         )
         connection.commit()
     assert fusion("ledger", "verify", node) == 5
-    assert "F-505: Entry 3 is not the one that was logged." in fusion.err
+    assert "F-506: Entry 3 is not the one that was logged." in fusion.err
 
 
 def test_several_logs_are_audited_together(fusion: Terminal, exported: dict[str, Path]) -> None:
@@ -123,7 +123,7 @@ def test_a_changed_bundle_ends_with_5_and_the_number_of_the_entry(
     file = exported["north"]
     file.write_bytes(file.read_bytes().replace(b'"round":2', b'"round":7', 1))
     assert fusion("audit", *exported.values()) == 5
-    assert fusion.err.startswith("F-505: Entry 7 is not the one that was logged.")
+    assert fusion.err.startswith("F-506: Entry 7 is not the one that was logged.")
     assert fusion.out == ""
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from federated.protocols.secure_sum import aggregate
+from federated.protocols.secure_sum import add_verified
 from fusion.errors import MessageInvalid
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import Entry, decode, encode, fields, opening_digest, stamp
@@ -116,5 +116,5 @@ def test_times_are_utc_to_the_millisecond() -> None:
 
 
 def test_the_opening_of_a_log_is_that_of_the_gate() -> None:
-    assert "opening_digest" in aggregate.__code__.co_names
+    assert "opening_digest" in add_verified.__code__.co_names
     assert opening_digest(b"m", b"l") != opening_digest(b"ml", b"")

@@ -118,7 +118,7 @@ def test_an_entry_is_logged_with_what_it_is_about_and_once(kind: str, tmp_path: 
     ledger = log.ledger if isinstance(log, MemoryRoundLog) else SqliteLedger(path)
     for _ in range(2):
         log.keep_job("job", b"study", "key", b"agreed")
-        log.claim_submission("job", 1, 1, b"list", b"contributed")
+        log.claim_submission("job", 1, 1, b"list", b"proof", b"contributed")
         log.consume("job", 1, b"opening", [b"a"], b"opened")
     with pytest.raises(GateRefused):
         log.consume("job", 1, b"another", [b"b"], b"opened twice")
