@@ -16,6 +16,7 @@ import numpy as np
 
 from federated.cohort import Failure, Reply, Request
 from federated.data import Standardiser, moments, prepare
+from federated.evidence import Evidence, PartyLog
 from federated.layouts import LOSS_CAP
 from federated.metrics import score_histogram
 from federated.norms import bounded
@@ -29,7 +30,6 @@ from federated.training import train_local
 from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.packing import quantise
 from fusion.errors import ContributionRefused, FusionError, JobUnknown, MessageInvalid, Refused
-from fusion.ports import ContributionLog, OpeningLog
 from fusion.wire import canonical
 
 if TYPE_CHECKING:
@@ -50,18 +50,6 @@ if TYPE_CHECKING:
 _JOB: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MAX_JOBS: Final = 4
 """Jobs kept prepared in memory; an older one is set up again when it is asked for."""
-
-
-class PartyLog(ContributionLog, OpeningLog, Protocol):
-    """Everything a party must not forget."""
-
-    def keep_job(self, job: str, study: bytes, key: str) -> None:
-        """Store what was agreed to, durably."""
-        ...
-
-    def job(self, job: str) -> tuple[bytes, str] | None:
-        """Return the study and the key's fingerprint of a job agreed to, if it was."""
-        ...
 
 
 class Keyring(Protocol):
@@ -139,6 +127,7 @@ class Party:
     def __init__(self, seat: Seat) -> None:
         """Take a seat."""
         self._seat = seat
+        self._log = Evidence(seat.log, seat.clock)
         self._jobs: dict[str, _Job] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -196,9 +185,13 @@ class Party:
             msg = f"Job {name} was set up with another study or key."
             raise Refused(msg, hint="Start a new job.")
         if name not in self._jobs:
-            self._remember(name, self._agree(name, study, fingerprint))
+            try:
+                self._remember(name, self._agree(name, study, fingerprint))
+            except FusionError as error:
+                self._log.refused(name, study, error.code)
+                raise
         if kept is None:
-            self._seat.log.keep_job(name, study.canonical(), fingerprint)
+            self._log.agreed(name, study, fingerprint)
             self._seat.note(f"job {name}: study {study.name} ({study.digest()[:16]}) agreed to")
         return self._reply({"engine": current().name})
 
@@ -229,8 +222,8 @@ class Party:
         for notice in data.notices:
             seat.note(f"job {name}: {notice}")
         share = seat.keyring.share(fingerprint)
-        gate = None if share is None else Gate(terms, seat.organisation, share, seat.log)
-        contributor = Contributor(terms, seat.organisation, seat.key, seat.log)
+        gate = None if share is None else Gate(terms, seat.organisation, share, self._log)
+        contributor = Contributor(terms, seat.organisation, seat.key, self._log)
         return _Job(study, terms, model, contributor, gate, data)
 
     # ------------------------------------------------------------------ a round
@@ -351,8 +344,9 @@ class Party:
         with self._lock:
             self._jobs.pop(name, None)
             self._locks.pop(name, None)
-        self._seat.log.forget_job(name)
-        self._seat.note(f"job {name}: {_text(request.head, 'status')}")
+        status = _text(request.head, "status")
+        self._log.ended(name, done=status == "done")
+        self._seat.note(f"job {name}: {status}")
         return self._reply({})
 
     # ------------------------------------------------------------------ reading requests

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from federated.protocols.secure_sum import JobTerms
     from federated.study import Study
     from fusion.crypto.signing import SigningKey
+    from fusion.ledger.entry import Entry
     from fusion.ports import Clock, RunJournal
     from fusion.types import OrgId
 
@@ -32,6 +33,7 @@ class Run:
         emit: Takes events without their time; see ``docs/map.md`` for the fields.
         pause: Waits some seconds.
         stopping: Whether the run's operator wants it to end; asked before each round.
+        log: Writes an entry to the hub's log, once for its key.
         place: Returns where in the study's file a key stands (``study.toml:12``), or nothing.
     """
 
@@ -45,6 +47,7 @@ class Run:
     emit: Callable[[Mapping[str, Any]], None]
     pause: Callable[[float], None]
     stopping: Callable[[], bool] = lambda: False
+    log: Callable[[str, Entry], object] = lambda _key, _entry: None
     place: Callable[[str], str] = lambda _key: ""
 
     def now(self) -> str:

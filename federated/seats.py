@@ -10,6 +10,7 @@ from fusion.errors import InputInvalid, PartyUnreachable
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import refresh_roster
 from fusion.services.keys import Keyring
+from fusion.services.ledger import Book
 from fusion.stores.rounds import SqliteRoundLog
 from fusion.types import OrgId
 
@@ -33,9 +34,13 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
             raise InputInvalid(msg, hint=hint, study_key="study.dataset")
         return read_columns(study, path)
 
+    book = Book(node)
+
     def current_roster() -> Roster:
         try:
-            return refresh_roster(node)
+            refresh_roster(node)
+            with book:
+                return book.see_roster()
         except PartyUnreachable as error:
             # What is known holds on; a roster that went back, or is forged, is refused instead.
             note(f"the roster could not be refreshed: {error}")

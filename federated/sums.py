@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from federated.asking import Asker, Meter, seconds_of, text_of
 from federated.cohort import Request
 from federated.disputes import settle
+from federated.evidence import log_sum
 from federated.openings import Opening
 from federated.parameters import model_digest
 from federated.protocols.cohorts import read_join
@@ -319,6 +320,8 @@ class SumRunner:
         what = (run.terms, opening.manifest, opening.listing)
         verified = opening.verified or verify_all(*what, opening.contributions)
         total = add_verified(*what, verified)
+        listed = read(ContributionList, opening.listing, {HUB: run.terms.authority})
+        log_sum(run, opening.manifest, listed, total, verified)
         meter.add("aggregate", run.clock.monotonic() - began)
         answers: dict[OrgId, Answer] = {}
         tried: set[OrgId] = set()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from federated.evidence import log_end, log_model, log_start
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
@@ -15,6 +17,7 @@ from fusion.crypto.paillier.keys import RANDOMISER
 from fusion.errors import FusionError, RunStopped
 from fusion.services.homes import write_atomic
 from fusion.services.keys import Keyring
+from fusion.services.ledger import Book
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +55,7 @@ def do_job(
         job.emit(event, clock)
 
     job.update(status="running")
+    book = Book(hub, clock)
     ending: dict[str, Any] = {"status": "done", "message": "", "exit_code": 0}
     try:
         text = job.study.read_text("utf-8")
@@ -64,13 +68,16 @@ def do_job(
         run = Run(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
-            stopping=job.stop_wanted.exists, place=place_in(text, job.origin),
+            stopping=job.stop_wanted.exists, place=place_in(text, job.origin), log=book.once,
         )  # fmt: skip
+        log_start(run)
         emit(start_event(run))
         engine = RoundEngine(run)
         try:
             parameters = engine.run()
-            write_atomic(job.model, model_document(study, model, parameters, run))
+            document = model_document(study, model, parameters, run)
+            log_model(run, hashlib.sha256(document).hexdigest())
+            write_atomic(job.model, document)
         except RunStopped as error:
             ending = {"status": "stopped", "message": str(error), "exit_code": error.exit_code}
         except FusionError as error:
@@ -80,6 +87,8 @@ def do_job(
         ending = {"status": "failed", "message": str(error), "exit_code": error.exit_code}
     emit({"event": "end", **ending})
     job.update(**ending)
+    # Last: a job that the log calls ended is never gone on with.
+    log_end(book, job.name, ending["status"])
 
 
 def start_event(run: Run) -> dict[str, Any]:

@@ -17,7 +17,8 @@
     │   ├── SealBroken
     │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
     │   ├── UnknownOrganisation
-    │   └── SumDisputed                      a decrypted sum that honest contributions can't make
+    │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
+    │   └── LedgerBroken                     a log that was changed, forked or put back
     └── PartyUnreachable            exit 6   a party did not answer in time
         └── QuorumLost                       too few parties to go on
 
@@ -173,6 +174,21 @@ class SumDisputed(VerificationFailed):
         """Say what is out of range."""
         super().__init__(message, hint=hint)
         self.plaintexts = plaintexts
+
+
+class LedgerBroken(VerificationFailed):
+    """A log was changed, cut, forked or put back; the message names the first bad entry.
+
+    Attributes:
+        index: Number of the first bad entry, or the least it can be.
+    """
+
+    code = "F-506"
+
+    def __init__(self, message: str, *, index: int, hint: str = "") -> None:
+        """Keep where it begins."""
+        super().__init__(message, hint=hint)
+        self.index = index
 
 
 class PartyUnreachable(FusionError):

@@ -87,20 +87,39 @@ class ContributionLog(Protocol):
         ...
 
     def claim_submission(
-        self, job: str, round_number: int, attempt: int, listing: bytes, proof: bytes
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        listing: bytes,
+        proof: bytes,
+        entry: bytes | None = None,
     ) -> bytes:
         """Bind this attempt to one list and one proof, durably; the same list again is fine.
 
         Returns:
             The proof that was claimed first: the only one that may ever leave.
 
+        Args:
+            job: The job.
+            round_number: The round.
+            attempt: The attempt.
+            listing: Digest of the list.
+            proof: Of what is in the vector.
+            entry: Goes to the log in the same transaction, the first time.
+
         Raises:
             fusion.errors.ContributionRefused: The attempt is bound to another list.
         """
         ...
 
-    def forget_job(self, job: str) -> None:
-        """Drop the vectors, secrets and proofs of a finished job; what was bound stays bound."""
+    def forget_job(self, job: str, entry: bytes | None = None) -> None:
+        """Drop the vectors, secrets and proofs of a finished job; what was bound stays bound.
+
+        Args:
+            job: The job.
+            entry: Goes to the log in the same transaction, if the job was known.
+        """
         ...
 
 
@@ -108,7 +127,12 @@ class OpeningLog(Protocol):
     """What a key holder must never forget: which rounds and contributions it has opened."""
 
     def consume(
-        self, job: str, round_number: int, opening: bytes, contributions: Sequence[bytes]
+        self,
+        job: str,
+        round_number: int,
+        opening: bytes,
+        contributions: Sequence[bytes],
+        entry: bytes | None = None,
     ) -> None:
         """Record an opening durably, before the partial decryption leaves.
 
@@ -117,10 +141,104 @@ class OpeningLog(Protocol):
             round_number: The round; at most one opening each, whatever the attempt.
             opening: Digest of manifest and list: the same opening again is fine.
             contributions: Digests of the vectors; each is opened at most once.
+            entry: Goes to the log in the same transaction, the first time.
 
         Raises:
             fusion.errors.GateRefused: The round was opened with another list, or a contribution
                 was opened before.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """An append-only log (RFC 6962) and what is kept with it; entries are never changed or dropped.
+
+    Whoever stores what an entry is about does so in the transaction that appends it: see the
+    ``entry`` of :class:`ContributionLog` and :class:`OpeningLog`.
+    """
+
+    def size(self) -> int:
+        """Return the number of entries."""
+        ...
+
+    def append(self, entries: Sequence[bytes]) -> int:
+        """Append entries durably, all or none; return the number of the first."""
+        ...
+
+    def append_once(
+        self, key: str, entry: bytes, papers: Mapping[str, bytes] | None = None
+    ) -> bool:
+        """Append an entry durably unless one was under this key; say whether it was new.
+
+        Args:
+            key: Names the occasion.
+            entry: The entry.
+            papers: Documents it speaks of, kept under their names in the same transaction.
+        """
+        ...
+
+    def has(self, key: str) -> bool:
+        """Return whether an entry is under this key."""
+        ...
+
+    def entries(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the entries from ``start`` below ``stop``."""
+        ...
+
+    def leaves(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the hashes of these entries, as they were when they were appended."""
+        ...
+
+    def root(self, size: int) -> bytes:
+        """Return the root of the first ``size`` entries."""
+        ...
+
+    def inclusion_proof(self, index: int, size: int) -> list[bytes]:
+        """Return the proof that entry ``index`` is in the log of ``size``.
+
+        Raises:
+            ValueError: There is no such entry.
+        """
+        ...
+
+    def consistency_proof(self, old: int, new: int) -> list[bytes]:
+        """Return the proof that the log of ``new`` extends that of ``old``.
+
+        Raises:
+            ValueError: Not ``old <= new``.
+        """
+        ...
+
+    def papers(self, prefix: str) -> dict[str, bytes]:
+        """Return the documents whose names begin so."""
+        ...
+
+    def keep_head(self, size: int, note: bytes) -> None:
+        """Store the own signed checkpoint of this size, in place of an earlier copy."""
+        ...
+
+    def heads(self, most: int = 256) -> dict[int, bytes]:
+        """Return the newest own checkpoints by size, smallest first."""
+        ...
+
+    def witnessed(self) -> dict[str, tuple[int, bytes, bytes]]:
+        """Return ``(size, root, cosigned note)`` last cosigned of each other log."""
+        ...
+
+    def witness(
+        self, log: str, before: tuple[int, bytes] | None, size: int, root: bytes, note: bytes
+    ) -> None:
+        """Remember durably what is about to be cosigned, before the cosignature leaves.
+
+        Args:
+            log: Names the log and its key.
+            before: ``(size, root)`` that the new one was checked against, None for the first.
+            size: Size cosigned.
+            root: Root cosigned.
+            note: The checkpoint with the cosignature.
+
+        Raises:
+            fusion.errors.VerificationFailed: Something else was cosigned in the meantime.
         """
         ...
 

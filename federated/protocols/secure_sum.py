@@ -27,7 +27,6 @@ from federated.protocols.statements import (
     sign,
     vector_digest,
 )
-from fusion.crypto.hashing import digest
 from fusion.crypto.paillier import knowledge, packing, share_proofs, threshold, vectors
 from fusion.crypto.paillier.residues import not_below, rows_from
 from fusion.errors import (
@@ -37,6 +36,7 @@ from fusion.errors import (
     SumDisputed,
     VerificationFailed,
 )
+from fusion.ledger.entry import opening_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,7 +234,7 @@ def add_verified(
         msg = "The contributions are not exactly the listed ones."
         raise GateRefused(msg, hint="Send every listed contribution, once, and no other.")
     product = vectors.add([each.vector for each in ordered])
-    opening = digest("banyan/opening/v1", manifest.digest(), listed.digest())
+    opening = opening_digest(manifest.digest(), listed.digest())
     return Aggregate(product, opening, digests)
 
 

@@ -11,6 +11,7 @@ from federated.runtime.logs import log_to_stderr
 from fusion.link.client import hub_ssl_context
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
+from fusion.services.witness import Witnessing
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     Raises:
         EnvironmentUnfit: The node is up already, the hub refuses it for good, or Flower's
             SuperNode fails.
+        LedgerBroken: The node's log is behind what was published of it.
     """
 
     def ready() -> None:
@@ -39,12 +41,13 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     log_to_stderr()
     with node.serving():
         changed = _what_changed(say)
-        if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
-            from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
+        with Witnessing(node, say):
+            if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
+                from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
 
-            serve_stock(node, stop=stop, say=say, on_ready=ready)
-        else:
-            _serve_own(node, stop, say, ready)
+                serve_stock(node, stop=stop, say=say, on_ready=ready)
+            else:
+                _serve_own(node, stop, say, ready)
 
 
 def _what_changed(say: Callable[[str], None]) -> bool:

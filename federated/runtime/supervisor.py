@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from federated.evidence import log_end
 from federated.jobs import JobFolder, jobs_of
 from federated.runtime import contract
 from federated.runtime.logs import log_to_stderr
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
 from fusion.link.loopback import free_port
+from fusion.services.board import Board
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
 from fusion.services.hub import front_of, renew_certificates
+from fusion.services.ledger import Book
 
 if TYPE_CHECKING:
     import threading
@@ -51,6 +54,7 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
     files = _superlink_files(hub)
     contract.check()
     renew_certificates(hub)
+    board = Board(hub, say)
     superlink = SuperLink(files, {HUB_VARIABLE: str(hub.path.resolve())})
     front = front_of(hub, files.port)
     try:
@@ -68,6 +72,7 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
             while not stop.wait(LOOK_SECONDS):
                 superlink.revive(say)
                 jobs.look()
+                board.tend()
         finally:
             jobs.close()
     finally:
@@ -146,6 +151,7 @@ class _Jobs:
             ending = {"status": "failed", "message": message, "exit_code": 1}
             job.emit({"event": "end", **ending}, SystemClock())
             job.update(**ending)
+            log_end(Book(self._hub), job.name, "failed")
             self._say(f"{job.name} is given up: its worker was lost {MAX_STARTS} times")
             return
         job.update(status="starting", starts=state["starts"] + 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
-from fusion.cli import demo, doctor, hub, key, node, output, simulate, train
+from fusion.cli import demo, doctor, hub, key, ledger, node, output, simulate, train
 from fusion.cli.help import plain_help
 from fusion.errors import FusionError
 from fusion.services.tether import tie_if_asked
@@ -61,6 +61,8 @@ app.add_typer(key.app, name="key")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)
+app.add_typer(ledger.app, name="ledger")
+app.command("audit")(ledger.audit)
 app.command("doctor")(doctor.doctor)
 
 

@@ -15,7 +15,7 @@ import typer
 from fusion.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
     from fusion.cli.live import TrainingView
@@ -121,7 +121,7 @@ def _closing(outcome: Mapping[str, Any]) -> None:
     output.table(("trained on", "rows", "AUC"), rows)
     key, seconds = outcome["key"], outcome["seconds"]
     share = "holds a share" if key["hub_holds_share"] else "holds no share"
-    steps = ("setup", "run", "compare", "shutdown", "total")
+    steps = ("setup", "run", "compare", "witness", "shutdown", "audit", "total")
     parts = ("train", "encrypt", "wait", "aggregate", "decrypt", "combine")
     output.result("")
     output.facts(
@@ -133,11 +133,23 @@ def _closing(outcome: Mapping[str, Any]) -> None:
             ),
             ("computed by", "; ".join(outcome["engines"])),
             ("encrypted against plain sums", f"{outcome['max_abs_error_vs_plain']:.1e} at most"),
+            ("logs, audited offline", _logs(outcome["ledgers"])),
             ("bytes per encrypted parameter", f"{outcome['bytes_per_parameter']:.1f}"),
             ("seconds", _parts(seconds, steps)),
             ("  of the run, in rounds", _parts(seconds, parts)),
             ("report", outcome["report"]),
         ]
+    )
+
+
+def _logs(ledgers: Sequence[Mapping[str, Any]]) -> str:
+    """Say in one line what the audit found; a log that does not hold together ends the demo."""
+    entries = sum(log["entries"] for log in ledgers)
+    witnessed = sum(log["witnessed"] for log in ledgers)
+    least = min(len(log["witnesses"]) for log in ledgers)
+    return (
+        f"{len(ledgers)} hold together, {entries} entries, {witnessed} of them cosigned by at "
+        f"least {least} other organisations"
     )
 
 

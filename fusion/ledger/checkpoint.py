@@ -18,7 +18,7 @@ from fusion.errors import MessageInvalid, SignatureInvalid
 from fusion.ledger.merkle import HASH_BYTES, MAX_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fusion.crypto.signing import SigningKey, VerifyKey
 
@@ -91,6 +91,14 @@ class Checkpoint:
         signature = key.sign(_cosigned_text(time, self))
         data = key_id(name, _WITNESS, key.public) + time.to_bytes(8, "big") + signature
         return replace(self, signatures=(*self.signatures, NoteSignature(name, data)))
+
+    def with_signatures(self, more: Sequence[NoteSignature]) -> Checkpoint:
+        """Add signatures that others made."""
+        return replace(self, signatures=(*self.signatures, *more))
+
+    def with_only(self, name: str) -> Checkpoint:
+        """Leave out all signatures but those under one name."""
+        return replace(self, signatures=tuple(s for s in self.signatures if s.name == name))
 
     def verify_log(self, key: VerifyKey) -> None:
         """Check that the log itself signed.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from fusion.errors import VerificationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     Subtree = Callable[[int, int], bytes]
     """Returns the hash of the complete subtree of 2^level leaves that starts at index * 2^level."""
@@ -53,9 +53,49 @@ def completed(index: int, leaf: bytes, subtree: Subtree) -> Iterator[tuple[int, 
         yield level, index, value
 
 
+def completed_by(
+    first: int, leaves: Sequence[bytes], subtree: Subtree
+) -> Iterator[tuple[int, int, list[bytes]]]:
+    """Yield what many leaves complete together, level by level: ``(level, first index, hashes)``.
+
+    Args:
+        first: Index of the first leaf, which must be the next one.
+        leaves: Their hashes.
+        subtree: Knows every complete subtree of the leaves before.
+    """
+    sha256 = hashlib.sha256
+    level, place, hashes = 0, first, list(leaves)
+    while hashes:
+        yield level, place, hashes
+        if place & 1:
+            hashes = [subtree(level, place - 1), *hashes]
+        pairs = zip(hashes[::2], hashes[1::2], strict=False)
+        hashes = [sha256(b"\1" + left + right).digest() for left, right in pairs]
+        level, place = level + 1, place >> 1
+
+
 def root(size: int, subtree: Subtree) -> bytes:
     """Return the root of the first ``size`` entries."""
     return _range(0, size, subtree)
+
+
+def roots_of(leaves: Iterable[bytes], sizes: Collection[int]) -> dict[int, bytes]:
+    """Return the roots of the first n leaves for each n of ``sizes`` that there are leaves for."""
+    found = {0: EMPTY} if 0 in sizes else {}
+    stack: list[bytes] = []
+    sha256 = hashlib.sha256
+    for number, leaf in enumerate(leaves, 1):
+        value, carried = leaf, number
+        while not carried & 1:
+            value = sha256(b"\1" + stack.pop() + value).digest()
+            carried >>= 1
+        stack.append(value)
+        if number in sizes:
+            whole = stack[-1]
+            for left in reversed(stack[:-1]):
+                whole = node_hash(left, whole)
+            found[number] = whole
+    return found
 
 
 def _range(start: int, stop: int, subtree: Subtree) -> bytes:

@@ -100,6 +100,9 @@ class Conversation:
             await self._forward(request)
             if request.target in _PUSHES:
                 self._config.replies_bell.ring()
+        elif route is Route.HAND_IN and member is not None:
+            self._config.deliver(member.id, await self._body())
+            await self._answer(canonical.encode({}))
         else:
             await self._skip_body()
             await self._answer(self._document(route, digest))
@@ -113,7 +116,7 @@ class Conversation:
             raise Refusal(503, "roster", "The hub's roster can't be used.") from None
 
     def _document(self, route: Route, digest: str) -> bytes:
-        """Return what one of the three documents is now."""
+        """Return what a document is now."""
         try:
             match route:
                 case Route.TRUST:
@@ -126,13 +129,29 @@ class Conversation:
                     return canonical.encode(
                         {"schema": schema, "certificate": certificate, "roster": roster}
                     )
+                case Route.WITNESS:
+                    return (self._config.witness / f"{digest}.json").read_bytes()
                 case _:
                     return self._config.roster.read_bytes()
         except FileNotFoundError:
+            if route is Route.WITNESS:
+                raise Refusal(404, "witness", "Nothing is known of this log yet.") from None
             raise Refusal(404, "admission", "This request is not admitted yet.") from None
         except OSError as error:
             _LOG.error("a document can't be read: %s", error.strerror)
             raise Refusal(503, "document", "The hub can't read its own document.") from None
+
+    async def _body(self) -> bytes:
+        """Return a body whose length was found to be within its bound."""
+        data = b""
+        try:
+            while not isinstance(
+                event := await self._stream.event(self._limits.stall), h11.EndOfMessage
+            ):
+                data += bytes(event.data) if isinstance(event, h11.Data) else b""
+        except TimeoutError:
+            raise Refusal(_TIMEOUT, "time", "The request took too long.") from None
+        return data
 
     async def _skip_body(self) -> None:
         """Reach the end of a request that was found to have no body."""

@@ -3,7 +3,9 @@
 ==================================  ============================================================
 anybody                             ``GET /v1/federation``: the signed trust document;
                                     ``GET /v1/federation/enrolment/SHA256``: the result of a request
-a member, by its certificate        ``GET /v1/federation/roster``
+a member, by its certificate        ``GET /v1/federation/roster``; ``GET`` and ``POST
+                                    /v1/federation/witness``, ``GET /v1/federation/witness/ID``:
+                                    checkpoints and cosignatures of the members' logs
 a member with its own fleet key     ``POST`` to ten paths of Flower's fleet interface, forwarded
 ==================================  ============================================================
 

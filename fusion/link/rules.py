@@ -11,6 +11,7 @@ from fusion.identity.roster import Member, open_roster
 from fusion.wire import limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import h11
@@ -38,7 +39,11 @@ FLEET_PATHS: Final = frozenset(
 FLEET_KEY_HEADER: Final = b"flwr-public-key"
 
 
+WITNESS_PATH: Final = b"/v1/federation/witness"
+"""Where a member hands in checkpoints and cosignatures, and reads those of others."""
+
 _ENROLMENT = re.compile(rb"/v1/federation/enrolment/([0-9a-f]{64})")
+_WITNESS = re.compile(WITNESS_PATH + rb"(?:/([a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,8 @@ class FrontConfig:
         superlink_ca: Its throw-away CA.
         requests_bell: Rings when there is something for nodes to pull.
         replies_bell: Is rung when a node has pushed something.
+        witness: Folder with ``index.json`` and, of each log, ``ID.json``.
+        deliver: Takes what a member hands in for it: the member's identifier and the bytes.
         clock: For the date in the port's own answers, with which a node compares its own.
         limits: How long and how much.
     """
@@ -107,6 +114,8 @@ class FrontConfig:
     superlink_ca: Path
     requests_bell: Bell
     replies_bell: Bell
+    witness: Path
+    deliver: Callable[[str, bytes], None]
     clock: Clock
     limits: FrontLimits = field(default_factory=FrontLimits)
 
@@ -135,6 +144,8 @@ class Route(Enum):
     ENROLMENT = "enrolment"
     ROSTER = "roster"
     FLEET = "fleet"
+    WITNESS = "witness"
+    HAND_IN = "hand-in"
 
 
 def permit(request: h11.Request, member: Member | None, body_limit: int) -> tuple[Route, str]:
@@ -146,7 +157,8 @@ def permit(request: h11.Request, member: Member | None, body_limit: int) -> tupl
         body_limit: Greatest body in bytes.
 
     Returns:
-        What it asks for; with an enrolment, the digest of the request for admission.
+        What it asks for; with an enrolment, the digest of the request for admission; with a log,
+        whose.
 
     Raises:
         Refusal: The request is not one of those permitted.
@@ -160,15 +172,22 @@ def permit(request: h11.Request, member: Member | None, body_limit: int) -> tupl
         return _permit_get(request.target, headers, member)
     if member is None:
         raise _no_member()
+    if request.method == b"POST" and request.target == WITNESS_PATH:
+        _check_length(headers, min(body_limit, limits.MAX_WITNESS_PACKET_BYTES))
+        return Route.HAND_IN, ""
     if request.method != b"POST" or request.target not in FLEET_PATHS:
         raise Refusal(403, "path", "This method and path are not served here.")
     if headers.get(FLEET_KEY_HEADER) != member.fleet_key.encode():
         raise Refusal(403, "fleet-key", "The fleet key is not that of the certificate's member.")
+    _check_length(headers, body_limit)
+    return Route.FLEET, ""
+
+
+def _check_length(headers: dict[bytes, bytes], most: int) -> None:
     if b"content-length" not in headers:
         raise Refusal(411, "length", "A body needs a content-length.")
-    if int(headers[b"content-length"]) > body_limit:
-        raise Refusal(413, "size", f"A body may have {body_limit} bytes.")
-    return Route.FLEET, ""
+    if int(headers[b"content-length"]) > most:
+        raise Refusal(413, "size", f"A body may have {most} bytes.")
 
 
 def _permit_get(
@@ -184,6 +203,8 @@ def _permit_get(
         raise _no_member()
     if target == b"/v1/federation/roster":
         return Route.ROSTER, ""
+    if found := _WITNESS.fullmatch(target):
+        return Route.WITNESS, (found[1] or b"index").decode()
     raise Refusal(403, "path", "This method and path are not served here.")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.reports.ledgers import ledgers_section
 from fusion.reports.page import (
     facts,
     figure,
@@ -72,6 +73,7 @@ def render(result: Record, *, baselines: Record | None = None, language: str = "
             _time(result),
             _key(result),
             _what_left(result),
+            ledgers_section(result),
         ]
     )
     return without_namespace(page(f"Banyan: {name}", language, header, body, _footer()))

@@ -24,6 +24,7 @@ from fusion.errors import FusionError, InputInvalid, PartyFailed
 from fusion.link.loopback import free_port
 from fusion.reports.training import engines_of, render
 from fusion.services import engines
+from fusion.services.demo_ledgers import await_witnesses, export_and_audit
 from fusion.services.homes import HubHome, NodeHome, write_atomic
 from fusion.services.processes import Child, Children
 
@@ -119,9 +120,15 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
             record = _train(stage, children, engine)
             holds_share = hub_holds_share(stage.hub, [stage.node(org) for org in stage.tables])
             baselines = _compare(stage, engine, str(record["job"]))
+            nodes = [stage.node(org) for org in stage.tables]
+            with stage.step("witness", "every log cosigned by a majority of the others"):
+                await_witnesses(stage.hub, nodes, str(record["job"]), children)
             with stage.step("shutdown", "every process stopped in order"):
                 children.stop_all()
-        record = {**record, "key": {**record["key"], **key, "hub_holds_share": holds_share}}
+            with stage.step("audit", f"{1 + len(nodes)} logs exported and audited, offline"):
+                ledgers = export_and_audit(stage.hub, nodes, folder / "ledgers", children)
+        held = {**record["key"], **key, "hub_holds_share": holds_share}
+        record = {**record, "key": held, "ledgers": ledgers}
         report = folder / "report.html"
         write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
         stage.seconds["total"] = time.monotonic() - began
@@ -330,10 +337,17 @@ def _document(
         "max_abs_error_vs_plain": baselines["max_abs_error_vs_plain"],
         "bytes_per_parameter": record["bytes_per_parameter"],
         "key": record["key"],
+        "ledgers": _ledgers(record["ledgers"]),
         "engines": engines_of(record),
         "seconds": {key: round(value, 2) for key, value in _seconds(stage, record).items()},
         "report": str(report),
     }
+
+
+def _ledgers(audited: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the audit found, a line a log: it raises where a log does not hold together."""
+    names = ("organisation", "entries", "witnessed", "witnesses", "quorum", "others", "root")
+    return [{name: log[name] for name in names} for log in audited["logs"]]
 
 
 def _seconds(stage: _Stage, record: Mapping[str, Any]) -> dict[str, float]:

@@ -223,7 +223,8 @@ def _hub_trust(hub: HubHome) -> Trust:
 
 def _databases(home: Home) -> list[Path]:
     if isinstance(home, HubHome):
-        return sorted(home.runs.glob("*/journal.sqlite"))
+        logs = [home.ledger] if home.ledger.exists() else []
+        return [*logs, *sorted(home.runs.glob("*/journal.sqlite"))]
     return [home.state] if home.state.exists() else []
 
 

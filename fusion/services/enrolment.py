@@ -94,7 +94,7 @@ def refresh_roster(node: NodeHome) -> Roster:
     """
     context = hub_ssl_context(node.credentials())
     with httpx.Client(base_url=node.config.hub_url, verify=context, timeout=_SECONDS) as client:
-        data = _get(client, f"{_FEDERATION}/roster", MAX_ROSTER_BYTES)
+        data = fetch(client, f"{_FEDERATION}/roster", MAX_ROSTER_BYTES)
     if data is None:
         raise PartyUnreachable("The hub has no roster.")
     with node.lock():
@@ -149,7 +149,7 @@ def _await(
     said = ""
     while not stop.is_set():
         try:
-            data = _get(client, path, limit)
+            data = fetch(client, path, limit)
         except PartyUnreachable as error:
             data = None
             if error.message != said:
@@ -198,7 +198,7 @@ def _admission(answer: bytes) -> _Admission:
         raise MessageInvalid("The hub's answer to a request is not well formed.") from None
 
 
-def _get(client: httpx.Client, path: str, limit: int) -> bytes | None:
+def fetch(client: httpx.Client, path: str, limit: int) -> bytes | None:
     """Return a document of the hub, or None if there is none yet.
 
     Raises:

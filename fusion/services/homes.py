@@ -5,11 +5,13 @@
     hub/                                      node/
       hub.toml                                  node.toml
       keys/authority.pem ca.pem server.pem      keys/statement.pem sealing.pem tls.pem fleet.pem
+      keys/log.pem witness.pem                  keys/log.pem witness.pem
       ca.pem server.pem trust.json roster.json  request.csr ca.pem certificate.pem
       superlink/ca.pem certificate.pem key.pem  trust.json roster.json
       admitted/ID.pem  requests/SHA256.pem      paillier/  state.sqlite
       paillier/  runs/JOB/  superlink.sqlite    ready.json  node.log
-      ready.json  hub.log  .up.lock             .up.lock
+      ledger.sqlite  witness/                   .up.lock
+      ready.json  hub.log  .up.lock
 
 Folders are 0700 and files 0600. A file is replaced whole or not at all (:func:`write_atomic`).
 """
@@ -164,6 +166,8 @@ class _Home:
         self.roster_file: Final = path / "roster.json"
         self.paillier: Final = path / "paillier"
         self.ready: Final = path / "ready.json"
+        self.log_key: Final = self.keys / "log.pem"
+        self.witness_key: Final = self.keys / "witness.pem"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -216,6 +220,9 @@ class HubHome(_Home):
         self.requests: Final = path / "requests"
         self.runs: Final = path / "runs"
         self.log: Final = path / "hub.log"
+        self.ledger: Final = path / "ledger.sqlite"
+        self.witness: Final = path / "witness"
+        self.witness_inbox: Final = self.witness / "inbox"
         self.requests_bell: Final = path / "requests.bell"
         self.replies_bell: Final = path / "replies.bell"
 
@@ -281,6 +288,7 @@ class NodeHome(_Home):
         self.forward: Final = path / "forward"
         self.forward_ca: Final = self.forward / "ca.pem"
         self.state: Final = path / "state.sqlite"
+        self.ledger: Final = self.state
         self.log: Final = path / "node.log"
 
     @classmethod

@@ -19,6 +19,7 @@ from fusion.identity.trust import Address, Trust, sign_trust
 from fusion.link.bell import Bell
 from fusion.link.front import Front
 from fusion.link.rules import FrontConfig, FrontLimits
+from fusion.services.board import receive
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.homes import (
     HUB_FILE,
@@ -30,6 +31,7 @@ from fusion.services.homes import (
     toml_text,
     write_atomic,
 )
+from fusion.services.ledger import Book
 from fusion.types import org_id
 from fusion.wire.limits import MAX_MEMBERS
 
@@ -102,6 +104,8 @@ def init(
     write_atomic(home.roster_file, sign_roster(empty, authority))
     # Last: with this file the folder is a hub.
     write_atomic(path / HUB_FILE, toml_text(config.model_dump()))
+    with Book(home, clock) as book:
+        book.see_roster()
     return home.invitation
 
 
@@ -116,8 +120,13 @@ def admit(hub: HubHome, request_pem: bytes, *, clock: Clock | None = None) -> Me
         SignatureInvalid: It is not signed by the keys that it presents.
         Refused: The organisation is a member with other keys, or a key is another member's.
     """
-    request = open_request(request_pem)
-    now = (clock or SystemClock()).now()
+    member = _admit(hub, open_request(request_pem), (clock or SystemClock()).now())
+    with Book(hub, clock) as book:
+        book.see_roster()
+    return member
+
+
+def _admit(hub: HubHome, request: Request, now: datetime) -> Member:
     with hub.lock():
         roster = hub.roster()
         known = next((m for m in roster.members if m.id == request.id), None)
@@ -183,6 +192,8 @@ def front_of(hub: HubHome, superlink_port: int, limits: FrontLimits | None = Non
         superlink_ca=hub.superlink_ca,
         requests_bell=Bell(hub.requests_bell),
         replies_bell=Bell(hub.replies_bell),
+        witness=hub.witness,
+        deliver=lambda member, packet: receive(hub, member, packet),
         clock=SystemClock(),
         limits=limits or FrontLimits(),
     )

@@ -12,8 +12,10 @@ from fusion.crypto.paillier.received import check_received
 from fusion.crypto.paillier.threshold import check_share
 from fusion.errors import InputInvalid, KeyRefused, Refused
 from fusion.identity.ceremony import KeyDocument, ShareFile, read_file
+from fusion.ledger.entry import KeyImported
 from fusion.services.clock import timestamp
 from fusion.services.homes import write_atomic
+from fusion.services.ledger import Book
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +92,7 @@ def import_share(node: NodeHome, file: Path, transcript: str) -> KeyInfo:
     folder = _folder(node.paillier, key)
     write_atomic(folder / SHARE, share.to_bytes(key.public.residue_bytes, "big"))
     write_atomic(folder / _DOCUMENT, shared.document.to_bytes(), 0o644)
+    _log(node, shared.document, share=True)
     return _info(folder, shared.document)
 
 
@@ -105,7 +108,17 @@ def import_public(home: HubHome | NodeHome, file: Path, transcript: str) -> KeyI
     _compare(document, transcript)
     folder = _folder(home.paillier, _checked(document))
     write_atomic(folder / _DOCUMENT, document.to_bytes(), 0o644)
+    _log(home, document, share=(folder / SHARE).exists())
     return _info(folder, document)
+
+
+def _log(home: HubHome | NodeHome, document: KeyDocument, *, share: bool) -> None:
+    transcript, fingerprint = document.transcript(), document.key().public.fingerprint
+    with Book(home) as book:
+        entry = KeyImported(
+            at=book.now(), fingerprint=fingerprint, transcript=transcript, share=share
+        )
+        book.once(f"key:{transcript}:{share}", entry)
 
 
 def show(home: HubHome | NodeHome) -> list[KeyInfo]:

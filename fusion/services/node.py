@@ -26,6 +26,7 @@ from fusion.services.homes import (
     toml_text,
     write_atomic,
 )
+from fusion.services.ledger import Book
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ def init(
     name: str = "",
     data: Mapping[str, Path] | None = None,
 ) -> NodeHome:
-    """Make a node: four keys, a request for admission, a configuration.
+    """Make a node: its keys, a request for admission, a configuration.
 
     Args:
         path: A new or empty folder.
@@ -82,7 +83,8 @@ def init(
     write_atomic(home.request, request, 0o644)
     # Last: with this file the folder is a node.
     write_atomic(home.path / NODE_FILE, toml_text(config.model_dump(mode="json")))
-    return home
+    with Book(home):
+        return home
 
 
 def forwarder_of(node: NodeHome, *, clock: Clock | None = None) -> Forwarder:

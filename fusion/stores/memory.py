@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from fusion.errors import ContributionRefused, GateRefused
+from fusion.stores.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +40,8 @@ class MemoryRoundLog:
     """:class:`fusion.ports.ContributionLog` and :class:`fusion.ports.OpeningLog` in memory."""
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Start empty, with a log that is empty too."""
+        self.ledger = MemoryLedger()
         self._lock = threading.Lock()
         self._jobs: dict[str, tuple[bytes, str]] = {}
         self._commitments: dict[tuple[str, int, int], tuple[bytes, bytes, bytes]] = {}
@@ -71,6 +73,14 @@ class MemoryRoundLog:
             self._commitments[job, round_number, attempt] = kept
             self._secrets[job, round_number, attempt] = secret
 
+    def record(self, key: str, entry: bytes) -> None:
+        """Append an entry about nothing that is stored here, once for this key."""
+        self.ledger.append_once(key, entry)
+
+    def _say(self, entry: bytes | None, *, new: bool) -> None:
+        if entry is not None and new:
+            self.ledger.append([entry])
+
     def _drop(self, which: Callable[[tuple[str, int, int]], bool]) -> None:
         """Drop the vectors, secrets and proofs of some attempts."""
         self._commitments = {k: v for k, v in self._commitments.items() if not which(k)}
@@ -94,30 +104,45 @@ class MemoryRoundLog:
             return None if proof is None else (self._submissions[name], proof)
 
     def claim_submission(
-        self, job: str, round_number: int, attempt: int, listing: bytes, proof: bytes
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        listing: bytes,
+        proof: bytes,
+        entry: bytes | None = None,
     ) -> bytes:
         """Bind an attempt to one list and one proof; return the proof claimed first."""
         with self._lock:
+            new = (job, round_number, attempt) not in self._submissions
             if self._submissions.setdefault((job, round_number, attempt), listing) != listing:
                 raise second_list(round_number, attempt)
+            self._say(entry, new=new)
             return self._proofs.setdefault((job, round_number, attempt), proof)
 
-    def keep_job(self, job: str, study: bytes, key: str) -> None:
+    def keep_job(self, job: str, study: bytes, key: str, entry: bytes | None = None) -> None:
         """Store what was agreed to; what was agreed to first stays."""
-        self._jobs.setdefault(job, (study, key))
+        with self._lock:
+            self._say(entry, new=job not in self._jobs)
+            self._jobs.setdefault(job, (study, key))
 
     def job(self, job: str) -> tuple[bytes, str] | None:
         """Return what was agreed to, if anything."""
         return self._jobs.get(job)
 
-    def forget_job(self, job: str) -> None:
+    def forget_job(self, job: str, entry: bytes | None = None) -> None:
         """Drop vectors, secrets and proofs of a job; what was bound or opened stays so."""
         with self._lock:
-            self._jobs.pop(job, None)
+            self._say(entry, new=self._jobs.pop(job, None) is not None)
             self._drop(lambda key: key[0] == job)
 
     def consume(
-        self, job: str, round_number: int, opening: bytes, contributions: Sequence[bytes]
+        self,
+        job: str,
+        round_number: int,
+        opening: bytes,
+        contributions: Sequence[bytes],
+        entry: bytes | None = None,
     ) -> None:
         """Record an opening."""
         with self._lock:
@@ -125,6 +150,7 @@ class MemoryRoundLog:
                 raise second_opening(round_number)
             if any(self._opened.get(item, opening) != opening for item in contributions):
                 raise opened_before(round_number)
+            self._say(entry, new=(job, round_number) not in self._openings)
             self._openings[job, round_number] = opening
             self._opened.update(dict.fromkeys(contributions, opening))
 

@@ -1,17 +1,20 @@
-"""What a node remembers of its rounds, in its ``state.sqlite``.
+"""What a node remembers of its rounds, in its ``state.sqlite``, beside its log.
 
-A node restored from a backup older than its last opening could open a round again: see
-``docs/limitations.md``.
+An entry that comes with what it is about is appended in the same transaction: neither is ever
+there without the other. A node restored from a backup older than its last opening could open a
+round again: see ``docs/limitations.md``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from fusion.stores.ledger import LEDGER_SCHEMA, append, append_once
 from fusion.stores.memory import opened_before, second_commitment, second_list, second_opening
 from fusion.stores.sqlite import Database
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -46,7 +49,12 @@ class SqliteRoundLog:
         Raises:
             fusion.errors.EnvironmentUnfit: It can't be opened.
         """
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, _SCHEMA + LEDGER_SCHEMA)
+
+    def record(self, key: str, entry: bytes) -> None:
+        """Append an entry about nothing that is stored here, once for this key."""
+        with self._database.transaction() as connection:
+            append_once(connection, key, entry)
 
     def commitment(
         self, job: str, round_number: int, attempt: int
@@ -118,7 +126,13 @@ class SqliteRoundLog:
         return row
 
     def claim_submission(
-        self, job: str, round_number: int, attempt: int, listing: bytes, proof: bytes
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        listing: bytes,
+        proof: bytes,
+        entry: bytes | None = None,
     ) -> bytes:
         """Bind an attempt to one list and one proof, durably; return the proof claimed first."""
         with self._database.transaction() as connection:
@@ -128,10 +142,11 @@ class SqliteRoundLog:
             ).fetchone()
             if row is not None and row[0] != listing:
                 raise second_list(round_number, attempt)
-            connection.execute(
+            new = connection.execute(
                 "INSERT OR IGNORE INTO submission VALUES (?, ?, ?, ?)",
                 (job, round_number, attempt, listing),
             )
+            _say(connection, new, entry)
             connection.execute(
                 "INSERT OR IGNORE INTO proof VALUES (?, ?, ?, ?)",
                 (job, round_number, attempt, proof),
@@ -142,10 +157,13 @@ class SqliteRoundLog:
             ).fetchone()
         return bytes(first[0])
 
-    def keep_job(self, job: str, study: bytes, key: str) -> None:
+    def keep_job(self, job: str, study: bytes, key: str, entry: bytes | None = None) -> None:
         """Store what was agreed to, durably; what was agreed to first stays."""
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO job VALUES (?, ?, ?)", (job, study, key))
+            new = connection.execute(
+                "INSERT OR IGNORE INTO job VALUES (?, ?, ?)", (job, study, key)
+            )
+            _say(connection, new, entry)
 
     def job(self, job: str) -> tuple[bytes, str] | None:
         """Return what was agreed to, if anything."""
@@ -155,19 +173,25 @@ class SqliteRoundLog:
             ).fetchone()
         return row
 
-    def forget_job(self, job: str) -> None:
+    def forget_job(self, job: str, entry: bytes | None = None) -> None:
         """Drop vectors, secrets and proofs of a job; what was bound or opened stays so."""
         with self._database.transaction() as connection:
             for drop in (
                 "DELETE FROM commitment WHERE job = ?",
                 "DELETE FROM secret WHERE job = ?",
                 "DELETE FROM proof WHERE job = ?",
-                "DELETE FROM job WHERE job = ?",
             ):
                 connection.execute(drop, (job,))
+            gone = connection.execute("DELETE FROM job WHERE job = ?", (job,))
+            _say(connection, gone, entry)
 
     def consume(
-        self, job: str, round_number: int, opening: bytes, contributions: Sequence[bytes]
+        self,
+        job: str,
+        round_number: int,
+        opening: bytes,
+        contributions: Sequence[bytes],
+        entry: bytes | None = None,
     ) -> None:
         """Record an opening durably, or refuse."""
         with self._database.transaction() as connection:
@@ -182,10 +206,17 @@ class SqliteRoundLog:
                 ).fetchone()
                 if row is not None and row[0] != opening:
                     raise opened_before(round_number)
-            connection.execute(
+            new = connection.execute(
                 "INSERT OR IGNORE INTO opening VALUES (?, ?, ?)", (job, round_number, opening)
             )
+            _say(connection, new, entry)
             connection.executemany(
                 "INSERT OR IGNORE INTO opened VALUES (?, ?)",
                 [(contribution, opening) for contribution in contributions],
             )
+
+
+def _say(connection: sqlite3.Connection, change: sqlite3.Cursor, entry: bytes | None) -> None:
+    """Append the entry of a change that took place."""
+    if entry is not None and change.rowcount:
+        append(connection, [entry])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -77,30 +79,110 @@ class Database:
         Raises:
             EnvironmentUnfit: The file is damaged, gone, locked or the disk is full.
         """
+        with self._used("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """See the file as it is now; nobody waits for a reader.
+
+        Raises:
+            EnvironmentUnfit: The file is damaged, gone or locked.
+        """
+        with self._used("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def _used(self, begin: str) -> Iterator[sqlite3.Connection]:
         try:
-            with self._connection() as connection:
+            with self._connection(begin) as connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             msg = f"{self._path} can't be used: {error}."
             raise EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.") from error
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+    def _connection(self, begin: str) -> Iterator[sqlite3.Connection]:
+        connection = _connect(self._path)
         try:
-            # WAL with FULL: a commit is on disk when it returns.
-            _write_ahead(connection)
-            connection.execute("PRAGMA synchronous=FULL")
-            # What is deleted is overwritten: secrets are kept in these files, for a while.
-            connection.execute("PRAGMA secure_delete=ON")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with _transaction(connection, begin):
                 yield connection
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            if connection.in_transaction:
-                connection.execute("COMMIT")
         finally:
             connection.close()
+
+
+class KeptDatabase(Database):
+    """A file whose connection stays open: a commit costs one fsync instead of half a dozen.
+
+    Threads take turns. Another process, or a file that was replaced, gets a connection of its own.
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        """Open or make the file.
+
+        Raises:
+            EnvironmentUnfit: It can't be opened or is no database.
+        """
+        self._turn = threading.RLock()
+        self._kept: sqlite3.Connection | None = None
+        self._made_for: tuple[int, int, int] | None = None
+        super().__init__(path, schema)
+
+    def close(self) -> None:
+        """Let go of the file until it is used again."""
+        with self._turn:
+            if self._kept is not None:
+                self._kept.close()
+            self._kept = None
+
+    @contextmanager
+    def _connection(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._turn:
+            if self._made_for != self._present():
+                # Not closed if another process made it: that process may be using it.
+                self._kept = None
+            if self._kept is None:
+                self._kept = _connect(self._path)
+                self._made_for = self._present()
+            try:
+                with _transaction(self._kept, begin):
+                    yield self._kept
+            except sqlite3.Error:
+                self.close()
+                raise
+
+    def _present(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return os.getpid(), found.st_dev, found.st_ino
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        # WAL with FULL: a commit is on disk when it returns.
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+        # What is deleted is overwritten: secrets are kept in these files, for a while.
+        connection.execute("PRAGMA secure_delete=ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    if connection.in_transaction:
+        connection.execute("COMMIT")

@@ -33,6 +33,9 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_BODY_BYTES: Final = 256 * MEBI
 """Body of one request or response of Flower's fleet interface."""
 
+MAX_WITNESS_PACKET_BYTES: Final = MEBI
+"""What a member hands in for its log at a time, and for the logs of others."""
+
 MAX_CONNECTIONS: Final = 1024
 """Connections that the hub's port serves at a time."""
 

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
         ("benchmarks.encryption --parameters 200 --engines gmp --bits 3072 --json", '"schema"'),
         ("benchmarks.kernels --seconds 0.001", ""),
         ("benchmarks.contributions --ciphertexts 4", "prove"),
+        ("benchmarks.ledger --entries 2000", "audit of 2,000 entries"),
     ],
 )
 def test_a_benchmark_prints_its_table(line: str, printed: str) -> None:

@@ -59,7 +59,14 @@ def test_the_demo_trains_and_leaves_nothing_running(tmp_path: Path, model: str) 
     assert result["key"]["bits"] == 3072
     assert result["key"]["threshold"] == 3
     assert result["key"]["hub_holds_share"] is False
+    assert [log["organisation"] for log in result["ledgers"]] == [
+        "hub",
+        *(row["id"] for row in result["organisations"]),
+    ]
+    assert all(log["witnessed"] == log["entries"] > 10 for log in result["ledgers"])
+    assert all(len(log["witnesses"]) >= log["quorum"] for log in result["ledgers"])
     page = Path(result["report"]).read_text("utf-8")
+    assert "What the logs prove" in page
     assert "<svg" in page
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert not _running(folder)

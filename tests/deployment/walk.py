@@ -123,6 +123,10 @@ class Walk:
                     self._fusion(line.replace("tax.example", org), machine)
             case ["doctor", *_]:
                 self._examine(line)
+            case ["ledger", verb]:
+                self._ledger(line, verb)
+            case ["audit", *_]:
+                self._audit(line)
             case ["train", "--follow"]:
                 assert "done" in self._fusion(line, self.hub)
             case ["train", "--stop"]:
@@ -172,6 +176,30 @@ class Walk:
                 self._wait([m / "node" / "ready.json" for m in self.machines.values()])
                 for machine in self.machines.values():
                     self._fusion(line, machine)
+
+    def _ledger(self, line: str, verb: str) -> None:
+        """Look at a log; or hand bundles of three to the auditor, once they are witnessed."""
+        if verb != "export":
+            assert self._fusion(line, self.machines["tax.example"])
+            return
+        folders = {"tax": self.machines["tax.example"], "bank": self.machines["bank.example"]}
+        for name, machine in {**folders, "hub": self.hub}.items():
+            home = "hub" if name == "hub" else "node"
+            verify = f"fusion ledger verify {ROOT_FOLDER}/{home} --json"
+            until = time.monotonic() + 60
+            while (seen := json.loads(self._fusion(verify, machine)))["witnessed"] < seen[
+                "entries"
+            ]:
+                assert time.monotonic() < until, seen
+            export = line.replace("tax.bundle", f"{name}.bundle")
+            self._fusion(export.replace(f"{ROOT_FOLDER}/node", f"{ROOT_FOLDER}/{home}"), machine)
+            shutil.copy(machine / f"{name}.bundle", self.desk)
+        shutil.copy(self.desk / "tax.bundle", self.desk / "tax-last-month.bundle")
+
+    def _audit(self, line: str) -> None:
+        status = self._fusion(f"fusion hub status {self.hub / 'hub'}", self.hub)
+        self.words["HEX"] = re.findall(r"authority key\s+([0-9a-f]{64})", status)[0]
+        assert self._fusion(line, self.desk)
 
     def _ceremony(self, line: str) -> None:
         status = self._fusion(f"fusion hub status {self.hub / 'hub'}", self.hub)

@@ -27,8 +27,9 @@ RUN = {
     r"fusion demo": "tests/deployment/test_demo.py",
     r"fusion train --json": "tests/deployment/walk.py",
     r"fusion --version": "tests/cli/test_app.py",
+    r"fusion (audit BUNDLE|ledger export --out FILE)": "tests/cli/test_ledger.py",
     r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
-    r"python -m benchmarks\.(kernels|contributions)": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.(kernels|contributions|ledger)": "tests/deployment/test_benchmarks.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
 NOT_RUN = {

@@ -43,7 +43,10 @@ def test_all_is_well(world: World) -> None:
 def test_nothing_is_changed(world: World) -> None:
     def state(path: Path) -> dict[str, tuple[int, bytes]]:
         return {
-            str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file()
+            str(p): (p.stat().st_mtime_ns, p.read_bytes())
+            for p in path.rglob("*")
+            # What SQLite leaves beside a file that was opened to be read only.
+            if p.is_file() and not p.name.endswith(("-shm", "-wal"))
         }
 
     for home in (world.hub, world.node):

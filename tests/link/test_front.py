@@ -59,6 +59,24 @@ def test_a_member_reads_the_roster(federation: Federation) -> None:
     assert [m.id for m in roster.members] == ["a.example", "b.example"]
 
 
+def test_a_member_hands_in_under_its_own_name_and_reads_what_is_published(
+    federation: Federation,
+) -> None:
+    folder = federation.hub.witness
+    with client(federation.front, federation.a) as member:
+        assert member.post("/v1/federation/witness", content=b"packet").status_code == 200
+        assert member.get("/v1/federation/witness/b.example").json()["rule"] == "witness"
+        (folder / "b.example.json").write_bytes(b"{}")
+        (folder / "index.json").write_bytes(b"[]")
+        assert member.get("/v1/federation/witness/b.example").content == b"{}"
+        assert member.get("/v1/federation/witness").content == b"[]"
+        large = member.post("/v1/federation/witness", content=bytes(1024 * 1024 + 1))
+    assert (large.status_code, large.json()["rule"]) == (413, "size")
+    assert [(f.name, f.read_bytes()) for f in (folder / "inbox").iterdir()] == [
+        ("a.example.json", b"packet")
+    ]
+
+
 def test_the_hub_tells_the_time_in_its_own_answers(federation: Federation) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     with client(federation.front, None, federation.hub.ca) as stranger:

@@ -37,10 +37,12 @@ def test_a_stranger_gets_the_two_documents_and_nothing_else(federation: Federati
     with client(federation.front, None, federation.hub.ca) as stranger:
         answers = [
             stranger.get("/v1/federation/roster"),
+            stranger.get("/v1/federation/witness"),
+            stranger.post("/v1/federation/witness", content=b"x"),
             stranger.post(PULL, content=b"x", headers=fleet_key(federation.hub, "a.example")),
             stranger.get("/health"),
         ]
-    assert [(a.status_code, a.json()["rule"]) for a in answers] == [(403, "member")] * 3
+    assert [(a.status_code, a.json()["rule"]) for a in answers] == [(403, "member")] * 5
     assert len(federation.superlink.requests) == before
 
 
@@ -107,6 +109,12 @@ def test_a_members_certificate_needs_that_members_fleet_key(federation: Federati
         ("GET", "/health"),
         ("GET", "/docs"),
         ("GET", "/v1/federation/enrolment/../roster"),
+        ("GET", "/v1/federation/witness/../roster"),
+        ("GET", "/v1/federation/witness/"),
+        ("GET", "/v1/federation/witness/inbox/a.example"),
+        ("GET", "/v1/federation/witness/.a"),
+        ("POST", "/v1/federation/witness/a.example"),
+        ("PUT", "/v1/federation/witness"),
         ("GET", "/v1/federation/enrolment/" + "0" * 63),
         ("GET", "/v1/federation/enrolment/" + "A" * 64),
         ("HEAD", "/v1/federation"),

@@ -19,7 +19,7 @@ from fusion.stores.rounds import SqliteRoundLog
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from federated.party import PartyLog
+    from federated.evidence import PartyLog
 
 KEPT = (b"manifest", b"nonce", bytes(range(256)))
 SECRET = b"plaintexts and exponents"
