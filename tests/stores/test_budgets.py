@@ -238,7 +238,7 @@ def _check(path: Path, acks: list[Path], cap: int) -> int:
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
     assert acknowledged <= {key for key, _, _ in rows}
-    runs = sum(row[1] for row in rows)
+    runs = sum(int(row[1]) for row in rows)
     assert runs == len(rows) <= cap
     assert sum(row[2] for row in rows) == 3 * runs
     return runs
