@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
-from fusion.cli import demo, hub, key, node, output, simulate, train
+from fusion.cli import demo, grant, hub, key, node, output, simulate, train
 from fusion.errors import FusionError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ app = typer.Typer(
 app.add_typer(hub.app, name="hub")
 app.add_typer(node.app, name="node")
 app.add_typer(key.app, name="key")
+app.add_typer(grant.app, name="grant")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)

@@ -94,8 +94,12 @@ class Budgets(Protocol):
     :class:`fusion.stores.budgets.MemoryBudgets`.
     """
 
-    def used(self, grant: str, action: str) -> Amount:
-        """Return what is reserved or committed."""
+    def used(self, grant: str, action: str, *, besides: str = "") -> Amount:
+        """Return what is reserved or committed, but for one key."""
+        ...
+
+    def charged_to(self, key: str) -> str | None:
+        """Return which grant a key was charged to, if it was."""
         ...
 
     def reserve(self, key: str, grant: str, action: str, asked: Amount, cap: Cap) -> None:

@@ -113,6 +113,27 @@ def no_grant(request: Request) -> Refusal:
     return Refusal(party=request.party, grant=None, job=request.job, clauses=(clause,))
 
 
+def still(permit: Permit, *, revoked: bool, now: datetime) -> Refusal | None:
+    """Return why work under a permit has to stop, if it has to: revoked, or over.
+
+    Args:
+        permit: It may have been spent: the work goes on under it.
+        revoked: Whether the grant was revoked since.
+        now: The time.
+    """
+    moment = now.astimezone(UTC)
+    if revoked:
+        again = _grant("/replaces", permit.grant)
+        clause = Clause(Code.REVOKED, "", Standing.TERMINATED.value, None, (again,))
+    elif moment >= permit.expires:
+        later = _grant("/not_after", stamp(moment + timedelta(days=1)))
+        clause = Clause(Code.EXPIRED, "/not_after", stamp(moment), stamp(permit.expires), (later,))
+    else:
+        return None
+    request = permit.request
+    return Refusal(party=request.party, grant=permit.grant, job=request.job, clauses=(clause,))
+
+
 def _ask(path: str, value: Any) -> Change:  # noqa: ANN401 - a JSON value
     return Change("request", "replace", path, value)
 
@@ -124,10 +145,10 @@ def _grant(path: str, value: Any) -> Change:  # noqa: ANN401 - a JSON value
 def _standing(signed: SignedGrant, state: State) -> Iterator[Clause]:
     where = standing(signed, revoked=state.revoked)
     if where is Standing.TERMINATED:
-        yield Clause(Code.REVOKED, "", where, None, (_grant("/replaces", signed.id),))
+        yield Clause(Code.REVOKED, "", where.value, None, (_grant("/replaces", signed.id),))
     elif where is not Standing.FINALIZED:
         changes = tuple(Change("signatures", "add", "/-", name) for name in signed.missing)
-        yield Clause(Code.NOT_SIGNED, "/signers", where, list(signed.missing), changes)
+        yield Clause(Code.NOT_SIGNED, "/signers", where.value, list(signed.missing), changes)
 
 
 def _time(grant: Grant, now: datetime) -> Iterator[Clause]:

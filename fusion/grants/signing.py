@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fusion.errors import MessageInvalid, SignatureInvalid
 from fusion.grants.document import MAX_GRANT_BYTES, Digest, Grant, Moment, Name, checked, grant_of
 from fusion.identity.roster import AUTHORITY
-from fusion.wire import countersigned, envelope
+from fusion.wire import canonical, countersigned, envelope
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -197,6 +197,16 @@ def revoke(signed: SignedGrant, name: str, key: SigningKey, *, reason: str, now:
         "reason": reason,
     }
     return envelope.sign(document, REVOCATION_TYPE, key, name)
+
+
+def is_revocation(data: bytes) -> bool:
+    """Return whether a file says that it is a revocation; nothing of it is verified.
+
+    Raises:
+        MessageInvalid: It is no envelope.
+    """
+    document = canonical.decode(data, MAX_SIGNED_BYTES)
+    return isinstance(document, dict) and document.get("payloadType") == REVOCATION_TYPE
 
 
 def open_revocation(data: bytes, roster: Roster) -> Revocation:

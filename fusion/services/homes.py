@@ -8,8 +8,8 @@
       ca.pem server.pem trust.json roster.json  request.csr ca.pem certificate.pem
       superlink/ca.pem certificate.pem key.pem  trust.json roster.json
       admitted/ID.pem  requests/SHA256.pem      paillier/  state.sqlite
-      paillier/  runs/JOB/  superlink.sqlite    ready.json  node.log
-      ready.json  hub.log
+      paillier/  runs/JOB/  superlink.sqlite    grants/ID.grant.json  budgets.sqlite
+      grants/ID.grant.json  ready.json  hub.log ready.json  node.log
 
 Folders are 0700 and files 0600. A file is replaced whole or not at all (:func:`write_atomic`).
 """
@@ -161,6 +161,7 @@ class _Home:
         self.trust_file: Final = path / "trust.json"
         self.roster_file: Final = path / "roster.json"
         self.paillier: Final = path / "paillier"
+        self.grants: Final = path / "grants"
         self.ready: Final = path / "ready.json"
 
     @contextmanager
@@ -255,6 +256,7 @@ class NodeHome(_Home):
         self.forward: Final = path / "forward"
         self.forward_ca: Final = self.forward / "ca.pem"
         self.state: Final = path / "state.sqlite"
+        self.budgets: Final = path / "budgets.sqlite"
         self.log: Final = path / "node.log"
 
     @classmethod
@@ -306,6 +308,22 @@ class NodeHome(_Home):
     def roster(self) -> Roster:
         """Return the roster last fetched, verified."""
         return open_roster(_read(self.roster_file), self.trust().authority_key)
+
+
+def open_home(path: Path) -> HubHome | NodeHome:
+    """Open a folder that is a hub's or a node's.
+
+    Raises:
+        InputInvalid: It is neither.
+    """
+    if (path / HUB_FILE).exists():
+        return HubHome.open(path)
+    if (path / NODE_FILE).exists():
+        return NodeHome.open(path)
+    raise InputInvalid(
+        f"{path} is neither a hub nor a node.",
+        hint="Name the folder that `fusion hub init` or `fusion node init` made.",
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -105,10 +105,16 @@ class SqliteBudgets:
         """
         self._database = Database(path, _SCHEMA)
 
-    def used(self, grant: str, action: str) -> Amount:
-        """Return what is reserved or committed."""
+    def used(self, grant: str, action: str, *, besides: str = "") -> Amount:
+        """Return what is reserved or committed, but for one key."""
         with self._database.transaction() as connection:
-            return _used(connection, grant, action)
+            return _used(connection, grant, action, besides)
+
+    def charged_to(self, key: str) -> str | None:
+        """Return which grant a key was charged to, if it was."""
+        with self._database.transaction() as connection:
+            found = _entry(connection, key)
+        return None if found is None else found[0]
 
     def reserve(self, key: str, grant: str, action: str, asked: Amount, cap: Cap) -> None:
         """Charge an amount durably, or refuse."""
@@ -144,11 +150,11 @@ class SqliteBudgets:
                 connection.execute("UPDATE entry SET state = ? WHERE key = ?", (state, key))
 
 
-def _used(connection: sqlite3.Connection, grant: str, action: str) -> Amount:
+def _used(connection: sqlite3.Connection, grant: str, action: str, besides: str = "") -> Amount:
     row = connection.execute(
         "SELECT coalesce(sum(runs), 0), coalesce(sum(epsilon_micro), 0), coalesce(sum(rows), 0) "
-        "FROM entry WHERE grant_id = ? AND action = ? AND state <> 'released'",
-        (grant, action),
+        "FROM entry WHERE grant_id = ? AND action = ? AND key <> ? AND state <> 'released'",
+        (grant, action, besides),
     ).fetchone()
     return Amount(runs=row[0], epsilon_micro=row[1], rows=row[2])
 
@@ -171,12 +177,17 @@ class MemoryBudgets:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
 
-    def used(self, grant: str, action: str) -> Amount:
-        """Return what is reserved or committed."""
+    def charged_to(self, key: str) -> str | None:
+        """Return which grant a key was charged to, if it was."""
+        found = self._entries.get(key)
+        return None if found is None else found[0]
+
+    def used(self, grant: str, action: str, *, besides: str = "") -> Amount:
+        """Return what is reserved or committed, but for one key."""
         charged = [
             entry[2]
-            for entry in list(self._entries.values())
-            if entry[:2] == (grant, action) and entry[3] != "released"
+            for key, entry in list(self._entries.items())
+            if key != besides and entry[:2] == (grant, action) and entry[3] != "released"
         ]
         return sum(charged, start=NOTHING)
 
