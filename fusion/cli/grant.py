@@ -179,12 +179,21 @@ def _list(kept: list[Kept], *, as_json: bool) -> None:
 
 
 @app.command("show")
-def show(grant: Id, *, home: Home = Path(), as_json: Json = False) -> None:
-    """Show a grant and where it stands; with --json all of it."""
+def show(
+    grant: Annotated[
+        str, typer.Argument(metavar="FILE|ID", help="A grant's file, its id or how that begins.")
+    ],
+    *,
+    home: Home = Path(),
+    as_json: Json = False,
+) -> None:
+    """Show a grant and where it stands; with --json all of it. A file is verified, not kept."""
     from fusion.services import grants
     from fusion.services.homes import open_home
 
-    _print(grants.folder_of(open_home(home)).get(grant), as_json=as_json)
+    folder, path = grants.folder_of(open_home(home)), Path(grant)
+    kept = folder.look(path, _signed(path)) if path.exists() else folder.get(grant)
+    _print(kept, as_json=as_json)
 
 
 @app.command("revoke")

@@ -145,18 +145,22 @@ class GrantFolder:
         """Return whether there is a revocation; that the file is there is enough to stop."""
         return (self._path / f"{grant}{REVOCATION_SUFFIX}").exists()
 
+    def look(self, path: Path, data: bytes) -> Kept:
+        """Verify a grant and return it without keeping it.
+
+        Raises:
+            VerificationFailed: It, or a signature under it, is not as it has to be.
+        """
+        signed, _ = self._verified(data)
+        return Kept(signed=signed, revoked=self.revoked(signed.id), path=path)
+
     def keep(self, data: bytes) -> Kept:
         """Verify a grant and keep it, with the signatures known here before.
 
         Raises:
             VerificationFailed: It, or a signature under it, is not as it has to be.
         """
-        roster = self._roster()
-        try:
-            signed = signing.open_grant(data, roster)
-        except UnknownOrganisation:
-            roster = self._newer(roster)
-            signed = signing.open_grant(data, roster)
+        signed, roster = self._verified(data)
         path = make_folder(self._path) / f"{signed.id}{GRANT_SUFFIX}"
         if path.exists():
             data = signing.merged(self._open(path, roster).signed, signed)
@@ -174,6 +178,15 @@ class GrantFolder:
         signing.check_revokes(revocation, self.get(revocation.grant).signed)
         write_atomic(self._path / f"{revocation.grant}{REVOCATION_SUFFIX}", data, 0o644)
         return revocation
+
+    def _verified(self, data: bytes) -> tuple[SignedGrant, Roster]:
+        """Verify by the roster that is known here, or by a newer one where a member is missing."""
+        roster = self._roster()
+        try:
+            return signing.open_grant(data, roster), roster
+        except UnknownOrganisation:
+            newer = self._newer(roster)
+            return signing.open_grant(data, newer), newer
 
     def _newer(self, known: Roster) -> Roster:
         try:

@@ -75,6 +75,9 @@ def test_from_a_file_to_a_grant_that_holds(world: Path, fusion: Terminal) -> Non
     offer, full = world / "offer.json", world / "full.json"
     assert fusion("grant", "propose", world / "grant.yaml", *tax, "--out", offer) == 0
     assert "OFFERED" in fusion.out
+    assert fusion("grant", "show", offer, *bank) == 0
+    assert "to be signed by" in fusion.out
+    assert fusion.document("grant", "list", *bank)["grants"] == []
     signed = fusion.document("grant", "sign", offer, *bank, "--out", full)
     assert signed["schema"] == "fusion.grant-status/1"
     assert (signed["standing"], signed["missing"]) == ("FINALIZED", [])
