@@ -104,6 +104,15 @@ class Engine:
         """Return the state of every job of a hub."""
         return [job.state() for job in jobs_of(hub.runs)]
 
+    def key_terms(self, study_text: str, origin: str) -> dict[str, Any]:
+        """Return what a study asks of a key: ``bits``, ``threshold`` and ``holders``.
+
+        Raises:
+            StudyInvalid: The study is wrong.
+        """
+        key = parse_study(study_text, origin).key
+        return {"bits": key.bits, "threshold": key.threshold, "holders": list(key.holders)}
+
     def simulate(
         self,
         study_text: str,

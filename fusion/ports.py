@@ -151,6 +151,10 @@ class TrainingEngine(Protocol):
         """Ask for a run to end before its next round."""
         ...
 
+    def key_terms(self, study_text: str, origin: str) -> dict[str, Any]:
+        """Return what a study asks of a key: ``bits``, ``threshold`` and ``holders``."""
+        ...
+
     def simulate(
         self,
         study_text: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fusion.crypto.paillier.modulus_proof import prove
 from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.randomisers import Djn
 from fusion.crypto.paillier.residues import integers, rows_of
@@ -24,6 +25,11 @@ class Dealt:
     key: ThresholdKey
     shares: tuple[int, ...]
     primes: tuple[int, int]
+
+    @property
+    def proof(self) -> bytes:
+        """The dealer's proof of the modulus."""
+        return prove(*self.primes)
 
 
 def deal_for_tests() -> Dealt:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
-from fusion.cli import demo, grant, hub, key, node, output, simulate, train
+from fusion.cli import demo, doctor, grant, hub, key, node, output, simulate, train
 from fusion.errors import FusionError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ app.add_typer(grant.app, name="grant")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a typer callback

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +12,20 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
+from fusion.cli.train import read_study
 from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusion.identity.roster import Roster
+    from fusion.services.ceremony import Ceremony, Search
     from fusion.services.homes import HubHome, NodeHome
     from fusion.services.keys import KeyInfo
 
 app = typer.Typer(help="Deal, import and show threshold keys.", no_args_is_help=True)
+
+DEFAULT_BITS = 3072
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 NodeOption = Annotated[Path | None, typer.Option("--node", metavar="DIR", help="A node's folder.")]
@@ -29,50 +35,132 @@ HubOption = Annotated[Path | None, typer.Option("--hub", metavar="DIR", help="Th
 @app.command("ceremony")
 def ceremony(
     *,
-    roster: Annotated[Path, typer.Option(help="The signed roster: roster.json of hub or node.")],
-    holders: Annotated[str, typer.Option(metavar="A,B,C", help="Who gets a share.")],
-    threshold: Annotated[int, typer.Option(help="Holders needed to decrypt: a majority.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the sealed shares.")],
-    bits: Annotated[int, typer.Option(help="Key size: 3072, or 2048 (labelled as weaker).")] = 3072,
+    study: Annotated[
+        Path | None, typer.Option(help="A study: its [key] says bits, holders and threshold.")
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Key size: 3072 if nothing says otherwise, 4096, or 2048, the weakest."),
+    ] = None,
+    holders: Annotated[str | None, typer.Option(metavar="A,B,C", help="Who gets a share.")] = None,
+    threshold: Annotated[
+        int | None, typer.Option(help="Holders needed to decrypt: a majority.")
+    ] = None,
+    roster: Annotated[
+        Path, typer.Option(help="The signed roster of hub or node, else ./roster.json.")
+    ] = Path("roster.json"),
     authority: Annotated[
         str, typer.Option(metavar="HEX", help="The authority's key, for a roster on its own.")
     ] = "",
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="A new folder for the sealed shares, else ./shares.")
+    ] = Path("shares"),
     as_json: Json = False,
 ) -> None:
     """Deal a key: find safe primes, seal each share to its holder, forget the rest.
 
     Run it on a machine apart from the hub. Every holder compares the transcript that is printed.
     """
-    from fusion.services import keys
+    from fusion.services import ceremony as service
 
+    terms = _terms(study, bits, [name for name in (holders or "").split(",") if name], threshold)
     members = _roster(roster, authority)
-    names = [name for name in holders.split(",") if name]
-    with output.progress("searching for safe primes") as show:
-        done = keys.ceremony(
-            members, names, threshold, bits, out, lambda seconds: show(f"{seconds:.0f} s")
+    with output.progress("safe primes") as show:
+        tell = _telling(show, terms.bits)
+        done = service.hold(members, terms.holders, terms.threshold, terms.bits, out, tell)
+    if as_json:
+        output.document("fusion.ceremony/1", _content(done, terms))
+    else:
+        output.facts(
+            [
+                ("transcript", service.grouped(done.transcript)),
+                ("fingerprint", done.fingerprint),
+                ("for the hub", done.document),
+                *((f"for {name}", path) for name, path in done.files.items()),
+            ]
         )
-    content = {
+    _advise(terms)
+
+
+def _telling(show: Callable[[str], None], bits: int) -> Callable[[Search], None]:
+    """Return what tells of the search: a line when it begins, and one that changes."""
+    begun = False
+
+    def tell(search: Search) -> None:
+        nonlocal begun
+        if not begun:
+            output.note(f"searching for two safe primes of {bits // 2} bits: seconds to minutes")
+        begun = True
+        show(f"{search.found} of 2 found, {search.seconds:.0f} s")
+
+    return tell
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What is dealt."""
+
+    bits: int
+    threshold: int
+    holders: list[str]
+
+
+def _terms(study: Path | None, bits: int | None, holders: list[str], needed: int | None) -> _Terms:
+    """Join the study's wishes and the options; they may repeat each other, not differ.
+
+    Raises:
+        InputInvalid: They differ, or something is said by neither.
+    """
+    if study is None:
+        if not holders or needed is None:
+            raise InputInvalid(
+                "Nothing says who holds the key.",
+                hint="Give --study FILE, or --holders A,B,C and --threshold T.",
+            )
+        return _Terms(bits or DEFAULT_BITS, needed, holders)
+    from fusion.services import engines
+
+    asked = engines.training().key_terms(read_study(study), str(study))
+    wanted = _Terms(**asked)
+    given: list[tuple[str, object, object]] = [
+        ("--bits", bits or wanted.bits, wanted.bits),
+        ("--threshold", wanted.threshold if needed is None else needed, wanted.threshold),
+        ("--holders", sorted(holders or wanted.holders), sorted(wanted.holders)),
+    ]
+    for option, said, meant in given:
+        if said != meant:
+            raise InputInvalid(
+                f"{option} says {_words(said)}; {study} says {_words(meant)}.",
+                hint=f"Leave {option} out, or change [key] in the study before anybody agrees.",
+            )
+    return wanted
+
+
+def _words(value: object) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _content(done: Ceremony, terms: _Terms) -> dict[str, object]:
+    from fusion.crypto.paillier.keys import SECURITY_BITS
+
+    return {
         "transcript": done.transcript,
         "fingerprint": done.fingerprint,
-        "bits": bits,
-        "threshold": threshold,
-        "holders": names,
+        "bits": terms.bits,
+        "security_bits": SECURITY_BITS[terms.bits],
+        "threshold": terms.threshold,
+        "holders": terms.holders,
         "document": str(done.document),
         "files": {name: str(path) for name, path in done.files.items()},
     }
-    if as_json:
-        output.document("fusion.ceremony/1", content)
-        return
-    output.facts(
-        [
-            ("transcript", done.transcript),
-            ("fingerprint", done.fingerprint),
-            ("for the hub", done.document),
-            *((f"for {name}", path) for name, path in done.files.items()),
-        ]
-    )
+
+
+def _advise(terms: _Terms) -> None:
+    """Say what people have to do now, and what this choice costs."""
     output.note("compare the transcript with every holder, by telephone or in person")
-    if 2 * threshold - len(names) <= 1:
+    if terms.bits < DEFAULT_BITS:
+        output.note(f"{terms.bits} bits are the weakest key offered; {DEFAULT_BITS} are usual")
+    if 2 * terms.threshold - len(terms.holders) <= 1:
         note = "with this threshold the hub and one holder together can open one update"
         output.note(f"{note}; see limitations")
 
@@ -142,13 +230,25 @@ def _print(found: list[KeyInfo], *, as_json: bool) -> None:
         output.document("fusion.keys/1", {"keys": [asdict(info) for info in found]})
         return
     for info in found:
-        output.facts(
-            [
-                ("fingerprint", info.fingerprint),
-                ("bits", info.bits),
-                ("to decrypt", f"{info.threshold} of {len(info.holders)}"),
-                ("holders", ", ".join(info.holders)),
-                ("transcript", info.transcript),
-                ("share held here", "yes" if info.share else "no"),
-            ]
-        )
+        output.sheet(f"key {info.fingerprint[:16]}", _rows(info))
+    if not found:
+        output.note("no key was imported here")
+
+
+def _rows(info: KeyInfo) -> list[tuple[str, object]]:
+    from fusion.services.ceremony import grouped
+
+    # The table of SP 800-57 goes from 3072 to 7680 bits; that of SP 800-56B has what is between.
+    source = "NIST SP 800-57" if info.bits <= DEFAULT_BITS else "NIST SP 800-56B"
+    return [
+        ("fingerprint", info.fingerprint),
+        ("size", f"{info.bits} bits: {info.security_bits}-bit security strength ({source})"),
+        ("parameters", f"{info.scheme}; {info.ciphertext_bytes} bytes a ciphertext"),
+        ("proof", f"gcd(N, phi(N)) = 1, {info.proof_roots} roots, checked at import"),
+        ("randomiser", info.randomiser),
+        ("to decrypt", f"{info.threshold} of {len(info.holders)}"),
+        ("holders", ", ".join(info.holders)),
+        ("share held here", "yes" if info.share else "no"),
+        ("transcript", grouped(info.transcript)),
+        ("imported", info.imported_at),
+    ]

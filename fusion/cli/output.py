@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_PIPE_COLUMNS = 120
+
 
 def clean(text: object) -> str:
     """Return text that a terminal shows and does not obey."""
@@ -74,6 +76,25 @@ def facts(pairs: Sequence[tuple[str, object]]) -> None:
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
         result(f"{name:<{width}}  {clean(value)}".rstrip())
+
+
+def sheet(title: str, pairs: Sequence[tuple[str, object]]) -> None:
+    """Print names and values as one framed table, as wide as the terminal."""
+    # Imported when it is wanted: --help stays quick.
+    from rich.box import ROUNDED  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    frame = Table(title=Text(clean(title)), title_justify="left", box=ROUNDED, show_header=False)
+    frame.add_column(style="bold", no_wrap=True)
+    frame.add_column(overflow="fold")
+    for name, value in pairs:
+        frame.add_row(Text(name), Text(clean(value)))
+    # A pipe has no width: nothing is folded for a reader that is a program.
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    Console(file=sys.stdout, width=width, highlight=False, markup=False).print(frame)
+    sys.stdout.flush()
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

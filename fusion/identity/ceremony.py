@@ -1,4 +1,8 @@
-"""The files of a key ceremony: the public document, and one sealed share for each holder."""
+"""The files of a key ceremony: the public document, and one sealed share for each holder.
+
+The second schema: the document carries the dealer's proof of its modulus. What a reader checks of
+it is in :mod:`fusion.crypto.paillier.received`; files of the first are refused, for they have none.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{1,8192}$")]
 _Sealed = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2}){1,4096}$")]
+_Proof = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2}){1,4096}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=63)]
 
 
@@ -45,15 +50,17 @@ class KeyDocument(_File):
         verifiers: One for each holder.
         sealed_to: Each holder's sealing key as the dealer had it: who opens a share on the way
             and seals it again would have to show other keys, and so another transcript.
+        proof: That the modulus fits Paillier, :mod:`fusion.crypto.paillier.modulus_proof`.
     """
 
-    SCHEMA: ClassVar[str] = "banyan.key/1"
+    SCHEMA: ClassVar[str] = "banyan.key/2"
     modulus: _Hex
     threshold: Annotated[int, Field(ge=1, le=1024)]
     holders: Annotated[list[_Name], Field(min_length=1, max_length=1024)]
     base: _Hex
     verifiers: Annotated[list[_Hex], Field(min_length=1, max_length=1024)]
     sealed_to: Annotated[list[_Hex], Field(min_length=1, max_length=1024)]
+    proof: _Proof
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -66,13 +73,16 @@ class KeyDocument(_File):
         return self
 
     @classmethod
-    def of(cls, key: ThresholdKey, holders: Sequence[str], sealed_to: Sequence[str]) -> KeyDocument:
+    def of(
+        cls, key: ThresholdKey, holders: Sequence[str], sealed_to: Sequence[str], proof: bytes
+    ) -> KeyDocument:
         """Write a dealt key down.
 
         Args:
             key: The key.
             holders: In the order of their numbers.
             sealed_to: Each holder's sealing key, in hexadecimal.
+            proof: Of the modulus.
         """
         return cls(
             modulus=f"{key.public.modulus:x}",
@@ -81,10 +91,11 @@ class KeyDocument(_File):
             base=f"{key.base:x}",
             verifiers=[f"{value:x}" for value in key.verifiers],
             sealed_to=list(sealed_to),
+            proof=proof.hex(),
         )
 
     def key(self) -> ThresholdKey:
-        """Return the key, checked.
+        """Return the key; :func:`fusion.crypto.paillier.received.check_received` checks the rest.
 
         Raises:
             fusion.errors.KeyRefused: Modulus or threshold are not acceptable.
@@ -104,7 +115,7 @@ class KeyDocument(_File):
 class ShareFile(_File):
     """One holder's share, sealed to its organisation, with the public document."""
 
-    SCHEMA: ClassVar[str] = "banyan.share/1"
+    SCHEMA: ClassVar[str] = "banyan.share/2"
     document: KeyDocument
     organisation: _Name
     sealed: _Sealed
@@ -129,7 +140,11 @@ def read_file(kind: type[_F], data: bytes) -> _F:
         MessageInvalid: Too large, not decodable, or not of this kind.
     """
     document = canonical.decode(data, limit=MAX_FILE_BYTES)
-    if not isinstance(document, dict) or document.pop("schema", None) != kind.SCHEMA:
+    schema = document.pop("schema", None) if isinstance(document, dict) else None
+    if schema == kind.SCHEMA.replace("/2", "/1"):
+        msg = f"This {kind.__name__} is of an earlier release: it carries no proof of its modulus."
+        raise MessageInvalid(msg, hint="Hold a new key ceremony, and import its files.")
+    if schema != kind.SCHEMA:
         msg = f"This is no {kind.__name__}."
         raise MessageInvalid(msg, hint=f"A file of the schema {kind.SCHEMA} is wanted.")
     try:

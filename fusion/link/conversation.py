@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
 import h11
@@ -139,7 +140,8 @@ class Conversation:
             pass
 
     async def _answer(self, body: bytes, status: int = 200, *, close: bool = False) -> None:
-        headers = [*_JSON, (b"content-length", str(len(body)).encode())]
+        date = format_datetime(self._config.clock.now(), usegmt=True).encode()
+        headers = [*_JSON, (b"date", date), (b"content-length", str(len(body)).encode())]
         if close:
             headers.append((b"connection", b"close"))
         content = [] if self._bodiless else [h11.Data(data=body)]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fusion.crypto.signing import VerifyKey
     from fusion.identity.trust import Address
     from fusion.link.bell import Bell
+    from fusion.ports import Clock
 
 FLEET_PATHS: Final = frozenset(
     f"/v1/fleet/{name}".encode()
@@ -90,6 +91,7 @@ class FrontConfig:
         superlink_ca: Its throw-away CA.
         requests_bell: Rings when there is something for nodes to pull.
         replies_bell: Is rung when a node has pushed something.
+        clock: For the date in the port's own answers, with which a node compares its own.
         limits: How long and how much.
     """
 
@@ -105,6 +107,7 @@ class FrontConfig:
     superlink_ca: Path
     requests_bell: Bell
     replies_bell: Bell
+    clock: Clock
     limits: FrontLimits = field(default_factory=FrontLimits)
 
 

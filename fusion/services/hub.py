@@ -183,6 +183,7 @@ def front_of(hub: HubHome, superlink_port: int, limits: FrontLimits | None = Non
         superlink_ca=hub.superlink_ca,
         requests_bell=Bell(hub.requests_bell),
         replies_bell=Bell(hub.replies_bell),
+        clock=SystemClock(),
         limits=limits or FrontLimits(),
     )
     return Front(config)

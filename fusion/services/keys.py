@@ -1,140 +1,63 @@
-"""The key ceremony, and what its participants do with the files: import, compare, show.
-
-The dealer knows the key for the length of the ceremony and forgets it when its process ends: run
-it on a machine of its own, apart from the hub (``docs/adr/0003-threshold-key.md``).
-"""
+"""What the participants of a key ceremony do with its files: compare, check, import, show."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from fusion.crypto.paillier.keys import KEY_BITS
-from fusion.crypto.paillier.primes import safe_prime
-from fusion.crypto.paillier.threshold import check_share, deal
+from fusion.crypto.paillier.keys import RANDOMISER
+from fusion.crypto.paillier.modulus_proof import ROOTS
+from fusion.crypto.paillier.received import check_received
+from fusion.crypto.paillier.threshold import check_share
 from fusion.errors import InputInvalid, KeyRefused, Refused
-from fusion.identity.ceremony import KeyDocument, ShareFile, read_file, share_context
+from fusion.identity.ceremony import KeyDocument, ShareFile, read_file
+from fusion.services.clock import timestamp
 from fusion.services.homes import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fusion.crypto.paillier.threshold import ThresholdKey
-    from fusion.identity.roster import Roster
     from fusion.services.homes import HubHome, NodeHome
 
 _DOCUMENT: Final = "key.json"
-_SHARE: Final = "share"
-_PROGRESS_SECONDS: Final = 0.25
-_SEARCHES: Final = 16
-"""More than are ever needed: two searches would have to find the same prime again and again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ceremony:
-    """What a ceremony leaves behind.
-
-    Attributes:
-        transcript: Digest to be compared by every operator.
-        fingerprint: Of the public key.
-        files: Each holder's sealed share.
-        document: The public file, for the hub and for those without a share.
-    """
-
-    transcript: str
-    fingerprint: str
-    files: dict[str, Path]
-    document: Path
+SHARE: Final = "share"
+_SCHEME: Final = "Paillier, g = N + 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInfo:
-    """An imported key, as shown to an operator."""
+    """An imported key, as shown to an operator.
+
+    Attributes:
+        fingerprint: Of modulus and randomiser.
+        bits: Length of the modulus.
+        security_bits: Estimated maximum security strength (NIST).
+        scheme: Of the ciphertexts.
+        ciphertext_bytes: Width of one ciphertext.
+        proof_roots: Challenges that the proof of the modulus answers.
+        randomiser: How ciphertexts are blinded.
+        threshold: Holders needed to decrypt.
+        holders: In the order of their share numbers.
+        share: Whether this folder holds one.
+        transcript: What the operators compared.
+        imported_at: RFC 3339, UTC.
+    """
 
     fingerprint: str
     bits: int
+    security_bits: int
+    scheme: str
+    ciphertext_bytes: int
+    proof_roots: int
+    randomiser: str
     threshold: int
     holders: tuple[str, ...]
-    transcript: str
     share: bool
-
-
-def ceremony(
-    roster: Roster,
-    holders: Sequence[str],
-    threshold: int,
-    bits: int,
-    out: Path,
-    on_progress: Callable[[float], None],
-) -> Ceremony:
-    """Deal a key and seal each share to its holder.
-
-    Args:
-        roster: Names the holders' sealing keys.
-        holders: Organisations, in the order of their share numbers.
-        threshold: Holders needed to decrypt: a majority.
-        bits: Length of the modulus.
-        out: New folder for the files.
-        on_progress: Told the seconds since the search for primes began.
-
-    Raises:
-        InputInvalid: Holders doubled, the folder in use, or a length that is not offered.
-        KeyRefused: A threshold that is no majority.
-        UnknownOrganisation: A holder that the roster does not name.
-    """
-    if bits not in KEY_BITS:
-        msg = f"A key of {bits} bits is not offered."
-        raise InputInvalid(msg, hint=f"Choose one of {', '.join(map(str, KEY_BITS))}.")
-    if len(set(holders)) != len(holders) or not holders:
-        msg = "Every holder has to be named once."
-        raise InputInvalid(msg)
-    if not len(holders) // 2 < threshold <= len(holders):
-        msg = f"A threshold of {threshold} of {len(holders)} holders is refused."
-        hint = f"Choose a threshold from {len(holders) // 2 + 1} to {len(holders)}."
-        raise KeyRefused(msg, hint=hint)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        msg = f"{out} is in use."
-        raise InputInvalid(msg, hint="Name a new folder.")
-    sealing = {name: roster.member(name).sealing_key for name in holders}
-    p, q = _primes(bits // 2, on_progress)
-    key, shares = deal(p, q, threshold=threshold, holders=len(holders))
-    del p, q
-    document = KeyDocument.of(key, holders, [sealing[name].hex for name in holders])
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files = {}
-    for name, share in zip(holders, shares, strict=True):
-        plaintext = share.to_bytes(key.public.residue_bytes, "big")
-        sealed = sealing[name].seal(plaintext, share_context(document, name))
-        files[name] = out / f"{name}.share"
-        file = ShareFile(document=document, organisation=name, sealed=sealed.hex())
-        write_atomic(files[name], file.to_bytes())
-    write_atomic(out / _DOCUMENT, document.to_bytes(), 0o644)
-    return Ceremony(
-        transcript=document.transcript(),
-        fingerprint=key.public.fingerprint,
-        files=files,
-        document=out / _DOCUMENT,
-    )
-
-
-def _primes(bits: int, on_progress: Callable[[float], None]) -> tuple[int, int]:
-    """Search for safe primes on two cores until there are two; the processes end with that."""
-    began = time.monotonic()
-    found: set[int] = set()
-    # Leaving the context ends the processes, and with them what they know of the key. A core that
-    # has found one goes on: the search for a prime takes half a second or ten.
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        coming = pool.imap_unordered(safe_prime, [bits] * _SEARCHES)
-        while len(found) < 2:
-            with contextlib.suppress(multiprocessing.TimeoutError):
-                found.add(coming.next(timeout=_PROGRESS_SECONDS))
-            on_progress(time.monotonic() - began)
-    p, q = found
-    return p, q
+    transcript: str
+    imported_at: str
 
 
 def import_share(node: NodeHome, file: Path, transcript: str) -> KeyInfo:
@@ -143,8 +66,9 @@ def import_share(node: NodeHome, file: Path, transcript: str) -> KeyInfo:
     Raises:
         InputInvalid: The file can't be read.
         Refused: It is for another organisation.
-        KeyRefused: The transcript differs, the share does not belong to the key, or the dealer had
-            another sealing key for this organisation.
+        KeyRefused: The transcript differs, the key is not acceptable, the share does not belong to
+            it, or the dealer had another sealing key for this organisation.
+        VerificationFailed: The dealer's proof of the modulus does not hold.
         SealBroken: It was not sealed to this node, or was changed.
     """
     shared = read_file(ShareFile, _read(file))
@@ -158,15 +82,15 @@ def import_share(node: NodeHome, file: Path, transcript: str) -> KeyInfo:
         msg = "The dealer sealed this organisation's share to a key that is not this node's."
         hint = "Somebody gave the dealer a false roster. Do not use this key; hold a new ceremony."
         raise KeyRefused(msg, hint=hint)
-    key = shared.document.key()
+    key = _checked(shared.document)
     share = int.from_bytes(
         node.sealing_key.open(bytes.fromhex(shared.sealed), shared.context()), "big"
     )
     check_share(key, number + 1, share)
     folder = _folder(node.paillier, key)
-    write_atomic(folder / _SHARE, share.to_bytes(key.public.residue_bytes, "big"))
+    write_atomic(folder / SHARE, share.to_bytes(key.public.residue_bytes, "big"))
     write_atomic(folder / _DOCUMENT, shared.document.to_bytes(), 0o644)
-    return _info(shared.document, share=True)
+    return _info(folder, shared.document)
 
 
 def import_public(home: HubHome | NodeHome, file: Path, transcript: str) -> KeyInfo:
@@ -175,21 +99,30 @@ def import_public(home: HubHome | NodeHome, file: Path, transcript: str) -> KeyI
     Raises:
         InputInvalid: The file can't be read.
         KeyRefused: The transcript differs, or the key is not acceptable.
+        VerificationFailed: The dealer's proof of the modulus does not hold.
     """
     document = read_file(KeyDocument, _read(file))
     _compare(document, transcript)
-    folder = _folder(home.paillier, document.key())
+    folder = _folder(home.paillier, _checked(document))
     write_atomic(folder / _DOCUMENT, document.to_bytes(), 0o644)
-    return _info(document, share=(folder / _SHARE).exists())
+    return _info(folder, document)
 
 
 def show(home: HubHome | NodeHome) -> list[KeyInfo]:
     """Return the imported keys, oldest first."""
-    return [_info(d, share=(f / _SHARE).exists()) for f, d in _documents(home.paillier)]
+    return [_info(folder, document) for folder, document in _documents(home.paillier)]
+
+
+def _checked(document: KeyDocument) -> ThresholdKey:
+    """Return the key of a document that came from elsewhere, all of it checked."""
+    key = document.key()
+    check_received(key, bytes.fromhex(document.proof))
+    return key
 
 
 def _compare(document: KeyDocument, transcript: str) -> None:
-    if transcript.strip().lower() != document.transcript():
+    # Groups and capitals are for people: spaces and hyphens between digits say nothing.
+    if "".join(transcript.replace("-", " ").split()).lower() != document.transcript():
         msg = "The transcript differs from the one given."
         hint = "Ask the dealer again, over a channel that the file did not come by."
         raise KeyRefused(msg, hint=hint)
@@ -214,15 +147,22 @@ def _documents(paillier: Path) -> list[tuple[Path, KeyDocument]]:
     return [(file.parent, read_file(KeyDocument, _read(file))) for file in files]
 
 
-def _info(document: KeyDocument, *, share: bool) -> KeyInfo:
+def _info(folder: Path, document: KeyDocument) -> KeyInfo:
     key = document.key()
+    imported = datetime.fromtimestamp((folder / _DOCUMENT).stat().st_mtime, UTC)
     return KeyInfo(
         fingerprint=key.public.fingerprint,
         bits=key.public.bits,
+        security_bits=key.public.security_bits,
+        scheme=_SCHEME,
+        ciphertext_bytes=key.public.ciphertext_bytes,
+        proof_roots=ROOTS,
+        randomiser=RANDOMISER,
         threshold=key.threshold,
         holders=tuple(document.holders),
+        share=(folder / SHARE).exists(),
         transcript=document.transcript(),
-        share=share,
+        imported_at=timestamp(imported),
     )
 
 
@@ -250,7 +190,7 @@ class Keyring:
 
     def share(self, fingerprint: str) -> int | None:
         """Return the own share of a key that :meth:`key` knows, if there is one."""
-        file = self._paillier / fingerprint / _SHARE
+        file = self._paillier / fingerprint / SHARE
         return int.from_bytes(file.read_bytes(), "big") if file.exists() else None
 
     def fitting(self, bits: int, threshold: int, holders: Sequence[str]) -> ThresholdKey:

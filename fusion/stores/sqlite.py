@@ -36,6 +36,26 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
+def check_file(path: Path) -> None:
+    """Read a database from end to end, and change nothing.
+
+    Raises:
+        EnvironmentUnfit: It can't be read, is no database, or is damaged.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        msg = f"{path} can't be read: {error}."
+        raise EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.") from error
+    if verdict != "ok":
+        msg = f"{path} is damaged."
+        raise EnvironmentUnfit(msg, hint="Check the disk; docs/deploy.md says what to do.")
+
+
 class Database:
     """A file with a schema; a connection for each use, so that threads and forks are no matter."""
 

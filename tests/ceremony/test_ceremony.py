@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,62 +21,16 @@ from fusion.errors import (
     SealBroken,
     UnknownOrganisation,
 )
-from fusion.identity.ceremony import KeyDocument, ShareFile, read_file
-from fusion.services import keys
+from fusion.identity.ceremony import KeyDocument
+from fusion.services import ceremony, keys
 from fusion.services.homes import NodeHome
+from tests.ceremony.dealing import HOLDERS, Dealing, imported
 from tests.keys import encrypted, numbers
-from tests.link.federation import admit, make_hub, make_node
 
 if TYPE_CHECKING:
-    from fusion.services.homes import HubHome
+    from pathlib import Path
+
     from tests.keys import Dealt
-
-HOLDERS = ("a.example", "b.example", "c.example")
-
-
-@dataclass(frozen=True, slots=True)
-class Dealing:
-    """A hub, four members, and a ceremony held for three of them."""
-
-    hub: HubHome
-    nodes: dict[str, NodeHome]
-    held: keys.Ceremony
-    progress: list[float] = field(default_factory=list)
-
-    def document(self) -> KeyDocument:
-        """The public file, as it was written."""
-        return read_file(KeyDocument, self.held.document.read_bytes())
-
-    def share_file(self, org: str) -> ShareFile:
-        """One holder's file, as it was written."""
-        return read_file(ShareFile, self.held.files[org].read_bytes())
-
-
-@pytest.fixture(scope="module")
-def dealing(tmp_path_factory: pytest.TempPathFactory) -> Dealing:
-    """One ceremony for all tests; each imports into folders of its own."""
-    path = tmp_path_factory.mktemp("ceremony")
-    hub = make_hub(path / "hub")
-    names = (*HOLDERS, "d.example")
-    nodes = {name: admit(hub, make_node(hub, path / name, name)) for name in names}
-    progress: list[float] = []
-    held = keys.ceremony(hub.roster(), HOLDERS, 2, 2048, path / "new" / "out", progress.append)
-    return Dealing(hub, nodes, held, progress)
-
-
-@pytest.fixture
-def nodes(dealing: Dealing, tmp_path: Path) -> dict[str, NodeHome]:
-    """The members' folders, with nothing imported yet."""
-    return {
-        name: NodeHome.open(Path(shutil.copytree(node.path, tmp_path / name)))
-        for name, node in dealing.nodes.items()
-    }
-
-
-def imported(node: NodeHome) -> list[Path]:
-    """Return every file that was imported into a folder."""
-    return [path for path in node.paillier.rglob("*") if path.is_file()]
-
 
 # -------------------------------------------------------------------- the dealer's files
 
@@ -107,6 +60,7 @@ def test_the_public_file_says_what_was_asked_for(dealing: Dealing) -> None:
 def test_the_dealer_hears_of_progress(dealing: Dealing) -> None:
     assert dealing.progress
     assert dealing.progress == sorted(dealing.progress)
+    assert dealing.progress[-1].found == 2
 
 
 @pytest.mark.parametrize(
@@ -131,9 +85,9 @@ def test_what_can_not_be_dealt_is_refused_before_primes_are_searched(
     bits: int,
     error: type[FusionError],
 ) -> None:
-    searched: list[float] = []
+    searched: list[ceremony.Search] = []
     with pytest.raises(FusionError) as refused:
-        keys.ceremony(dealing.hub.roster(), holders, needed, bits, tmp_path / "o", searched.append)
+        ceremony.hold(dealing.hub.roster(), holders, needed, bits, tmp_path / "o", searched.append)
     assert type(refused.value) is error
     assert not searched
     assert not (tmp_path / "o").exists()
@@ -147,9 +101,9 @@ def test_a_place_in_use_is_refused_before_primes_are_searched(
     if kind == "folder":
         out.mkdir()
     (out / "file" if kind == "folder" else out).write_text("kept", "utf-8")
-    searched: list[float] = []
+    searched: list[ceremony.Search] = []
     with pytest.raises(InputInvalid, match="in use"):
-        keys.ceremony(dealing.hub.roster(), HOLDERS, 2, 2048, out, searched.append)
+        ceremony.hold(dealing.hub.roster(), HOLDERS, 2, 2048, out, searched.append)
     assert not searched
     assert (out / "file" if kind == "folder" else out).read_text("utf-8") == "kept"
 
@@ -162,13 +116,21 @@ def test_each_holder_gets_its_share_and_two_of_them_decrypt(
 ) -> None:
     for name in HOLDERS:
         info = keys.import_share(nodes[name], dealing.held.files[name], dealing.held.transcript)
+        document = nodes[name].paillier / info.fingerprint / "key.json"
+        moment = datetime.fromtimestamp(document.stat().st_mtime, UTC)
         assert info == keys.KeyInfo(
             fingerprint=dealing.held.fingerprint,
             bits=2048,
+            security_bits=112,
+            scheme="Paillier, g = N + 1",
+            ciphertext_bytes=512,
+            proof_roots=8,
+            randomiser="djn-half",
             threshold=2,
             holders=HOLDERS,
-            transcript=dealing.held.transcript,
             share=True,
+            transcript=dealing.held.transcript,
+            imported_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
     rings = [keys.Keyring(nodes[name].paillier) for name in HOLDERS]
     key, holders = rings[0].key(dealing.held.fingerprint)
@@ -201,8 +163,11 @@ def test_an_imported_share_is_for_its_owners_eyes(
 def test_a_transcript_is_compared_as_people_write_it(
     dealing: Dealing, nodes: dict[str, NodeHome]
 ) -> None:
-    spoken = f"  {dealing.held.transcript.upper()}\n"
-    assert keys.import_share(nodes["a.example"], dealing.held.files["a.example"], spoken).share
+    groups = ceremony.grouped(dealing.held.transcript)
+    assert [len(group) for group in groups.split(" ")] == [4] * 16
+    file = dealing.held.files["a.example"]
+    for spoken in (f"  {dealing.held.transcript.upper()}\n", groups, groups.replace(" ", "-")):
+        assert keys.import_share(nodes["a.example"], file, spoken).share
 
 
 @pytest.mark.parametrize("change", ["a digit", "cut short", "nothing"])
@@ -347,7 +312,9 @@ def _import_second(node: NodeHome, dealt: Dealt, folder: Path) -> keys.KeyInfo:
     """Import another key of the same description, earlier or later than the ceremony's."""
     p, q = dealt.primes
     other, _ = threshold.deal(p, q, threshold=2, holders=3)
-    document = KeyDocument.of(other, HOLDERS[::-1], [f"{number:064x}" for number in range(3)])
+    document = KeyDocument.of(
+        other, HOLDERS[::-1], [f"{number:064x}" for number in range(3)], dealt.proof
+    )
     path = folder / "second.json"
     path.write_bytes(document.to_bytes())
     return keys.import_public(node, path, document.transcript())
@@ -368,6 +335,9 @@ def test_the_newest_fitting_key_is_taken_and_all_are_shown(
     assert (first.share, second.share) == (True, False)
     _imported_at(node, first.fingerprint, 2_000 if newest == "first" else 1_000)
     _imported_at(node, second.fingerprint, 1_500)
+    first_at = "1970-01-01T00:33:20Z" if newest == "first" else "1970-01-01T00:16:40Z"
+    first = replace(first, imported_at=first_at)
+    second = replace(second, imported_at="1970-01-01T00:25:00Z")
     order = [second, first] if newest == "first" else [first, second]
     assert keys.show(node) == order
     found = keys.Keyring(node.paillier).fitting(2048, 2, (HOLDERS[1], HOLDERS[2], HOLDERS[0]))

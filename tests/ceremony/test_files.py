@@ -23,7 +23,7 @@ SEALED_TO = tuple(f"{number:064x}" for number in range(1, 5))
 @pytest.fixture(scope="module")
 def document(dealt: Dealt) -> KeyDocument:
     """The public side of the test key."""
-    return KeyDocument.of(dealt.key, HOLDERS, SEALED_TO)
+    return KeyDocument.of(dealt.key, HOLDERS, SEALED_TO, dealt.proof)
 
 
 def changed(file: KeyDocument | ShareFile, changes: Mapping[str, Any]) -> bytes:
@@ -46,7 +46,7 @@ def test_a_share_file_comes_back_as_it_was_written(document: KeyDocument) -> Non
 
 
 def test_the_seal_is_bound_to_ceremony_and_holder(document: KeyDocument, dealt: Dealt) -> None:
-    other = KeyDocument.of(dealt.key, HOLDERS, SEALED_TO[::-1])
+    other = KeyDocument.of(dealt.key, HOLDERS, SEALED_TO[::-1], dealt.proof)
     contexts = {
         ShareFile(document=which, organisation=org, sealed="00").context()
         for which in (document, other)
@@ -55,11 +55,11 @@ def test_the_seal_is_bound_to_ceremony_and_holder(document: KeyDocument, dealt: 
     assert len(contexts) == 4
 
 
-@pytest.mark.parametrize("field", ["modulus", "threshold", "holders", "base", "verifiers"])
+@pytest.mark.parametrize("field", ["modulus", "threshold", "holders", "base", "verifiers", "proof"])
 def test_the_transcript_covers_the_key(document: KeyDocument, dealt: Dealt, field: str) -> None:
     p, q = dealt.primes
     key, _ = deal(p, q, threshold=4, holders=4)
-    other = KeyDocument.of(key, HOLDERS[::-1], SEALED_TO)
+    other = KeyDocument.of(key, HOLDERS[::-1], SEALED_TO, b"other")
     value = f"{dealt.key.public.modulus + 2:x}" if field == "modulus" else getattr(other, field)
     assert getattr(document, field) != value
     assert document.model_copy(update={field: value}).transcript() != document.transcript()
@@ -74,8 +74,8 @@ def test_the_transcript_covers_the_sealing_keys(document: KeyDocument) -> None:
     "changes",
     [
         pytest.param({"schema": None}, id="no schema"),
-        pytest.param({"schema": "banyan.key/2"}, id="another schema"),
-        pytest.param({"schema": "banyan.share/1"}, id="the schema of a share"),
+        pytest.param({"schema": "banyan.key/3"}, id="another schema"),
+        pytest.param({"schema": "banyan.share/2"}, id="the schema of a share"),
         pytest.param({"note": "x"}, id="a field more"),
         pytest.param({"modulus": None}, id="a field less"),
         pytest.param({"modulus": 7}, id="a number for a text"),
@@ -96,6 +96,10 @@ def test_the_transcript_covers_the_sealing_keys(document: KeyDocument) -> None:
         pytest.param({"verifiers": ["1"] * 5}, id="a verifier more"),
         pytest.param({"sealed_to": list(SEALED_TO[:3])}, id="a sealing key less"),
         pytest.param({"verifiers": []}, id="no verifiers"),
+        pytest.param({"proof": None}, id="no proof"),
+        pytest.param({"proof": ""}, id="an empty proof"),
+        pytest.param({"proof": "abc"}, id="half a byte"),
+        pytest.param({"proof": "00" * 4097}, id="too long a proof"),
     ],
 )
 def test_a_document_that_is_not_as_agreed_is_refused(
@@ -126,6 +130,18 @@ def test_a_share_file_that_is_not_as_agreed_is_refused(
         read_file(ShareFile, changed(share, changes))
 
 
+@pytest.mark.parametrize("kind", [KeyDocument, ShareFile])
+def test_a_file_of_an_earlier_release_asks_for_a_new_ceremony(
+    document: KeyDocument, kind: type[KeyDocument | ShareFile]
+) -> None:
+    share = ShareFile(document=document, organisation="a.example", sealed="00ff")
+    file = document if kind is KeyDocument else share
+    old = changed(file, {"schema": kind.SCHEMA.replace("/2", "/1"), "proof": None})
+    with pytest.raises(MessageInvalid, match="earlier release") as refused:
+        read_file(kind, old)
+    assert "new key ceremony" in refused.value.hint
+
+
 def test_a_refusal_never_quotes_what_was_read(document: KeyDocument) -> None:
     share = ShareFile(document=document, organisation="a.example", sealed="00ff")
     with pytest.raises(MessageInvalid) as refused:
@@ -139,9 +155,9 @@ def test_a_refusal_never_quotes_what_was_read(document: KeyDocument) -> None:
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"[]", id="a list"),
-        pytest.param(b'"banyan.key/1"', id="a text"),
+        pytest.param(b'"banyan.key/2"', id="a text"),
         pytest.param(b"\xff\xfe", id="not UTF-8"),
-        pytest.param(b'{"schema":"banyan.key/1","schema":"banyan.key/1"}', id="a key twice"),
+        pytest.param(b'{"schema":"banyan.key/2","schema":"banyan.key/2"}', id="a key twice"),
     ],
 )
 def test_other_bytes_are_refused(data: bytes) -> None:

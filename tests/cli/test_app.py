@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ def test_help_and_version_are_results(fusion: Terminal) -> None:
         ("demo", "--model", "tree"),
         ("demo", "--rounds", "many"),
         ("train", "--nonsense"),
-        ("key", "ceremony"),
+        ("key", "import"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_on_stderr(fusion: Terminal, words: tuple[str, ...]) -> None:
@@ -153,18 +154,37 @@ def test_a_key_from_ceremony_to_import(fusion: Terminal, tmp_path: Path) -> None
     # No majority: refused by a rule, before any prime is looked for.
     assert fusion("key", "ceremony", *terms, "--threshold", "1") == 4
     dealt = fusion.document("key", "ceremony", *terms, "--threshold", "2")
-    assert (dealt["bits"], dealt["threshold"]) == (2048, 2)
+    assert (dealt["bits"], dealt["security_bits"], dealt["threshold"]) == (2048, 112, 2)
+    assert "searching for two safe primes of 1024 bits" in fusion.err
+    assert "2048 bits are the weakest key" in fusion.err
     transcript = ("--transcript", dealt["transcript"])
     state = ("--node", tmp_path / "state")
     mine = dealt["files"]["state"]
     assert fusion("key", "import", mine, *state, "--transcript", "00" * 32) == 4
     assert fusion("key", "import", dealt["files"]["local"], *state, *transcript) == 4
     assert fusion("key", "import", mine, *state, *transcript) == 0
-    assert "share held here  yes" in fusion.out
+    assert re.search(r"share held here +│ yes", fusion.out)
     hub = ("--hub", tmp_path / "hub")
     assert fusion("key", "import", dealt["document"], *hub, *transcript) == 0
     keys = fusion.document("key", "show", *hub)["keys"]
     assert [(k["bits"], k["share"]) for k in keys] == [(2048, False)]
+    assert set(keys[0]) == {
+        "fingerprint", "bits", "security_bits", "scheme", "ciphertext_bytes", "proof_roots",
+        "randomiser", "threshold", "holders", "share", "transcript", "imported_at",
+    }  # fmt: skip
+    assert fusion("key", "show", *hub) == 0
+    shown = " ".join(fusion.out.replace("│", " ").split())
+    assert "2048 bits: 112-bit security strength (NIST SP 800-57)" in shown
+    assert " ".join(dealt["transcript"][at : at + 4] for at in range(0, 64, 4)) in shown
+    for word in ("djn-half", "2 of 3", "federal, local, state", dealt["fingerprint"]):
+        assert word in shown
+
+
+def test_a_folder_without_keys_shows_none(fusion: Terminal, tmp_path: Path) -> None:
+    invited(fusion, tmp_path)
+    assert fusion.document("key", "show", "--hub", tmp_path / "hub")["keys"] == []
+    assert fusion("key", "show", "--hub", tmp_path / "hub") == 0
+    assert (fusion.out, fusion.err) == ("", "no key was imported here\n")
 
 
 def test_a_roster_on_its_own_needs_the_authority(fusion: Terminal, tmp_path: Path) -> None:

@@ -94,6 +94,11 @@ class Walk:
                 for org, machine in self.machines.items():
                     shutil.copy(self.dealer / "shares" / f"{org}.share", machine)
                     self._fusion(line.replace("tax.example", org), machine)
+            case ["doctor", _]:
+                for machine in self.machines.values():
+                    self._fusion(line, machine)
+                served = self._fusion(line.replace("node", "hub"), self.hub)
+                assert "is served by this hub" in served
             case ["train", _]:
                 self._wait([m / "node" / "ready.json" for m in self.machines.values()])
                 self._fusion(line, self.hub)
@@ -104,9 +109,10 @@ class Walk:
     def _ceremony(self, line: str) -> None:
         status = self._fusion("fusion hub status hub", self.hub)
         self.words["HEX"] = re.findall(r"authority key\s+([0-9a-f]{64})", status)[0]
-        shutil.copy(self.hub / "hub" / "roster.json", self.dealer)
+        for file in (self.hub / "hub" / "roster.json", self.hub / "study.toml"):
+            shutil.copy(file, self.dealer)
         printed = self._fusion(line, self.dealer)
-        self.words["HEX"] = re.findall(r"transcript\s+([0-9a-f]{64})", printed)[0]
+        self.words["HEX"] = re.findall(r"transcript\s+([0-9a-f ]{79})", printed)[0]
 
     def _command(self, line: str) -> list[str]:
         words = shlex.split(line)[1:]

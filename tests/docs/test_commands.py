@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from benchmarks import encryption
 from tests.docs.generate import command_tree
 from tests.docs.sources import ROOT, documents, name, shown_commands
 
@@ -105,6 +106,17 @@ def test_a_python_module_exists() -> None:
         if (match := re.match(r"python3? -m ([\w.]+)", line)) and not _importable(match[1])
     ]
     assert not missing
+
+
+def test_a_command_of_the_benchmark_parses() -> None:
+    shown = [
+        line
+        for _, line in _shown("python")
+        if line.startswith("python -m benchmarks.encryption") and "[" not in line
+    ]
+    assert len(shown) > 2
+    for line in shown:
+        encryption.read_options(shlex.split(line)[3:])
 
 
 def _importable(module: str) -> bool:

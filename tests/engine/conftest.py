@@ -32,7 +32,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory, dealt: Dealt) -> Path:
         admit(hub, node)
     roster = hub.roster()
     sealed_to = [roster.member(name).sealing_key for name in NAMES]
-    document = KeyDocument.of(dealt.key, NAMES, [key.hex for key in sealed_to])
+    document = KeyDocument.of(dealt.key, NAMES, [key.hex for key in sealed_to], dealt.proof)
     (path / "key.json").write_bytes(document.to_bytes())
     keys.import_public(hub, path / "key.json", document.transcript())
     for name, share, key in zip(NAMES, dealt.shares, sealed_to, strict=True):

@@ -6,6 +6,8 @@ import asyncio
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +57,16 @@ def test_a_member_reads_the_roster(federation: Federation) -> None:
         data = member.get("/v1/federation/roster").content
     roster = open_roster(data, federation.hub.authority_key.public)
     assert [m.id for m in roster.members] == ["a.example", "b.example"]
+
+
+def test_the_hub_tells_the_time_in_its_own_answers(federation: Federation) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    with client(federation.front, None, federation.hub.ca) as stranger:
+        answers = [stranger.get(path) for path in ("/v1/federation", "/v1/federation/roster")]
+    for answer in answers:
+        moment = parsedate_to_datetime(answer.headers["date"])
+        assert before <= moment <= datetime.now(UTC)
+    assert [answer.status_code for answer in answers] == [200, 403]
 
 
 @pytest.mark.parametrize("path", sorted(path.decode() for path in FLEET_PATHS))

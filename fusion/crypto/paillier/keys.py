@@ -29,12 +29,17 @@ if TYPE_CHECKING:
     from fusion.crypto.paillier.residues import Rows
 
 KEY_BITS: Final = (2048, 3072, 4096)
-"""Accepted modulus lengths; 2048 is 112-bit security, 3072 is 128-bit (NIST SP 800-57)."""
+"""Accepted modulus lengths."""
+
+SECURITY_BITS: Final = {2048: 112, 3072: 128, 4096: 152}
+"""Estimated maximum security strength: NIST SP 800-57 Part 1 Rev. 5, table 2; 4096 bits stand in
+SP 800-56B Rev. 2, appendix D."""
 
 RANDOMISER: Final = "djn-half"
 """Name of the randomiser that a key's holders agree on, part of its fingerprint."""
 
-_SMALL_FACTOR_BOUND: Final = 1 << 16
+SMALL_FACTOR_BOUND: Final = 1 << 16
+"""A modulus has no prime factor up to this; the proof of :mod:`.modulus_proof` builds on it."""
 
 
 @dataclass(frozen=True, slots=False)
@@ -57,7 +62,7 @@ class PublicKey:
         if n.bit_length() not in KEY_BITS:
             msg = f"A Paillier modulus of {n.bit_length()} bits is refused."
             raise KeyRefused(msg, hint=f"Use one of {', '.join(map(str, KEY_BITS))} bits.")
-        if gmpy2.gcd(n, gmpy2.primorial(_SMALL_FACTOR_BOUND)) != 1:
+        if gmpy2.gcd(n, gmpy2.primorial(SMALL_FACTOR_BOUND)) != 1:
             msg = "The Paillier modulus has a small factor."
             raise KeyRefused(msg, hint="Hold a new key ceremony.")
         if gmpy2.is_prime(n) or gmpy2.is_power(n):
@@ -78,6 +83,11 @@ class PublicKey:
     def bits(self) -> int:
         """Length of N in bits."""
         return self.modulus.bit_length()
+
+    @property
+    def security_bits(self) -> int:
+        """Estimated maximum security strength, as NIST names it."""
+        return SECURITY_BITS[self.bits]
 
     @property
     def ciphertext_bytes(self) -> int:

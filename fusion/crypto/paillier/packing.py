@@ -57,19 +57,24 @@ class Layout:
         value_bits: Bits of one contribution's slot value.
         contributors: Declared number of contributions that may be added.
         key_bits: Length of the Paillier modulus.
+        degree: 1 for Paillier's plaintexts below N; 2 for Damgård and Jurik's below N^2.
     """
 
     tensors: tuple[Tensor, ...]
     value_bits: int
     contributors: int
     key_bits: int
+    degree: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a layout that can't hold what it promises.
 
         Raises:
-            InputInvalid: A size, clip, bit length or contributor count out of range.
+            InputInvalid: A size, clip, bit length, contributor count or degree out of range.
         """
+        if self.degree not in {1, 2}:
+            msg = f"A layout of degree {self.degree} was declared; there are degrees 1 and 2."
+            raise InputInvalid(msg)
         if not 2 <= self.value_bits <= _MAX_VALUE_BITS:
             msg = f"value_bits is {self.value_bits}, but must lie between 2 and {_MAX_VALUE_BITS}."
             raise InputInvalid(msg)
@@ -99,8 +104,13 @@ class Layout:
 
     @property
     def slots(self) -> int:
-        """Slots in one plaintext; the packed integer stays below 2**(key_bits - 1) <= N."""
-        return (self.key_bits - 1) // self.slot_bits
+        """Slots in one plaintext, which stays below 2**(key_bits - 1) <= N to the degree."""
+        return self.degree * (self.key_bits - 1) // self.slot_bits
+
+    @property
+    def plaintext_bytes(self) -> int:
+        """Fixed width of one plaintext row."""
+        return self.degree * self.key_bits // 8
 
     @property
     def size(self) -> int:
@@ -115,13 +125,13 @@ class Layout:
     @property
     def bytes_per_coordinate(self) -> float:
         """Ciphertext bytes per coordinate in a full ciphertext."""
-        return self.key_bits / 4 / self.slots
+        return (self.degree + 1) * self.key_bits / 8 / self.slots
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything that gives the slots their meaning."""
         parts = [f"{t.name}:{t.size}:{t.kind}:{t.clip!r}".encode() for t in self.tensors]
-        head = f"{self.value_bits}:{self.contributors}:{self.key_bits}".encode()
+        head = f"{self.value_bits}:{self.contributors}:{self.key_bits}:{self.degree}".encode()
         return hexdigest("banyan/layout/v1", head, *parts)
 
     def step(self, tensor: Tensor) -> float:
@@ -196,7 +206,7 @@ def pack(layout: Layout, slots: NDArray[np.uint64]) -> Rows:
     grid = np.zeros(layout.plaintexts * per, np.uint64)
     grid[: slots.size] = slots
     columns = np.ascontiguousarray(grid.reshape(layout.plaintexts, per).T)
-    words = np.zeros((layout.key_bits // 64 + 1, layout.plaintexts), np.uint64)
+    words = np.zeros((layout.plaintext_bytes // 8 + 1, layout.plaintexts), np.uint64)
     for index, column in enumerate(columns):
         word, shift = divmod(index * width, 64)
         words[word] |= column << np.uint64(shift)
@@ -211,7 +221,7 @@ def unpack(layout: Layout, plaintexts: Rows) -> NDArray[np.uint64]:
     Raises:
         MessageInvalid: Wrong number of plaintexts, or bits above the last slot.
     """
-    shape = (layout.plaintexts, layout.key_bits // 8)
+    shape = (layout.plaintexts, layout.plaintext_bytes)
     if plaintexts.shape != shape:
         msg = f"Plaintexts of shape {plaintexts.shape} were given; the layout has {shape}."
         raise MessageInvalid(msg)

@@ -45,12 +45,14 @@ class Randomiser(Protocol):
 
     Attributes:
         name: As in the table above.
+        degree: Of the ciphertexts (:mod:`~fusion.crypto.paillier.damgard_jurik`).
     """
 
     name: str
+    degree: int
 
     def encrypt(self, plaintexts: Rows) -> Rows:
-        """Return a fresh encryption of each plaintext, all below N."""
+        """Return a fresh encryption of each plaintext, all below N to the degree."""
         ...
 
 
@@ -66,6 +68,7 @@ class Djn:
     """``(1 + mN) h^rho`` with rho of half the key's length."""
 
     name = "djn-half"
+    degree = 1
 
     def __init__(self, key: PublicKey) -> None:
         """Take the key."""
@@ -117,6 +120,7 @@ class Full:
     """``(1 + mN) r^N`` with r uniform among the units: Paillier's own, and the slowest."""
 
     name = "full"
+    degree = 1
 
     def __init__(self, key: PublicKey) -> None:
         """Take the key."""
@@ -140,6 +144,7 @@ class Exact:
     """
 
     name = "exact"
+    degree = 1
 
     def __init__(self, key: PrivateKey) -> None:
         """Take the private key.
@@ -172,14 +177,18 @@ class Exact:
         return rows_of(joined, self._key.public.ciphertext_bytes)
 
 
-def _generator_powers(prime: int, other: int) -> FixedBase:
-    """Powers of ``g^p mod p^2``; a message m enters as ``1 + m q p``."""
-    generator = next(
+def generator(prime: int) -> int:
+    """Return the smallest generator of Z_p* for a safe prime p."""
+    return next(
         g
         for g in range(2, 1000)
         if gmpy2.powmod(g, (prime - 1) // 2, prime) != 1 and gmpy2.powmod(g, 2, prime) != 1
     )
-    base = gmpy2.powmod_sec(generator, prime, mpz(prime) ** 2)
+
+
+def _generator_powers(prime: int, other: int) -> FixedBase:
+    """Powers of ``g^p mod p^2``; a message m enters as ``1 + m q p``."""
+    base = gmpy2.powmod_sec(generator(prime), prime, mpz(prime) ** 2)
     ring = current().ring(prime, 2)
     return ring.fixed_base(int(base), prime.bit_length(), factor=other % prime)
 

@@ -4,12 +4,13 @@ A vector knows its key, its layout (scale, clip, value and guard bits, slots), t
 blinded it, the round it belongs to and how many contributions are in it; adding more than the
 guard bits have room for is refused.
 
-Wire format, little-endian, fixed width: ``BNYV`` | version 2 | randomiser id 1 | short exponent's
-bits, 2 bytes | ciphertext width, 2 | value bits, 1 | guard bits, 1 | slots, 2 | contributors that
-there is room for, 4 | contributions in it, 4 | count, 4 | key fingerprint, 32 | layout digest, 32 |
-round binding, 32 | ciphertexts. The header is compared as a whole and the length checked before a
-ciphertext is looked at; every ciphertext must be a unit other than 1 (a non-unit would factor N or
-crash a decryption).
+Wire format, little-endian, fixed width: ``BNYV`` | version 2 | degree 1 | randomiser id 1 |
+short exponent's bits, 2 bytes | ciphertext width, 2 | value bits, 1 | guard bits, 1 | slots, 2 |
+contributors that there is room for, 4 | contributions in it, 4 | count, 4 | key fingerprint, 32 |
+layout digest, 32 | round binding, 32 | ciphertexts. The degree is the scheme: 1 is Paillier's, 2
+Damgård and Jurik's. The header is compared as a whole and the length checked before a ciphertext is
+looked at; every ciphertext must be a unit other than 1 (a non-unit would factor N or crash a
+decryption).
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 import gmpy2
 
-from fusion.crypto.paillier import packing
+from fusion.crypto.paillier import damgard_jurik, packing
 from fusion.crypto.paillier.keys import RANDOMISER
 from fusion.crypto.paillier.randomisers import IDS, Djn
 from fusion.crypto.paillier.residues import not_below, rows_from
-from fusion.errors import MessageInvalid
+from fusion.errors import InputInvalid, MessageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from fusion.crypto.paillier.randomisers import Randomiser
     from fusion.crypto.paillier.residues import Rows
 
-_HEADER: Final = struct.Struct("<4sBBHHBBHIII32s32s32s")
+_HEADER: Final = struct.Struct("<4sBBBHHBBHIII32s32s32s")
 _MAGIC: Final = b"BNYV"
 _VERSION: Final = 2
 MAX_CIPHERTEXTS: Final = 1 << 20
@@ -54,7 +55,7 @@ class EncryptedVector:
         randomiser: Name of what blinds the ciphertexts.
         binding: 32 bytes that name the round (the digest of its manifest).
         contributions: How many contributions were added up in it.
-        rows: ``layout.plaintexts`` units modulo N^2.
+        rows: ``layout.plaintexts`` units modulo N^(layout.degree + 1).
     """
 
     key: PublicKey
@@ -70,7 +71,8 @@ class EncryptedVector:
         Raises:
             MessageInvalid: A count, the binding's length or the shape of the rows is off.
         """
-        shape = (self.layout.plaintexts, self.key.ciphertext_bytes)
+        width = damgard_jurik.ciphertext_bytes(self.key, self.layout.degree)
+        shape = (self.layout.plaintexts, width)
         if len(self.binding) != 32 or self.rows.shape != shape or shape[0] > MAX_CIPHERTEXTS:
             msg = (
                 f"A vector needs a 32-byte binding and {shape[0]} ciphertexts of {shape[1]} bytes, "
@@ -96,10 +98,10 @@ def header(
     """Return the only header that a vector of these parameters can have."""
     name, _, bits = randomiser.partition("exponent-")
     return _HEADER.pack(
-        _MAGIC, _VERSION, IDS[f"{name}exponent" if bits else name], int(bits or 0),
-        key.ciphertext_bytes, layout.value_bits, layout.guard_bits, layout.slots,
-        layout.contributors, contributions, layout.plaintexts, bytes.fromhex(key.fingerprint),
-        bytes.fromhex(layout.digest), binding,
+        _MAGIC, _VERSION, layout.degree, IDS[f"{name}exponent" if bits else name], int(bits or 0),
+        damgard_jurik.ciphertext_bytes(key, layout.degree), layout.value_bits, layout.guard_bits,
+        layout.slots, layout.contributors, contributions, layout.plaintexts,
+        bytes.fromhex(key.fingerprint), bytes.fromhex(layout.digest), binding,
     )  # fmt: skip
 
 
@@ -117,9 +119,15 @@ def encrypt(
         layout: As agreed.
         binding: 32 bytes that name the round.
         slots: From :func:`~fusion.crypto.paillier.packing.quantise`.
-        randomiser: ``djn-half`` if not given.
+        randomiser: ``djn-half`` of the layout's degree if not given.
+
+    Raises:
+        InputInvalid: The randomiser is of another degree than the layout.
     """
-    blind = randomiser or Djn(key)
+    blind = randomiser or (Djn(key) if layout.degree == 1 else damgard_jurik.DjnSquared(key))
+    if blind.degree != layout.degree:
+        msg = f"A layout of degree {layout.degree} was given a randomiser of {blind.degree}."
+        raise InputInvalid(msg)
     return EncryptedVector(
         key=key,
         layout=layout,
@@ -132,7 +140,7 @@ def encrypt(
 
 def vector_size(key: PublicKey, layout: Layout) -> int:
     """Bytes of a serialised vector."""
-    return _HEADER.size + layout.plaintexts * key.ciphertext_bytes
+    return _HEADER.size + layout.plaintexts * damgard_jurik.ciphertext_bytes(key, layout.degree)
 
 
 def parse(
@@ -148,7 +156,7 @@ def parse(
 
     Raises:
         MessageInvalid: Anything in the header or the length differs, or a ciphertext is 0, 1, not
-            below N^2 or not a unit.
+            below N^(degree + 1) or not a unit.
     """
     if len(data) != vector_size(key, layout):
         msg = f"An encrypted vector has {len(data)} bytes; {vector_size(key, layout)} are expected."
@@ -156,8 +164,10 @@ def parse(
     if data[: _HEADER.size] != header(key, layout, binding, randomiser, contributions):
         msg = "An encrypted vector is for another key, round, layout or format."
         raise MessageInvalid(msg)
-    rows = rows_from(memoryview(data)[_HEADER.size :], key.ciphertext_bytes)
-    check_units(key, rows)
+    rows = rows_from(
+        memoryview(data)[_HEADER.size :], damgard_jurik.ciphertext_bytes(key, layout.degree)
+    )
+    check_units(key, rows, layout.degree)
     return EncryptedVector(
         key=key,
         layout=layout,
@@ -168,8 +178,8 @@ def parse(
     )
 
 
-def check_units(key: PublicKey, rows: Rows) -> None:
-    """Check that every row is a unit modulo N^2 other than 1.
+def check_units(key: PublicKey, rows: Rows, degree: int = 1) -> None:
+    """Check that every row is a unit modulo N^(degree + 1) other than 1.
 
     One gcd for all: a product is a unit exactly if every factor is.
 
@@ -177,10 +187,10 @@ def check_units(key: PublicKey, rows: Rows) -> None:
         MessageInvalid: One of them is not.
     """
     low = (rows[:, 0] <= 1) & ~rows[:, 1:].any(axis=1)
-    if low.any() or not_below(rows, key.modulus**2).size:
-        msg = "A ciphertext lies outside 2 to N^2 - 1."
+    if low.any() or not_below(rows, key.modulus ** (degree + 1)).size:
+        msg = f"A ciphertext lies outside 2 to N^{degree + 1} - 1."
         raise MessageInvalid(msg)
-    if gmpy2.gcd(key.product_ring.fold(rows), key.n) != 1:
+    if gmpy2.gcd(damgard_jurik.product_ring(key, degree).fold(rows), key.n) != 1:
         msg = "A ciphertext is not invertible modulo N."
         raise MessageInvalid(msg)
 
@@ -207,5 +217,6 @@ def add(vectors: Sequence[EncryptedVector]) -> EncryptedVector:
             "guard bits have room for."
         )
         raise MessageInvalid(msg, hint="Declare more contributors in the layout.")
-    rows = first.key.product_ring.product([vector.rows for vector in vectors])
+    ring = damgard_jurik.product_ring(first.key, first.layout.degree)
+    rows = ring.product([vector.rows for vector in vectors])
     return replace(first, contributions=total, rows=rows)
