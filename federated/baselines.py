@@ -15,6 +15,7 @@ import numpy as np
 from federated.data import Standardiser, moments, prepare
 from federated.metrics import auc
 from federated.models.registry import build
+from federated.norms import bounded
 from federated.optimisers import make
 from federated.training import train_local
 
@@ -107,7 +108,7 @@ def _weighted(study: Study, updates: Mapping[str, Floats], data: Mapping[str, Pr
     clip = study.aggregation.clip
     rows = {organisation: len(part.train_y) for organisation, part in data.items()}
     weighted = [
-        np.clip(delta * (rows[organisation] / study.max_rows), -clip, clip)
+        np.clip(bounded(study, delta) * (rows[organisation] / study.max_rows), -clip, clip)
         for organisation, delta in updates.items()
     ]
     total = np.sum(weighted, axis=0) * (study.max_rows / sum(rows.values()))

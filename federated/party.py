@@ -18,8 +18,10 @@ from federated.cohort import Failure, Reply, Request
 from federated.data import Standardiser, moments, prepare
 from federated.layouts import LOSS_CAP
 from federated.metrics import score_histogram
+from federated.norms import bounded
 from federated.parameters import decode_parameters, draw_of, model_digest
-from federated.protocols.secure_sum import Contribution, Contributor, Gate
+from federated.protocols.contributor import Contributor
+from federated.protocols.secure_sum import Contribution, Gate
 from federated.protocols.statements import HUB, RoundManifest, read, same
 from federated.study import Study
 from federated.terms import agree
@@ -145,9 +147,11 @@ class Party:
         answer = {
             "hello": self._hello,
             "setup": self._set_up,
+            "join": self._join,
             "contribute": self._contribute,
             "submit": self._submit,
             "decrypt": self._decrypt,
+            "dispute": self._dispute,
             "close": self._close,
         }[request.kind]
         try:
@@ -230,6 +234,14 @@ class Party:
 
     # ------------------------------------------------------------------ a round
 
+    def _join(self, request: Request) -> Reply:
+        """Join an attempt of a masked sum."""
+        job = self._job(request)
+        join = job.contributor.join(
+            _number(request.head, "round"), _number(request.head, "attempt")
+        )
+        return self._reply({"join": join.decode()})
+
     def _contribute(self, request: Request) -> Reply:
         """Compute, encrypt and commit."""
         job = self._job(request)
@@ -249,7 +261,8 @@ class Party:
                     f"of the update were clipped to {job.study.aggregation.clip}"
                 )
             trained = self._seat.clock.monotonic()
-            commitment = job.contributor.commit(manifest, quantised.slots)
+            joins = [text.encode() for text in _texts(request.head, "joins")]
+            commitment = job.contributor.commit(manifest, quantised.slots, joins)
         done = self._seat.clock.monotonic()
         return self._reply(
             {
@@ -282,17 +295,20 @@ class Party:
                 job.study, job.model, params, train_x, job.data.train_y,
                 round_number=draw_of(manifest.round, manifest.attempt), org=self._seat.organisation,
             )  # fmt: skip
-            values["update"] = update.delta * (update.rows / job.study.max_rows)
+            values["update"] = bounded(job.study, update.delta) * (update.rows / job.study.max_rows)
             values["rows"] = np.array([float(update.rows)])
             values["clipped"] = np.zeros(1)
         return values
 
     def _submit(self, request: Request) -> Reply:
-        """Release the vector for the list."""
+        """Release the vector for the list, with its proof."""
         job = self._job(request)
         manifest = self._manifest(job, request)
-        submission, vector = job.contributor.submit(manifest, _text(request.head, "list").encode())
-        return self._reply({"submission": submission.decode()}, {"vector": vector})
+        released = job.contributor.submit(manifest, _text(request.head, "list").encode())
+        return self._reply(
+            {"submission": released.submission.decode()},
+            {"vector": released.vector, "proof": released.proof},
+        )
 
     def _decrypt(self, request: Request) -> Reply:
         """Check everything again, and partially decrypt the sum."""
@@ -303,14 +319,30 @@ class Party:
             msg = f"{self._seat.organisation} holds no share of the study's key."
             raise Refused(msg, hint="Name only holders that imported their share.")
         contributions = [
-            Contribution(text.encode(), request.blobs.get(str(index), b""))
+            Contribution(
+                text.encode(),
+                request.blobs.get(f"vector-{index}", b""),
+                request.blobs.get(f"proof-{index}", b""),
+            )
             for index, text in enumerate(_texts(request.head, "submissions"))
         ]
-        partials = job.gate.open(manifest, _text(request.head, "list").encode(), contributions)
+        opened = job.gate.open(manifest, _text(request.head, "list").encode(), contributions)
         self._seat.note(
             f"job {manifest.job}, round {manifest.round}: sum opened ({manifest.purpose})"
         )
-        return self._reply({}, {"partials": partials})
+        return self._reply({}, {"partials": opened.partials, "proof": opened.proof})
+
+    def _dispute(self, request: Request) -> Reply:
+        """Prove that a contribution to an opened sum was in range where the sum is not."""
+        job = self._job(request)
+        manifest = self._manifest(job, request)
+        index = _number(request.head, "plaintext")
+        self._seat.note(
+            f"job {manifest.job}, round {manifest.round}: the sum is disputed (plaintext {index})"
+        )
+        listing = _text(request.head, "list").encode()
+        defence, proof = job.contributor.defend(manifest, listing, index)
+        return self._reply({"defence": defence.decode()}, {"proof": proof})
 
     def _close(self, request: Request) -> Reply:
         """Forget the vectors of a finished job."""
@@ -367,6 +399,19 @@ def _text(head: Mapping[str, Any], name: str) -> str:
     value = head.get(name)
     if not isinstance(value, str):
         msg = f"A request lacks {name!r}."
+        raise MessageInvalid(msg)
+    return value
+
+
+def _number(head: Mapping[str, Any], name: str) -> int:
+    """Read a small number from a request's head.
+
+    Raises:
+        MessageInvalid: It is missing or no such number.
+    """
+    value = head.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        msg = f"{name!r} of a request is no number."
         raise MessageInvalid(msg)
     return value
 

@@ -18,6 +18,7 @@ from federated.cohort import Request
 from federated.data import Standardiser
 from federated.layouts import LOSS_CAP
 from federated.metrics import from_histogram
+from federated.norms import check_mean
 from federated.optimisers import make
 from federated.parameters import decode_parameters, encode_parameters
 from federated.sums import SumResult, SumRunner
@@ -53,6 +54,7 @@ class RoundEngine:
             InputInvalid: A party's data or the study does not fit; names the party.
             Refused: A party refused the study.
             VerificationFailed: What the parties sent does not add up to a sum.
+            SumDisputed: A sum is not one of well-formed contributions; names whose, if it shows.
             RunStopped: The operator asked for it.
         """
         run = self._run
@@ -106,6 +108,8 @@ class RoundEngine:
         self._metrics(state.round, result)
         rows = float(result.totals["rows"][0])
         mean = result.totals["update"] * (run.study.max_rows / max(rows, 1.0))
+        layout = run.terms.layouts["train"]
+        check_mean(run.study, layout, mean, rows, len(result.contributors))
         optimiser = make(run.study)
         if state.optimiser:
             optimiser.restore(state.optimiser)

@@ -24,6 +24,8 @@ MAX_CATEGORIES: Final = 10_000
 MAX_FEATURES: Final = 100_000
 MAX_PARAMETERS: Final = 16_000_000
 MAX_ORGANISATIONS: Final = 1000
+MAX_MASKED: Final = 256
+"""Organisations of a study with masks: each masks with every other."""
 MAX_WORD: Final = 200
 MAX_NUMBER: Final = 1e12
 MAX_SEED: Final = 2**53 - 1
@@ -140,6 +142,8 @@ class Aggregation(Section):
     value_bits: Annotated[int, Field(ge=12, le=40)] = 24
     clip: Annotated[float, Field(gt=0, le=8, allow_inf_nan=False)] = 2.0
     score_bins: Annotated[int, Field(ge=8, le=4096)] = 256
+    masks: bool = False
+    max_norm: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
 
 
 class Key(Section):
@@ -236,6 +240,9 @@ def broken_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
     yield from _key_rules(document)
     yield from _column_rules(document)
     yield from _size_rules(document)
+    if document.aggregation.masks and len(document.study.organisations) > MAX_MASKED:
+        message = f"A masked sum has at most {MAX_MASKED} organisations."
+        yield ("aggregation", "masks"), message, "Leave `masks` out: the proofs stay."
 
 
 def _study_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:

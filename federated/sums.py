@@ -1,4 +1,4 @@
-"""One secure sum as the hub drives it: commit, list, submit, decrypt, combine.
+"""One secure sum as the hub drives it: (join,) commit, list, submit, decrypt, combine.
 
 An attempt whose list does not complete is void: who is missing is left out, and the round is tried
 again without them. What is about to be opened goes to the journal first, so that a restarted hub
@@ -7,29 +7,44 @@ asks the holders for exactly the same opening; they would refuse any other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from federated.cohort import Reply, Request
+from federated.asking import Asker, Meter, seconds_of, text_of
+from federated.cohort import Request
+from federated.disputes import settle
+from federated.openings import Opening
 from federated.parameters import model_digest
+from federated.protocols.cohorts import read_join
 from federated.protocols.secure_sum import (
     Aggregate,
     Contribution,
-    aggregate,
+    Opened,
+    Verified,
+    add_verified,
     combine,
     list_commitments,
     read_partials,
+    sum_of,
+    verify_all,
     verify_contribution,
 )
 from federated.protocols.statements import (
     HUB,
     Commitment,
     ContributionList,
+    Join,
     RoundManifest,
     read,
     sign,
 )
-from fusion.errors import FusionError, MessageInvalid, QuorumLost, VerificationFailed
+from fusion.errors import (
+    FusionError,
+    MessageInvalid,
+    QuorumLost,
+    SumDisputed,
+    VerificationFailed,
+)
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
@@ -40,25 +55,10 @@ if TYPE_CHECKING:
     from federated.protocols.statements import Purpose
     from federated.run import Run
     from fusion.crypto.paillier.residues import Rows
+    from fusion.crypto.paillier.share_proofs import Answer
 
 MAX_ATTEMPTS: Final = 8
 """Void lists of one round before the run is given up."""
-
-
-@dataclass(slots=True)
-class Meter:
-    """Seconds and bytes of one sum, attempt after attempt."""
-
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("train", "encrypt", "wait", "aggregate", "decrypt", "combine", "total"), 0.0
-        )
-    )
-    bytes: int = 0
-
-    def add(self, what: str, seconds: float) -> None:
-        """Add time to one of the parts."""
-        self.seconds[what] += seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,27 +85,6 @@ class SumResult:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opening:
-    """Exactly what the holders are asked to open."""
-
-    manifest: RoundManifest
-    signed_manifest: bytes
-    listing: bytes
-    contributions: tuple[Contribution, ...]
-    contributors: tuple[OrgId, ...]
-
-    def document(self) -> dict[str, Any]:
-        """Return what the journal keeps."""
-        return {
-            "manifest": self.signed_manifest,
-            "listing": self.listing,
-            "contributors": list(self.contributors),
-            "submissions": [c.submission for c in self.contributions],
-            "vectors": [c.vector for c in self.contributions],
-        }
-
-
 class Gather(Protocol):
     """Waits until enough parties are there; see :meth:`RoundEngine._gather`."""
 
@@ -127,6 +106,7 @@ class SumRunner:
         self._run = run
         self._attendance = attendance
         self._gather = gather
+        self._asker = Asker(run, attendance)
 
     def run(
         self, purpose: Purpose, number: int, model: bytes, standardisation: Mapping[str, Any]
@@ -169,35 +149,44 @@ class SumRunner:
         model: bytes,
         standardisation: Mapping[str, Any],
         meter: Meter,
-    ) -> _Opening | None:
+    ) -> Opening | None:
         """Try one list; return None when it is void."""
         run = self._run
         attempt = run.journal.next_attempt(number)
         if attempt > MAX_ATTEMPTS:
             doing = f"round {number} after {attempt - 1} tries"
             raise self._attendance.lost(run.terms.quorum, run.terms.key.threshold, doing)
-        manifest = self._manifest(purpose, number, attempt, model, standardisation)
+        joins = self._joins(number, attempt, meter) if run.terms.masks else {}
+        if run.terms.masks and len(joins) < run.terms.quorum:
+            return None
+        manifest = self._manifest(
+            purpose, number, attempt, model_digest(model, standardisation), joins
+        )
         signed = sign(manifest, run.authority, HUB)
         head = {
             "job": run.terms.job,
             "manifest": signed.decode(),
             "standardisation": dict(standardisation),
+            "joins": [joins[name][1].decode() for name in sorted(joins)],
             "notices": self._attendance.news(),
         }
         request = Request("contribute", head, {"model": model})
-        commitments = self._commitments(manifest, request, meter)
-        if len(commitments) < run.terms.quorum:
-            return None  # gathering waits for those who are out, or gives up
+        whom = tuple(sorted(joins)) if joins else self._attendance.present()
+        commitments = self._commitments(manifest, request, whom, meter)
+        # Gathering waits for those who are out, or gives up; masks cancel in the whole cohort only.
+        if len(commitments) < max(run.terms.quorum, len(joins)):
+            return None
         listing = list_commitments(run.terms, manifest, list(commitments.values()), run.authority)
         contributions = self._submissions(manifest, signed, listing, meter)
         if len(contributions) < len(commitments):
             return None
-        opening = _Opening(
+        opening = Opening(
             manifest=manifest,
             signed_manifest=signed,
             listing=listing,
-            contributions=tuple(contributions[org] for org in sorted(contributions)),
+            contributions=tuple(contributions[org][0] for org in sorted(contributions)),
             contributors=tuple(sorted(contributions)),
+            verified=tuple(contributions[org][1] for org in sorted(contributions)),
         )
         run.journal.keep_opening(number, opening.document())
         return opening
@@ -207,8 +196,8 @@ class SumRunner:
         purpose: Purpose,
         number: int,
         attempt: int,
-        model: bytes,
-        standardisation: Mapping[str, Any],
+        model: str,
+        joins: Mapping[OrgId, tuple[Join, bytes]],
     ) -> RoundManifest:
         terms = self._run.terms
         layout = terms.layouts[purpose]
@@ -222,30 +211,53 @@ class SumRunner:
             layout=layout.digest,
             contributors=layout.contributors,
             quorum=terms.quorum,
-            model=model_digest(model, standardisation),
+            model=model,
+            cohort=[joins[name][0].joined() for name in sorted(joins)],
         )
 
+    def _joins(self, number: int, attempt: int, meter: Meter) -> dict[OrgId, tuple[Join, bytes]]:
+        """Ask everyone present to join a masked sum; the cohort is frozen with who answers."""
+        terms = self._run.terms
+        head = {"job": terms.job, "round": number, "attempt": attempt}
+        whom = self._attendance.present()
+        replies = self._asker.ask("join", number, Request("join", head), whom, meter)
+        joins: dict[OrgId, tuple[Join, bytes]] = {}
+        for organisation, reply in replies.items():
+            try:
+                data = text_of(reply, "join")
+                statement = read_join(terms, number, attempt, data)
+                if statement.organisation != organisation:
+                    msg = f"{organisation} sent the join of {statement.organisation}."
+                    raise MessageInvalid(msg)
+            except FusionError as error:
+                self._asker.leave_out(organisation, f"sent no valid join: {error.message}", error)
+                continue
+            joins[organisation] = statement, data
+        return joins
+
     def _commitments(
-        self, manifest: RoundManifest, request: Request, meter: Meter
+        self, manifest: RoundManifest, request: Request, whom: Sequence[OrgId], meter: Meter
     ) -> dict[OrgId, bytes]:
-        """Ask everyone present to compute, encrypt and commit."""
+        """Ask these to compute, encrypt and commit."""
         phase = "moments" if manifest.purpose == "moments" else "train"
         phase = "evaluate" if manifest.purpose == "evaluate" else phase
-        replies = self._ask(phase, manifest, request, self._attendance.present(), meter)
+        replies = self._asker.ask(phase, manifest.round, request, whom, meter)
         commitments: dict[OrgId, bytes] = {}
         slowest = {"train": 0.0, "encrypt": 0.0}
         for organisation, reply in replies.items():
             try:
-                data = _text(reply, "commitment")
+                data = text_of(reply, "commitment")
                 statement = read(Commitment, data, self._run.terms.parties)
                 if statement.organisation != organisation:
                     msg = f"{organisation} sent a commitment of {statement.organisation}."
                     raise MessageInvalid(msg)
             except FusionError as error:
-                self._leave_out(organisation, f"sent an invalid commitment: {error.message}", error)
+                self._asker.leave_out(
+                    organisation, f"sent an invalid commitment: {error.message}", error
+                )
                 continue
             commitments[organisation] = data
-            slowest = {what: max(s, _seconds(reply, what)) for what, s in slowest.items()}
+            slowest = {what: max(s, seconds_of(reply.head, what)) for what, s in slowest.items()}
         for what, seconds in slowest.items():
             meter.add(what, seconds)
         return commitments
@@ -256,8 +268,8 @@ class SumRunner:
         signed_manifest: bytes,
         listing: bytes,
         meter: Meter,
-    ) -> dict[OrgId, Contribution]:
-        """Ask the listed to release their vectors."""
+    ) -> dict[OrgId, tuple[Contribution, Verified]]:
+        """Ask the listed to release their vectors, and verify each as it would be opened."""
         listed = read(ContributionList, listing, {HUB: self._run.terms.authority})
         head = {
             "job": manifest.job,
@@ -265,78 +277,82 @@ class SumRunner:
             "list": listing.decode(),
         }
         whom = tuple(OrgId(name) for name in listed.organisations())
-        replies = self._ask("submit", manifest, Request("submit", head), whom, meter)
-        contributions: dict[OrgId, Contribution] = {}
+        replies = self._asker.ask("submit", manifest.round, Request("submit", head), whom, meter)
+        contributions: dict[OrgId, tuple[Contribution, Verified]] = {}
         for organisation, reply in replies.items():
             try:
                 contribution = Contribution(
-                    _text(reply, "submission"), reply.blobs.get("vector", b"")
+                    text_of(reply, "submission"),
+                    reply.blobs.get("vector", b""),
+                    reply.blobs.get("proof", b""),
                 )
-                name, _ = verify_contribution(self._run.terms, manifest, listed, contribution)
-                if name != organisation:
-                    msg = f"{organisation} sent the submission of {name}."
+                verified = verify_contribution(self._run.terms, manifest, listed, contribution)
+                if verified.organisation != organisation:
+                    msg = f"{organisation} sent the submission of {verified.organisation}."
                     raise MessageInvalid(msg)
             except FusionError as error:
-                self._leave_out(organisation, f"sent an invalid submission: {error.message}", error)
+                self._asker.leave_out(
+                    organisation, f"sent an invalid submission: {error.message}", error
+                )
                 continue
-            contributions[organisation] = contribution
+            contributions[organisation] = contribution, verified
         return contributions
 
-    def _resumed(self, number: int) -> _Opening | None:
+    def _resumed(self, number: int) -> Opening | None:
         """Return what was about to be opened before a restart."""
         kept = self._run.journal.opening(number)
-        if kept is None:
-            return None
-        return _Opening(
-            manifest=read(RoundManifest, kept["manifest"], {HUB: self._run.terms.authority}),
-            signed_manifest=kept["manifest"],
-            listing=kept["listing"],
-            contributions=tuple(
-                Contribution(submission, vector)
-                for submission, vector in zip(kept["submissions"], kept["vectors"], strict=True)
-            ),
-            contributors=tuple(kept["contributors"]),
-        )
+        return None if kept is None else Opening.of(kept, self._run.terms.authority)
 
     # ------------------------------------------------------------------ opening
 
-    def _open(self, opening: _Opening, meter: Meter) -> Sum:
+    def _open(self, opening: Opening, meter: Meter) -> Sum:
         """Have t holders open the sum; holders that answer wrongly are named.
 
         Raises:
             QuorumLost: Fewer than t holders answered, however often they were asked.
-            VerificationFailed: All holders answered, and no t of them agree.
+            VerificationFailed: All holders answered, and fewer than t of them rightly.
+            SumDisputed: The sum can't be one of well-formed contributions; names who made it so.
         """
         run = self._run
         began = run.clock.monotonic()
         # The hub checks first: what it would not open itself, it need not ask for.
-        total = aggregate(run.terms, opening.manifest, opening.listing, opening.contributions)
+        what = (run.terms, opening.manifest, opening.listing)
+        verified = opening.verified or verify_all(*what, opening.contributions)
+        total = add_verified(*what, verified)
         meter.add("aggregate", run.clock.monotonic() - began)
-        partials: dict[OrgId, Rows] = {}
+        answers: dict[OrgId, Answer] = {}
+        tried: set[OrgId] = set()
         for _ in range(MAX_ATTEMPTS):
             began = run.clock.monotonic()
-            self._ask_holders(opening, partials, meter)
+            self._ask_holders(opening, answers, tried, meter)
             meter.add("decrypt", run.clock.monotonic() - began)
-            opened = self._combine(opening, total, partials, meter)
-            if opened is not None:
-                return opened
-            if len(partials) == len(run.terms.holders):
+            plaintexts = self._combine(opening, total, answers, meter)
+            if plaintexts is not None:
+                try:
+                    return sum_of(run.terms, opening.manifest, total, plaintexts)
+                except SumDisputed as disputed:
+                    raise settle(
+                        run.terms, self._asker, opening, verified, disputed, meter
+                    ) from None
+            if len(tried) == len(run.terms.holders):
                 break
             self._gather(f"opening round {opening.manifest.round}")
         msg = (
-            f"Round {opening.manifest.round} could not be opened: {len(partials)} of "
-            f"{len(run.terms.holders)} holders answered, {run.terms.key.threshold} have to agree."
+            f"Round {opening.manifest.round} could not be opened: {len(answers)} of "
+            f"{len(run.terms.holders)} holders answered rightly, {run.terms.key.threshold} have to."
         )
-        if len(partials) >= run.terms.key.threshold:
+        if len(tried) >= run.terms.key.threshold:
             raise VerificationFailed(msg, hint="Ask the holders to check the share they imported.")
         raise QuorumLost(msg, hint="Start the missing holders' nodes and run the study again.")
 
-    def _ask_holders(self, opening: _Opening, partials: dict[OrgId, Rows], meter: Meter) -> None:
+    def _ask_holders(
+        self, opening: Opening, answers: dict[OrgId, Answer], tried: set[OrgId], meter: Meter
+    ) -> None:
         """Collect partial decryptions until there are t more chances to combine."""
         run = self._run
         present = set(self._attendance.present())
-        holders = [OrgId(h) for h in run.terms.holders if h in present and h not in partials]
-        missing = max(1, run.terms.key.threshold - len(partials))
+        holders = [OrgId(h) for h in run.terms.holders if h in present and h not in tried]
+        missing = max(1, run.terms.key.threshold - len(answers))
         request = Request(
             "decrypt",
             {
@@ -345,124 +361,41 @@ class SumRunner:
                 "list": opening.listing.decode(),
                 "submissions": [c.submission.decode() for c in opening.contributions],
             },
-            {str(i): c.vector for i, c in enumerate(opening.contributions)},
+            opening.blobs(),
         )
-        replies = self._ask(
-            "decrypt", opening.manifest, request, holders, meter, stop_at=missing, leave=False
+        replies = self._asker.ask(
+            "decrypt", opening.manifest.round, request, holders, meter, stop_at=missing, leave=False
         )
         for organisation, reply in replies.items():
             try:
-                data = reply.blobs.get("partials", b"")
-                partials[organisation] = read_partials(run.terms, opening.manifest, data)
+                opened = Opened(reply.blobs.get("partials", b""), reply.blobs.get("proof", b""))
+                answers[organisation] = read_partials(run.terms, opening.manifest, opened)
+                tried.add(organisation)
             except FusionError as error:
-                self._leave_out(organisation, f"sent an invalid partial decryption: {error}", error)
+                self._asker.leave_out(
+                    organisation, f"sent an invalid partial decryption: {error}", error
+                )
 
     def _combine(
         self,
-        opening: _Opening,
+        opening: Opening,
         total: Aggregate,
-        partials: Mapping[OrgId, Rows],
+        answers: dict[OrgId, Answer],
         meter: Meter,
-    ) -> Sum | None:
-        """Combine, or return None when more holders are needed."""
+    ) -> Rows | None:
+        """Combine, or return None when more holders are needed; drop and name wrong answers."""
         run = self._run
-        if len(partials) < run.terms.key.threshold:
+        if len(answers) < run.terms.key.threshold:
             return None
-        run.phase("combine", opening.manifest.round, (), tuple(partials))
-        numbered: dict[str, Rows] = {str(org): p for org, p in partials.items()}
+        run.phase("combine", opening.manifest.round, (), tuple(answers))
         began = run.clock.monotonic()
         try:
-            totals, wrong = combine(
-                run.terms, opening.manifest, total.product, numbered, len(opening.contributors)
-            )
-        except VerificationFailed:
-            if len(partials) == len(run.terms.holders):
-                raise
-            return None
+            named = {str(organisation): answer for organisation, answer in answers.items()}
+            plaintexts, wrong = combine(run.terms, total, named)
         finally:
             meter.add("combine", run.clock.monotonic() - began)
-        for organisation in wrong:
+        for organisation in map(OrgId, wrong):
+            del answers[organisation]
             msg = f"The partial decryption of {organisation} is wrong."
-            self._refusal(OrgId(organisation), VerificationFailed(msg))
-        return totals
-
-    # ------------------------------------------------------------------ asking
-
-    def _ask(
-        self,
-        phase: str,
-        manifest: RoundManifest,
-        request: Request,
-        whom: Sequence[OrgId],
-        meter: Meter,
-        *,
-        stop_at: int | None = None,
-        leave: bool = True,
-    ) -> dict[OrgId, Reply]:
-        """Ask, report as answers come, and return the good ones; others are left out by name."""
-        run = self._run
-        seconds = {
-            "submit": run.study.deadlines.submit,
-            "decrypt": run.study.deadlines.decrypt,
-        }.get(phase, run.study.deadlines.train)
-        good: dict[OrgId, Reply] = {}
-
-        def note(reply: Reply) -> None:
-            meter.bytes += reply.size
-            if reply.failure is None:
-                good[reply.organisation] = reply
-            waiting = tuple(org for org in whom if org not in good)
-            run.phase(phase, manifest.round, waiting, tuple(good))
-
-        run.phase(phase, manifest.round, whom, ())
-        meter.bytes += request.size * len(whom)
-        replies = run.cohort.ask(
-            dict.fromkeys(whom, request),
-            seconds=seconds,
-            enough=None if stop_at is None else lambda _: len(good) >= stop_at,
-            on_reply=note,
-        )
-        for organisation in whom:
-            reply = replies.get(organisation)
-            if reply is not None and reply.failure is not None:
-                failure = reply.failure
-                self._leave(organisation, f"refused {phase}: {failure.message}")
-                self._refused(organisation, failure.code, failure.message)
-            elif reply is None and (leave or len(good) < (stop_at or 0)):
-                self._leave(organisation, f"did not answer {phase} within {seconds:g} s")
-        return good
-
-    def _leave_out(self, organisation: OrgId, reason: str, error: FusionError) -> None:
-        self._leave(organisation, reason)
-        self._refusal(organisation, error)
-
-    def _leave(self, organisation: OrgId, reason: str) -> None:
-        self._attendance.leave(organisation, since=self._run.now(), reason=reason)
-
-    def _refusal(self, organisation: OrgId, error: FusionError) -> None:
-        self._refused(organisation, error.code, error.message)
-
-    def _refused(self, organisation: OrgId, code: str, message: str) -> None:
-        self._run.emit(
-            {"event": "refusal", "organisation": organisation, "code": code, "message": message}
-        )
-
-
-def _text(reply: Reply, name: str) -> bytes:
-    """Read a text from a reply's head.
-
-    Raises:
-        MessageInvalid: It is missing or no text.
-    """
-    value = reply.head.get(name)
-    if not isinstance(value, str):
-        msg = f"The reply of {reply.organisation} lacks {name!r}."
-        raise MessageInvalid(msg)
-    return value.encode()
-
-
-def _seconds(reply: Reply, what: str) -> float:
-    """Read how long a party says a step took; it only informs, so nonsense counts as nothing."""
-    seconds = reply.head.get("seconds")
-    value = seconds.get(what) if isinstance(seconds, dict) else None
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e6 else 0.0
+            self._asker.refusal(organisation, VerificationFailed(msg))
+        return plaintexts

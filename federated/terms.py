@@ -58,6 +58,7 @@ def agree(
         authority=roster.authority_key,
         quorum=max(study.quorum, floor),
         rounds=study.rounds,
+        masks=study.aggregation.masks,
     )
     return terms, model
 

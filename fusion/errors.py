@@ -18,7 +18,8 @@
     │   ├── SignatureInvalid
     │   ├── SealBroken
     │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
-    │   └── UnknownOrganisation
+    │   ├── UnknownOrganisation
+    │   └── SumDisputed                      a decrypted sum that honest contributions can't make
     └── PartyUnreachable            exit 6   a party did not answer in time
         └── QuorumLost                       too few parties to go on
 
@@ -173,6 +174,21 @@ class UnknownOrganisation(VerificationFailed):
     """An organisation that the roster does not name."""
 
     code = "F-504"
+
+
+class SumDisputed(VerificationFailed):
+    """A decrypted sum is not one that well-formed contributions add up to; it is not applied.
+
+    Attributes:
+        plaintexts: Which plaintexts of the sum are out of range; empty if only its length is.
+    """
+
+    code = "F-505"
+
+    def __init__(self, message: str, *, hint: str = "", plaintexts: tuple[int, ...] = ()) -> None:
+        """Say what is out of range."""
+        super().__init__(message, hint=hint)
+        self.plaintexts = plaintexts
 
 
 class PartyUnreachable(FusionError):

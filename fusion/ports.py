@@ -51,19 +51,48 @@ class ContributionLog(Protocol):
         ...
 
     def remember_commitment(
-        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        kept: tuple[bytes, bytes, bytes],
+        secret: bytes,
     ) -> None:
         """Store ``(manifest digest, nonce, vector)`` durably, before the commitment leaves.
 
-        Commitments to earlier rounds of the job are dropped.
+        Commitments to earlier rounds of the job are dropped, with what they were made from.
+
+        Args:
+            job: The job.
+            round_number: The round.
+            attempt: The attempt.
+            kept: What :meth:`commitment` returns.
+            secret: What the vector was made from, to prove it; see :meth:`secret`.
 
         Raises:
             fusion.errors.ContributionRefused: The attempt was committed to before.
         """
         ...
 
-    def claim_submission(self, job: str, round_number: int, attempt: int, listing: bytes) -> None:
-        """Bind this attempt to one list, durably; the same list again is fine.
+    def secret(self, job: str, round_number: int, attempt: int) -> bytes | None:
+        """Return what the vector of an attempt was made from, while it is kept."""
+        ...
+
+    def forget_secret(self, job: str, round_number: int, attempt: int) -> None:
+        """Drop what the vector of an attempt was made from: nothing is to be proved of it again."""
+        ...
+
+    def submission(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes] | None:
+        """Return ``(list digest, proof)`` of a submission already claimed, if there is one."""
+        ...
+
+    def claim_submission(
+        self, job: str, round_number: int, attempt: int, listing: bytes, proof: bytes
+    ) -> bytes:
+        """Bind this attempt to one list and one proof, durably; the same list again is fine.
+
+        Returns:
+            The proof that was claimed first: the only one that may ever leave.
 
         Raises:
             fusion.errors.ContributionRefused: The attempt is bound to another list.
@@ -71,7 +100,7 @@ class ContributionLog(Protocol):
         ...
 
     def forget_job(self, job: str) -> None:
-        """Drop the vectors of a finished job; what was bound stays bound."""
+        """Drop the vectors, secrets and proofs of a finished job; what was bound stays bound."""
         ...
 
 

@@ -1,9 +1,10 @@
 """One secure sum: who may contribute to what, what a holder opens, and what it refuses.
 
-Commit, list, submit, open (``docs/adr/0006-one-opening-a-round.md``). The three roles are three
-classes: a :class:`Contributor` encrypts, commits and releases once; a :class:`Gate` decrypts the
-product of exactly one listed set of contributions a round; the hub collects and combines with
-functions, and is believed by nobody. Claim and refusals: ``docs/claims/secure-sum.md``.
+Commit, list, submit, open (``docs/adr/0006-one-opening-a-round.md``). A
+:class:`~federated.protocols.contributor.Contributor` encrypts, commits, proves and releases once; a
+:class:`Gate` verifies each contribution, with its proof, and decrypts the product of exactly one
+listed set of them a round; the hub collects and combines with functions, and is believed by nobody.
+Claims and refusals: ``docs/claims/secure-sum.md``, ``docs/claims/contributions.md``.
 """
 
 from __future__ import annotations
@@ -18,18 +19,24 @@ from federated.protocols.statements import (
     ListEntry,
     RoundManifest,
     Submission,
-    commit_to,
     commitment_opened,
+    proof_context,
+    proof_digest,
     read,
     same,
     sign,
     vector_digest,
 )
-from fusion.crypto import rng
 from fusion.crypto.hashing import digest
-from fusion.crypto.paillier import packing, threshold, vectors
+from fusion.crypto.paillier import knowledge, packing, share_proofs, threshold, vectors
 from fusion.crypto.paillier.residues import not_below, rows_from
-from fusion.errors import ContributionRefused, GateRefused, MessageInvalid, QuorumLost
+from fusion.errors import (
+    GateRefused,
+    MessageInvalid,
+    QuorumLost,
+    SumDisputed,
+    VerificationFailed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
     from fusion.crypto.paillier.residues import Rows
     from fusion.crypto.paillier.threshold import ThresholdKey
     from fusion.crypto.signing import SigningKey, VerifyKey
-    from fusion.ports import ContributionLog, OpeningLog
+    from fusion.ports import OpeningLog
 
     Sum = Mapping[str, NDArray[np.float64]]
     """Each tensor's sum over all contributors."""
@@ -62,6 +69,8 @@ class JobTerms:
         quorum: Fewest contributions that may be opened: the study's, or the party's own floor if
             that is higher.
         rounds: Rounds of training; one more sum judges the last model.
+        masks: Whether contributions are masked pairwise, so that exactly those who joined are
+            summed or nobody is.
     """
 
     job: str
@@ -73,6 +82,7 @@ class JobTerms:
     authority: VerifyKey
     quorum: int
     rounds: int
+    masks: bool = False
 
     def layout(self, manifest: RoundManifest) -> Layout:
         """Return the layout of a manifest that :meth:`reason_against` has nothing against."""
@@ -95,135 +105,21 @@ class JobTerms:
             return "only round 0 sums moments"
         if manifest.round > self.rounds + (manifest.purpose == "evaluate"):
             return f"the study has {self.rounds} rounds"
+        return self._reason_against_cohort(manifest.joined())
+
+    def _reason_against_cohort(self, cohort: tuple[str, ...]) -> str | None:
+        """Say why these can't be the ones that a sum is masked between, or None."""
+        if not self.masks:
+            return "it names a cohort, but the study's sums are not masked" if cohort else None
+        strangers = sorted(set(cohort) - set(self.parties))
+        if strangers:
+            return f"{', '.join(strangers)} takes no part in the study"
+        if len(cohort) < self.quorum:
+            return f"{len(cohort)} joined; the quorum is {self.quorum}"
         return None
 
 
-class Contributor:
-    """One organisation's side of the sums of a job."""
-
-    def __init__(
-        self, terms: JobTerms, organisation: str, key: SigningKey, log: ContributionLog
-    ) -> None:
-        """Bind an organisation's signing key to the terms of a job."""
-        self._terms = terms
-        self._organisation = organisation
-        self._key = key
-        self._log = log
-
-    def check(self, manifest: RoundManifest) -> None:
-        """Refuse a manifest that is not as agreed.
-
-        Raises:
-            ContributionRefused: It is not.
-        """
-        reason = self._terms.reason_against(manifest)
-        if reason:
-            msg = f"{self._organisation} does not contribute to round {manifest.round}: {reason}."
-            raise ContributionRefused(msg, hint="Start the job again with the study as agreed.")
-
-    def committed(self, manifest: RoundManifest) -> bytes | None:
-        """Return the signed commitment already made to this manifest, if there is one.
-
-        Raises:
-            ContributionRefused: This attempt was committed to under another manifest.
-        """
-        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
-        if kept is None:
-            return None
-        made_for, nonce, vector = kept
-        if not same(made_for, manifest.digest()):
-            msg = (
-                f"{self._organisation} has committed to another manifest in round "
-                f"{manifest.round}, attempt {manifest.attempt}."
-            )
-            raise ContributionRefused(msg, hint="Use a new attempt.")
-        return self._sign_commitment(manifest, nonce, vector)
-
-    def commit(self, manifest: RoundManifest, slots: NDArray[np.uint64]) -> bytes:
-        """Encrypt a quantised contribution, remember it, and return the signed commitment.
-
-        Raises:
-            ContributionRefused: The manifest is not as agreed, or is not the one committed to.
-        """
-        self.check(manifest)
-        earlier = self.committed(manifest)
-        if earlier is not None:
-            return earlier
-        layout = self._terms.layout(manifest)
-        vector = vectors.encrypt(
-            self._terms.key.public, layout, manifest.digest(), slots
-        ).to_bytes()
-        nonce = rng.token(32)
-        kept = (manifest.digest(), nonce, vector)
-        self._log.remember_commitment(manifest.job, manifest.round, manifest.attempt, kept)
-        return self._sign_commitment(manifest, nonce, vector)
-
-    def check_listed(self, manifest: RoundManifest, listing: bytes) -> None:
-        """Refuse a list that has a commitment in this party's name which it did not make.
-
-        Raises:
-            ContributionRefused: It has.
-            VerificationFailed: The list is not signed by the hub, or not well formed.
-        """
-        listed = read(ContributionList, listing, {HUB: self._terms.authority})
-        stated = listed.commitment_of(self._organisation)
-        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
-        own = None
-        if kept is not None and same(kept[0], manifest.digest()):
-            own = commit_to(manifest, self._organisation, kept[1], kept[2])
-        if stated is not None and stated != own:
-            msg = f"The list has a contribution of {self._organisation} that is not its own."
-            raise ContributionRefused(msg, hint="Somebody else signs in its name: ask the hub.")
-
-    def _sign_commitment(self, manifest: RoundManifest, nonce: bytes, vector: bytes) -> bytes:
-        statement = Commitment(
-            manifest=manifest.digest().hex(),
-            organisation=self._organisation,
-            commitment=commit_to(manifest, self._organisation, nonce, vector),
-        )
-        return sign(statement, self._key, self._organisation)
-
-    def submit(self, manifest: RoundManifest, listing: bytes) -> tuple[bytes, bytes]:
-        """Release the vector for one list.
-
-        Args:
-            manifest: The round.
-            listing: The signed list.
-
-        Returns:
-            The signed submission and the vector.
-
-        Raises:
-            ContributionRefused: The list is not for this round, too short, names a stranger, does
-                not have this party's commitment unchanged, or is the second list of the attempt.
-            VerificationFailed: The list is not signed by the hub, or not well formed.
-        """
-        self.check(manifest)
-        listed = read(ContributionList, listing, {HUB: self._terms.authority})
-        kept = self._log.commitment(manifest.job, manifest.round, manifest.attempt)
-        if kept is None or not same(kept[0], manifest.digest()):
-            msg = f"{self._organisation} has not committed to this round."
-            raise ContributionRefused(msg)
-        _, nonce, vector = kept
-        reason = _reason_against_list(self._terms, manifest, listed)
-        own = commit_to(manifest, self._organisation, nonce, vector)
-        if reason is None and listed.commitment_of(self._organisation) != own:
-            reason = "its own commitment is not on it unchanged"
-        if reason:
-            msg = f"{self._organisation} does not submit to the list: {reason}."
-            raise ContributionRefused(msg, hint="The round has to be tried again.")
-        self._log.claim_submission(manifest.job, manifest.round, manifest.attempt, listed.digest())
-        statement = Submission(
-            manifest=manifest.digest().hex(),
-            listing=listed.digest().hex(),
-            organisation=self._organisation,
-            vector=vector_digest(vector).hex(),
-            nonce=nonce.hex(),
-        )
-        return sign(statement, self._key, self._organisation), vector
-
-
-def _reason_against_list(
+def reason_against_list(
     terms: JobTerms, manifest: RoundManifest, listed: ContributionList
 ) -> str | None:
     """Say why a list can't be the one of this sum, or None."""
@@ -234,6 +130,8 @@ def _reason_against_list(
         return f"{', '.join(strangers)} takes no part in the study"
     if len(listed.entries) < manifest.quorum:
         return f"{len(listed.entries)} contributions are fewer than the quorum of {manifest.quorum}"
+    if manifest.cohort and listed.organisations() != manifest.joined():
+        return "it does not name exactly those who joined"
     if len(listed.entries) > manifest.contributors:
         return "it names more contributors than the layout declares"
     return None
@@ -241,10 +139,26 @@ def _reason_against_list(
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """A submission with its vector, as the hub passes it on."""
+    """A submission with its vector and its proof, as the hub passes them on."""
 
     submission: bytes
     vector: bytes
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A contribution that is what was committed to, listed, signed and proved.
+
+    Attributes:
+        organisation: Whose.
+        digest: Of the vector's bytes.
+        vector: The ciphertexts.
+    """
+
+    organisation: str
+    digest: bytes
+    vector: vectors.EncryptedVector
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,33 +182,76 @@ def aggregate(
     listing: bytes,
     contributions: Sequence[Contribution],
 ) -> Aggregate:
-    """Recompute the product of exactly the listed contributions.
+    """Verify exactly the listed contributions, and recompute their product.
 
     Raises:
         GateRefused: Anything is missing, doubled, foreign, too few, or not what was committed to.
-        VerificationFailed: A signature or a vector is not what it has to be.
+        VerificationFailed: A signature, a vector or a proof is not what it has to be.
+    """
+    return add_verified(
+        terms, manifest, listing, verify_all(terms, manifest, listing, contributions)
+    )
+
+
+def verify_all(
+    terms: JobTerms,
+    manifest: RoundManifest,
+    listing: bytes,
+    contributions: Sequence[Contribution],
+) -> tuple[Verified, ...]:
+    """Verify contributions, of which no two may be one party's.
+
+    Raises:
+        GateRefused: The list is not as agreed, or a contribution is doubled or not as listed.
+        VerificationFailed: A signature, a vector or a proof is not what it has to be.
+    """
+    listed = _check_listing(terms, manifest, listing)
+    verified: dict[str, Verified] = {}
+    for contribution in contributions:
+        each = verify_contribution(terms, manifest, listed, contribution)
+        if each.organisation in verified:
+            msg = f"The contribution of {each.organisation} is not opened: it has more than one."
+            raise GateRefused(msg)
+        verified[each.organisation] = each
+    return tuple(verified.values())
+
+
+def add_verified(
+    terms: JobTerms, manifest: RoundManifest, listing: bytes, verified: Sequence[Verified]
+) -> Aggregate:
+    """Recompute the product of exactly the listed contributions, each verified by the caller.
+
+    Raises:
+        GateRefused: One is missing, doubled or not on the list, or the list is not as agreed.
+        VerificationFailed: The list is not signed by the hub.
+    """
+    listed = _check_listing(terms, manifest, listing)
+    ordered = sorted(verified, key=lambda each: each.organisation)
+    digests = tuple(each.digest for each in verified)
+    if tuple(each.organisation for each in ordered) != listed.organisations() or len(
+        set(digests)
+    ) != len(digests):
+        msg = "The contributions are not exactly the listed ones."
+        raise GateRefused(msg, hint="Send every listed contribution, once, and no other.")
+    product = vectors.add([each.vector for each in ordered])
+    opening = digest("banyan/opening/v1", manifest.digest(), listed.digest())
+    return Aggregate(product, opening, digests)
+
+
+def _check_listing(terms: JobTerms, manifest: RoundManifest, listing: bytes) -> ContributionList:
+    """Return the list, if it may be opened at all.
+
+    Raises:
+        GateRefused: Manifest or list is not as agreed.
+        VerificationFailed: The list is not signed by the hub, or not well formed.
     """
     reason = terms.reason_against(manifest)
     listed = read(ContributionList, listing, {HUB: terms.authority})
-    reason = reason or _reason_against_list(terms, manifest, listed)
+    reason = reason or reason_against_list(terms, manifest, listed)
     if reason:
         msg = f"Round {manifest.round} is not opened: {reason}."
         raise GateRefused(msg)
-    submitted: dict[str, vectors.EncryptedVector] = {}
-    digests = []
-    for contribution in contributions:
-        name, vector = verify_contribution(terms, manifest, listed, contribution)
-        if name in submitted:
-            msg = f"The contribution of {name} is not opened: it has more than one."
-            raise GateRefused(msg)
-        submitted[name] = vector
-        digests.append(vector_digest(contribution.vector))
-    if tuple(sorted(submitted)) != listed.organisations() or len(set(digests)) != len(digests):
-        msg = "The contributions are not exactly the listed ones."
-        raise GateRefused(msg, hint="Send every listed contribution, once, and no other.")
-    product = vectors.add([submitted[name] for name in sorted(submitted)])
-    opening = digest("banyan/opening/v1", manifest.digest(), listed.digest())
-    return Aggregate(product, opening, tuple(digests))
+    return listed
 
 
 def verify_contribution(
@@ -302,29 +259,36 @@ def verify_contribution(
     manifest: RoundManifest,
     listed: ContributionList,
     contribution: Contribution,
-) -> tuple[str, vectors.EncryptedVector]:
-    """Return whose contribution this is, and its vector.
+) -> Verified:
+    """Return whose contribution this is, and its vector, if its maker knows what is in it.
 
     Raises:
         GateRefused: It is not what was committed to, listed and signed.
-        VerificationFailed: The signature or the vector is not what it has to be.
+        VerificationFailed: The signature, the vector or the proof is not what it has to be; for
+            the latter two the message names the contributor.
     """
     statement = read(Submission, contribution.submission, terms.parties)
-    reason = _reason_against_submission(manifest, listed, statement, contribution.vector)
+    key, layout = terms.key.public, terms.layout(manifest)
+    name = statement.organisation
+    reason = _reason_against_submission(manifest, listed, statement, contribution)
     if reason:
-        msg = f"The contribution of {statement.organisation} is not opened: {reason}."
+        msg = f"The contribution of {name} is not opened: {reason}."
         raise GateRefused(msg)
-    vector = vectors.parse(
-        terms.key.public,
-        terms.layout(manifest),
-        contribution.vector,
-        binding=manifest.digest(),
-    )
-    return statement.organisation, vector
+    try:
+        vector = vectors.parse(key, layout, contribution.vector, binding=manifest.digest())
+        context = proof_context(manifest, listed, name)
+        knowledge.verify(key, context, vector.rows, contribution.proof)
+    except VerificationFailed as error:
+        msg = f"The contribution of {name} is not opened: {error.message}"
+        raise type(error)(msg, hint=error.hint) from None
+    return Verified(name, vector_digest(contribution.vector), vector)
 
 
 def _reason_against_submission(
-    manifest: RoundManifest, listed: ContributionList, statement: Submission, vector: bytes
+    manifest: RoundManifest,
+    listed: ContributionList,
+    statement: Submission,
+    contribution: Contribution,
 ) -> str | None:
     """Say why a submission can't be counted into this sum, or None."""
     if not same(statement.manifest, manifest.digest().hex()):
@@ -333,9 +297,19 @@ def _reason_against_submission(
         return "it was submitted to another list"
     if listed.commitment_of(statement.organisation) != commitment_opened(manifest, statement):
         return "it is not what was committed to"
-    if not same(bytes.fromhex(statement.vector), vector_digest(vector)):
+    if not same(bytes.fromhex(statement.vector), vector_digest(contribution.vector)):
         return "its vector is not the one that was signed"
+    if not same(bytes.fromhex(statement.proof), proof_digest(contribution.proof)):
+        return "its proof is not the one that was signed"
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A holder's partial decryptions of a sum, and the proof that they are right, in wire form."""
+
+    partials: bytes
+    proof: bytes
 
 
 class Gate:
@@ -359,8 +333,8 @@ class Gate:
 
     def open(
         self, manifest: RoundManifest, listing: bytes, contributions: Sequence[Contribution]
-    ) -> bytes:
-        """Return this holder's partial decryption of the sum, in wire form.
+    ) -> Opened:
+        """Return this holder's partial decryption of the sum, with its proof.
 
         Raises:
             GateRefused: Not exactly one listed set of at least k contributions of this round, or
@@ -369,7 +343,10 @@ class Gate:
         """
         total = aggregate(self._terms, manifest, listing, contributions)
         self._log.consume(manifest.job, manifest.round, total.opening, total.contributions)
-        return threshold.partial(self._terms.key, self._share, total.product.rows).tobytes()
+        key, rows = self._terms.key, total.product.rows
+        partials = threshold.partial(key, self._share, rows)
+        proof = share_proofs.prove(key, self.index, self._share, total.opening, rows, partials)
+        return Opened(partials.tobytes(), proof)
 
 
 def list_commitments(
@@ -405,12 +382,16 @@ def list_commitments(
     return sign(listed, key, HUB)
 
 
-def read_partials(terms: JobTerms, manifest: RoundManifest, data: bytes) -> Rows:
-    """Read one holder's partial decryption.
+def read_partials(terms: JobTerms, manifest: RoundManifest, opened: Opened) -> share_proofs.Answer:
+    """Read one holder's partial decryption; its proof is verified when it is needed.
 
     Raises:
         MessageInvalid: Wrong length, or a value that is no residue modulo N.
     """
+    data, size = opened.partials, share_proofs.proof_size(terms.key.public)
+    if len(opened.proof) != size:
+        msg = f"A share's proof has {len(opened.proof)} bytes; {size} were expected."
+        raise MessageInvalid(msg)
     width = terms.key.public.residue_bytes
     count = terms.layout(manifest).plaintexts
     if len(data) != width * count:
@@ -420,27 +401,38 @@ def read_partials(terms: JobTerms, manifest: RoundManifest, data: bytes) -> Rows
     if not rows.any(axis=1).all() or not_below(rows, terms.key.public.modulus).size:
         msg = "A partial decryption is no residue modulo N."
         raise MessageInvalid(msg)
-    return rows
+    return share_proofs.Answer(rows, opened.proof)
 
 
 def combine(
-    terms: JobTerms,
-    manifest: RoundManifest,
-    product: vectors.EncryptedVector,
-    partials: Mapping[str, Rows],
-    contributors: int,
-) -> tuple[Sum, tuple[str, ...]]:
-    """Decrypt the product with any t of the holders' partial decryptions.
+    terms: JobTerms, total: Aggregate, answers: Mapping[str, share_proofs.Answer]
+) -> tuple[Rows | None, tuple[str, ...]]:
+    """Decrypt the product with t of the holders' partial decryptions.
 
     Returns:
-        The sums, and the holders found to have sent a wrong partial decryption.
+        The plaintexts, or None if fewer than t answers are right; and the holders whose answers
+        are not.
 
     Raises:
-        VerificationFailed: No t of them prove themselves, or the sum can't be one of
-            ``contributors`` well-formed contributions.
+        VerificationFailed: Fewer than t answers.
     """
-    numbered = {terms.holders.index(name) + 1: values for name, values in partials.items()}
-    plaintexts, wrong = threshold.combine_any(terms.key, numbered, product.rows)
-    layout = terms.layout(manifest)
-    total = packing.read_sum(layout, packing.unpack(layout, plaintexts), contributors)
-    return total, tuple(terms.holders[index - 1] for index in wrong)
+    numbered = {terms.holders.index(name) + 1: answer for name, answer in answers.items()}
+    plaintexts, wrong = share_proofs.combine(terms.key, numbered, total.opening, total.product.rows)
+    return plaintexts, tuple(terms.holders[index - 1] for index in wrong)
+
+
+def sum_of(terms: JobTerms, manifest: RoundManifest, total: Aggregate, plaintexts: Rows) -> Sum:
+    """Read the decrypted sum, if well-formed contributions can have made it.
+
+    Raises:
+        SumDisputed: They can't; says which plaintexts show it.
+    """
+    layout, contributors = terms.layout(manifest), len(total.contributions)
+    flagged = packing.flagged(layout, plaintexts, contributors)
+    if flagged:
+        msg = (
+            f"{len(flagged)} of {layout.plaintexts} plaintexts in the sum of round "
+            f"{manifest.round} are out of range, the first of them number {flagged[0]}."
+        )
+        raise SumDisputed(msg, plaintexts=flagged)
+    return packing.read_sum(layout, packing.unpack(layout, plaintexts), contributors)

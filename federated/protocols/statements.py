@@ -1,4 +1,4 @@
-"""The signed statements of a round: manifest, commitment, list, submission.
+"""The signed statements of a round: join, manifest, commitment, list, submission.
 
 Each is a strict document with a ``schema`` field, in RFC 8785 form, in a DSSE envelope by exactly
 one key (``docs/adr/0004-canonical-json-dsse.md``). A statement names the digest of the manifest it
@@ -28,6 +28,8 @@ HUB: Final = "hub"
 """Key id under which the federation's authority signs."""
 
 MAX_STATEMENT_BYTES: Final = 256 * 1024
+MAX_COHORT: Final = 256
+"""Parties of one masked sum: each masks with every other."""
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=63)]
 _Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -49,6 +51,43 @@ class _Statement(BaseModel):
         return canonical.encode(self.document())
 
 
+class Join(_Statement):
+    """A party's promise to take part in one attempt of a masked sum, with its key for it.
+
+    Attributes:
+        job: The run.
+        study: Digest of the study.
+        round: Number of the round.
+        attempt: Of that round.
+        organisation: Who joins.
+        key: X25519 public key that is used for this attempt only.
+        nonce: Makes every join another one.
+    """
+
+    SCHEMA: ClassVar[str] = "banyan.join/1"
+    job: _Name
+    study: _Digest
+    round: _Count
+    attempt: Annotated[int, Field(ge=1, le=64)]
+    organisation: _Name
+    key: _Digest
+    nonce: _Digest
+
+    def joined(self) -> Joined:
+        """Return how a manifest names this party."""
+        return Joined(organisation=self.organisation, key=self.key, nonce=self.nonce)
+
+
+class Joined(BaseModel):
+    """One party of the cohort of a masked sum."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    organisation: _Name
+    key: _Digest
+    nonce: _Digest
+
+
 class RoundManifest(_Statement):
     """What one sum is about; its digest binds every ciphertext and statement of it.
 
@@ -63,9 +102,10 @@ class RoundManifest(_Statement):
         contributors: Contributions the layout has guard bits for.
         quorum: Fewest contributions that may be opened.
         model: Digest of the incoming parameters and standardisation.
+        cohort: Who joined a masked sum, sorted; empty if the sum is not masked.
     """
 
-    SCHEMA: ClassVar[str] = "banyan.round/1"
+    SCHEMA: ClassVar[str] = "banyan.round/2"
     job: _Name
     study: _Digest
     round: _Count
@@ -76,6 +116,19 @@ class RoundManifest(_Statement):
     contributors: Annotated[int, Field(ge=1, le=65536)]
     quorum: Annotated[int, Field(ge=2, le=65536)]
     model: _Digest
+    cohort: Annotated[list[Joined], Field(max_length=MAX_COHORT)] = []
+
+    @model_validator(mode="after")
+    def _sorted_and_distinct(self) -> Self:
+        names = [joined.organisation for joined in self.cohort]
+        if names != sorted(set(names)):
+            msg = "cohort must be sorted and name each organisation once"
+            raise ValueError(msg)
+        return self
+
+    def joined(self) -> tuple[str, ...]:
+        """Who joined."""
+        return tuple(joined.organisation for joined in self.cohort)
 
     def digest(self) -> bytes:
         """32 bytes that name this sum."""
@@ -128,14 +181,34 @@ class ContributionList(_Statement):
 
 
 class Submission(_Statement):
-    """A party's release of its vector for one list: opens the commitment."""
+    """A party's release of its vector for one list: opens the commitment, and proves itself."""
 
-    SCHEMA: ClassVar[str] = "banyan.submission/1"
+    SCHEMA: ClassVar[str] = "banyan.submission/2"
     manifest: _Digest
     listing: _Digest
     organisation: _Name
     vector: _Digest
+    proof: _Digest
     nonce: _Digest
+
+
+class Defence(_Statement):
+    """A party's answer to a dispute: it has proved one of its ciphertexts in range.
+
+    Attributes:
+        manifest: The round.
+        listing: The list that was opened.
+        organisation: Who answers.
+        plaintext: Which one is disputed.
+        proof: Digest of the range proof.
+    """
+
+    SCHEMA: ClassVar[str] = "banyan.defence/1"
+    manifest: _Digest
+    listing: _Digest
+    organisation: _Name
+    plaintext: _Count
+    proof: _Digest
 
 
 def commit_to(manifest: RoundManifest, organisation: str, nonce: bytes, vector: bytes) -> str:
@@ -158,6 +231,28 @@ def commitment_opened(manifest: RoundManifest, submission: Submission) -> str:
 def vector_digest(vector: bytes) -> bytes:
     """32 bytes that name an encrypted vector."""
     return digest("banyan/vector/v1", vector)
+
+
+def proof_digest(proof: bytes) -> bytes:
+    """32 bytes that name a proof."""
+    return digest("banyan/proof/v1", proof)
+
+
+def proof_context(manifest: RoundManifest, listed: ContributionList, organisation: str) -> bytes:
+    """Return what a proof of plaintext knowledge is bound to: one party, one list, one attempt.
+
+    The list has everybody's commitments, each under a nonce that was drawn after the manifest was
+    known: no proof made before can be for it.
+    """
+    return digest(
+        "banyan/proof-context/v1", manifest.digest(), listed.digest(), organisation.encode()
+    )
+
+
+def mask_context(manifest: RoundManifest, one: str, other: str) -> bytes:
+    """Return what a pair's key is for: these two, in this attempt, with this cohort."""
+    lower, higher = sorted((one, other))
+    return digest("banyan/mask/v1", manifest.digest(), lower.encode(), higher.encode())
 
 
 def same(left: str | bytes, right: str | bytes) -> bool:

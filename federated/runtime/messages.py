@@ -29,9 +29,11 @@ _STYPE: Final = "banyan.frame/1"
 MESSAGE_TYPES: Final[Mapping[Kind, str]] = {
     "hello": "query.hello",
     "setup": "query.setup",
+    "join": "query.join",
     "contribute": "train.contribute",
     "submit": "query.submit",
     "decrypt": "query.decrypt",
+    "dispute": "query.dispute",
     "close": "query.close",
 }
 """Flower routes on these; everything but computing is a query."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fusion.errors import ContributionRefused, GateRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 def second_list(round_number: int, attempt: int) -> ContributionRefused:
@@ -43,6 +43,8 @@ class MemoryRoundLog:
         self._lock = threading.Lock()
         self._jobs: dict[str, tuple[bytes, str]] = {}
         self._commitments: dict[tuple[str, int, int], tuple[bytes, bytes, bytes]] = {}
+        self._secrets: dict[tuple[str, int, int], bytes] = {}
+        self._proofs: dict[tuple[str, int, int], bytes] = {}
         self._submissions: dict[tuple[str, int, int], bytes] = {}
         self._openings: dict[tuple[str, int], bytes] = {}
         self._opened: dict[bytes, bytes] = {}
@@ -54,22 +56,51 @@ class MemoryRoundLog:
         return self._commitments.get((job, round_number, attempt))
 
     def remember_commitment(
-        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        kept: tuple[bytes, bytes, bytes],
+        secret: bytes,
     ) -> None:
         """Store a commitment; those to other rounds of the job are dropped."""
         with self._lock:
             if (job, round_number, attempt) in self._commitments:
                 raise second_commitment(round_number, attempt)
-            self._commitments = {
-                k: v for k, v in self._commitments.items() if k[0] != job or k[1] == round_number
-            }
+            self._drop(lambda key: key[0] == job and key[1] != round_number)
             self._commitments[job, round_number, attempt] = kept
+            self._secrets[job, round_number, attempt] = secret
 
-    def claim_submission(self, job: str, round_number: int, attempt: int, listing: bytes) -> None:
-        """Bind an attempt to one list."""
+    def _drop(self, which: Callable[[tuple[str, int, int]], bool]) -> None:
+        """Drop the vectors, secrets and proofs of some attempts."""
+        self._commitments = {k: v for k, v in self._commitments.items() if not which(k)}
+        self._secrets = {k: v for k, v in self._secrets.items() if not which(k)}
+        self._proofs = {k: v for k, v in self._proofs.items() if not which(k)}
+
+    def secret(self, job: str, round_number: int, attempt: int) -> bytes | None:
+        """Return what a vector was made from, while it is kept."""
+        return self._secrets.get((job, round_number, attempt))
+
+    def forget_secret(self, job: str, round_number: int, attempt: int) -> None:
+        """Drop what a vector was made from."""
+        with self._lock:
+            self._secrets.pop((job, round_number, attempt), None)
+
+    def submission(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes] | None:
+        """Return list and proof of a submission, if it was claimed."""
+        with self._lock:
+            name = (job, round_number, attempt)
+            proof = self._proofs.get(name)
+            return None if proof is None else (self._submissions[name], proof)
+
+    def claim_submission(
+        self, job: str, round_number: int, attempt: int, listing: bytes, proof: bytes
+    ) -> bytes:
+        """Bind an attempt to one list and one proof; return the proof claimed first."""
         with self._lock:
             if self._submissions.setdefault((job, round_number, attempt), listing) != listing:
                 raise second_list(round_number, attempt)
+            return self._proofs.setdefault((job, round_number, attempt), proof)
 
     def keep_job(self, job: str, study: bytes, key: str) -> None:
         """Store what was agreed to; what was agreed to first stays."""
@@ -80,10 +111,10 @@ class MemoryRoundLog:
         return self._jobs.get(job)
 
     def forget_job(self, job: str) -> None:
-        """Drop the vectors of a job; what was bound or opened stays so."""
+        """Drop vectors, secrets and proofs of a job; what was bound or opened stays so."""
         with self._lock:
             self._jobs.pop(job, None)
-            self._commitments = {k: v for k, v in self._commitments.items() if k[0] != job}
+            self._drop(lambda key: key[0] == job)
 
     def consume(
         self, job: str, round_number: int, opening: bytes, contributions: Sequence[bytes]

@@ -21,6 +21,12 @@ CREATE TABLE IF NOT EXISTS job(
 CREATE TABLE IF NOT EXISTS commitment(
   job TEXT, round INTEGER, attempt INTEGER, manifest BLOB NOT NULL, nonce BLOB NOT NULL,
   vector BLOB NOT NULL, PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS secret(
+  job TEXT, round INTEGER, attempt INTEGER, secret BLOB NOT NULL,
+  PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS proof(
+  job TEXT, round INTEGER, attempt INTEGER, proof BLOB NOT NULL,
+  PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS submission(
   job TEXT, round INTEGER, attempt INTEGER, listing BLOB NOT NULL,
   PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
@@ -55,7 +61,12 @@ class SqliteRoundLog:
         return row
 
     def remember_commitment(
-        self, job: str, round_number: int, attempt: int, kept: tuple[bytes, bytes, bytes]
+        self,
+        job: str,
+        round_number: int,
+        attempt: int,
+        kept: tuple[bytes, bytes, bytes],
+        secret: bytes,
     ) -> None:
         """Store a commitment durably; those to earlier rounds of the job are dropped."""
         with self._database.transaction() as connection:
@@ -65,16 +76,51 @@ class SqliteRoundLog:
             ).fetchone():
                 raise second_commitment(round_number, attempt)
             # Only the round in progress can still be submitted to.
-            connection.execute(
-                "DELETE FROM commitment WHERE job = ? AND round <> ?", (job, round_number)
-            )
+            for drop in (
+                "DELETE FROM commitment WHERE job = ? AND round <> ?",
+                "DELETE FROM secret WHERE job = ? AND round <> ?",
+                "DELETE FROM proof WHERE job = ? AND round <> ?",
+            ):
+                connection.execute(drop, (job, round_number))
             connection.execute(
                 "INSERT INTO commitment VALUES (?, ?, ?, ?, ?, ?)",
                 (job, round_number, attempt, *kept),
             )
+            connection.execute(
+                "INSERT INTO secret VALUES (?, ?, ?, ?)", (job, round_number, attempt, secret)
+            )
 
-    def claim_submission(self, job: str, round_number: int, attempt: int, listing: bytes) -> None:
-        """Bind an attempt to one list, durably."""
+    def secret(self, job: str, round_number: int, attempt: int) -> bytes | None:
+        """Return what a vector was made from, while it is kept."""
+        with self._database.transaction() as connection:
+            row: tuple[bytes] | None = connection.execute(
+                "SELECT secret FROM secret WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def forget_secret(self, job: str, round_number: int, attempt: int) -> None:
+        """Drop what a vector was made from."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM secret WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            )
+
+    def submission(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes] | None:
+        """Return list and proof of a submission, if it was claimed."""
+        with self._database.transaction() as connection:
+            row: tuple[bytes, bytes] | None = connection.execute(
+                "SELECT listing, proof FROM submission JOIN proof USING (job, round, attempt) "
+                "WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone()
+        return row
+
+    def claim_submission(
+        self, job: str, round_number: int, attempt: int, listing: bytes, proof: bytes
+    ) -> bytes:
+        """Bind an attempt to one list and one proof, durably; return the proof claimed first."""
         with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT listing FROM submission WHERE job = ? AND round = ? AND attempt = ?",
@@ -86,6 +132,15 @@ class SqliteRoundLog:
                 "INSERT OR IGNORE INTO submission VALUES (?, ?, ?, ?)",
                 (job, round_number, attempt, listing),
             )
+            connection.execute(
+                "INSERT OR IGNORE INTO proof VALUES (?, ?, ?, ?)",
+                (job, round_number, attempt, proof),
+            )
+            first = connection.execute(
+                "SELECT proof FROM proof WHERE job = ? AND round = ? AND attempt = ?",
+                (job, round_number, attempt),
+            ).fetchone()
+        return bytes(first[0])
 
     def keep_job(self, job: str, study: bytes, key: str) -> None:
         """Store what was agreed to, durably; what was agreed to first stays."""
@@ -101,10 +156,15 @@ class SqliteRoundLog:
         return row
 
     def forget_job(self, job: str) -> None:
-        """Drop the vectors of a job; what was bound or opened stays so."""
+        """Drop vectors, secrets and proofs of a job; what was bound or opened stays so."""
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM commitment WHERE job = ?", (job,))
-            connection.execute("DELETE FROM job WHERE job = ?", (job,))
+            for drop in (
+                "DELETE FROM commitment WHERE job = ?",
+                "DELETE FROM secret WHERE job = ?",
+                "DELETE FROM proof WHERE job = ?",
+                "DELETE FROM job WHERE job = ?",
+            ):
+                connection.execute(drop, (job,))
 
     def consume(
         self, job: str, round_number: int, opening: bytes, contributions: Sequence[bytes]

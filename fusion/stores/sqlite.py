@@ -91,6 +91,8 @@ class Database:
             # WAL with FULL: a commit is on disk when it returns.
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous=FULL")
+            # What is deleted is overwritten: secrets are kept in these files, for a while.
+            connection.execute("PRAGMA secure_delete=ON")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

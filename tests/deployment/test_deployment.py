@@ -99,6 +99,16 @@ def test_a_study_runs_to_its_end(deployment: Deployment) -> None:
     assert json.loads((watch.hub.runs / watch.job / "model.json").read_text())["kind"] == "logistic"
 
 
+def test_a_masked_study_runs_to_its_end(deployment: Deployment) -> None:
+    text = study_text(rounds=1).replace("[deadlines]", "[aggregation]\nmasks = true\n\n[deadlines]")
+    watch = Watch(deployment, text)
+    assert watch.phase(1, "join")
+    assert watch.end()["status"] == "done"
+    result = ENGINE.result(watch.hub, watch.job)
+    assert [len(event["contributors"]) for event in result["rounds"]] == [4] * 3
+    assert result["metrics"][-1]["auc"] > 0.6
+
+
 def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(deployment: Deployment) -> None:
     watch = Watch(deployment, study_text(rounds=100, deadline=3.0))
     watch.phase(2, "train")

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from federated.protocols.contributor import Contributor
 from federated.protocols.secure_sum import (
     Contribution,
-    Contributor,
     Gate,
-    JobTerms,
+    Opened,
     aggregate,
     combine,
     list_commitments,
     read_partials,
+    sum_of,
 )
 from federated.protocols.statements import (
     HUB,
     ContributionList,
     ListEntry,
-    RoundManifest,
     Submission,
     read,
     sign,
     vector_digest,
 )
 from fusion.crypto import rng
-from fusion.crypto.paillier import vectors
-from fusion.crypto.paillier.packing import Layout, Tensor, quantise
+from fusion.crypto.paillier import share_proofs, vectors
 from fusion.crypto.signing import SigningKey
 from fusion.errors import (
     ContributionRefused,
@@ -44,87 +42,17 @@ from fusion.errors import (
 )
 from fusion.stores.memory import MemoryRoundLog
 from fusion.stores.rounds import SqliteRoundLog
+from tests.sums import NAMES, Federation, federation_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.keys import Dealt
 
-NAMES = ("a", "b", "c", "d")
-STUDY = "5" * 64
-
-
-@dataclass
-class Federation:
-    """A hub and four parties that all hold a share, three of which have to agree."""
-
-    terms: JobTerms
-    hub: SigningKey
-    keys: dict[str, SigningKey]
-    logs: dict[str, MemoryRoundLog]
-    dealt: Dealt
-
-    def contributor(self, name: str) -> Contributor:
-        return Contributor(self.terms, name, self.keys[name], self.logs[name])
-
-    def gate(self, name: str) -> Gate:
-        share = self.dealt.shares[NAMES.index(name)]
-        return Gate(self.terms, name, share, self.logs[name])
-
-    def manifest(self, number: int = 1, attempt: int = 1) -> RoundManifest:
-        return RoundManifest(
-            job="job",
-            study=STUDY,
-            round=number,
-            attempt=attempt,
-            purpose="train",
-            key=self.terms.key.public.fingerprint,
-            layout=self.terms.layouts["train"].digest,
-            contributors=4,
-            quorum=3,
-            model="0" * 64,
-        )
-
-    def commit(self, manifest: RoundManifest, names: str = "abcd") -> list[bytes]:
-        commitments = []
-        for name in names:
-            values = np.full(10, float(NAMES.index(name) + 1))
-            slots = quantise(self.terms.layouts["train"], {"w": values}).slots
-            commitments.append(self.contributor(name).commit(manifest, slots))
-        return commitments
-
-    def collect(
-        self, manifest: RoundManifest, names: str = "abcd"
-    ) -> tuple[bytes, list[Contribution]]:
-        """Run commit, list and submit with these parties."""
-        listing = list_commitments(self.terms, manifest, self.commit(manifest, names), self.hub)
-        return listing, [
-            Contribution(*self.contributor(name).submit(manifest, listing)) for name in names
-        ]
-
 
 @pytest.fixture
 def federation(dealt: Dealt) -> Federation:
-    hub = SigningKey.generate()
-    keys = {name: SigningKey.generate() for name in NAMES}
-    layout = Layout(
-        tensors=(Tensor(name="w", size=10, kind="real", clip=8.0),),
-        value_bits=24,
-        contributors=4,
-        key_bits=2048,
-    )
-    terms = JobTerms(
-        job="job",
-        study=STUDY,
-        key=dealt.key,
-        holders=NAMES,
-        layouts={"train": layout},
-        parties={name: key.public for name, key in keys.items()},
-        authority=hub.public,
-        quorum=3,
-        rounds=5,
-    )
-    return Federation(terms, hub, keys, {name: MemoryRoundLog() for name in NAMES}, dealt)
+    return federation_of(dealt)
 
 
 def _open(federation: Federation, names: str = "abcd", holders: str = "abc") -> np.ndarray:
@@ -137,8 +65,10 @@ def _open(federation: Federation, names: str = "abcd", holders: str = "abc") -> 
         )
         for name in holders
     }
-    sums, wrong = combine(federation.terms, manifest, total.product, partials, len(names))
+    plaintexts, wrong = combine(federation.terms, total, partials)
     assert wrong == ()
+    assert plaintexts is not None
+    sums = sum_of(federation.terms, manifest, total, plaintexts)
     return sums["w"]
 
 
@@ -268,7 +198,7 @@ def test_a_swapped_vector_is_refused_even_if_its_sender_signs_it_anew(
     ).to_bytes()
     said = read(Submission, contributions[0].submission, federation.terms.parties)
     changed = said.model_copy(update={"vector": vector_digest(own).hex()})
-    forged = Contribution(sign(changed, federation.keys["a"], "a"), own)
+    forged = Contribution(sign(changed, federation.keys["a"], "a"), own, contributions[0].proof)
     with pytest.raises(GateRefused, match="committed"):
         federation.gate("b").open(manifest, listing, [forged, *contributions[1:]])
 
@@ -289,7 +219,7 @@ def test_a_missing_contribution_is_refused(federation: Federation) -> None:
         federation.gate("a").open(manifest, listing, contributions[:3])
 
 
-@pytest.mark.parametrize("part", ["vector", "submission"])
+@pytest.mark.parametrize("part", ["vector", "submission", "proof"])
 def test_one_flipped_byte_is_refused(federation: Federation, part: str) -> None:
     manifest = federation.manifest()
     listing, contributions = federation.collect(manifest)
@@ -379,9 +309,13 @@ def test_a_share_that_is_not_the_holders_is_refused(federation: Federation) -> N
 def test_a_partial_decryption_of_the_wrong_size_is_refused(federation: Federation) -> None:
     manifest = federation.manifest()
     width = federation.terms.key.public.residue_bytes
+    proof = bytes(share_proofs.proof_size(federation.terms.key.public))
     for data in (b"", b"\0" * width, b"\xff" * width, b"\1" * (width + 1)):
         with pytest.raises(MessageInvalid):
-            read_partials(federation.terms, manifest, data)
+            read_partials(federation.terms, manifest, Opened(data, proof))
+    for other in (b"", proof[:-1], proof + b"\0"):
+        with pytest.raises(MessageInvalid):
+            read_partials(federation.terms, manifest, Opened(b"\1" * width, other))
 
 
 def test_what_was_consumed_survives_a_restart(federation: Federation, tmp_path: Path) -> None:

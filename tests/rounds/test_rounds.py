@@ -169,7 +169,7 @@ def test_a_wrong_partial_decryption_is_named_and_the_round_completes(
             return reply
         data = bytearray(reply.blobs["partials"])
         data[-1] ^= 1
-        return replace(reply, blobs={"partials": bytes(data)})
+        return replace(reply, blobs={**reply.blobs, "partials": bytes(data)})
 
     run.parties[NAMES[0]].instead = instead
     run.run().run()
@@ -205,7 +205,7 @@ def test_a_vector_that_is_not_what_was_signed_does_not_stop_the_others(
     def instead(request: Request, reply: Reply) -> Reply:
         if request.kind != "submit":
             return reply
-        return replace(reply, blobs={"vector": reply.blobs["vector"][:-1]})
+        return replace(reply, blobs={**reply.blobs, "vector": reply.blobs["vector"][:-1]})
 
     run.parties[NAMES[2]].instead = instead
     run.run().run()
@@ -309,8 +309,8 @@ def test_the_hub_sees_no_count_mean_or_score_of_a_party(tmp_path: Path, dealt: D
     assert seen == {
         "setup": set(),
         "contribute": {"commitment", "seconds"},
-        "submit": {"submission", "vector"},
-        "decrypt": {"partials"},
+        "submit": {"submission", "vector", "proof"},
+        "decrypt": {"partials", "proof"},
     }
 
 
@@ -399,3 +399,28 @@ def test_another_attempt_draws_other_batches_and_is_replayed_as_it_was(
     tables = {str(name): tmp_path / f"{name}.csv" for name in NAMES}
     result = compare(run.study, tables, tmp_path / "journal.sqlite")
     assert result["max_abs_error_vs_plain"] < 5e-6
+
+
+MASKED = STUDY.replace("[deadlines]", "[aggregation]\nmasks = true\n\n[deadlines]")
+
+
+def test_masked_sums_give_the_same_model(tmp_path: Path, dealt: Dealt) -> None:
+    bare = federation(tmp_path, dealt)
+    masked = federation(tmp_path, dealt, study=MASKED)
+    assert masked.run().run().tolist() == bare.run().run().tolist()
+    assert masked.parties[NAMES[0]].asked.count("join") == 4
+    assert "join" not in bare.parties[NAMES[0]].asked
+    assert {event["phase"] for event in masked.of("phase")} >= {"join", "train", "submit"}
+
+
+@pytest.mark.parametrize("kind", ["join", "contribute", "submit"])
+def test_a_party_lost_in_a_masked_round_voids_its_attempt_and_is_left_out(
+    tmp_path: Path, dealt: Dealt, kind: str
+) -> None:
+    run = federation(tmp_path, dealt, study=MASKED)
+    run.parties[NAMES[0]].away = lambda request: request.kind in {kind, "hello"}
+    run.run().run()
+    rounds = run.of("round")
+    assert all(NAMES[0] not in event["contributors"] for event in rounds)
+    assert rounds[0]["attempts"] == (1 if kind == "join" else 2)
+    assert run.of("metrics")[-1]["auc"] > 0.7

@@ -159,7 +159,9 @@ def test_each_party_is_asked_its_own_and_answers_for_itself(setting: Setting) ->
     ]
 
 
-@pytest.mark.parametrize("kind", ["hello", "setup", "contribute", "submit", "decrypt", "close"])
+@pytest.mark.parametrize(
+    "kind", ["hello", "setup", "join", "contribute", "submit", "decrypt", "dispute", "close"]
+)
 def test_every_kind_of_request_arrives(setting: Setting, kind: str) -> None:
     request = Request(kind)  # type: ignore[arg-type]
     assert setting.cohort.ask({A: request}, seconds=5.0)[A].head == {"kind": kind}

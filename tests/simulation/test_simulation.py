@@ -55,6 +55,16 @@ def test_two_or_three_parties_learn_together(
     assert all(event["at"] for event in events)
 
 
+def test_masked_sums_are_tried_the_same_way(tmp_path: Path) -> None:
+    masked = STUDY.replace("[deadlines]", "[aggregation]\nmasks = true\n\n[deadlines]")
+    parties = tables(tmp_path, "a", "b", "c")
+    record, events = run(parties, study=masked)
+    bare, _ = run(parties)
+    assert record["status"] == "done"
+    assert record["metrics"][-1]["auc"] == bare["metrics"][-1]["auc"]
+    assert any(event.get("phase") == "join" for event in events)
+
+
 def test_the_label_can_be_another_column(tmp_path: Path) -> None:
     parties = tables(tmp_path, "a", "b")
     for _, path in parties:

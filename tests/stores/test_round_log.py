@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from federated.party import PartyLog
 
 KEPT = (b"manifest", b"nonce", bytes(range(256)))
+SECRET = b"plaintexts and exponents"
+PROOF = b"proof"
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -35,24 +37,24 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> PartyLog:
 
 def test_a_commitment_is_returned_as_it_was_remembered(log: PartyLog) -> None:
     assert log.commitment("job", 1, 1) is None
-    log.remember_commitment("job", 1, 1, KEPT)
+    log.remember_commitment("job", 1, 1, KEPT, SECRET)
     assert log.commitment("job", 1, 1) == KEPT
     others = [("job", 1, 2), ("job", 2, 1), ("other", 1, 1)]
     assert [log.commitment(*other) for other in others] == [None] * 3
 
 
 def test_an_attempt_is_committed_to_once(log: PartyLog) -> None:
-    log.remember_commitment("job", 1, 1, KEPT)
+    log.remember_commitment("job", 1, 1, KEPT, SECRET)
     with pytest.raises(ContributionRefused, match="Round 1, attempt 1"):
-        log.remember_commitment("job", 1, 1, (b"m", b"n", b"another vector"))
+        log.remember_commitment("job", 1, 1, (b"m", b"n", b"another vector"), SECRET)
     assert log.commitment("job", 1, 1) == KEPT
-    log.remember_commitment("job", 1, 2, (b"m", b"n", b"v"))
+    log.remember_commitment("job", 1, 2, (b"m", b"n", b"v"), SECRET)
     assert log.commitment("job", 1, 1) == KEPT
 
 
 def test_another_round_drops_the_jobs_other_vectors(log: PartyLog) -> None:
     for job, number in (("job", 1), ("other", 1), ("job", 3), ("job", 2)):
-        log.remember_commitment(job, number, 1, KEPT)
+        log.remember_commitment(job, number, 1, KEPT, SECRET)
     kept = [("job", 1), ("job", 2), ("job", 3), ("other", 1)]
     assert [log.commitment(job, number, 1) is not None for job, number in kept] == [
         False, True, False, True,
@@ -63,14 +65,36 @@ def test_another_round_drops_the_jobs_other_vectors(log: PartyLog) -> None:
 
 
 def test_an_attempt_is_bound_to_one_list(log: PartyLog) -> None:
-    log.claim_submission("job", 1, 1, b"list")
-    log.claim_submission("job", 1, 1, b"list")
+    log.claim_submission("job", 1, 1, b"list", PROOF)
+    log.claim_submission("job", 1, 1, b"list", PROOF)
     with pytest.raises(ContributionRefused, match="Round 1, attempt 1") as refused:
-        log.claim_submission("job", 1, 1, b"another")
+        log.claim_submission("job", 1, 1, b"another", PROOF)
     assert refused.value.code == "F-402"
-    log.claim_submission("job", 1, 1, b"list")
+    log.claim_submission("job", 1, 1, b"list", PROOF)
     for job, number, attempt in (("job", 1, 2), ("job", 2, 1), ("other", 1, 1)):
-        log.claim_submission(job, number, attempt, b"another")
+        log.claim_submission(job, number, attempt, b"another", PROOF)
+
+
+def test_an_attempt_has_one_proof_whoever_claims_it_first(log: PartyLog) -> None:
+    assert log.submission("job", 1, 1) is None
+    assert log.claim_submission("job", 1, 1, b"list", PROOF) == PROOF
+    assert log.claim_submission("job", 1, 1, b"list", b"another proof") == PROOF
+    assert log.submission("job", 1, 1) == (b"list", PROOF)
+    with pytest.raises(ContributionRefused):
+        log.claim_submission("job", 1, 1, b"another", b"another proof")
+    assert log.submission("job", 1, 1) == (b"list", PROOF)
+
+
+def test_what_a_vector_was_made_from_is_kept_for_its_round_only(log: PartyLog) -> None:
+    log.remember_commitment("job", 1, 1, KEPT, SECRET)
+    log.remember_commitment("job", 1, 2, KEPT, b"another")
+    assert (log.secret("job", 1, 1), log.secret("job", 1, 2)) == (SECRET, b"another")
+    log.forget_secret("job", 1, 2)
+    assert (log.secret("job", 1, 1), log.secret("job", 1, 2)) == (SECRET, None)
+    log.remember_commitment("job", 2, 1, KEPT, SECRET)
+    assert (log.secret("job", 1, 1), log.secret("job", 2, 1)) == (None, SECRET)
+    log.forget_job("job")
+    assert log.secret("job", 2, 1) is None
 
 
 # -------------------------------------------------------------------- jobs
@@ -88,14 +112,14 @@ def test_a_forgotten_job_leaves_no_vector_and_stays_bound(log: PartyLog) -> None
     log.keep_job("job", b"study", "key")
     log.keep_job("other", b"study", "key")
     for job in ("job", "other"):
-        log.remember_commitment(job, 1, 1, KEPT)
-        log.claim_submission(job, 1, 1, b"list")
+        log.remember_commitment(job, 1, 1, KEPT, SECRET)
+        log.claim_submission(job, 1, 1, b"list", PROOF)
     log.consume("job", 1, b"opening", [b"c"])
     log.forget_job("job")
     assert (log.job("job"), log.commitment("job", 1, 1)) == (None, None)
     assert (log.job("other"), log.commitment("other", 1, 1)) == ((b"study", "key"), KEPT)
     with pytest.raises(ContributionRefused):
-        log.claim_submission("job", 1, 1, b"another")
+        log.claim_submission("job", 1, 1, b"another", PROOF)
     with pytest.raises(GateRefused):
         log.consume("job", 1, b"another", [b"d"])
 
@@ -166,19 +190,28 @@ def test_what_was_decided_survives_reopening(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     before = SqliteRoundLog(path)
     before.keep_job("job", b"study", "key")
-    before.remember_commitment("job", 1, 1, KEPT)
-    before.claim_submission("job", 1, 1, b"list")
+    before.remember_commitment("job", 1, 1, KEPT, SECRET)
+    before.claim_submission("job", 1, 1, b"list", PROOF)
     before.consume("job", 1, b"opening", [b"a"])
     after = SqliteRoundLog(path)
     assert (after.job("job"), after.commitment("job", 1, 1)) == ((b"study", "key"), KEPT)
-    after.claim_submission("job", 1, 1, b"list")
+    after.claim_submission("job", 1, 1, b"list", PROOF)
     after.consume("job", 1, b"opening", [b"a"])
     with pytest.raises(ContributionRefused):
-        after.claim_submission("job", 1, 1, b"another")
+        after.claim_submission("job", 1, 1, b"another", PROOF)
     with pytest.raises(GateRefused):
         after.consume("job", 1, b"another", [b"b"])
     with pytest.raises(GateRefused):
         after.consume("job", 2, b"another", [b"a"])
+
+
+def test_what_was_forgotten_is_not_on_the_disk_any_more(tmp_path: Path) -> None:
+    path, secret = tmp_path / "state.sqlite", b"never to be found again " * 400
+    log = SqliteRoundLog(path)
+    log.remember_commitment("job", 1, 1, KEPT, secret)
+    assert secret[:48] in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    log.remember_commitment("job", 2, 1, KEPT, SECRET)
+    assert secret[:48] not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
 
 
 def _consume_all(path: str, own: bytes, rounds: int) -> list[int]:

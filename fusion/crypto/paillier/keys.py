@@ -105,12 +105,17 @@ class PublicKey:
         return self.bits // 2
 
     @cached_property
-    def randomiser_base(self) -> Integer:
-        """``h = (x^2)^N mod N^2`` with x hashed from N: an N-th residue nobody chose."""
+    def randomiser_root(self) -> Integer:
+        """``x^2 mod N`` with x hashed from N: the N-th root of :attr:`randomiser_base`."""
         width = self.residue_bytes
         stream = hashlib.shake_256(b"banyan/djn-base/v1" + self.modulus.to_bytes(width, "big"))
         x = mpz(int.from_bytes(stream.digest(width + 16), "big")) % self.n
-        return gmpy2.powmod(x * x % self.n, self.n, self.n_squared)
+        return x * x % self.n
+
+    @cached_property
+    def randomiser_base(self) -> Integer:
+        """``h = (x^2)^N mod N^2``: an N-th residue nobody chose."""
+        return gmpy2.powmod(self.randomiser_root, self.n, self.n_squared)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -225,10 +225,47 @@ def unpack(layout: Layout, plaintexts: Rows) -> NDArray[np.uint64]:
     if plaintexts.shape != shape:
         msg = f"Plaintexts of shape {plaintexts.shape} were given; the layout has {shape}."
         raise MessageInvalid(msg)
-    over = first_overflow(layout, plaintexts)
-    if over is not None:
-        msg = f"Plaintext {over} has bits above its last slot: some contribution overflowed."
+    over = _overflows(layout, plaintexts)
+    if over.size:
+        msg = f"Plaintexts {_named(over)} have bits above the last slot: a contribution overflowed."
         raise MessageInvalid(msg)
+    flat = _grid(layout, plaintexts).reshape(-1)
+    if flat[layout.size :].any():
+        msg = f"Plaintext {layout.plaintexts - 1} has a slot beyond the layout that is not zero."
+        raise MessageInvalid(msg)
+    return flat[: layout.size]
+
+
+def flagged(layout: Layout, plaintexts: Rows, contributors: int) -> tuple[int, ...]:
+    """Return which plaintexts of a sum that many well-formed contributions can't have made.
+
+    Args:
+        layout: The public layout.
+        plaintexts: ``layout.plaintexts`` rows, decrypted.
+        contributors: Contributions in the sum.
+    """
+    grid = _grid(layout, plaintexts)
+    top = np.uint64(contributors * (2**layout.value_bits - 1))
+    found = np.zeros(layout.plaintexts, np.bool_)
+    found[np.flatnonzero(grid.max(axis=1) > top)] = True
+    found[_overflows(layout, plaintexts)] = True
+    found[-1] |= bool(grid.reshape(-1)[layout.size :].any())
+    return tuple(int(index) for index in np.flatnonzero(found))
+
+
+def _named(indices: NDArray[np.intp]) -> str:
+    """Write the first few of many indices."""
+    more = f" and {indices.size - 8} more" if indices.size > 8 else ""
+    return ", ".join(str(index) for index in indices[:8]) + more
+
+
+def _overflows(layout: Layout, plaintexts: Rows) -> NDArray[np.intp]:
+    """Return the plaintexts that have bits above their last slot."""
+    return not_below(plaintexts, 1 << (layout.slots * layout.slot_bits))
+
+
+def _grid(layout: Layout, plaintexts: Rows) -> NDArray[np.uint64]:
+    """Return all slots, shape ``(plaintexts, slots)``, whatever is above them."""
     per, width = layout.slots, layout.slot_bits
     words = np.ascontiguousarray(np.ascontiguousarray(plaintexts).view("<u8").T)
     out = np.empty((per, layout.plaintexts), np.uint64)
@@ -238,17 +275,7 @@ def unpack(layout: Layout, plaintexts: Rows) -> NDArray[np.uint64]:
         if shift + width > 64:
             value |= words[word + 1] << np.uint64(64 - shift)
         out[index] = value & np.uint64((1 << width) - 1)
-    flat = np.ascontiguousarray(out.T).reshape(-1)
-    if flat[layout.size :].any():
-        msg = "A slot beyond the layout is not zero: some contribution overflowed."
-        raise MessageInvalid(msg)
-    return flat[: layout.size]
-
-
-def first_overflow(layout: Layout, plaintexts: Rows) -> int | None:
-    """Return the first plaintext that has bits above its last slot, if one has."""
-    over = not_below(plaintexts, 1 << (layout.slots * layout.slot_bits))
-    return int(over[0]) if over.size else None
+    return np.ascontiguousarray(out.T)
 
 
 def read_sum(

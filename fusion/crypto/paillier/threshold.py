@@ -2,7 +2,8 @@
 
 Shoup's threshold RSA (EUROCRYPT 2000) with public exponent e = N. A share holder raises
 ``c mod N`` to its share; t of them give ``r = c^(1/N) mod N``, and ``c r^-N mod N^2 = 1 + mN``.
-The result proves itself: it has that form exactly if every partial decryption was right.
+The result proves itself: it has that form exactly if every partial decryption was right. Who was
+wrong if it does not, :mod:`.share_proofs` tells.
 
 A key may be dealt for degree 2 (:mod:`~fusion.crypto.paillier.damgard_jurik`): its shares are those
 of the N^2-th root, since ``c = (1+mN..) r^(N^2) mod N^3`` is ``r^(N^2)`` modulo N. A partial
@@ -18,7 +19,6 @@ of contributions of at least two honest parties, whose randomisers mask each oth
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -224,47 +224,6 @@ def _inverses(values: Sequence[Integer], n: Integer) -> list[Integer]:
     except ZeroDivisionError:
         msg = "A partial decryption is not invertible modulo N."
         raise VerificationFailed(msg) from None
-
-
-def combine_any(
-    key: ThresholdKey, partials: Mapping[int, Rows], ciphertexts: Rows
-) -> tuple[Rows, tuple[int, ...]]:
-    """Decrypt with any ``threshold`` of the given holders that agree with the ciphertexts.
-
-    Returns:
-        The plaintexts, and the numbers of holders found to have sent a wrong partial decryption.
-
-    Raises:
-        VerificationFailed: No group of ``threshold`` holders gives a result that proves itself.
-    """
-    for group in itertools.combinations(sorted(partials), key.threshold):
-        chosen = {index: partials[index] for index in group}
-        try:
-            plaintexts = combine(key, chosen, ciphertexts)
-        except VerificationFailed:
-            continue
-        return plaintexts, _culprits(key, partials, group, ciphertexts)
-    msg = f"No {key.threshold} of the {len(partials)} partial decryptions combine."
-    raise VerificationFailed(msg, hint="Ask the holders to check the key share they imported.")
-
-
-def _culprits(
-    key: ThresholdKey,
-    partials: Mapping[int, Rows],
-    good: tuple[int, ...],
-    ciphertexts: Rows,
-) -> tuple[int, ...]:
-    """Holders skipped on the way to ``good`` whose partials don't combine with good ones."""
-    wrong = []
-    for index in sorted(set(partials) - set(good)):
-        if index > max(good):
-            continue  # never tried: the first group was good, so nothing speaks against it
-        group = (index, *good[: key.threshold - 1])
-        try:
-            combine(key, {i: partials[i] for i in group}, ciphertexts)
-        except VerificationFailed:
-            wrong.append(index)
-    return tuple(wrong)
 
 
 def _lagrange(key: ThresholdKey, indices: Sequence[int]) -> dict[int, Integer]:

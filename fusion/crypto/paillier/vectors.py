@@ -138,6 +138,29 @@ def encrypt(
     )
 
 
+def encrypt_with(
+    key: PublicKey, layout: Layout, binding: bytes, plaintexts: Rows, exponents: Rows
+) -> EncryptedVector:
+    """Encrypt packed plaintexts with exponents that the caller keeps, to prove what it knows.
+
+    Args:
+        key: The public key.
+        layout: As agreed.
+        binding: 32 bytes that name the round.
+        plaintexts: Below N; from :func:`~fusion.crypto.paillier.packing.pack`, masked or not.
+        exponents: From :meth:`~fusion.crypto.paillier.randomisers.Djn.exponents`, each used once.
+    """
+    blind = Djn(key)
+    return EncryptedVector(
+        key=key,
+        layout=layout,
+        randomiser=blind.name,
+        binding=binding,
+        contributions=1,
+        rows=blind.encrypt_with(plaintexts, exponents),
+    )
+
+
 def vector_size(key: PublicKey, layout: Layout) -> int:
     """Bytes of a serialised vector."""
     return _HEADER.size + layout.plaintexts * damgard_jurik.ciphertext_bytes(key, layout.degree)
