@@ -298,5 +298,6 @@ class _State:
 
 def _failed(organisation: OrgId, failure: Failure) -> PartyFailed:
     """Return a party's failure as the error that stops the run."""
-    message = f"{organisation}: {failure.message}"
+    named = failure.message.startswith(f"{organisation}: ")
+    message = failure.message if named else f"{organisation}: {failure.message}"
     return PartyFailed(message, code=failure.code, exit_code=failure.exit_code)

@@ -70,12 +70,21 @@ def do_job(
         except RunStopped as error:
             ending = {"status": "stopped", "message": str(error), "exit_code": error.exit_code}
         except FusionError as error:
-            ending = {"status": "failed", "message": str(error), "exit_code": error.exit_code}
+            ending = _failure(error)
         engine.close(ending["message"] or "done")
     except FusionError as error:
-        ending = {"status": "failed", "message": str(error), "exit_code": error.exit_code}
+        ending = _failure(error)
     emit({"event": "end", **ending})
     job.update(**ending)
+
+
+def _failure(error: FusionError) -> dict[str, Any]:
+    return {
+        "status": "failed",
+        "message": str(error),
+        "exit_code": error.exit_code,
+        "code": error.code,
+    }
 
 
 def start_event(run: Run) -> dict[str, Any]:

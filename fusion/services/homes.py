@@ -134,6 +134,7 @@ class NodeConfig(BaseModel):
         pin: SHA-256 of the authority's public key.
         min_group: Fewest organisations in a sum that this node takes part in.
         studies: Digests of the only studies it takes part in; empty for all.
+        require_grants: Whether it takes part in nothing without a grant of its own that allows it.
         data: Data set name to file, absolute.
     """
 
@@ -145,6 +146,7 @@ class NodeConfig(BaseModel):
     pin: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     min_group: Annotated[int, Field(ge=2, le=1000)] = 3
     studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
+    require_grants: bool = True
     data: dict[str, Path] = Field(default_factory=dict)
 
 
@@ -355,7 +357,7 @@ def _read_config(path: Path, model: type[_Config], kind: str) -> _Config:
         raise InputInvalid(f"{path}: {where}: {first['msg']}.") from None
 
 
-def toml_text(values: Mapping[str, str | int | list[str] | Mapping[str, str]]) -> bytes:
+def toml_text(values: Mapping[str, str | int | bool | list[str] | Mapping[str, str]]) -> bytes:
     """Return a TOML document of strings, integers, lists and tables of strings.
 
     JSON's strings are TOML's basic strings, but for DEL, which names may not contain.
