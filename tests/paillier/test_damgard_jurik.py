@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gmpy2 import invert, jacobi, mpz, powmod
 
 from fusion.crypto import rng
-from fusion.crypto.paillier import damgard_jurik, packing, threshold, vectors
+from fusion.crypto.paillier import damgard_jurik, packing, share_proofs, threshold, vectors
 from fusion.crypto.paillier.randomisers import Djn, Exact
 from fusion.crypto.paillier.residues import rows_of
 from fusion.errors import InputInvalid, KeyRefused, MessageInvalid, VerificationFailed
@@ -48,10 +50,15 @@ def test_the_sum_of_two_vectors_is_opened_by_any_three_holders() -> None:
     one = vectors.encrypt(KEY, _layout(), BINDING, SLOTS)
     read = vectors.parse(KEY, _layout(), one.to_bytes(), binding=BINDING)
     total = vectors.add([one, read])
-    partials = {i: threshold.partial(key, share, total.rows) for i, share in enumerate(shares, 1)}
-    assert all(rows.shape[1] == KEY.residue_bytes for rows in partials.values())
-    partials[2] = partials[2] ^ np.uint8(1)
-    opened, wrong = threshold.combine_any(key, partials, total.rows)
+    answers = {}
+    for index, share in enumerate(shares, 1):
+        rows = threshold.partial(key, share, total.rows)
+        assert rows.shape[1] == KEY.residue_bytes
+        proof = share_proofs.prove(key, index, share, b"", total.rows, rows)
+        answers[index] = share_proofs.Answer(rows, proof)
+    answers[2] = replace(answers[2], partials=answers[2].partials ^ np.uint8(1))
+    opened, wrong = share_proofs.combine(key, answers, b"", total.rows)
+    assert opened is not None
     assert packing.unpack(_layout(), opened).tolist() == (2 * SLOTS).tolist()
     assert wrong == (2,)
     held = damgard_jurik.decrypt(known(2048).private, total.rows)

@@ -139,7 +139,7 @@ def _statement(
         bytes.fromhex(public.fingerprint),
         key.base.to_bytes(public.residue_bytes, "little"),
         key.verifiers[index - 1].to_bytes(public.residue_bytes, "little"),
-        bytes([key.threshold, key.holders]) + index.to_bytes(4, "little"),
+        b"".join(n.to_bytes(4, "little") for n in (key.threshold, key.holders, index)),
         context,
         len(ciphertexts).to_bytes(8, "little"),
         hashlib.sha256(ciphertexts.tobytes()).digest(),
