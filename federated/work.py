@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from federated.revocations import revocation_watch
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
@@ -57,10 +58,11 @@ def do_job(
         _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
         terms, model = agree(study, job.name, roster, key, holders)
         cohort = cohort_of({org: roster.member(org).fleet_key for org in study.organisations})
+        revoked = revocation_watch(hub, study, lambda _: None)
         run = Run(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
-            stopping=job.stop_wanted.exists,
+            stopping=lambda: job.stop_wanted.exists() or revoked(),
         )  # fmt: skip
         emit(start_event(run))
         engine = RoundEngine(run)

@@ -103,7 +103,7 @@ class GrantFolder:
             roster: Returns the roster as it is known here.
             newest: Asks the hub for a newer one, for when a grant names a member not in this one.
         """
-        self._path = path
+        self.path = path
         self._roster = roster
         self._newest = newest
 
@@ -114,12 +114,12 @@ class GrantFolder:
             VerificationFailed: A file in the folder is not a grant that verifies.
         """
         roster = self._roster()
-        return [self._open(path, roster) for path in sorted(self._path.glob(f"*{GRANT_SUFFIX}"))]
+        return [self._open(path, roster) for path in sorted(self.path.glob(f"*{GRANT_SUFFIX}"))]
 
     def readable(self, note: Callable[[str], None]) -> list[Kept]:
         """Return every grant that verifies against the roster of now; say which do not."""
         roster, found = self._roster(), []
-        for path in sorted(self._path.glob(f"*{GRANT_SUFFIX}")):
+        for path in sorted(self.path.glob(f"*{GRANT_SUFFIX}")):
             try:
                 found.append(self._open(path, roster))
             except (VerificationFailed, EnvironmentUnfit) as error:
@@ -133,7 +133,7 @@ class GrantFolder:
             InputInvalid: There is none, or more than one.
         """
         usable = len(name) >= _SHORTEST_PREFIX and name.isalnum()
-        paths = sorted(self._path.glob(f"{name}*{GRANT_SUFFIX}")) if usable else []
+        paths = sorted(self.path.glob(f"{name}*{GRANT_SUFFIX}")) if usable else []
         if len(paths) != 1:
             raise InputInvalid(
                 f"{name[:64]} names no grant here.",
@@ -143,25 +143,33 @@ class GrantFolder:
 
     def revoked(self, grant: str) -> bool:
         """Return whether there is a revocation; that the file is there is enough to stop."""
-        return (self._path / f"{grant}{REVOCATION_SUFFIX}").exists()
+        return (self.path / f"{grant}{REVOCATION_SUFFIX}").exists()
 
     def look(self, path: Path, data: bytes) -> Kept:
         """Verify a grant and return it without keeping it.
 
+        Where it names a member that is not known here, the hub is asked for a newer roster, which
+        is then kept: so not while the folder is locked.
+
         Raises:
             VerificationFailed: It, or a signature under it, is not as it has to be.
         """
-        signed, _ = self._verified(data)
+        roster = self._roster()
+        try:
+            signed = signing.open_grant(data, roster)
+        except UnknownOrganisation:
+            signed = signing.open_grant(data, self._newer(roster))
         return Kept(signed=signed, revoked=self.revoked(signed.id), path=path)
 
     def keep(self, data: bytes) -> Kept:
-        """Verify a grant and keep it, with the signatures known here before.
+        """Verify a grant and keep it, with the signatures known here before; the folder is locked.
 
         Raises:
             VerificationFailed: It, or a signature under it, is not as it has to be.
         """
-        signed, roster = self._verified(data)
-        path = make_folder(self._path) / f"{signed.id}{GRANT_SUFFIX}"
+        roster = self._roster()
+        signed = signing.open_grant(data, roster)
+        path = make_folder(self.path) / f"{signed.id}{GRANT_SUFFIX}"
         if path.exists():
             data = signing.merged(self._open(path, roster).signed, signed)
         write_atomic(path, data, 0o644)
@@ -176,17 +184,8 @@ class GrantFolder:
         """
         revocation = signing.open_revocation(data, self._roster())
         signing.check_revokes(revocation, self.get(revocation.grant).signed)
-        write_atomic(self._path / f"{revocation.grant}{REVOCATION_SUFFIX}", data, 0o644)
+        write_atomic(self.path / f"{revocation.grant}{REVOCATION_SUFFIX}", data, 0o644)
         return revocation
-
-    def _verified(self, data: bytes) -> tuple[SignedGrant, Roster]:
-        """Verify by the roster that is known here, or by a newer one where a member is missing."""
-        roster = self._roster()
-        try:
-            return signing.open_grant(data, roster), roster
-        except UnknownOrganisation:
-            newer = self._newer(roster)
-            return signing.open_grant(data, newer), newer
 
     def _newer(self, known: Roster) -> Roster:
         try:
@@ -232,8 +231,11 @@ def propose(home: Home, text: str, origin: str) -> Kept:
     """
     grant = parse_grant(text, origin)
     name, key = identity_of(home)
+    data = signing.propose(grant, name, key)
+    folder = folder_of(home)
+    folder.look(folder.path, data)
     with home.lock():
-        return folder_of(home).keep(signing.propose(grant, name, key))
+        return folder.keep(data)
 
 
 def sign(home: Home, data: bytes) -> Kept:
@@ -243,11 +245,11 @@ def sign(home: Home, data: bytes) -> Kept:
         VerificationFailed: It does not verify, or this organisation is not one of its signers.
     """
     name, key = identity_of(home)
+    folder = folder_of(home)
+    if name not in folder.look(folder.path, data).signed.signed:
+        data = signing.sign(data, name, key)
     with home.lock():
-        kept = folder_of(home).keep(data)
-        if name in kept.signed.signed:
-            return kept
-        return folder_of(home).keep(signing.sign(kept.signed.envelope, name, key))
+        return folder.keep(data)
 
 
 def add(home: Home, data: bytes) -> Kept:
@@ -257,11 +259,13 @@ def add(home: Home, data: bytes) -> Kept:
         VerificationFailed: It is neither a grant nor a revocation that verifies.
         InputInvalid: It revokes a grant that is not known here.
     """
+    folder = folder_of(home)
+    if not signing.is_revocation(data):
+        folder.look(folder.path, data)
+        with home.lock():
+            return folder.keep(data)
     with home.lock():
-        folder = folder_of(home)
-        if signing.is_revocation(data):
-            return folder.get(folder.keep_revocation(data).grant)
-        return folder.keep(data)
+        return folder.get(folder.keep_revocation(data).grant)
 
 
 def revoke(home: Home, name: str, reason: str, *, clock: Clock | None = None) -> tuple[Kept, bytes]:

@@ -13,12 +13,14 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from federated.engine import ENGINE
 from fusion.link.loopback import free_port
+from fusion.services.demo_grants import grant_text
 from tests.docs.sources import ROOT, shown_commands
 from tests.federation import STUDY, write_table
 
@@ -99,12 +101,39 @@ class Walk:
                     self._fusion(line, machine)
                 served = self._fusion(line.replace("node", "hub"), self.hub)
                 assert "is served by this hub" in served
+            case ["grant", verb]:
+                self._grant(verb, line)
             case ["train", _]:
                 self._wait([m / "node" / "ready.json" for m in self.machines.values()])
                 self._fusion(line, self.hub)
             case words:
                 message = f"the README shows a command that no test runs: {words}"
                 raise AssertionError(message)
+
+    def _grant(self, verb: str, line: str) -> None:
+        """One writes the grant, it goes round, and everyone takes the complete one over."""
+        first, *others = self.machines.values()
+        self._wait([machine / "node" / "roster.json" for machine in self.machines.values()])
+        match verb:
+            case "schema":
+                printed = {self._fusion(line, machine) for machine in self.machines.values()}
+                (digest,) = {re.findall(r"[0-9a-f]{64}", text)[0] for text in printed}
+                study = tomllib.loads((self.hub / "study.toml").read_text("utf-8"))
+                text = grant_text(study, list(self.machines), digest)
+                (first / "grant.yaml").write_text(text, "utf-8")
+            case "propose":
+                self._fusion(line, first)
+            case "sign":
+                place = first
+                for machine in (*others, self.hub):
+                    shutil.copy(place / "grant.json", machine)
+                    own = line.replace("--home node", "--home hub")
+                    self._fusion(own if machine == self.hub else line, machine)
+                    place = machine
+            case _:
+                for machine in self.machines.values():
+                    shutil.copy(self.hub / "grant.json", machine)
+                    self._fusion(line, machine)
 
     def _ceremony(self, line: str) -> None:
         status = self._fusion("fusion hub status hub", self.hub)

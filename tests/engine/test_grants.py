@@ -325,6 +325,29 @@ def test_a_revocation_known_to_all_ends_the_run(world: World) -> None:
     assert not [e for e in events if e["event"] == "round" and e["round"] > 0]
 
 
+def test_the_hub_ends_a_run_whose_grant_was_revoked_there(world: World) -> None:
+    kept = world.grant()
+
+    def revoke_at_the_hub(request: Request) -> None:
+        if request.kind == "contribute" and request.blobs.get("model"):
+            grants.revoke(world.hub, kept.signed.id, "no longer needed")
+
+    _, events = world.run(before=revoke_at_the_hub)
+    assert [event["round"] for event in events if event["event"] == "round"] == [0, 1]
+    assert events[-1]["status"] == "stopped"
+
+
+def test_a_second_grant_keeps_a_run_going(world: World) -> None:
+    kept = world.grant(title="First")
+    world.grant(title="Second")
+
+    def revoke_one(request: Request) -> None:
+        if request.kind == "contribute" and request.blobs.get("model"):
+            grants.revoke(world.hub, kept.signed.id, "no longer needed")
+
+    assert world.run(before=revoke_one)[1][-1]["status"] == "done"
+
+
 def test_long_training_stops_within_a_second_of_the_revocation(world: World) -> None:
     kept = world.grant()
     study = GRANTED.replace("steps = 5", "steps = 100000").replace("batch = 32", "batch = 80")

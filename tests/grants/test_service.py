@@ -25,6 +25,7 @@ from fusion.services.grants import GrantDesk
 from fusion.services.homes import NodeHome, open_home
 from fusion.wire import canonical
 from tests.grants.grants import NOW, document, request_from
+from tests.link.federation import admit, at_port, make_node, serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,6 +133,21 @@ def test_a_grant_that_names_a_stranger_is_not_kept(nodes: Mapping[str, NodeHome]
     with pytest.raises(VerificationFailed):
         grants.propose(nodes["tax"], text(named), "grant.yaml")
     assert grants.folder_of(nodes["tax"]).all() == []
+
+
+def test_a_member_that_is_not_known_yet_is_asked_for(
+    hub: HubHome, nodes: Mapping[str, NodeHome], tmp_path: Path
+) -> None:
+    """Admitted one after the other, the first knows nobody of those who came later."""
+    late = make_node(hub, tmp_path / "late", "statistics")
+    admit(hub, late)
+    named = {"/assigners": ["statistics", "tax"], "/signers/0/organisation": "statistics"}
+    with serving(hub, 1) as front:
+        tax, bank = (at_port(nodes[name], front.port) for name in ("tax", "bank"))
+        kept = grants.propose(tax, text(named), "grant.yaml")
+        assert grants.sign(bank, kept.signed.envelope).standing is Standing.ACCEPTED
+        assert grants.add(tax, grants.sign(late, kept.signed.envelope).signed.envelope)
+    assert tax.roster() == hub.roster()
 
 
 def test_a_file_that_was_exchanged_is_found(hub: HubHome, nodes: Mapping[str, NodeHome]) -> None:
