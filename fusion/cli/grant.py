@@ -185,14 +185,21 @@ def show(
     ],
     *,
     home: Home = Path(),
+    odrl: Annotated[
+        bool, typer.Option("--odrl", help="Print it as ODRL 2.2 (JSON-LD), for catalogues.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show a grant and where it stands; with --json all of it. A file is verified, not kept."""
+    from fusion.grants.odrl import export
     from fusion.services import grants
     from fusion.services.homes import open_home
 
     folder, path = grants.folder_of(open_home(home)), Path(grant)
     kept = folder.look(path, _signed(path)) if path.exists() else folder.get(grant)
+    if odrl:
+        output.document("fusion.odrl/1", export(kept.signed, kept.standing))
+        return
     _print(kept, as_json=as_json)
 
 

@@ -146,7 +146,8 @@ def test_a_member_that_is_not_known_yet_is_asked_for(
         tax, bank = (at_port(nodes[name], front.port) for name in ("tax", "bank"))
         kept = grants.propose(tax, text(named), "grant.yaml")
         assert grants.sign(bank, kept.signed.envelope).standing is Standing.ACCEPTED
-        assert grants.add(tax, grants.sign(late, kept.signed.envelope).signed.envelope)
+        full = grants.sign(late, kept.signed.envelope).signed.envelope
+        assert grants.add(tax, full).signed.signed == {"statistics", "tax"}
     assert tax.roster() == hub.roster()
 
 
