@@ -1,6 +1,6 @@
 """One exchange between the hub and its nodes: real processes, TLS, node keys, durable SuperLink.
 
-``python -m benchmarks.exchange [--nodes 4] [--count 60] [--idle 20]``
+``python -m benchmarks.exchange [--nodes 4] [--count 60] [--settle 35] [--idle 20]``
 
 Makes a federation in a scratch folder with the command line's own verbs, has the hub exchange an
 empty message with all nodes ``--count`` times, then watches the idle nodes for ``--idle`` seconds.
@@ -27,6 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--count", type=int, default=60)
+    # Nodes look often for a while after the last message; that is not idling.
+    parser.add_argument("--settle", type=float, default=35.0)
     parser.add_argument("--idle", type=float, default=20.0)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="banyan-exchange-"))
@@ -35,8 +37,7 @@ def main() -> None:
         with Deployment(folder, names) as deployment:
             print(f"{options.nodes} nodes, {options.count} exchanges", flush=True)
             _exchanges(deployment, options.count)
-            # Nodes look often for a while after the last message; that is not idling.
-            time.sleep(35)
+            time.sleep(options.settle)
             _idle(deployment, names, options.idle)
     finally:
         shutil.rmtree(folder)

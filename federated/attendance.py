@@ -10,6 +10,7 @@ from fusion.errors import QuorumLost
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from fusion.ports import RunJournal
     from fusion.types import OrgId
 
 
@@ -31,9 +32,11 @@ class Absence:
 class Attendance:
     """The organisations of a study, in the study's order, present or absent."""
 
-    def __init__(self, organisations: Sequence[OrgId]) -> None:
-        """Everyone is present until something is missed."""
+    def __init__(self, organisations: Sequence[OrgId], journal: RunJournal) -> None:
+        """Everyone is present until something is missed; the journal knows the dates of before."""
         self._organisations = tuple(organisations)
+        self._journal = journal
+        self._since = dict(journal.absences())
         self._absences: dict[OrgId, Absence] = {}
         self._news: list[str] = []
 
@@ -46,17 +49,19 @@ class Attendance:
         return tuple(self._absences[org] for org in self._organisations if org in self._absences)
 
     def leave(self, organisation: OrgId, *, since: str, reason: str) -> None:
-        """Note that a party is out; an earlier absence keeps its date."""
-        earlier = self._absences.get(organisation)
+        """Note that a party is out; an earlier absence keeps its date, also after a restart."""
         self._news.append(f"{organisation} is left out at {since}: {reason}")
-        self._absences[organisation] = Absence(
-            organisation, earlier.since if earlier else since, reason
-        )
+        if organisation not in self._since:
+            self._since[organisation] = since
+            self._journal.keep_absences(self._since)
+        self._absences[organisation] = Absence(organisation, self._since[organisation], reason)
 
     def come_back(self, organisations: Iterable[OrgId]) -> None:
         """Note that parties are there again."""
         for organisation in organisations:
             self._absences.pop(organisation, None)
+            if self._since.pop(organisation, None) is not None:
+                self._journal.keep_absences(self._since)
 
     def news(self) -> list[str]:
         """Return who was left out and why since this was last asked, for the others' logs."""

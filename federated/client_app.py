@@ -17,6 +17,7 @@ from flwr.clientapp import ClientApp
 
 from federated.cohort import Failure, Reply
 from federated.party import Party
+from federated.runtime.logs import log_to_stderr
 from federated.runtime.messages import decode_request, encode_reply, kind_of
 from federated.seats import seat_of
 from fusion.errors import FusionError
@@ -57,6 +58,7 @@ def app_for(party: Party, organisation: OrgId) -> ClientApp:
 
 @cache
 def _app_of_environment() -> ClientApp:
+    log_to_stderr()
     node = NodeHome.open(Path(os.environ[NODE_VARIABLE]))
     party = Party(seat_of(node, _LOG.info))
     return app_for(party, OrgId(node.config.id))

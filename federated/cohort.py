@@ -37,16 +37,24 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a party did not do what it was asked to; never a protected value."""
+    """Why a party did not do what it was asked to; never a protected value.
+
+    Attributes:
+        code: The error's.
+        message: What it says.
+        exit_code: The error's.
+        study_key: The key of the study that it is about; see :class:`fusion.errors.FusionError`.
+    """
 
     code: str
     message: str
     exit_code: int
+    study_key: str = ""
 
     @classmethod
     def of(cls, error: FusionError) -> Failure:
         """Take over what an error says."""
-        return cls(error.code, str(error), error.exit_code)
+        return cls(error.code, str(error), error.exit_code, error.study_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,9 +103,9 @@ def prepare(study: Study, table: Table) -> Prepared:
     )
 
 
-def _refused(message: str, hint: str, rows: int) -> DataInvalid:
+def _refused(message: str, hint: str, rows: int, key: str = "") -> DataInvalid:
     """Return a refusal with a count that only the organisation itself gets to see."""
-    error = DataInvalid(message, hint=hint)
+    error = DataInvalid(message, hint=hint, study_key=key)
     error.add_note(f"rows concerned: {rows}")
     return error
 
@@ -120,7 +120,9 @@ def _check_present(study: Study, table: Table) -> None:
     for name in (*(column.name for column in study.columns), study.label):
         if name not in table:
             raise DataInvalid(
-                f"The table has no column {name!r}.", hint="The study declares it; add it."
+                f"The table has no column {name!r}.",
+                hint="The study declares it; add it.",
+                study_key=f"columns.{name}",
             )
 
 
@@ -131,6 +133,7 @@ def _numbers(column: NumberColumn, table: Table) -> Floats:
         raise DataInvalid(
             f"Column {column.name!r} holds words, but the study declares numbers.",
             hint="Declare it as a category, or repair the column.",
+            study_key=f"columns.{column.name}",
         )
     missing = int((~np.isfinite(cells)).sum())
     if missing:
@@ -138,6 +141,7 @@ def _numbers(column: NumberColumn, table: Table) -> Floats:
             f"Column {column.name!r} has cells that are missing, NaN or infinite.",
             "Fill or drop these rows; the study has no rule for them.",
             missing,
+            f"columns.{column.name}",
         )
     return np.array(cells, dtype=np.float64)
 
@@ -153,6 +157,7 @@ def _codes(column: CategoryColumn, table: Table) -> NDArray[np.int64]:
             f"Column {column.name!r} has cells that are none of the declared categories.",
             f"Map them to one of the {len(column.categories)} declared ones, or declare them.",
             undeclared,
+            f"columns.{column.name}",
         )
     return codes
 
@@ -179,17 +184,20 @@ def _labels(study: Study, table: Table) -> Floats:
             raise DataInvalid(
                 f"The label {study.label!r} holds words, but `positive` is a number.",
                 hint="Write `positive` in quotes.",
+                study_key="study.positive",
             )
         missing = int((~np.isfinite(cells)).sum())
         labels = (cells == study.positive).astype(np.float64)
     if missing:
-        raise _refused(f"The label {study.label!r} is missing.", "Drop these rows.", missing)
+        message = f"The label {study.label!r} is missing."
+        raise _refused(message, "Drop these rows.", missing, "study.label")
     positives = int(labels.sum())
     if positives in (0, len(labels)):
         raise _refused(
             f"The label {study.label!r} has one class only.",
             "Check `positive` in the study, and its spelling in the table.",
             len(labels),
+            "study.positive",
         )
     return labels
 

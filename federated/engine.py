@@ -17,7 +17,7 @@ from federated.jobs import OPEN, JobFolder, jobs_of
 from federated.records import record
 from federated.study import parse_study
 from federated.study_lines import line_of
-from fusion.errors import EnvironmentUnfit, InputInvalid, StudyInvalid
+from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid, StudyInvalid
 from fusion.services.keys import Keyring
 
 if TYPE_CHECKING:
@@ -59,7 +59,15 @@ class Engine:
         _check_members(study, study_text, origin, hub.roster())
         Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
         _check_up(hub)
-        return JobFolder.create(hub.runs, study_text).name
+        return JobFolder.create(hub.runs, study_text, origin).name
+
+    def check(self, study_text: str, origin: str) -> None:
+        """Check a study by itself.
+
+        Raises:
+            StudyInvalid: It is wrong; names the line.
+        """
+        parse_study(study_text, origin)
 
     def ping(self, hub: HubHome, count: int) -> str:
         """Queue ``count`` empty exchanges with every member; return the job's identifier.
@@ -70,13 +78,20 @@ class Engine:
         _check_up(hub)
         return JobFolder.create_pings(hub.runs, count).name
 
-    def follow(self, hub: HubHome, job: str, *, stop: threading.Event) -> Iterator[dict[str, Any]]:
-        """Yield a job's events, past and coming, up to its end.
+    def follow(
+        self,
+        hub: HubHome,
+        job: str,
+        *,
+        stop: threading.Event,
+        on_quiet: Callable[[float], None] = lambda _: None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield a job's events, past and coming, up to its end; say for how long nothing came.
 
         Raises:
             InputInvalid: There is no such job.
         """
-        return JobFolder(hub.runs / Path(job).name).follow(stop)
+        return JobFolder(hub.runs / Path(job).name).follow(stop, on_quiet)
 
     def result(self, hub: HubHome, job: str) -> dict[str, Any]:
         """Return a job's record so far.
@@ -122,10 +137,25 @@ class Engine:
         label: str | None,
         on_event: Callable[[Event], None],
     ) -> dict[str, Any]:
-        """Run a study with all parties in this process; return its record."""
+        """Run a study with all parties in this process; return its record, however it ended.
+
+        Raises:
+            InputInvalid: Study, parties or label can't be used; nothing was begun.
+        """
         from federated.simulation import simulate  # noqa: PLC0415 - only here
 
-        return simulate(study_text, origin, parties, label=label, on_event=on_event)
+        events: list[Event] = []
+
+        def tell(event: Event) -> None:
+            events.append(event)
+            on_event(event)
+
+        try:
+            return simulate(study_text, origin, parties, label=label, on_event=tell)
+        except FusionError:
+            if not events:
+                raise
+            return record(events)
 
     def baselines(
         self, study_text: str, tables: Mapping[str, Path], rounds_log: Path

@@ -19,7 +19,7 @@ from fusion.stores.journal import SqliteJournal
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from fusion.ports import Clock
@@ -43,6 +43,11 @@ class JobFolder:
     def study(self) -> Path:
         """The study, as it was given."""
         return self.path / "study.toml"
+
+    @property
+    def origin(self) -> str:
+        """What the study's file was called where it came from."""
+        return str(self.state().get("origin", self.study.name))
 
     @property
     def events(self) -> Path:
@@ -69,9 +74,9 @@ class JobFolder:
         return SqliteJournal(self.journal_path)
 
     @classmethod
-    def create(cls, runs: Path, study_text: str) -> JobFolder:
+    def create(cls, runs: Path, study_text: str, origin: str = "study.toml") -> JobFolder:
         """Make a queued training job with a fresh name."""
-        return cls._create(runs, study_text, kind="training")
+        return cls._create(runs, study_text, kind="training", origin=origin)
 
     @classmethod
     def create_pings(cls, runs: Path, count: int) -> JobFolder:
@@ -133,11 +138,19 @@ class JobFolder:
         lines = self.events.read_text("utf-8").split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
-    def follow(self, stop: threading.Event) -> Iterator[dict[str, Any]]:
-        """Yield events, past and coming, up to the end."""
+    def follow(
+        self, stop: threading.Event, on_quiet: Callable[[float], None] = lambda _: None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield events, past and coming, up to the end.
+
+        Args:
+            stop: Ends the following.
+            on_quiet: Told, between two looks, for how many seconds nothing has come.
+        """
         self.state()
         with self.events.open("r", encoding="utf-8") as file:
             pending = ""
+            looks = 0
             while not stop.is_set():
                 pending += file.read()
                 *lines, pending = pending.split("\n")
@@ -146,7 +159,9 @@ class JobFolder:
                     yield event
                     if event["event"] == "end":
                         return
+                looks = 0 if lines else looks + 1
                 if not lines:
+                    on_quiet(looks * FOLLOW_SECONDS)
                     stop.wait(FOLLOW_SECONDS)
 
 

@@ -24,6 +24,17 @@ WATCH_SECONDS: Final = 0.25
 """How often long work looks whether it may go on: a quarter of what is promised."""
 
 
+_KEYS: Final[dict[str, str]] = {
+    Code.NO_GRANT: "study.dataset",
+    Code.ASSIGNEE: "study.operator",
+    Code.PURPOSE: "study.purpose",
+    Code.MODEL: "model.kind",
+    Code.CONTRIBUTORS: "study.quorum",
+    Code.ROUNDS: "study.rounds",
+}
+"""Which key of the study a refusal is about."""
+
+
 class Desk(Protocol):
     """Where a node decides and charges: :class:`fusion.services.grants.GrantDesk`."""
 
@@ -138,7 +149,12 @@ def take_leave(
     """
     if desk is None:
         return UNGRANTED
-    permit = desk.admit(request_of(organisation, job, study, desk.schema_digest(study.dataset)))
+    request = request_of(organisation, job, study, desk.schema_digest(study.dataset))
+    try:
+        permit = desk.admit(request)
+    except GrantRefused as error:
+        error.study_key = _KEYS.get(error.code, "")
+        raise
     permit.spend()
     return Leave(desk, permit, clock)
 

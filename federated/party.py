@@ -27,6 +27,7 @@ from federated.protocols.statements import HUB, RoundManifest, read, same
 from federated.study import Study
 from federated.terms import agree
 from federated.training import train_local
+from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.packing import quantise
 from fusion.errors import ContributionRefused, FusionError, JobUnknown, MessageInvalid, Refused
 from fusion.ports import ContributionLog, OpeningLog
@@ -205,7 +206,7 @@ class Party:
         if kept is None:
             self._seat.log.keep_job(name, study.canonical(), fingerprint)
             self._seat.note(f"job {name}: study {study.name} ({study.digest()[:16]}) agreed to")
-        return self._reply({})
+        return self._reply({"engine": current().name})
 
     def _remember(self, name: str, job: _Job) -> None:
         with self._lock:
@@ -224,7 +225,7 @@ class Party:
                 f"{seat.organisation} only contributes to sums of at least {seat.min_group} "
                 f"organisations; the study's quorum is {study.quorum}."
             )
-            raise Refused(msg, hint="Raise `quorum` in the study.")
+            raise Refused(msg, hint="Raise `quorum` in the study.", study_key="study.quorum")
         if seat.studies and study.digest() not in seat.studies:
             msg = f"{seat.organisation} has not allowed the study {study.name} ({study.digest()})."
             raise Refused(msg, hint="Its operator adds the digest to `studies` in node.toml.")

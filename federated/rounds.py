@@ -22,6 +22,7 @@ from federated.norms import check_mean
 from federated.optimisers import make
 from federated.parameters import decode_parameters, encode_parameters
 from federated.sums import SumResult, SumRunner
+from fusion.crypto.paillier.engines.selection import NAMES as ENGINE_NAMES
 from fusion.errors import PartyFailed, RunStopped
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class RoundEngine:
     def __init__(self, run: Run) -> None:
         """Prepare; nothing is asked of anyone yet."""
         self._run = run
-        self._attendance = Attendance(run.study.organisations)
+        self._attendance = Attendance(run.study.organisations, run.journal)
         self._sums = SumRunner(run, self._attendance, self._gather)
 
     def run(self) -> NDArray[np.float64]:
@@ -176,7 +177,7 @@ class RoundEngine:
     # ------------------------------------------------------------------ attendance
 
     def _set_up_all(self) -> None:
-        """Agree on the study with everyone; a party that refuses stops the run by name."""
+        """Agree on the study with everyone; those that refuse stop the run, all of them by name."""
         run = self._run
         run.phase("setup", 0, run.study.organisations, ())
         replies = self._ask_set_up(run.study.organisations)
@@ -186,14 +187,15 @@ class RoundEngine:
                 self._attendance.leave(
                     organisation, since=run.now(), reason="did not answer the set-up"
                 )
-                self._setup_event(organisation, "absent", None)
+                self._setup_event(organisation, "absent")
             elif reply.failure is not None:
-                self._setup_event(organisation, "refused", reply.failure)
+                self._setup_event(organisation, "refused", reply)
             else:
-                self._setup_event(organisation, "ready", None)
-        for organisation, reply in replies.items():
-            if reply.failure is not None:
-                raise _failed(organisation, reply.failure)
+                self._attendance.come_back([organisation])
+                self._setup_event(organisation, "ready", reply)
+        failures = {org: reply.failure for org, reply in replies.items() if reply.failure}
+        if failures:
+            raise self._failed(failures)
         self._gather("the set-up")
 
     def _ask_set_up(self, organisations: tuple[OrgId, ...]) -> dict[OrgId, Reply]:
@@ -247,18 +249,36 @@ class RoundEngine:
         for organisation, reply in self._ask_set_up(organisations).items():
             if reply.failure is None:
                 self._attendance.come_back([organisation])
-                self._setup_event(organisation, "back", None)
+                self._setup_event(organisation, "back", reply)
             else:
-                self._setup_event(organisation, "refused", reply.failure)
+                self._setup_event(organisation, "refused", reply)
                 self._attendance.leave(
                     organisation, since=self._run.now(), reason=reply.failure.message
                 )
 
-    def _setup_event(self, organisation: OrgId, status: str, failure: Failure | None) -> None:
+    def _setup_event(self, organisation: OrgId, status: str, reply: Reply | None = None) -> None:
         event: dict[str, Any] = {"event": "setup", "organisation": organisation, "status": status}
-        if failure is not None:
-            event |= {"code": failure.code, "message": failure.message}
+        if reply is not None and reply.failure is not None:
+            event |= {"code": reply.failure.code, "message": self._placed(reply.failure)}
+        elif reply is not None and reply.head.get("engine") in ENGINE_NAMES:
+            event["engine"] = reply.head["engine"]
         self._run.emit(event)
+
+    def _placed(self, failure: Failure) -> str:
+        """Return what a party says, with the line of the study that it is about."""
+        place = self._run.place(failure.study_key) if failure.study_key else ""
+        return f"{place}: {failure.message}" if place else failure.message
+
+    def _said(self, organisation: OrgId, failure: Failure) -> str:
+        """Return what a party says, with its name; a refusal under a grant begins with it."""
+        named = failure.message.startswith(f"{organisation}: ")
+        return self._placed(failure) if named else f"{organisation}: {self._placed(failure)}"
+
+    def _failed(self, failures: Mapping[OrgId, Failure]) -> PartyFailed:
+        """Return what the parties say as the error that stops the run; the first one's code."""
+        first = next(iter(failures.values()))
+        message = " ".join(self._said(org, failure) for org, failure in failures.items())
+        return PartyFailed(message, code=first.code, exit_code=first.exit_code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,10 +314,3 @@ class _State:
             standardisation=document["standardisation"],
             contributors=tuple(document["contributors"]),
         )
-
-
-def _failed(organisation: OrgId, failure: Failure) -> PartyFailed:
-    """Return a party's failure as the error that stops the run."""
-    named = failure.message.startswith(f"{organisation}: ")
-    message = failure.message if named else f"{organisation}: {failure.message}"
-    return PartyFailed(message, code=failure.code, exit_code=failure.exit_code)

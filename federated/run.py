@@ -32,6 +32,7 @@ class Run:
         emit: Takes events without their time; see ``docs/map.md`` for the fields.
         pause: Waits some seconds.
         stopping: Whether the run's operator wants it to end; asked before each round.
+        place: Returns where in the study's file a key stands (``study.toml:12``), or nothing.
     """
 
     study: Study
@@ -44,6 +45,7 @@ class Run:
     emit: Callable[[Mapping[str, Any]], None]
     pause: Callable[[float], None]
     stopping: Callable[[], bool] = lambda: False
+    place: Callable[[str], str] = lambda _key: ""
 
     def now(self) -> str:
         """Return the time as RFC 3339 in UTC, to the second."""

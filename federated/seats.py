@@ -31,7 +31,7 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         if path is None:
             msg = f"{node.config.id} has no dataset called {study.dataset!r}."
             hint = f'Add `{study.dataset} = "FILE"` under [data] in its node.toml.'
-            raise InputInvalid(msg, hint=hint)
+            raise InputInvalid(msg, hint=hint, study_key="study.dataset")
         return read_columns(study, path)
 
     def current_roster() -> Roster:

@@ -15,11 +15,12 @@ from flwr.serverapp import Grid, ServerApp
 from federated.jobs import OPEN, JobFolder
 from federated.pings import do_pings
 from federated.runtime.grid import GridCohort, bells_of
+from federated.runtime.logs import log_to_stderr
 from federated.runtime.patience import shorten
-from federated.runtime.tethered import tie_to_parent
 from federated.work import do_job
 from fusion.services.clock import SystemClock
 from fusion.services.homes import HubHome
+from fusion.services.tether import tie_to_parent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ def main(grid: Grid, context: Context) -> None:
     # The executor that started this is gone when the hub is; so is this then.
     tie_to_parent(os.getppid())
     shorten()
+    log_to_stderr()
     clock = SystemClock()
     hub = HubHome.open(Path(os.environ[HUB_VARIABLE]))
     job = JobFolder(hub.runs / Path(str(context.run_config["job"])).name)

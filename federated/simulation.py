@@ -17,6 +17,8 @@ from federated.records import record
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
+from federated.study_document import MAX_WORD
+from federated.study_lines import place_in
 from federated.tables import read_columns
 from federated.terms import agree
 from federated.work import start_event
@@ -24,9 +26,10 @@ from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.threshold import ThresholdKey, deal
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
-from fusion.errors import FusionError, InputInvalid
+from fusion.errors import FusionError, InputInvalid, StudyInvalid
 from fusion.identity.roster import Member, Roster
 from fusion.services.clock import SystemClock
+from fusion.services.homes import DEFAULT_MIN_GROUP
 from fusion.stores.memory import MemoryJournal, MemoryRoundLog
 from fusion.types import OrgId, org_id
 
@@ -74,11 +77,12 @@ def simulate(
         on_event: Told of every event as it happens.
 
     Raises:
-        StudyInvalid: The study is wrong.
-        InputInvalid: Fewer than two parties, or one named twice.
+        StudyInvalid: The study is wrong, or wants a larger quorum than there are parties.
+        InputInvalid: Fewer than two parties, one named twice, or a label that can be none.
         FusionError: Whatever stopped the run.
     """
-    study = _for_these(parse_study(study_text, origin), parties, label)
+    place = _place(study_text, origin, label)
+    study = _for_these(parse_study(study_text, origin), parties, label, place)
     paths = dict(zip(study.organisations, (path for _, path in parties), strict=True))
     events: list[Mapping[str, Any]] = []
 
@@ -87,8 +91,14 @@ def simulate(
         events.append(stamped)
         on_event(stamped)
 
-    run = _run(study, paths, emit)
+    run = _run(study, paths, emit, place)
     emit(start_event(run))
+    if study.quorum < DEFAULT_MIN_GROUP:
+        message = (
+            f"{place('study.quorum')}: a node refuses a quorum below {DEFAULT_MIN_GROUP}, unless "
+            f"its owner has lowered `min_group` in its node.toml; here it is {study.quorum}."
+        )
+        emit({"event": "notice", "message": message})
     try:
         RoundEngine(run).run()
     except FusionError as error:
@@ -99,7 +109,10 @@ def simulate(
 
 
 def _run(
-    study: Study, paths: Mapping[OrgId, Path], emit: Callable[[Mapping[str, Any]], None]
+    study: Study,
+    paths: Mapping[OrgId, Path],
+    emit: Callable[[Mapping[str, Any]], None],
+    place: Callable[[str], str],
 ) -> Run:
     """Make keys, parties and terms."""
     key, shares = _deal(study)
@@ -128,6 +141,7 @@ def _run(
     return Run(
         study=study, terms=terms, model=model, authority=hub, cohort=InProcessCohort(parties),
         journal=MemoryJournal(), clock=SystemClock(), emit=emit, pause=time.sleep,
+        place=place,
     )  # fmt: skip
 
 
@@ -139,21 +153,42 @@ def _reader(path: Path) -> Callable[[Study], Table]:
     return lambda study: read_columns(study, path)
 
 
-def _for_these(study: Study, parties: Sequence[tuple[str, Path]], label: str | None) -> Study:
+def _place(text: str, origin: str, label: str | None) -> Callable[[str], str]:
+    """Return what says where a key comes from: the study's file, or the option in its place."""
+    in_file = place_in(text, origin)
+    given = {"study.label", f"columns.{label}"} if label else set()
+    return lambda key: "--label" if key in given else in_file(key)
+
+
+def _for_these(
+    study: Study,
+    parties: Sequence[tuple[str, Path]],
+    label: str | None,
+    place: Callable[[str], str],
+) -> Study:
     """Put the parties in place of the study's organisations; everything else stays.
 
-    The quorum is at most the number of parties, the key is 2048 bits long and held by all of
-    them, a majority to decrypt: the result is the same, and the wait for primes a second.
+    The key is 2048 bits long and held by all of them, a majority to decrypt: the result is the
+    same, and the wait for primes a second.
     """
     names = [org_id(name) for name, _ in parties]
     if len(names) < 2 or len(set(names)) != len(names):
         msg = "A simulation needs at least two parties, each with a name of its own."
         raise InputInvalid(msg, hint="Give --party FILE at least twice; the file's name names it.")
+    if study.quorum > len(names):
+        where = place("study.quorum")
+        msg = f"{where}: `quorum` is {study.quorum}, but {len(names)} parties are given."
+        raise StudyInvalid(msg, hint="Give more with --party, or lower `quorum` in the study.")
+    if label is not None and label in (column.name for column in study.columns):
+        msg = f"--label {label}: the study declares this column as an input."
+        raise InputInvalid(msg, hint="Take it out of [[columns]], or name another label.")
+    if label is not None and not 1 <= len(label) <= MAX_WORD:
+        msg = f"--label has to be a column's name of 1 to {MAX_WORD} characters."
+        raise InputInvalid(msg, hint="Leave it out to use the study's own label.")
     return replace(
         study,
         organisations=tuple(names),
         label=label or study.label,
-        quorum=min(study.quorum, len(names)),
         key=study.key.model_copy(
             update={"bits": 2048, "threshold": len(names) // 2 + 1, "holders": tuple(names)}
         ),

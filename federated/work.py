@@ -9,7 +9,10 @@ from federated.revocations import revocation_watch
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
+from federated.study_lines import place_in
 from federated.terms import agree
+from fusion.crypto.paillier.engines.selection import current
+from fusion.crypto.paillier.keys import RANDOMISER
 from fusion.errors import FusionError, RunStopped
 from fusion.services.homes import write_atomic
 from fusion.services.keys import Keyring
@@ -52,7 +55,8 @@ def do_job(
     job.update(status="running")
     ending: dict[str, Any] = {"status": "done", "message": "", "exit_code": 0}
     try:
-        study = parse_study(job.study.read_text("utf-8"), "study.toml")
+        text = job.study.read_text("utf-8")
+        study = parse_study(text, job.origin)
         roster = hub.roster()
         key = Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
         _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
@@ -63,6 +67,7 @@ def do_job(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
             stopping=lambda: job.stop_wanted.exists() or revoked(),
+            place=place_in(text, job.origin),
         )  # fmt: skip
         emit(start_event(run))
         engine = RoundEngine(run)
@@ -108,7 +113,10 @@ def start_event(run: Run) -> dict[str, Any]:
             "bits": terms.key.public.bits,
             "holders": len(terms.holders),
             "threshold": terms.key.threshold,
+            "randomiser": RANDOMISER,
         },
+        "engine": current().name,
+        "masks": terms.masks,
     }
 
 

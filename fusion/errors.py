@@ -37,16 +37,19 @@ class FusionError(Exception):
         code: Stable identifier for scripts and for the documentation.
         exit_code: What the command line ends with.
         hint: What the reader can do about it; may be empty.
+        study_key: Key of the study that it is about, ``section.key`` or ``columns.NAME``; may be
+            empty. Whoever has the study's file turns it into a line.
     """
 
     code: str = "F-000"
     exit_code: int = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", study_key: str = "") -> None:
         """Keep the message and the hint apart, so that each surface lays them out its way."""
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.study_key = study_key
 
     def __str__(self) -> str:
         """One line: the message, then the hint."""

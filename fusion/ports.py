@@ -144,6 +144,14 @@ class RunJournal(Protocol):
         """Store the state after a round; values are JSON values or bytes."""
         ...
 
+    def keep_absences(self, since: Mapping[str, str]) -> None:
+        """Store who is out, and since when, in place of what was stored before."""
+        ...
+
+    def absences(self) -> Mapping[str, str]:
+        """Return who was out, and since when."""
+        ...
+
     def last_round(self) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest state, if any."""
         ...
@@ -164,8 +172,22 @@ class TrainingEngine(Protocol):
         """Check a study and hand it to the running hub; return the job's identifier."""
         ...
 
-    def follow(self, hub: Any, job: str, *, stop: Stop) -> Iterator[Event]:  # noqa: ANN401 - a HubHome
-        """Yield the job's events, past and coming, up to its end."""
+    def check(self, study_text: str, origin: str) -> None:
+        """Check a study by itself, without a federation."""
+        ...
+
+    def follow(
+        self,
+        hub: Any,  # noqa: ANN401 - a HubHome
+        job: str,
+        *,
+        stop: Stop,
+        on_quiet: Callable[[float], None] = ...,
+    ) -> Iterator[Event]:
+        """Yield the job's events, past and coming, up to its end.
+
+        ``on_quiet`` is told, now and then, for how many seconds nothing has come.
+        """
         ...
 
     def result(self, hub: Any, job: str) -> dict[str, Any]:  # noqa: ANN401 - a HubHome
@@ -193,7 +215,7 @@ class TrainingEngine(Protocol):
         label: str | None,
         on_event: Callable[[Event], None],
     ) -> dict[str, Any]:
-        """Run a study with all parties in this process; return its record."""
+        """Run a study with all parties in this process; return its record, however it ended."""
         ...
 
     def baselines(

@@ -1,19 +1,27 @@
 """The conditions every test runs under: offline, quiet, repeatable.
 
 A test that tries to reach a host other than this machine fails here, whatever library it came
-through in this process; ``tests/docs`` and the deployment tests watch the processes they start.
+through; so does every Python process that a test starts (``tests/offline/sitecustomize.py``), and
+the session ends with an error if one tried.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.keys import Dealt, deal_for_tests
+from tests.offline.sitecustomize import WATCH, host_of, is_local
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Inherited by every process a test starts.
 os.environ.update(
@@ -21,7 +29,12 @@ os.environ.update(
     FLWR_DISABLE_UPDATE_CHECK="1",
     FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION="1",
     NO_COLOR="1",
+    PYTHONPATH=os.pathsep.join(
+        [str(Path(__file__).parent / "offline"), os.environ.get("PYTHONPATH", "")]
+    ).rstrip(os.pathsep),
 )
+# Of this process and its children: pytest's workers each have their own.
+os.environ[WATCH] = tempfile.mkdtemp(prefix="banyan-watch-")
 
 # The same examples on every run: a failure on one machine is a failure on all.
 hypothesis.settings.register_profile(
@@ -29,40 +42,31 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("banyan")
 
-_LOCAL_NAMES = {"", "localhost", "localhost.localdomain"}
-
-
-def _is_local(host: object) -> bool:
-    """Whether ``host`` (as sockets take it) names this machine."""
-    if host is None:
-        return True
-    text = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
-    if text in _LOCAL_NAMES:
-        return True
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
-
 
 def _refuse_outside_hosts(event: str, arguments: tuple[object, ...]) -> None:
     """Audit hook: raise where a test's process leaves this machine."""
-    if event == "socket.getaddrinfo":
-        host = arguments[0]
-    elif event in {"socket.connect", "socket.sendto"}:
-        address = arguments[1]
-        if not isinstance(address, tuple):
-            return  # a Unix socket
-        host = address[0]
-    else:
-        return
-    if not _is_local(host):
-        message = f"a test tried to reach {host!r}; tests are offline"
+    found = host_of(event, arguments)
+    if found is not None and not is_local(found[0]):
+        message = f"a test tried to reach {found[0]!r}; tests are offline"
         raise PermissionError(message)
 
 
 sys.addaudithook(_refuse_outside_hosts)
+
+
+@pytest.fixture(scope="session")
+def watch() -> Path:
+    """The folder in which the processes that tests start note whom they reach."""
+    return Path(os.environ[WATCH])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_left_this_machine(watch: Path) -> Iterator[None]:
+    yield
+    outside = watch / "outside"
+    found = outside.read_text("utf-8") if outside.exists() else ""
+    shutil.rmtree(watch, ignore_errors=True)
+    assert not found, f"processes tried to reach other hosts:\n{found}"
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,12 @@
-"""Pulling what a message carries, and nothing else.
+"""Pulling what a message carries, and nothing else; pushing it so that this is enough.
 
 Flower stores a message as a tree of objects (message, dictionary of records, record, chunks) and
 its readers ask for each. The upper two say what the message's head and our form of messages say
 already, so one request takes the place of three.
+
+A reader that has the record confirms the message, and the SuperLink drops the whole tree. Flower
+uploads a record before what is above it: a quick reader would have the tree dropped in the middle
+of the upload, which then fails. So what readers ask for is uploaded last.
 """
 
 from __future__ import annotations
@@ -12,10 +16,15 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from flwr.app import RecordDict
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+)
 from flwr.supercore.inflatable.inflatable_utils import (
     inflate_object_from_contents,
     pull_objects,
+    push_objects,
 )
 from google.protobuf.message import DecodeError
 
@@ -25,9 +34,12 @@ from federated.runtime.patience import PATIENCE
 from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
+    from flwr.app import Message
     from flwr.proto.message_pb2 import ObjectTree
+    from flwr.supercore.inflatable.inflatable_object import InflatableObject
 
 
 MAX_PARTS: Final = 1024
@@ -83,3 +95,29 @@ def _bounded(pull_object: Callable[[str], bytes]) -> Callable[[str], bytes]:
         return data
 
     return pull
+
+
+def push_contents(
+    messages: Sequence[Message],
+    push_object: Callable[[str, bytes], None],
+    wanted: AbstractSet[str],
+) -> None:
+    """Upload messages, all that readers do not ask for before anything that they do.
+
+    Args:
+        messages: What was announced to the SuperLink.
+        push_object: Uploads one object.
+        wanted: The objects that the SuperLink lacks.
+
+    Raises:
+        flwr.supercore.inflatable.inflatable_utils.ObjectPushError: It does not take one.
+    """
+    heads: dict[str, InflatableObject] = {}
+    records: dict[str, InflatableObject] = {}
+    for message in messages:
+        tree = get_object_tree(message)
+        above = {tree.object_id, *(child.object_id for child in tree.children)}
+        for name, part in get_all_nested_objects(message).items():
+            (heads if name in above else records)[name] = part
+    for stage in (heads, records):
+        push_objects(stage, push_object, object_ids_to_push=wanted & stage.keys())

@@ -13,7 +13,7 @@ import threading
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import httpx
 from flwr.app import Context, Error, Message, RecordDict
@@ -30,7 +30,6 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
     get_object_tree,
     no_object_id_recompute,
 )
@@ -39,16 +38,13 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
 )
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    push_objects,
-)
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from federated.runtime.contents import pull_content
+from federated.runtime.contents import pull_content, push_contents
 from fusion.crypto import rng
 from fusion.errors import EnvironmentUnfit, FusionError, PartyUnreachable
 
@@ -58,7 +54,14 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric import ec
     from flwr.clientapp import ClientApp
+    from flwr.proto.fleet_pb2 import (
+        ActivateNodeResponse,
+        PullMessagesResponse,
+        PushMessagesResponse,
+    )
+    from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
     from flwr.proto.message_pb2 import ObjectTree
+    from flwr.proto.run_pb2 import GetRunResponse
     from flwr.supercore.run import Run
 
     from fusion.ports import Clock, Stop
@@ -113,15 +116,54 @@ class FleetLink:
     tls: ssl.SSLContext
     key: ec.EllipticCurvePrivateKey
 
+    @property
+    def public_key(self) -> bytes:
+        """The key by which the SuperLink knows the node."""
+        return bytes(public_key_to_bytes(self.key.public_key()))
+
+
+class Fleet(Protocol):
+    """The SuperLink's fleet interface as a node calls it; Flower's messages in and out.
+
+    :class:`FleetHttpClient` is one; ``tests/runtime/fleet.py`` has one in memory.
+    """
+
+    def ActivateNode(self, request: ActivateNodeRequest) -> ActivateNodeResponse: ...  # noqa: D102, N802 - Flower's names, here and below
+    def DeactivateNode(self, request: DeactivateNodeRequest) -> Any: ...  # noqa: ANN401, D102, N802
+    def SendNodeHeartbeat(self, request: SendNodeHeartbeatRequest) -> SendNodeHeartbeatResponse: ...  # noqa: D102, N802
+    def PullMessages(self, request: PullMessagesRequest) -> PullMessagesResponse: ...  # noqa: D102, N802
+    def PushMessages(self, request: PushMessagesRequest) -> PushMessagesResponse: ...  # noqa: D102, N802
+    def GetRun(self, request: GetRunRequest) -> GetRunResponse: ...  # noqa: D102, N802
+    def PullObject(self, request: Any) -> Any: ...  # noqa: ANN401, D102, N802
+    def PushObject(self, request: Any) -> Any: ...  # noqa: ANN401, D102, N802
+    def ConfirmMessageReceived(self, request: Any) -> Any: ...  # noqa: ANN401, D102, N802
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def dial(link: FleetLink) -> FleetHttpClient:
+    """Return the fleet interface of a hub, over HTTPS; connects when it is first used."""
+    return FleetHttpClient(
+        link.url,
+        verify=link.tls,
+        interceptors=[
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            NodeAuthHttpInterceptor(link.key, link.key.public_key()),
+        ],
+    )
+
 
 class FleetNode:
     """Pulls messages, answers them with the app, pushes the replies; until told to stop."""
 
     def __init__(
         self,
-        link: FleetLink,
+        fleet: Fleet,
         app: ClientApp,
         *,
+        public_key: bytes,
         bundle_digest: str,
         stop: Stop,
         clock: Clock,
@@ -135,15 +177,8 @@ class FleetNode:
         self._clock = clock
         self._note = note
         self._pace = pace or Pace()
-        self._public_key = public_key_to_bytes(link.key.public_key())
-        self._client = FleetHttpClient(
-            link.url,
-            verify=link.tls,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(link.key, link.key.public_key()),
-            ],
-        )
+        self._public_key = public_key
+        self._client = fleet
         self._node = Node()
         self._runs: dict[int, Run] = {}
         self._queues: dict[int, deque[tuple[Message, ObjectTree]]] = defaultdict(deque)
@@ -379,11 +414,11 @@ class FleetNode:
                 clientapp_runtime_list=[seconds],
             )
             response = self._call(self._client.PushMessages, request)
-            push_objects(
-                get_all_nested_objects(reply),
+            push_contents(
+                [reply],
                 make_push_object_fn_protobuf(
                     lambda q: self._call(self._client.PushObject, q),
                     self._node, run_id, response.session_id,
                 ),
-                object_ids_to_push=set(response.objects_to_push),
+                set(response.objects_to_push),
             )  # fmt: skip

@@ -14,19 +14,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flwr.app import Error, Message
-from flwr.app.message import make_message
+from flwr.app.message import make_message, remove_content_from_message
 from flwr.common.constant import ErrorCode
-from flwr.common.serde import message_from_proto
+from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
-from flwr.proto.runtime_pb2 import PullAppMessagesRequest
-from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
+from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectPushError
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from federated.cohort import Failure, Replies, Reply, Request
-from federated.runtime.contents import pull_content
-from federated.runtime.messages import MESSAGE_TYPES, decode_reply, encode_request
-from fusion.errors import FusionError, MessageInvalid, UnknownOrganisation
+from federated.runtime.contents import pull_content, push_contents
+from federated.runtime.messages import MESSAGE_TYPES, decode_reply, encode_request, fresh_nonce
+from fusion.errors import FusionError, MessageInvalid, PartyUnreachable, UnknownOrganisation
 from fusion.link.bell import Bell
 
 if TYPE_CHECKING:
@@ -47,6 +51,8 @@ OUTAGE_SECONDS: Final = 1.0
 """A call that takes longer met a SuperLink that was away; the deadline moves by as much."""
 HELLO_TTL_SECONDS: Final = 3600.0
 UPLOAD_SECONDS: Final = 600.0
+PUSH_PAUSES: Final = (0.1, 0.5, 2.0)
+"""Seconds before each further try when the SuperLink does not take messages."""
 _ABSENT: Final = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
 """Errors that mean the party never got or never answered the message."""
 
@@ -143,20 +149,40 @@ class GridCohort:
         return here & wanted
 
     def _push(self, requests: Mapping[OrgId, Request], ttl: float) -> dict[str, OrgId]:
-        """Send; return who was sent which message. Who has no node yet is sent none."""
+        """Send; return who was sent which message. Who has no node yet is sent none.
+
+        Raises:
+            PartyUnreachable: The SuperLink took the messages in none of several tries.
+        """
+        for pause in PUSH_PAUSES:
+            try:
+                return self._push_once(requests, ttl)
+            except ObjectPushError as error:
+                _LOG.warning("messages were not taken, trying again: %s", error)
+                self._bells.await_reply(self._bells.heard(), pause)
+        try:
+            return self._push_once(requests, ttl)
+        except ObjectPushError as error:
+            msg = "The SuperLink does not take what is sent to the nodes."
+            raise PartyUnreachable(msg, hint="Read superlink.log in the hub's folder.") from error
+
+    def _push_once(self, requests: Mapping[OrgId, Request], ttl: float) -> dict[str, OrgId]:
+        # Made anew for each try: parts of the last one may still lie at the SuperLink. A party that
+        # gets both answers the same to both.
+        nonce = fresh_nonce()
         messages, whom = [], []
         for organisation, request in requests.items():
             node = self._node(organisation)
             if node is None:
                 continue
-            content = encode_request(request)
+            content = encode_request(request, nonce)
             messages.append(
                 Message(content, node, MESSAGE_TYPES[request.kind], ttl=ttl, group_id="banyan")
             )
             whom.append(organisation)
         if not messages:
             return {}
-        identifiers: Iterable[str | None] = self._grid.push_messages(messages)
+        identifiers = push_requests(self._grid, messages)
         self._bells.announce()
         return {
             identifier: organisation
@@ -203,6 +229,32 @@ def _reply(organisation: OrgId, message: Message) -> Reply:
         return decode_reply(organisation, message.content)
     except FusionError as error:
         return Reply(organisation, failure=Failure.of(error))
+
+
+def push_requests(grid: Grid, messages: Sequence[Message]) -> Iterable[str | None]:
+    """Send messages; return the identifier of each, or nothing for one that was not taken.
+
+    Over Flower's HTTP grid in an order in which no reader is too early; any other grid does it its
+    own way.
+
+    Raises:
+        ObjectPushError: The SuperLink does not take a part of one.
+    """
+    if not isinstance(grid, HttpGrid):
+        return grid.push_messages(messages)
+    client, run_id = grid._runtime_client, grid.run.run_id  # noqa: SLF001 - see contract.py
+    with no_object_id_recompute():
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = message.object_id
+        answer = client.PushMessages(
+            PushAppMessagesRequest(
+                messages_list=[message_to_proto(remove_content_from_message(m)) for m in messages],
+                message_object_trees=[get_object_tree(message) for message in messages],
+            )
+        )
+        push = make_push_object_fn_protobuf(client.PushObject, grid.node, run_id, answer.session_id)
+        push_contents(messages, push, set(answer.objects_to_push))
+    return list(answer.message_ids)
 
 
 def pull_replies(grid: Grid, identifiers: Sequence[str], *, seconds: float) -> Iterable[Message]:

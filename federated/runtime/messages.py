@@ -3,6 +3,9 @@
 A message carries one frame (:mod:`federated.frames`): in a ``ConfigRecord``, or, when it is large,
 in an array of a type of its own, which Flower cuts into chunks and which is never handed to numpy
 (that could be made to unpickle). Flower asks once for every object, so there is only one.
+
+Flower names objects by their content and keeps equal ones once. A frame therefore has a nonce: a
+greeting must not find the object of an earlier one, and be taken before it was uploaded as a whole.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from federated.cohort import Failure, Kind, Reply, Request
 from federated.frames import read_frame, write_frame
+from fusion.crypto import rng
 from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
@@ -52,9 +56,14 @@ def kind_of(message_type: str) -> Kind:
     raise MessageInvalid(msg)
 
 
-def encode_request(request: Request) -> RecordDict:
-    """Return the content of a message to a party."""
-    return _encode({"head": dict(request.head)}, request.blobs)
+def encode_request(request: Request, nonce: str) -> RecordDict:
+    """Return the content of a message to a party; messages sent together may share a nonce."""
+    return _encode({"head": dict(request.head)}, request.blobs, nonce)
+
+
+def fresh_nonce() -> str:
+    """Return what no other message has."""
+    return rng.token(16).hex()
 
 
 def decode_request(kind: Kind, content: RecordDict) -> Request:
@@ -75,8 +84,9 @@ def encode_reply(reply: Reply) -> RecordDict:
             "code": reply.failure.code,
             "message": reply.failure.message,
             "exit_code": reply.failure.exit_code,
+            "study_key": reply.failure.study_key,
         }
-    return _encode(document, reply.blobs)
+    return _encode(document, reply.blobs, fresh_nonce())
 
 
 def decode_reply(organisation: OrgId, content: RecordDict) -> Reply:
@@ -89,11 +99,14 @@ def decode_reply(organisation: OrgId, content: RecordDict) -> Reply:
     failure = None
     if "failure" in document:
         found = _mapping(document, "failure")
-        code, message, exit_code = (found.get(k) for k in ("code", "message", "exit_code"))
-        if not (isinstance(code, str) and isinstance(message, str) and isinstance(exit_code, int)):
+        code, message, key = (found.get(k, "") for k in ("code", "message", "study_key"))
+        exit_code = found.get("exit_code")
+        texts = isinstance(code, str) and isinstance(message, str) and isinstance(key, str)
+        if not (texts and code and message and isinstance(exit_code, int)):
             msg = f"The failure that {organisation} reports is not well formed."
             raise MessageInvalid(msg)
-        failure = Failure(code[:16], message[:2000], exit_code if 1 <= exit_code <= 6 else 1)
+        exit_code = exit_code if 1 <= exit_code <= 6 else 1
+        failure = Failure(code[:16], message[:2000], exit_code, key[:300])
     return Reply(organisation, _mapping(document, "head"), blobs, failure)
 
 
@@ -105,8 +118,8 @@ def _mapping(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _encode(document: Mapping[str, Any], blobs: Mapping[str, bytes]) -> RecordDict:
-    frame = write_frame(document, blobs)
+def _encode(document: Mapping[str, Any], blobs: Mapping[str, bytes], nonce: str) -> RecordDict:
+    frame = write_frame({**document, "nonce": nonce}, blobs)
     if len(frame) <= LARGE_BYTES:
         return RecordDict({RECORD: ConfigRecord({RECORD: frame})})
     array = Array(dtype="uint8", shape=(len(frame),), stype=_STYPE, data=frame)

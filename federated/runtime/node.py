@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from federated.runtime.environment import QUIET
+from federated.runtime.logs import log_to_stderr
 from fusion.link.client import hub_ssl_context
 from fusion.services.clock import SystemClock
 from fusion.services.homes import write_atomic
@@ -26,7 +27,8 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     """Serve until ``stop``; work in hand is finished and answered.
 
     Raises:
-        EnvironmentUnfit: The hub refuses the node for good, or Flower's SuperNode fails.
+        EnvironmentUnfit: The node is up already, the hub refuses it for good, or Flower's
+            SuperNode fails.
     """
 
     def ready() -> None:
@@ -34,7 +36,8 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
         say(f"{node.config.id} is up and serves {node.config.hub_url}")
 
     os.environ.update(QUIET)
-    try:
+    log_to_stderr()
+    with node.serving():
         changed = _what_changed(say)
         if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
             from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
@@ -42,8 +45,6 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
             serve_stock(node, stop=stop, say=say, on_ready=ready)
         else:
             _serve_own(node, stop, say, ready)
-    finally:
-        node.ready.unlink(missing_ok=True)
 
 
 def _what_changed(say: Callable[[str], None]) -> bool:
@@ -63,7 +64,7 @@ def _serve_own(
     from federated.client_app import app_for  # noqa: PLC0415
     from federated.party import Party  # noqa: PLC0415
     from federated.runtime.bundle import bundle  # noqa: PLC0415
-    from federated.runtime.fleet import FleetLink, FleetNode  # noqa: PLC0415
+    from federated.runtime.fleet import FleetLink, FleetNode, dial  # noqa: PLC0415
     from federated.seats import seat_of  # noqa: PLC0415
 
     link = FleetLink(
@@ -73,8 +74,9 @@ def _serve_own(
     )
     party = Party(seat_of(node, say))
     fleet = FleetNode(
-        link,
+        dial(link),
         app_for(party, OrgId(node.config.id)),
+        public_key=link.public_key,
         bundle_digest=bundle().digest,
         stop=stop,
         clock=SystemClock(),

@@ -15,6 +15,7 @@ import httpx
 
 from federated.jobs import JobFolder, jobs_of
 from federated.runtime import contract
+from federated.runtime.logs import log_to_stderr
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
 from fusion.link.loopback import free_port
@@ -39,8 +40,14 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
     """Serve a federation until ``stop``.
 
     Raises:
-        EnvironmentUnfit: A port is taken, or Flower does not start.
+        EnvironmentUnfit: The hub is up already, a port is taken, or Flower does not start.
     """
+    log_to_stderr()
+    with hub.serving():
+        _serve(hub, stop, say)
+
+
+def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> None:
     files = _superlink_files(hub)
     contract.check()
     renew_certificates(hub)
@@ -64,7 +71,6 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
         finally:
             jobs.close()
     finally:
-        hub.ready.unlink(missing_ok=True)
         front.stop()
         superlink.stop()
 

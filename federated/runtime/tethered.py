@@ -7,26 +7,10 @@ for some of its programs only, and looks once in a while.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import sys
 from importlib.metadata import entry_points
-from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
-
-
-def tie_to_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent ends.
-
-    Raises:
-        SystemExit: The parent is gone already, or the kernel can't.
-    """
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        sys.exit(f"prctl failed: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
+from fusion.services.tether import tie_to_parent
 
 
 def main() -> None:

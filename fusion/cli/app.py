@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 import typer
 
 from fusion.cli import demo, doctor, grant, hub, key, node, output, simulate, train
+from fusion.cli.help import plain_help
 from fusion.errors import FusionError
+from fusion.services.tether import tie_if_asked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +90,10 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; return the exit code."""
     settings = Settings()
     try:
-        code = app(args=list(arguments), standalone_mode=False, obj=settings, prog_name="fusion")
+        command = plain_help(typer.main.get_command(app))
+        code = command.main(
+            args=list(arguments), standalone_mode=False, obj=settings, prog_name="fusion"
+        )
     except (typer.Abort, KeyboardInterrupt):
         output.note("interrupted")
         return INTERRUPTED
@@ -124,5 +129,6 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
 
 def main() -> None:
     """Run the command line of this process."""
+    tie_if_asked()
     output.soften_streams()
     sys.exit(run(sys.argv[1:]))

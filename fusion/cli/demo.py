@@ -131,6 +131,7 @@ def _closing(outcome: Mapping[str, Any]) -> None:
                 "key",
                 f"{key['bits']} bits, {key['threshold']} of {len(key['holders'])}; hub {share}",
             ),
+            ("computed by", "; ".join(outcome["engines"])),
             (
                 "grant",
                 f"{grant['id'][:16]} to {grant['assignee']}, {len(grant['signed'])} signatures",

@@ -1,7 +1,8 @@
-"""Reads the files that a command line names."""
+"""The files that a command line names: read within bounds, checked before they are written."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from fusion.errors import InputInvalid
@@ -26,3 +27,25 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise InputInvalid(f"{path} is larger than {limit} bytes.", hint="Is it the right file?")
     return data
+
+
+def check_writable(path: Path | None) -> None:
+    """Check that a result can be written to ``path``, before any work is done for it.
+
+    Raises:
+        InputInvalid: It is a folder, or there is no folder for it that can be written to.
+    """
+    if path is None:
+        return
+    folder = path.parent
+    if path.is_dir():
+        problem = "it is a folder"
+    elif not folder.is_dir():
+        problem = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        problem = f"{folder} can't be written to"
+    else:
+        return
+    raise InputInvalid(
+        f"{path} can't be written: {problem}.", hint="Name a file in a folder of yours."
+    )

@@ -12,6 +12,7 @@ import typer
 from fusion.cli import output
 from fusion.cli.files import read_bounded
 from fusion.cli.serving import serve
+from fusion.errors import InputInvalid
 
 app = typer.Typer(help="Run a federation: its roster, its one port.", no_args_is_help=True)
 
@@ -53,6 +54,10 @@ def init(
     """Make a hub: keys, certificates, an empty roster. Prints the invitation for nodes."""
     from fusion.services import hub as service
 
+    if address.endswith(":0"):
+        raise InputInvalid(
+            f"{address} has no port that nodes could dial.", hint="Name one, such as 8443."
+        )
     invitation = service.init(folder, federation=federation, address=address, name=name)
     if as_json:
         output.document("fusion.hub/1", {"folder": str(folder), "invitation": str(invitation)})

@@ -73,6 +73,12 @@ class TrainingView:
             if text is not None:
                 self._stream.write(f"{text}\n")
                 self._stream.flush()
+        elif event["event"] == "notice":
+            self.say(str(event.get("message")))
+
+    def say(self, text: str) -> None:
+        """Show a line above the table, or after the lines."""
+        self._console.print(clean(text), soft_wrap=True)
 
     def render(self) -> Group:
         """Return the table as it is now."""

@@ -209,6 +209,10 @@ def _metrics_line(event: Event) -> str:
     return f"model {event.get('round'):>2}  {metric_words(event)}"
 
 
+def _notice_line(event: Event) -> str:
+    return f"note     {event.get('message')}"
+
+
 def _refusal_line(event: Event) -> str:
     return f"refusal  {event.get('organisation')} {event.get('code')}: {event.get('message')}"
 
@@ -222,6 +226,7 @@ _LINES: Final[Mapping[str, Callable[[Event], str]]] = {
     "setup": _setup_line,
     "round": _round_line,
     "metrics": _metrics_line,
+    "notice": _notice_line,
     "refusal": _refusal_line,
     "end": _end_line,
 }

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fusion.cli.files import check_writable
 from fusion.cli.train import finish, read_study
 from fusion.errors import InputInvalid
 
@@ -40,6 +41,7 @@ def horizontal(
     from fusion.cli.live import TrainingView
     from fusion.services import engines
 
+    check_writable(report)
     text = read_study(study)
     parties = [_party(item) for item in party]
     names = [name for name, _ in parties]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusion.cli import output
-from fusion.cli.files import read_bounded
+from fusion.cli.files import check_writable, read_bounded
 from fusion.errors import FusionError, InputInvalid
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fusion.services.homes import HubHome
 
 MAX_STUDY_BYTES = 1 << 20
+QUIET_SECONDS = 3.0
+"""A run that says nothing for this long may have lost its hub."""
 
 Study = Annotated[
     Path | None, typer.Argument(metavar="STUDY.toml", help="The study; see examples.")
@@ -62,6 +64,7 @@ def train(
     from fusion.services.homes import HubHome
 
     hub = HubHome.open(folder)
+    check_writable(report)
     if (study is not None, job != "", stop != "").count(True) != 1:
         message = "Name a study, or a run to follow or to stop."
         raise InputInvalid(message, hint="fusion train STUDY.toml")
@@ -86,11 +89,21 @@ def train(
 def _follow(engine: TrainingEngine, hub: HubHome, job: str) -> int:
     """Show the run's events up to its end; return its exit code."""
     from fusion.cli.live import TrainingView
+    from fusion.services.processes import is_up
 
     stop = threading.Event()
+    told = False
+
+    def on_quiet(seconds: float) -> None:
+        nonlocal told
+        if seconds >= QUIET_SECONDS and not told and not is_up(hub.ready):
+            told = True
+            view.say(f"the hub is not up; the run goes on when it is: fusion hub up {hub.path}")
+
     with TrainingView() as view:
         try:
-            for event in engine.follow(hub, job, stop=stop):
+            for event in engine.follow(hub, job, stop=stop, on_quiet=on_quiet):
+                told = False
                 view.feed(event)
         except KeyboardInterrupt:
             output.note(f"the run goes on; watch it again with: fusion train --follow {job}")
@@ -124,8 +137,12 @@ def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> 
     from fusion.services.homes import write_atomic
 
     if report is not None:
-        write_atomic(report, render(record).encode(), 0o644)
-        output.note(f"report: {report}")
+        try:
+            write_atomic(report, render(record).encode(), 0o644)
+            output.note(f"report: {report}")
+        except OSError as error:
+            # It could be written when this began; the result is printed all the same.
+            output.note(f"the report could not be written to {report}: {error.strerror}")
     if as_json:
         output.document("fusion.run/1", record)
         return

@@ -104,9 +104,10 @@ def read_table(
         pa.default_memory_pool().release_unused()
 
 
-def _refused(path: Path, problem: str, hint: str, note: str) -> DataInvalid:
+def _refused(path: Path, problem: str, hint: str, note: str, column: str = "") -> DataInvalid:
     """Return a refusal with a note that is for the owner of the file only."""
-    error = DataInvalid(f"The data file {path.name} {problem}.", hint=hint)
+    key = f"columns.{column}" if column else ""
+    error = DataInvalid(f"The data file {path.name} {problem}.", hint=hint, study_key=key)
     error.add_note(note)
     return error
 
@@ -132,9 +133,9 @@ def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> N
         if name not in found:
             near = difflib.get_close_matches(name, found, n=1)
             note = f"the nearest that it has is {near[0]!r}" if near else "it has none like it"
-            raise _refused(path, f"has no column {name!r}", "", note)
+            raise _refused(path, f"has no column {name!r}", "", note, name)
         if found.count(name) > 1:
-            raise _refused(path, f"has two columns {name!r}", "", str(path))
+            raise _refused(path, f"has two columns {name!r}", "", str(path), name)
 
 
 def _read_csv(path: Path, columns: list[str], text: Collection[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -194,6 +195,7 @@ def _array(path: Path, name: str, column: Any) -> Column:  # noqa: ANN401 - pyar
         raise DataInvalid(
             f"The column {name!r} of {path.name} is of type {column.type}.",
             hint="Numbers and words (UTF-8) can be used.",
+            study_key=f"columns.{name}",
         )
     # Equal cells share one object: a column of few different words costs 8 bytes a row.
     encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()

@@ -256,6 +256,26 @@ def _attendance(result: Record) -> str:
         table(heads, listed, numbers=False)
         if listed
         else paragraph(Words("Nobody was absent.", "无人缺席。"), "good"),
+        _clipped(rounds),
+    )
+
+
+def _clipped(rounds: Sequence[Record]) -> str:
+    """Return in which rounds updates went beyond the study's clip, and how far it cut into them."""
+    counts = [(event.get("round"), int(_finite(event.get("clipped")))) for event in rounds]
+    cut = [(number, count) for number, count in counts if count]
+    if not cut:
+        words = Words("No update went beyond the study's clip.", "没有更新超出研究设定的截断范围。")
+        return paragraph(words, "good")
+    english = ", ".join(f"{count:,} in round {number}" for number, count in cut)
+    chinese = "，".join(f"第 {number} 轮 {count:,} 个" for number, count in cut)
+    return paragraph(
+        Words(
+            f"Coordinates of updates that were cut to the study's clip, all parties together: "
+            f"{english}. Raise `clip` or lower the learning rate if there are many.",
+            f"被截断到研究设定范围的更新坐标数（各方合计）：{chinese}。"
+            "若数量较多，请提高 clip 或降低学习率。",
+        )
     )
 
 
@@ -331,7 +351,32 @@ def _key(result: Record) -> str:
             else Words("no share: its folder was searched", "不持有份额：已检查其目录")
         )
         pairs.append((Words("the hub holds", "枢纽持有"), found))
+    pairs.extend(_computed_by(result))
     return section(Words("Who can decrypt", "谁能解密"), facts(pairs))
+
+
+def _computed_by(result: Record) -> list[tuple[Words, Words]]:
+    """Return how ciphertexts were blinded, and which engine computed them, where."""
+    pairs = []
+    randomiser = (result.get("key") or {}).get("randomiser")
+    if randomiser:
+        pairs.append((Words("randomiser", "随机化方式"), same(str(randomiser))))
+    engines = engines_of(result)
+    if engines:
+        names = "; ".join(f"{name}: {', '.join(whom)}" for name, whom in engines.items())
+        pairs.append((Words("computed by", "计算引擎"), same(names)))
+    return pairs
+
+
+def engines_of(result: Record) -> dict[str, list[str]]:
+    """Return each Paillier engine that took part, and where it ran."""
+    where: dict[str, list[str]] = {}
+    places = [("hub", result.get("engine"))]
+    places += [(str(e.get("organisation")), e.get("engine")) for e in result.get("setup", [])]
+    for place, engine in places:
+        if engine:
+            where.setdefault(str(engine), []).append(place)
+    return where
 
 
 def _what_left(result: Record) -> str:

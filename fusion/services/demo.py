@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError, InputInvalid, PartyFailed
 from fusion.link.loopback import free_port
-from fusion.reports.training import render
+from fusion.reports.training import engines_of, render
 from fusion.services import engines
 from fusion.services.demo_grants import grant_study
 from fusion.services.homes import HubHome, NodeHome, write_atomic
@@ -110,9 +110,10 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
     """
     began = time.monotonic()
     engine = engines.training()
+    text = _study_text(engine, wishes)
     folder = _folder(wishes.keep)
     try:
-        stage = _stage(engine, folder, wishes, watcher)
+        stage = _stage(engine, folder, text, watcher)
         with Children(folder / "logs", watcher.say) as children:
             key, grant = _set_up(stage, children)
             stage.seconds["setup"] = time.monotonic() - began
@@ -121,7 +122,11 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
             baselines = _compare(stage, engine, str(record["job"]))
             with stage.step("shutdown", "every process stopped in order"):
                 children.stop_all()
-        record = {**record, "key": {**key, "hub_holds_share": holds_share}, "grant": grant}
+        record = {
+            **record,
+            "key": {**record["key"], **key, "hub_holds_share": holds_share},
+            "grant": grant,
+        }
         report = folder / "report.html"
         write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
         stage.seconds["total"] = time.monotonic() - began
@@ -138,10 +143,9 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
 # ------------------------------------------------------------------------------- steps
 
 
-def _stage(engine: TrainingEngine, folder: Path, wishes: Wishes, watcher: Watcher) -> _Stage:
-    """Lay out the study as it will run."""
-    files = engine.demo_files()
-    text = Path(files[MODELS[wishes.model]]).read_text("utf-8")
+def _study_text(engine: TrainingEngine, wishes: Wishes) -> str:
+    """Return the study as it will run, checked before anything is made for it."""
+    text = Path(engine.demo_files()[MODELS[wishes.model]]).read_text("utf-8")
     if wishes.rounds is not None:
         if wishes.rounds < 1:
             raise InputInvalid("A run has at least one round.", hint="fusion demo --rounds 3")
@@ -150,6 +154,13 @@ def _stage(engine: TrainingEngine, folder: Path, wishes: Wishes, watcher: Watche
         )
         if not changed:
             raise InputInvalid("The demo's study names no number of rounds.")
+    engine.check(text, "study.toml")
+    return text
+
+
+def _stage(engine: TrainingEngine, folder: Path, text: str, watcher: Watcher) -> _Stage:
+    """Lay out the study."""
+    files = engine.demo_files()
     study = folder / "study.toml"
     study.write_text(text, "utf-8")
     tables = {str(org): Path(path) for org, path in files["tables"].items()}
@@ -339,6 +350,7 @@ def _document(
         "bytes_per_parameter": record["bytes_per_parameter"],
         "key": record["key"],
         "grant": record["grant"],
+        "engines": engines_of(record),
         "seconds": {key: round(value, 2) for key, value in _seconds(stage, record).items()},
         "report": str(report),
     }
@@ -360,9 +372,17 @@ def _folder(keep: Path | None) -> Path:
     """Return an empty folder."""
     if keep is None:
         return Path(tempfile.mkdtemp(prefix="fusion-demo-"))
-    if keep.exists() and any(keep.iterdir()):
+    try:
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+        used = any(keep.iterdir())
+    except (FileExistsError, NotADirectoryError):
+        used = True
+    except OSError as error:
+        raise InputInvalid(
+            f"{keep} can't be made: {error.strerror}.", hint="Name a folder of yours for --keep."
+        ) from error
+    if used:
         raise InputInvalid(f"{keep} is in use.", hint="Name a new folder for --keep.")
-    keep.mkdir(mode=0o700, parents=True, exist_ok=True)
     return keep.resolve()
 
 

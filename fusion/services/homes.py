@@ -9,7 +9,8 @@
       superlink/ca.pem certificate.pem key.pem  trust.json roster.json
       admitted/ID.pem  requests/SHA256.pem      paillier/  state.sqlite
       paillier/  runs/JOB/  superlink.sqlite    grants/ID.grant.json  budgets.sqlite
-      grants/ID.grant.json  ready.json  hub.log ready.json  node.log
+      grants/ID.grant.json  ready.json          ready.json  node.log
+      hub.log  .up.lock                         .up.lock
 
 Folders are 0700 and files 0600. A file is replaced whole or not at all (:func:`write_atomic`).
 """
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 HUB_FILE: Final = "hub.toml"
 NODE_FILE: Final = "node.toml"
+DEFAULT_MIN_GROUP: Final = 3
+"""Fewest organisations in a sum that a node takes part in, unless its owner says otherwise."""
 _Identifier = Annotated[str, Field(min_length=1, max_length=63)]
 _Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
 
@@ -144,7 +147,7 @@ class NodeConfig(BaseModel):
     name: _Name = ""
     hub_url: str
     pin: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    min_group: Annotated[int, Field(ge=2, le=1000)] = 3
+    min_group: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_MIN_GROUP
     studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
     require_grants: bool = True
     data: dict[str, Path] = Field(default_factory=dict)
@@ -172,6 +175,30 @@ class _Home:
         with (self.path / ".lock").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Be the one process that serves this folder; leave no ``ready.json`` behind.
+
+        Raises:
+            EnvironmentUnfit: Another process serves it; nothing of its was touched.
+        """
+        # Not the lock above: that one is held for moments, this one for as long as it is up. The
+        # kernel lets go of it however the process ends.
+        with (self.path / ".up.lock").open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EnvironmentUnfit(
+                    f"{self.path} is up already.",
+                    hint="One process serves a folder; `status` shows it. Stop that one first.",
+                ) from None
+            # Whoever wrote one before was killed: nobody may take it for ours.
+            self.ready.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                self.ready.unlink(missing_ok=True)
 
 
 class HubHome(_Home):

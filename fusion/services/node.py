@@ -16,6 +16,7 @@ from fusion.link.client import hub_ssl_context
 from fusion.link.forward import HOST, ForwardConfig, Forwarder
 from fusion.services.clock import SystemClock
 from fusion.services.homes import (
+    DEFAULT_MIN_GROUP,
     NODE_FILE,
     NodeConfig,
     NodeHome,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from fusion.ports import Clock
 
-MIN_GROUP: Final = 3
-"""Fewest organisations in a sum that a node takes part in, unless its operator says otherwise."""
 
 _MAX_DATASET_CHARACTERS: Final = 63
 
@@ -67,7 +66,7 @@ def init(
         name=readable_name(name),
         hub_url=invitation.url,
         pin=invitation.pin,
-        min_group=MIN_GROUP,
+        min_group=DEFAULT_MIN_GROUP,
         require_grants=require_grants,
         data={_dataset(k): Path(v).resolve() for k, v in (data or {}).items()},
     )

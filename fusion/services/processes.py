@@ -1,7 +1,8 @@
 """Child processes in order: started by name, watched, stopped by process id, their logs kept.
 
 Each child leads a process group of its own, so that Ctrl-C in a terminal reaches this process
-only, and stopping is orderly: last started, first stopped.
+only, and stopping is orderly: last started, first stopped. If this process is killed, the kernel
+tells each child to stop.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from fusion.errors import PartyFailed, PartyUnreachable
+from fusion.services.tether import PARENT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +87,12 @@ class Children:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "NO_COLOR": "1",
+                    PARENT_VARIABLE: str(os.getpid()),
+                },
             )
         child = Child(name, process, output, log)
         self._started.append(child)

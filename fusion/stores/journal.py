@@ -1,4 +1,4 @@
-"""The hub's memory of a run: attempts, the opening under way, the state after each round."""
+"""The hub's memory of a run: attempts, the opening under way, who is out, each round's state."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS attempt(round INTEGER PRIMARY KEY, attempt INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS opening(round INTEGER PRIMARY KEY, document BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS absence(organisation TEXT PRIMARY KEY, since TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS state(round INTEGER PRIMARY KEY, document BLOB NOT NULL);
 """
 
@@ -79,6 +80,18 @@ class SqliteJournal:
             connection.execute(
                 "INSERT OR REPLACE INTO state VALUES (?, ?)", (round_number, _encode(state))
             )
+
+    def keep_absences(self, since: Mapping[str, str]) -> None:
+        """Store who is out, and since when."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM absence")
+            connection.executemany("INSERT INTO absence VALUES (?, ?)", since.items())
+
+    def absences(self) -> Mapping[str, str]:
+        """Return who was out, and since when."""
+        with self._database.transaction() as connection:
+            rows = connection.execute("SELECT organisation, since FROM absence").fetchall()
+        return {str(organisation): str(since) for organisation, since in rows}
 
     def last_round(self) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest state, if any."""

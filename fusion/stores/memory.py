@@ -136,6 +136,7 @@ class MemoryJournal:
         """Start empty."""
         self._attempts: dict[int, int] = {}
         self._openings: dict[int, Mapping[str, Any]] = {}
+        self._absences: dict[str, str] = {}
         self._states: dict[int, Mapping[str, Any]] = {}
 
     def next_attempt(self, round_number: int) -> int:
@@ -154,6 +155,14 @@ class MemoryJournal:
     def keep_round(self, round_number: int, state: Mapping[str, Any]) -> None:
         """Store the state after a round."""
         self._states[round_number] = state
+
+    def keep_absences(self, since: Mapping[str, str]) -> None:
+        """Store who is out, and since when."""
+        self._absences = dict(since)
+
+    def absences(self) -> Mapping[str, str]:
+        """Return who was out, and since when."""
+        return dict(self._absences)
 
     def last_round(self) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest state, if any."""

@@ -60,6 +60,13 @@ def test_help_and_version_are_results(fusion: Terminal) -> None:
     assert fusion.out.startswith("banyan-fusion ")
 
 
+@pytest.mark.parametrize("words", [("node", "init"), ("key", "import"), ("hub", "admit")])
+def test_help_shows_brackets_as_brackets(fusion: Terminal, words: tuple[str, ...]) -> None:
+    assert fusion(*words, "--help") == 0
+    assert "[required]" in fusion.out
+    assert "\\" not in fusion.out
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -116,6 +123,12 @@ def test_an_invitation_is_all_of_stdout(fusion: Terminal, tmp_path: Path) -> Non
     assert fusion("hub", "init", tmp_path / "hub") == 0
     assert fusion.out.startswith("https://127.0.0.1:8443#")
     assert fusion.out.count("\n") == 1
+
+
+def test_an_address_without_a_port_to_dial_is_refused(fusion: Terminal, tmp_path: Path) -> None:
+    assert fusion("hub", "init", tmp_path / "hub", "--address", "127.0.0.1:0") == 2
+    assert "F-200: 127.0.0.1:0 has no port" in fusion.err
+    assert not (tmp_path / "hub").exists()
 
 
 def test_a_hub_is_not_made_twice(fusion: Terminal, tmp_path: Path) -> None:

@@ -64,3 +64,32 @@ def test_a_mistake_in_the_study_is_refused_by_the_line(
 def test_one_party_is_not_a_federation(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", "horizontal", *parties()[:2], str(study)]) == 2
     assert "at least two parties" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["nowhere/x.html", "."])
+def test_a_report_that_can_not_be_written_is_refused_before_the_run(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    words = ["simulate", "horizontal", *parties(), str(study), "--report", str(tmp_path / where)]
+    assert run(words) == 2
+    captured = capsys.readouterr()
+    assert "can't be written" in captured.err
+    assert "F-200" in captured.err
+    assert "start" not in captured.err
+
+
+def test_a_run_that_fails_is_a_document_as_well(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n", "utf-8")
+    words = ["simulate", "horizontal", *parties(), "--party", f"bad={tmp_path / 'bad.csv'}"]
+    assert run([*words, str(study), "--json"]) == 2
+    captured = capsys.readouterr()
+    record = json.loads(captured.out)
+    assert (record["schema"], record["status"], record["exit_code"]) == (
+        "fusion.run/1",
+        "failed",
+        2,
+    )
+    assert record["message"].startswith("bad: ")
+    assert "end      failed bad: " in captured.err

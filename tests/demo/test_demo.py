@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from fusion.errors import InputInvalid
 from fusion.services import demo, hub, node
 from fusion.services.homes import NodeHome, make_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SHARE = bytes(range(7, 207))
 
@@ -80,11 +77,30 @@ def test_nothing_stays_behind_when_nothing_began(federation: Path) -> None:
 
 @pytest.mark.parametrize("rounds", [0, -1])
 def test_a_run_has_at_least_one_round(tmp_path: Path, rounds: int) -> None:
-    wishes = demo.Wishes(rounds=rounds, keep=tmp_path / "kept")
+    refused(demo.Wishes(rounds=rounds, keep=tmp_path / "kept"), "at least one round")
+    assert not (tmp_path / "kept").exists()
+
+
+def refused(wishes: demo.Wishes, why: str) -> None:
+    """Have the demo refuse before it does anything."""
     said: list[str] = []
     watcher = demo.Watcher(
         step=lambda words, _: said.append(words), event=lambda _: None, say=said.append
     )
-    with pytest.raises(InputInvalid, match="at least one round"):
+    with pytest.raises(InputInvalid, match=why):
         demo.run(wishes, watcher)
     assert said == []
+
+
+def test_more_rounds_than_a_study_may_have_are_refused_at_once(tmp_path: Path) -> None:
+    refused(demo.Wishes(rounds=99_999, keep=tmp_path / "kept"), r"^study\.toml:\d+: `rounds`")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_folder_that_can_not_be_kept_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", "utf-8")
+    refused(demo.Wishes(keep=tmp_path / "file"), "in use")
+    refused(demo.Wishes(keep=tmp_path), "in use")
+    refused(demo.Wishes(keep=tmp_path / "file" / "below"), "in use")
+    refused(demo.Wishes(keep=Path("/proc/nowhere/here")), "can't be made")
+    assert (tmp_path / "file").read_text("utf-8") == "mine"

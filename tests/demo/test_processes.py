@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from fusion.errors import PartyFailed, PartyUnreachable
+from fusion.services import node
 from fusion.services.processes import Children, is_up
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.link.federation import make_hub
 
 
 def test_a_verb_that_ends_well_gives_its_output(tmp_path: Path) -> None:
@@ -54,3 +57,42 @@ def test_is_up_believes_a_living_process_only(tmp_path: Path) -> None:
     for text in ("", "{}", '{"pid": "x"}', "[]", '{"pid": -1}', '{"pid": 4194304999}'):
         ready.write_text(text, "utf-8")
         assert not is_up(ready)
+
+
+_PARENT = """
+import pathlib, sys, time
+from fusion.services.processes import Children
+with Children(pathlib.Path(sys.argv[1]), print) as children:
+    child = children.start("node", "node", "up", pathlib.Path(sys.argv[2]))
+    while "Asking again" not in child.tail():
+        time.sleep(0.05)
+    print(child.process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_children_of_a_killed_process_stop(tmp_path: Path) -> None:
+    """A node that waits for its admission would wait for ever."""
+    invitation = str(make_hub(tmp_path / "hub").invitation).replace(":0#", ":9#")
+    node.init(tmp_path / "node", hub=invitation, org="north")
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(tmp_path / "logs"), str(tmp_path / "node")],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert _alive(child)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait(30)
+    until = time.monotonic() + 30
+    while _alive(child):
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -24,6 +24,7 @@ READY_SECONDS = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
+_TABLES = ("tcp", "tcp6", "udp", "udp6")
 _FOREIGN_PROJECT = """\
 [build-system]
 requires = ["hatchling"]
@@ -255,12 +256,12 @@ class Deployment:
         raise RuntimeError(message)
 
     def peers(self, name: str) -> set[str]:
-        """Return the addresses at the other end of a process's TCP connections, IPv4 and IPv6."""
+        """Return the addresses at the other end of a process's TCP and connected UDP sockets."""
         found = set()
         for pid in self.tree(name):
             try:
                 own = _sockets(pid)
-                tables = [Path(f"/proc/{pid}/net/{table}").read_text() for table in ("tcp", "tcp6")]
+                tables = [Path(f"/proc/{pid}/net/{table}").read_text() for table in _TABLES]
             except OSError:
                 continue  # it has ended meanwhile
             for line in "".join(tables).splitlines():

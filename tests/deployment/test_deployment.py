@@ -109,6 +109,17 @@ def test_a_masked_study_runs_to_its_end(deployment: Deployment) -> None:
     assert result["metrics"][-1]["auc"] > 0.6
 
 
+def test_a_second_start_of_what_is_up_is_refused_and_harms_nothing(deployment: Deployment) -> None:
+    for kind, folder in (("hub", deployment.hub), ("node", deployment.node("north"))):
+        second = deployment.fusion(kind, "up", folder, check=False)
+        assert second.returncode == 3
+        assert "is up already" in second.stderr
+        assert deployment.json(kind, "status", folder)["up"]
+    hub = HubHome.open(deployment.hub)
+    events = ENGINE.follow(hub, ENGINE.ping(hub, 1), stop=threading.Event())
+    assert [event["missing"] for event in events if event["event"] == "exchange"] == [[]]
+
+
 def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(deployment: Deployment) -> None:
     watch = Watch(deployment, study_text(rounds=100, deadline=3.0))
     watch.phase(2, "train")
@@ -122,6 +133,11 @@ def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(deployment: Depl
     deployment.start("north")
     back = watch.until(lambda e: e["event"] == "round" and "north" in e["contributors"])
     assert back["round"] > left_out["round"]
+    # It was taken back by the worker that had left it out: a new worker would start with everyone.
+    assert [event["event"] for event in watch.events].count("start") == 1
+    statuses = [e["status"] for e in watch.events if e.get("organisation") == "north"]
+    assert statuses == ["ready", "back"]
+    assert f"{watch.job} lost its worker" not in deployment.log("hub")
     watch.stop()
 
 
@@ -229,10 +245,18 @@ def test_a_bundle_other_than_ours_is_refused_and_logged(
     assert not list(deployment.node("north").rglob("*.fab"))
 
 
-def test_nothing_contacts_another_host(deployment: Deployment) -> None:
-    """What the processes have open is on loopback, all of it."""
+def test_nothing_contacts_another_host(deployment: Deployment, watch: Path) -> None:
+    """Every Python process has been watched since it began; sockets of others are looked at now."""
     names = ["hub", *deployment.names]
-    assert {address for name in names for address in deployment.peers(name)} <= {"127.0.0.1"}
+    hub = HubHome.open(deployment.hub)
+    events = ENGINE.follow(hub, ENGINE.ping(hub, 1), stop=threading.Event())
+    assert [event["missing"] for event in events if event["event"] == "exchange"] == [[]]
+    for name in names:
+        assert deployment.peers(name) == {"127.0.0.1"}, name
+    seen = (watch / "seen").read_text("utf-8")
+    for program in ("hub up", "node up", "flower-superexec", "flwr-serverapp"):
+        assert program in seen
+    assert not (watch / "outside").exists()
 
 
 @pytest.fixture

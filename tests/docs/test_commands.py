@@ -1,4 +1,7 @@
-"""Every command that a page shows exists, with the options and arguments it is shown with."""
+"""Every command that a page shows exists, with the options and arguments it is shown with.
+
+And each is run by a test, or stands here with the reason why not.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,28 @@ from tests.docs.sources import ROOT, documents, name, shown_commands
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+WALKED = {"README.md", "README.zh-CN.md", "docs/deploy.md"}
+"""Pages whose calls of ``fusion`` are run in their order, by ``tests/deployment/walk.py``."""
+RUN = {
+    r"\./dev demo( --model mlp| --rounds 20| --json| --keep DIR)?": "tests/deployment/test_demo.py",
+    r"fusion demo": "tests/deployment/test_demo.py",
+    r"fusion train --json": "tests/deployment/walk.py",
+    r"fusion --version": "tests/cli/test_app.py",
+    r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.(kernels|contributions)": "tests/deployment/test_benchmarks.py",
+}
+"""What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
+NOT_RUN = {
+    r"\./dev (setup|lock)": "installs packages, or asks an index for them",
+    r"(python3?|/opt/banyan/bin/python) -m (pip .*|venv /opt/banyan)": "installs packages",
+    r"\./dev (test|check)": "runs the tests, this one among them",
+    r"\./dev (fmt|docs)": "writes into the checkout",
+    r"\./dev": "the name of the script",
+    r"systemctl (start|stop) banyan-node": "needs systemd and its unit",
+    r"mv /srv/banyan/node/certificate\.pem .*": "belongs to the two lines around it",
+    r"python -m examples\.adult\.make_partitions .*": "reads the original data set, not shipped",
+}
+"""What no test runs, and why."""
 GENERATED = {"docs/cli.md", "docs/errors.md"}
 
 
@@ -131,3 +156,34 @@ def test_the_readme_shows_the_two_commands() -> None:
         lines = shown_commands(ROOT / page)
         assert "./dev demo" in lines
         assert "./dev test" in lines
+
+
+_PROGRAMS = ("fusion", "./dev", "python", "python3", "/opt/banyan/bin/python", "systemctl", "mv")
+
+
+def _lines() -> list[tuple[str, str]]:
+    return sorted({shown for program in _PROGRAMS for shown in _shown(program)})
+
+
+def _is_name(line: str) -> bool:
+    """Whether a line only names a verb, as a text does that speaks of it."""
+    return line.startswith("fusion") and not re.search(r" [^a-z]|[^a-z ]", line)
+
+
+def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
+    patterns = [*RUN, *NOT_RUN]
+    without = [
+        f"{page}: {line}"
+        for page, line in _lines()
+        if not (page in WALKED and line.startswith("fusion "))
+        and not _is_name(line)
+        and not any(re.fullmatch(pattern, line) for pattern in patterns)
+    ]
+    assert not without
+
+
+def test_no_reason_is_left_over() -> None:
+    lines = [line for _, line in _lines()]
+    left = [p for p in (*RUN, *NOT_RUN) if not any(re.fullmatch(p, line) for line in lines)]
+    assert not left
+    assert all((ROOT / file).exists() for file in RUN.values())

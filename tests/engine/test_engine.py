@@ -51,7 +51,7 @@ def test_a_study_is_queued_as_it_was_given(hub_up: HubHome) -> None:
     folder = JobFolder(hub_up.runs / job)
     assert folder.study.read_text("utf-8") == STUDY
     assert ENGINE.jobs(hub_up) == [
-        {"job": job, "status": "queued", "starts": 0, "kind": "training"}
+        {"job": job, "status": "queued", "starts": 0, "kind": "training", "origin": "study.toml"}
     ]
     assert ENGINE.result(hub_up, job)["status"] == "running"
 

@@ -37,7 +37,8 @@ def test_every_job_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 def test_a_change_of_state_leaves_the_rest(job: JobFolder) -> None:
     job.update(status="running", run=17)
-    expected = {"job": job.name, "kind": "training", "starts": 0, "status": "running", "run": 17}
+    made = {"job": job.name, "kind": "training", "origin": "study.toml", "starts": 0}
+    expected = {**made, "status": "running", "run": 17}
     assert job.state() == JobFolder(job.path).state() == expected
 
 
@@ -88,6 +89,20 @@ def test_who_no_longer_wants_to_follow_is_let_go(job: JobFolder) -> None:
     assert next(following)["event"] == "start"
     stop.set()
     assert list(following) == []
+
+
+def test_silence_is_counted_and_ends_with_an_event(job: JobFolder) -> None:
+    quiet: list[float] = []
+
+    def on_quiet(seconds: float) -> None:
+        quiet.append(seconds)
+        if len(quiet) == 2:
+            job.emit({"event": "start"}, CLOCK)
+        if len(quiet) == 3:
+            job.emit(END, CLOCK)
+
+    assert [event["event"] for event in job.follow(threading.Event(), on_quiet)] == ["start", "end"]
+    assert quiet[0] == quiet[2] < quiet[1]
 
 
 def test_a_job_is_worked_on_by_one_at_a_time(job: JobFolder) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from federated.attendance import Absence, Attendance
 from federated.records import record
+from fusion.stores.memory import MemoryJournal
 from fusion.types import OrgId
 
 A, B, C = map(OrgId, ("a", "b", "c"))
@@ -75,12 +76,12 @@ def test_a_run_that_failed_says_why() -> None:
 
 
 def test_everyone_is_there_until_something_is_missed() -> None:
-    attendance = Attendance((C, A, B))
+    attendance = Attendance((C, A, B), MemoryJournal())
     assert (attendance.present(), attendance.absent()) == ((C, A, B), ())
 
 
 def test_who_leaves_is_out_since_then_until_it_comes_back() -> None:
-    attendance = Attendance((C, A, B))
+    attendance = Attendance((C, A, B), MemoryJournal())
     attendance.leave(B, since="t1", reason="late")
     attendance.leave(C, since="t2", reason="away")
     attendance.leave(B, since="t3", reason="later still")
@@ -93,15 +94,28 @@ def test_who_leaves_is_out_since_then_until_it_comes_back() -> None:
     assert attendance.absent()[1] == Absence(B, "t4", "again")
 
 
+def test_the_date_of_an_absence_survives_a_restart_and_ends_with_it() -> None:
+    journal = MemoryJournal()
+    Attendance((A, B), journal).leave(B, since="t1", reason="late")
+    restarted = Attendance((A, B), journal)
+    assert restarted.absent() == ()
+    restarted.leave(B, since="t2", reason="still away")
+    assert restarted.absent() == (Absence(B, "t1", "still away"),)
+    restarted.come_back([B])
+    again = Attendance((A, B), journal)
+    again.leave(B, since="t3", reason="late")
+    assert again.absent() == (Absence(B, "t3", "late"),)
+
+
 def test_news_are_told_once() -> None:
-    attendance = Attendance((A, B))
+    attendance = Attendance((A, B), MemoryJournal())
     attendance.leave(B, since="t1", reason="late")
     assert attendance.news() == ["b is left out at t1: late"]
     assert attendance.news() == []
 
 
 def test_a_lost_quorum_says_who_is_missing_and_since_when() -> None:
-    attendance = Attendance((A, B, C))
+    attendance = Attendance((A, B, C), MemoryJournal())
     attendance.leave(B, since="t1", reason="late")
     error = attendance.lost(3, 2, "round 4")
     assert error.exit_code == 6
@@ -109,4 +123,4 @@ def test_a_lost_quorum_says_who_is_missing_and_since_when() -> None:
         "2 of 3 organisations are there for round 4; 3 have to contribute and 2 key holders to "
         "decrypt. Missing: b since t1 (late)."
     )
-    assert "Missing: none." in Attendance((A,)).lost(2, 1, "it").message
+    assert "Missing: none." in Attendance((A,), MemoryJournal()).lost(2, 1, "it").message

@@ -134,11 +134,13 @@ def test_a_party_that_can_not_take_part_ends_the_job_by_name(
 ) -> None:
     _without_data(nodes["south"])
     nodes["south"] = type(nodes["south"]).open(nodes["south"].path)
-    job = JobFolder.create(hub.runs, STUDY)
+    job = JobFolder.create(hub.runs, STUDY, "people.toml")
     notes: dict[str, list[str]] = {}
     events = do(hub, job, cohort_of(nodes, notes))
     assert (events[-1]["status"], events[-1]["exit_code"]) == ("failed", InputInvalid.exit_code)
-    assert str(events[-1]["message"]).startswith("south: ")
+    # The line is that of the key in the study's file, by the name the file had.
+    dataset = next(i for i, line in enumerate(STUDY.splitlines(), 1) if line.startswith("dataset"))
+    assert str(events[-1]["message"]).startswith(f"south: people.toml:{dataset}: ")
     assert job.state()["exit_code"] == InputInvalid.exit_code
     # Everyone who is still there is told how it ended.
     assert "south: " in notes["north"][-1]

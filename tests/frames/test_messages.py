@@ -21,6 +21,7 @@ from federated.runtime.messages import (
     decode_request,
     encode_reply,
     encode_request,
+    fresh_nonce,
     kind_of,
 )
 from fusion.errors import MessageInvalid
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from federated.cohort import Kind
 
 ORG = OrgId("north")
+NONCE = fresh_nonce()
 _NAMES = st.text(max_size=6)
 _HEADS = st.dictionaries(_NAMES, st.text(max_size=8) | st.integers(0, 99), max_size=3)
 _BLOBS = st.dictionaries(_NAMES, st.binary(max_size=32), max_size=3)
@@ -58,7 +60,7 @@ def test_a_request_arrives_as_it_was_sent(
     head: Mapping[str, Any], blobs: Mapping[str, bytes]
 ) -> None:
     request = Request("submit", head, blobs)
-    assert decode_request("submit", carried(encode_request(request))) == request
+    assert decode_request("submit", carried(encode_request(request, NONCE))) == request
 
 
 @given(head=_HEADS, blobs=_BLOBS)
@@ -69,13 +71,18 @@ def test_a_reply_arrives_as_it_was_sent(
     assert decode_reply(ORG, carried(encode_reply(reply))) == reply
 
 
+def test_no_two_replies_are_the_same_bytes_even_if_they_say_the_same() -> None:
+    first, second = (encode_reply(Reply(ORG))[RECORD].object_id for _ in range(2))
+    assert first != second
+
+
 def test_a_failure_arrives_as_it_was_sent() -> None:
-    reply = Reply(ORG, failure=Failure("F-402", "It can't. Do this.", 4))
+    reply = Reply(ORG, failure=Failure("F-402", "It can't. Do this.", 4, "columns.age"))
     assert decode_reply(ORG, carried(encode_reply(reply))) == reply
 
 
 def _frame_size(request: Request) -> int:
-    return len(write_frame({"head": dict(request.head)}, request.blobs))
+    return len(write_frame({"head": dict(request.head), "nonce": NONCE}, request.blobs))
 
 
 @pytest.mark.parametrize("more", [0, 1, 2_500_000])
@@ -85,7 +92,7 @@ def test_a_large_message_arrives_as_it_was_sent(more: int) -> None:
     blob = (bytes(range(256)) * 20_000)[: 1_000_000 + LARGE_BYTES - frame + more]
     request = Request("submit", {"job": "j"}, {"vector": blob})
     assert _frame_size(request) == LARGE_BYTES + more
-    content = encode_request(request)
+    content = encode_request(request, NONCE)
     assert isinstance(content[RECORD], ArrayRecord if more else ConfigRecord)
     assert decode_request("submit", carried(content)) == request
 

@@ -146,14 +146,31 @@ def test_a_second_list_finds_too_few_holders(federation: Federation) -> None:
 
 
 def test_overlapping_sums_are_refused(federation: Federation) -> None:
-    """A contribution that was opened once is not opened in another sum."""
+    """A contribution that was opened once is not opened in another sum, whoever colludes."""
     manifest = federation.manifest()
-    listing, contributions = federation.collect(manifest)
-    log = federation.logs["a"]
-    federation.gate("a").open(manifest, listing, contributions)
-    total = aggregate(federation.terms, manifest, listing, contributions)
+    commitments = federation.commit(manifest)
+    four = list_commitments(federation.terms, manifest, commitments, federation.hub)
+    three = list_commitments(federation.terms, manifest, commitments[:3], federation.hub)
+
+    def submit(listing: bytes, names: str) -> list[Contribution]:
+        found = []
+        for name in names:
+            # Contributors that collude: none remembers which list it has submitted to.
+            federation.logs[name]._submissions.clear()
+            federation.logs[name]._proofs.clear()
+            found.append(federation.contributor(name).submit(manifest, listing))
+        return found
+
+    all_of_them, three_of_them = submit(four, "abcd"), submit(three, "abc")
+    overlap = aggregate(federation.terms, manifest, three, three_of_them).contributions
+    opened = aggregate(federation.terms, manifest, four, all_of_them).contributions
+    assert set(overlap) < set(opened)
+    federation.gate("d").open(manifest, four, all_of_them)
+    with pytest.raises(GateRefused, match="was opened with another list"):
+        federation.gate("d").open(manifest, three, three_of_them)
+    # The rule on single contributions holds by itself, whatever the round.
     with pytest.raises(GateRefused, match="earlier sum"):
-        log.consume("job", 2, b"another opening", total.contributions[:1])
+        federation.logs["d"].consume("job", 2, b"another opening", overlap[:1])
 
 
 def test_last_rounds_contributions_are_refused(federation: Federation) -> None:

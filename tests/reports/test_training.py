@@ -113,12 +113,35 @@ def test_who_was_absent_is_named_with_since_when_and_why() -> None:
     assert "Nobody was absent." in Page(render(record())).text
 
 
+def test_updates_beyond_the_clip_are_counted_by_the_round() -> None:
+    run = record()
+    assert "No update went beyond the study's clip." in Page(render(run)).text
+    run["rounds"][1]["clipped"] = 12
+    run["rounds"][3]["clipped"] = 3456
+    text = Page(render(run)).text
+    assert "12 in round 1, 3,456 in round 3." in text
+    assert "第 1 轮 12 个，第 3 轮 3,456 个" in text
+    assert "No update went beyond" not in text
+
+
 def test_a_share_at_the_hub_is_said_aloud() -> None:
     run = record()
     run["key"]["hub_holds_share"] = True
     assert "a share was FOUND" in Page(render(run)).text
     run["key"]["hub_holds_share"] = False
     assert "its folder was searched" in Page(render(run)).text
+
+
+def test_the_report_says_which_engine_computed_where() -> None:
+    run = record()
+    assert "computed by" not in Page(render(run)).text
+    run["engine"] = "ifma"
+    run["setup"] = [
+        {"event": "setup", "organisation": "state", "status": "ready", "engine": "gmp"},
+        {"event": "setup", "organisation": "local", "status": "ready", "engine": "ifma"},
+        {"event": "setup", "organisation": "federal", "status": "absent"},
+    ]
+    assert "ifma: hub, local; gmp: state" in Page(render(run)).text
 
 
 def test_hostile_text_stays_text() -> None:

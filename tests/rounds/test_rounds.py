@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from federated.cohort import Request
+from federated.cohort import Reply, Request
 from federated.comparison import compare
 from federated.data import Standardiser, prepare
 from federated.metrics import auc
@@ -21,6 +21,7 @@ from federated.party import Party
 from federated.protocols.statements import HUB, RoundManifest, sign
 from federated.tables import read_columns
 from federated.terms import agree
+from fusion.crypto.paillier.engines.selection import current
 from fusion.errors import FusionError, PartyFailed, QuorumLost
 from fusion.stores.journal import SqliteJournal
 from tests.federation import NAMES, STUDY, federation, write_table
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from federated.cohort import Reply
     from tests.keys import Dealt
 
 
@@ -122,6 +122,16 @@ def test_a_party_lost_in_mid_round_is_left_out_and_comes_back(
     assert [event["organisation"] for event in run.of("setup") if event["status"] == "back"] == [
         NAMES[0]
     ]
+
+
+def test_a_restarted_run_knows_since_when_a_party_is_out(tmp_path: Path, dealt: Dealt) -> None:
+    run = federation(tmp_path, dealt)
+    run.journal.keep_absences({NAMES[0]: "2026-01-01T00:00:00Z", NAMES[1]: "2026-01-02T00:00:00Z"})
+    run.parties[NAMES[0]].away = lambda _: True
+    run.run().run()
+    assert {entry["since"] for entry in run.of("round")[0]["absent"]} == {"2026-01-01T00:00:00Z"}
+    # Who is there again is no longer out.
+    assert set(run.journal.absences()) == {NAMES[0]}
 
 
 def test_others_are_told_who_is_out_and_why(tmp_path: Path, dealt: Dealt) -> None:
@@ -238,6 +248,22 @@ def test_bad_data_stops_the_run_before_it_starts_and_names_the_party(
     assert "old" not in str(caught.value).split()
 
 
+def test_a_refusal_says_which_key_of_the_study_it_is_about(tmp_path: Path, dealt: Dealt) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("age,work,rich\n" + "40,desk,yes\n41,sea,no\n" * 50, "utf-8")
+    run = federation(tmp_path, dealt, tables={"south": bad})
+    keys: list[str] = []
+
+    def look(_: Request, reply: Reply) -> Reply:
+        keys.extend([reply.failure.study_key] if reply.failure else [])
+        return reply
+
+    run.parties[NAMES[2]].instead = look
+    with pytest.raises(PartyFailed):
+        run.run().run()
+    assert keys == ["columns.work"]
+
+
 def test_an_update_beyond_the_clip_is_counted_and_reported(tmp_path: Path, dealt: Dealt) -> None:
     study = STUDY.replace("[deadlines]", "[aggregation]\nclip = 0.0001\n\n[deadlines]")
     run = federation(tmp_path, dealt, study=study)
@@ -295,6 +321,16 @@ def test_a_quorum_below_a_partys_own_floor_is_refused(tmp_path: Path, dealt: Dea
     assert caught.value.exit_code == 4
 
 
+def test_every_party_says_which_engine_computes(tmp_path: Path, dealt: Dealt) -> None:
+    run = federation(tmp_path, dealt)
+    run.parties[NAMES[1]].instead = lambda request, reply: (
+        Reply(reply.organisation, {"engine": "<abacus>"}) if request.kind == "setup" else reply
+    )
+    run.run().run()
+    said = {event["organisation"]: event.get("engine") for event in run.of("setup")}
+    assert said == {name: None if name == NAMES[1] else current().name for name in NAMES}
+
+
 def test_the_hub_sees_no_count_mean_or_score_of_a_party(tmp_path: Path, dealt: Dealt) -> None:
     """What a party sends is a commitment, a submission, a ciphertext and a partial decryption."""
     run = federation(tmp_path, dealt)
@@ -307,7 +343,7 @@ def test_the_hub_sees_no_count_mean_or_score_of_a_party(tmp_path: Path, dealt: D
     run.parties[NAMES[0]].instead = look
     run.run().run()
     assert seen == {
-        "setup": set(),
+        "setup": {"engine"},  # which of three names
         "contribute": {"commitment", "seconds"},
         "submit": {"submission", "vector", "proof"},
         "decrypt": {"partials", "proof"},

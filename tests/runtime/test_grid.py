@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from federated.cohort import Reply, Request
-from federated.runtime.grid import Bells, GridCohort, bells_of
-from fusion.errors import GateRefused, MessageInvalid, UnknownOrganisation
+from federated.runtime.grid import PUSH_PAUSES, Bells, GridCohort, bells_of
+from fusion.errors import GateRefused, MessageInvalid, PartyUnreachable, UnknownOrganisation
 from fusion.link.bell import Bell
 from fusion.types import OrgId
 from tests.link.federation import make_hub
@@ -90,6 +91,8 @@ class World(InProcessGrid):
         self.late: set[OrgId] = set()
         self.instead: dict[OrgId, Callable[[Message], Message]] = {}
         self.ttl: list[float] = []
+        self.refusals = 0
+        self.sent: list[Message] = []
         self.pull_seconds = 0.0
         self.pulls = 0
         self._whose: dict[str, OrgId] = {}
@@ -101,6 +104,10 @@ class World(InProcessGrid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         sent = list(messages)
+        self.sent += sent
+        if self.refusals:
+            self.refusals -= 1
+            raise ObjectPushError("object", 1, "session")
         identifiers = list(super().push_messages(sent))
         for message, identifier in zip(sent, identifiers, strict=True):
             name, _ = self._nodes[message.metadata.dst_node_id]
@@ -266,6 +273,26 @@ def test_what_went_wrong_inside_a_party_stays_there(setting: Setting) -> None:
     assert (failure.code, failure.exit_code) == ("F-000", 1)
     assert "cell" not in failure.message
     assert "ZeroDivision" not in failure.message
+
+
+def test_messages_that_were_not_taken_are_sent_again(setting: Setting) -> None:
+    setting.world.refusals = len(PUSH_PAUSES)
+    assert set(setting.ask()) == set(ALL)
+    assert setting.bells.requests.rings() == 1
+
+
+def test_a_superlink_that_takes_nothing_ends_the_run_in_words(setting: Setting) -> None:
+    setting.world.refusals = len(PUSH_PAUSES) + 1
+    with pytest.raises(PartyUnreachable, match=r"superlink\.log"):
+        setting.ask()
+
+
+def test_no_two_greetings_are_the_same_bytes(setting: Setting) -> None:
+    """The SuperLink keeps equal objects once: a second one would be there before it was sent."""
+    for _ in range(2):
+        setting.cohort.ask({A: Request("hello")}, seconds=1.0)
+    first, second = (message.content["banyan"].object_id for message in setting.world.sent)
+    assert first != second
 
 
 # -------------------------------------------------------------------- who is which node

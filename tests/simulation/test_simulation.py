@@ -39,12 +39,13 @@ def run(
 def test_two_or_three_parties_learn_together(
     tmp_path: Path, names: tuple[str, ...], threshold: int
 ) -> None:
-    record, events = run(tables(tmp_path, *names))
+    study = STUDY.replace("quorum = 3", f"quorum = {len(names)}")
+    record, events = run(tables(tmp_path, *names), study=study)
     assert (record["status"], record["exit_code"], record["message"]) == ("done", 0, "")
     # The study names four others; here it is run by those whose tables were given.
     assert record["organisations"] == list(names)
     assert record["key"] == {"bits": 2048, "holders": len(names), "threshold": threshold}
-    assert record["quorum"] == min(3, len(names))
+    assert record["quorum"] == len(names)
     assert [event["round"] for event in record["rounds"]] == [0, 1, 2, 3]
     assert all(event["contributors"] == sorted(names) for event in record["rounds"])
     assert [event["round"] for event in record["metrics"]] == [0, 1, 2]
@@ -66,7 +67,7 @@ def test_masked_sums_are_tried_the_same_way(tmp_path: Path) -> None:
 
 
 def test_the_label_can_be_another_column(tmp_path: Path) -> None:
-    parties = tables(tmp_path, "a", "b")
+    parties = tables(tmp_path, "a", "b", "c")
     for _, path in parties:
         text = path.read_text("utf-8")
         path.write_text(text.replace("age,work,rich", "age,work,wealthy", 1), "utf-8")
@@ -98,7 +99,7 @@ def test_a_mistake_in_the_study_is_named_with_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["missing", "a column less"])
 def test_a_party_whose_table_does_not_fit_ends_it_by_name(tmp_path: Path, what: str) -> None:
-    parties = tables(tmp_path, "a", "b")
+    parties = tables(tmp_path, "a", "b", "c")
     if what == "missing":
         parties[1][1].unlink()
     else:
@@ -110,3 +111,55 @@ def test_a_party_whose_table_does_not_fit_ends_it_by_name(tmp_path: Path, what: 
     assert events[-1]["event"] == "end"
     assert (events[-1]["status"], events[-1]["exit_code"]) == ("failed", DataInvalid.exit_code)
     assert events[-1]["message"] == str(refused.value)
+
+
+def line_of(start: str, text: str = STUDY) -> int:
+    return next(i for i, line in enumerate(text.splitlines(), 1) if line.startswith(start))
+
+
+def test_a_quorum_that_the_parties_can_not_meet_is_refused_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(StudyInvalid, match=f"^study.toml:{line_of('quorum')}: .*is 3, but 2 "):
+        run(tables(tmp_path, "a", "b"))
+
+
+def test_a_quorum_that_nodes_refuse_by_default_is_said(tmp_path: Path) -> None:
+    _, two = run(tables(tmp_path, "a", "b"), study=STUDY.replace("quorum = 3", "quorum = 2"))
+    (notice,) = (event["message"] for event in two if event["event"] == "notice")
+    assert notice.startswith(f"study.toml:{line_of('quorum')}: a node refuses a quorum below 3")
+    _, three = run(tables(tmp_path, "a", "b", "c"))
+    assert all(event["event"] != "notice" for event in three)
+
+
+@pytest.mark.parametrize("label", ["work", "", "x" * 201])
+def test_a_label_that_can_be_none_is_refused_before_anything_starts(
+    tmp_path: Path, label: str
+) -> None:
+    events: list[object] = []
+    parties = tables(tmp_path, "a", "b", "c")
+    with pytest.raises(InputInvalid, match=r"^--label") as refused:
+        simulate(STUDY, "study.toml", parties, label=label, on_event=events.append)
+    assert not events
+    assert "columns." not in str(refused.value)
+
+
+def test_every_party_that_refuses_is_named_with_the_line_of_the_study(tmp_path: Path) -> None:
+    parties = tables(tmp_path, "a", "b", "c", "d")
+    good = parties[0][1].read_text("utf-8")
+    parties[1][1].write_text(good.replace("work", "job"), "utf-8")
+    parties[2][1].write_text(good.replace("desk", "moon"), "utf-8")
+    parties[3][1].write_text(good.replace("rich", "poor", 1), "utf-8")
+    with pytest.raises(PartyFailed) as refused:
+        run(parties)
+    message = str(refused.value)
+    work = next(i for i, line in enumerate(STUDY.splitlines(), 1) if line == 'name = "work"')
+    assert f"b: study.toml:{work}: " in message
+    assert f"c: study.toml:{work}: " in message
+    assert f"d: study.toml:{line_of('label')}: " in message
+    assert "a: " not in message
+    assert "moon" not in message
+
+
+def test_a_label_that_a_party_lacks_is_that_of_the_option(tmp_path: Path) -> None:
+    parties = tables(tmp_path, "a", "b", "c")
+    with pytest.raises(PartyFailed, match=r"a: --label: .*has no column 'wealthy'"):
+        run(parties, label="wealthy")

@@ -47,6 +47,14 @@ def test_only_the_newest_opening_is_kept(journal: MemoryJournal | SqliteJournal)
     assert journal.opening(2) == OPENING
 
 
+def test_absences_are_those_kept_last(journal: MemoryJournal | SqliteJournal) -> None:
+    assert journal.absences() == {}
+    journal.keep_absences({"a": "t1", "b": "t2"})
+    assert journal.absences() == {"a": "t1", "b": "t2"}
+    journal.keep_absences({"b": "t2"})
+    assert journal.absences() == {"b": "t2"}
+
+
 def test_states_come_back_in_order_the_newest_as_the_last(
     journal: MemoryJournal | SqliteJournal,
 ) -> None:

@@ -1,0 +1,35 @@
+"""The benchmarks run, in a short form: what they print is not judged here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.docs.sources import ROOT
+
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        ("benchmarks.exchange --nodes 1 --count 2 --settle 0 --idle 0.1", "mean"),
+        ("benchmarks.encryption --parameters 200 --clients 2 --seconds 0.01", "security"),
+        ("benchmarks.encryption --parameters 200 --engines gmp --bits 3072 --json", '"schema"'),
+        ("benchmarks.kernels --seconds 0.001", ""),
+        ("benchmarks.contributions --ciphertexts 4", "prove"),
+    ],
+)
+def test_a_benchmark_prints_its_table(line: str, printed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *line.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout

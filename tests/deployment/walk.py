@@ -1,0 +1,254 @@
+"""The commands of a page, run in its order as a reader would, on machines played by folders.
+
+What stands for something is replaced by it: the hub's address by one on this machine, INVITATION,
+HEX and JOB by what an earlier command printed, an absolute path by one in the machine's folder, and
+what one organisation does is done by all four.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from typing import TYPE_CHECKING
+
+from federated.engine import ENGINE
+from fusion.link.loopback import free_port
+from fusion.services.demo_grants import grant_text
+from tests.docs.sources import ROOT, shown_commands
+from tests.federation import STUDY, write_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT_FOLDER = "/srv/banyan"
+"""Where a page puts a machine's files."""
+OFFICES = dict(
+    zip(
+        ("tax.example", "health.example", "grid.example", "bank.example"),
+        ("federal", "state", "local", "enterprise"),
+        strict=True,
+    )
+)
+
+
+class Walk:
+    """Runs the commands; knows what they printed."""
+
+    def __init__(
+        self, folder: Path, address: str, *, label: str = "rich", bits: int | None = None
+    ) -> None:
+        """Lay out the machines.
+
+        Args:
+            folder: Holds a folder for each machine.
+            address: The hub's address as the page has it.
+            label: Label of the study that the page simulates.
+            bits: A shorter key than the page has: its primes are found sooner.
+        """
+        self.hub = folder / "hub-machine"
+        self.dealer = folder / "dealer-machine"
+        self.desk = folder / "desk"
+        self.machines = {org: folder / org for org in OFFICES}
+        for place in (self.hub, self.dealer, self.desk, *self.machines.values()):
+            place.mkdir()
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.words = {address: f"127.0.0.1:{free_port()}"}
+        self._bits = bits
+        self._prepare(label)
+
+    def close(self) -> None:
+        """Stop what was started."""
+        for process in reversed(self.started):
+            process.send_signal(signal.SIGTERM)
+        for process in self.started:
+            process.wait(30)
+
+    def _prepare(self, label: str) -> None:
+        files = ENGINE.demo_files()
+        for org, name in OFFICES.items():
+            (self.machines[org] / "data").mkdir()
+            shutil.copy(files["tables"][name], self.machines[org] / "adult.parquet")
+            shutil.copy(files["tables"][name], self.machines[org] / "data" / "adult.parquet")
+        text = files["study"].read_text("utf-8")
+        for org, name in OFFICES.items():
+            text = text.replace(f'"{name}"', f'"{org}"')
+        text = re.sub(r"(?m)^rounds = \d+", "rounds = 1", text)
+        if self._bits is not None:
+            text = re.sub(r"(?m)^bits = \d+", f"bits = {self._bits}", text)
+        (self.hub / "study.toml").write_text(text, "utf-8")
+        for number, name in enumerate(("a", "b", "c")):
+            table = write_table(self.desk / f"{name}.csv", rows=80, seed=number)
+            table.write_text(table.read_text("utf-8").replace("rich", "y", 1), "utf-8")
+        study = STUDY.replace('label = "rich"', f'label = "{label}"')
+        (self.desk / "study.toml").write_text(study, "utf-8")
+
+    def run(self, line: str) -> None:  # noqa: C901, PLR0912, PLR0915 - one case a command
+        """Run one of the README's commands wherever it belongs."""
+        match shlex.split(line)[1:3]:
+            case ["simulate", _]:
+                self._fusion(line, self.desk)
+            case ["hub", "up"]:
+                self._start(line, self.hub)
+            case ["hub", "init"]:
+                printed = self._fusion(line, self.hub)
+                self.words["INVITATION"] = re.findall(r"https://\S+#[0-9a-f]{64}", printed)[0]
+            case ["hub", "admit"]:
+                self._admit(line)
+            case ["hub" | "node" | "key", "status" | "show"]:
+                self._look(line)
+            case ["node", "init"]:
+                for org, machine in self.machines.items():
+                    self._fusion(line.replace("tax.example", org), machine)
+            case ["node", "up"]:
+                for machine in self.machines.values():
+                    self._start(line, machine)
+            case ["key", "ceremony"]:
+                self._ceremony(line)
+            case ["key", "import"] if "--hub" in line:
+                shutil.copy(self.dealer / "shares" / "key.json", self.hub)
+                self._fusion(line, self.hub)
+            case ["key", "import"] if "key.json" in line:
+                # For a member without a share; a holder may have it as well.
+                machine = self.machines["tax.example"]
+                shutil.copy(self.dealer / "shares" / "key.json", machine)
+                self._fusion(line, machine)
+            case ["key", "import"]:
+                for org, machine in self.machines.items():
+                    shutil.copy(self.dealer / "shares" / f"{org}.share", machine)
+                    self._fusion(line.replace("tax.example", org), machine)
+            case ["doctor", *_]:
+                self._examine(line)
+            case ["grant", verb]:
+                self._grant(verb, line)
+            case ["train", "--follow"]:
+                assert "done" in self._fusion(line, self.hub)
+            case ["train", "--stop"]:
+                self._stop(line)
+            case ["train", _]:
+                self._wait([m / "node" / "ready.json" for m in self.machines.values()])
+                printed = self._fusion(line, self.hub)
+                self.words["JOB"] = re.findall(r"job-[0-9a-f]+", printed)[0]
+            case words:
+                message = f"the page shows a command that no test runs: {words}"
+                raise AssertionError(message)
+
+    def _admit(self, line: str) -> None:
+        """Admit everyone: one request a call, or all of them by the names that the page gives."""
+        files = [word for word in shlex.split(line) if word.endswith(".csr")]
+        machines = list(self.machines.values())
+        for number, machine in enumerate(machines):
+            shutil.copy(machine / "node" / "request.csr", self.hub / files[number % len(files)])
+            if number % len(files) == len(files) - 1:
+                self._fusion(line, self.hub)
+
+    def _look(self, line: str) -> None:
+        place = self.hub if " hub " in line else self.machines["tax.example"]
+        if len(shlex.split(line)) == 3:
+            # The verb alone, as in "`fusion hub status` shows it": it takes the folder it is in.
+            place /= "hub" if " hub " in line else "node"
+        assert self._fusion(line, place)
+
+    def _stop(self, line: str) -> None:
+        """Have a long run stopped."""
+        text = (self.hub / "study.toml").read_text("utf-8")
+        (self.hub / "long.toml").write_text(text.replace("rounds = 1", "rounds = 500"), "utf-8")
+        command = f"fusion train long.toml --hub {self.hub / 'hub'} --detach --json"
+        self.words["JOB"] = json.loads(self._fusion(command, self.hub))["job"]
+        assert "was stopped after round" in self._fusion(line, self.hub, code=1)
+
+    def _examine(self, line: str) -> None:
+        """Have the machine examined, the hub, or every node."""
+        match shlex.split(line):
+            case [_, _]:
+                self._fusion(line, self.desk)
+            case [_, _, folder] if folder.endswith("hub"):
+                assert "is served by this hub" in self._fusion(line, self.hub)
+            case _:
+                # A node that has just been started may not have met its hub yet.
+                self._wait([m / "node" / "ready.json" for m in self.machines.values()])
+                for machine in self.machines.values():
+                    self._fusion(line, machine)
+
+    def _grant(self, verb: str, line: str) -> None:
+        """One writes the grant, it goes round, and everyone takes the complete one over."""
+        first, *others = self.machines.values()
+        self._wait([machine / "node" / "roster.json" for machine in self.machines.values()])
+        match verb:
+            case "schema":
+                printed = {self._fusion(line, machine) for machine in self.machines.values()}
+                (digest,) = {re.findall(r"[0-9a-f]{64}", text)[0] for text in printed}
+                study = tomllib.loads((self.hub / "study.toml").read_text("utf-8"))
+                text = grant_text(study, list(self.machines), digest)
+                # The pages start more runs than one, and a long one to stop it.
+                text = text.replace("rounds: 1, runs: 1", "rounds: 500, runs: 9")
+                (first / "grant.yaml").write_text(text, "utf-8")
+            case "propose":
+                self._fusion(line, first)
+            case "sign":
+                place = first
+                for machine in (*others, self.hub):
+                    shutil.copy(place / "grant.json", machine)
+                    own = line.replace("/node", "/hub").replace(" node", " hub")
+                    self._fusion(own if machine == self.hub else line, machine)
+                    place = machine
+            case _:
+                for machine in self.machines.values():
+                    shutil.copy(self.hub / "grant.json", machine)
+                    self._fusion(line, machine)
+
+    def _ceremony(self, line: str) -> None:
+        status = self._fusion(f"fusion hub status {self.hub / 'hub'}", self.hub)
+        self.words["HEX"] = re.findall(r"authority key\s+([0-9a-f]{64})", status)[0]
+        for file in (self.hub / "hub" / "roster.json", self.hub / "study.toml"):
+            shutil.copy(file, self.dealer)
+        if (self.dealer / "shares").exists():
+            # A page's second ceremony shows another way to ask for one; its key is not used.
+            line = line.replace(" 3072 ", " 2048 ").replace("--out shares", "--out others")
+            self._fusion(line, self.dealer)
+        else:
+            printed = self._fusion(line, self.dealer)
+            self.transcript = re.findall(r"transcript\s+([0-9a-f ]{79})", printed)[0]
+        self.words["HEX"] = self.transcript
+
+    def _command(self, line: str, place: Path) -> list[str]:
+        words = [self.words.get(word, word) for word in shlex.split(line)[1:]]
+        here = [word.replace(ROOT_FOLDER, str(place)) for word in words]
+        return [sys.executable, "-m", "fusion.cli", *here]
+
+    def _fusion(self, line: str, place: Path, *, code: int = 0) -> str:
+        command = self._command(line, place)
+        done = subprocess.run(
+            command, cwd=place, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == code, f"{line}: {done.stderr}"
+        return done.stdout
+
+    def _start(self, line: str, place: Path) -> None:
+        with (place / "log").open("wb") as log:
+            self.started.append(
+                subprocess.Popen(
+                    self._command(line, place),
+                    cwd=place,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+
+    def _wait(self, files: list[Path]) -> None:
+        until = time.monotonic() + 60
+        while not all(file.exists() for file in files):
+            assert time.monotonic() < until, [file for file in files if not file.exists()]
+            time.sleep(0.1)
+
+
+def commands(page: str) -> list[str]:
+    """Return the calls of the command line that a page shows."""
+    return [line for line in shown_commands(ROOT / page) if line.startswith("fusion ")]
