@@ -7,6 +7,7 @@ grants off) works under :data:`UNGRANTED`, which is written out wherever it is.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -108,9 +109,10 @@ class Leave:
             self._begun = True
 
     def give_up(self) -> None:
-        """Give the charge back if nothing has left under this leave."""
+        """Give the charge back if nothing has left, in this process or in one before it."""
         if not self._begun:
-            self.desk.release(self.permit)
+            with suppress(GrantRefused):
+                self.desk.release(self.permit)
 
 
 class Ungranted:

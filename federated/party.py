@@ -247,6 +247,7 @@ class Party:
     def _join(self, request: Request) -> Reply:
         """Join an attempt of a masked sum."""
         job = self._job(request)
+        job.leave.begin()
         join = job.contributor.join(
             _number(request.head, "round"), _number(request.head, "attempt")
         )
@@ -332,6 +333,7 @@ class Party:
         if job.gate is None:
             msg = f"{self._seat.organisation} holds no share of the study's key."
             raise Refused(msg, hint="Name only holders that imported their share.")
+        job.leave.begin()
         contributions = [
             Contribution(
                 text.encode(),

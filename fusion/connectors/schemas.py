@@ -35,7 +35,9 @@ def read_schema(path: Path) -> dict[str, str]:
         refused = DataInvalid("The table can't be read.", hint="Check the file and its name.")
         refused.add_note(f"{path}: {type(error).__name__}")
         raise refused from None
-    raise DataInvalid(f"{path.name} is neither CSV (.csv) nor Parquet (.parquet).")
+    unknown = DataInvalid("The table is neither CSV (.csv) nor Parquet (.parquet).")
+    unknown.add_note(str(path))
+    raise unknown
 
 
 def _unique(path: Path, columns: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -326,8 +326,8 @@ def schema_of(node: NodeHome, dataset: str) -> dict[str, str]:
 
 
 def key_of(request: Request) -> str:
-    """Return under which name a request is charged."""
-    return f"{request.action}/{request.job}"
+    """Return under which name a request is charged: another study is another use."""
+    return f"{request.action}/{request.job}/{request.study or ''}"
 
 
 def choose(

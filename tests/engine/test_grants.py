@@ -117,7 +117,7 @@ class World:
         budgets = SqliteBudgets(self.nodes[name].budgets)
         with budgets._database.transaction() as connection:
             row = connection.execute(
-                "SELECT state FROM entry WHERE key = ?", (f"train/{job}",)
+                "SELECT state FROM entry WHERE key LIKE ?", (f"train/{job}/%",)
             ).fetchone()
         return "" if row is None else str(row[0])
 
@@ -275,6 +275,30 @@ def test_a_crash_leaves_the_run_charged_and_the_party_goes_on(world: World) -> N
     # Set up before the crash, closed after it: nobody knows what had left, so it stays charged.
     world.party("north").handle(Request("close", {"job": "job-1", "status": "failed"}))
     assert world.state_of("north", "job-1") == "reserved"
+
+
+def test_closing_after_a_restart_takes_nothing_back_that_was_final(world: World) -> None:
+    world.grant()
+    job, events = world.run()
+    assert events[-1]["status"] == "done"
+    again = world.party("north")
+    assert world.set_up(again, job=job).failure is None
+    assert again.handle(Request("close", {"job": job, "status": "done"})).failure is None
+    assert world.state_of("north", job) == "committed"
+
+
+def test_another_study_under_an_old_name_is_charged_again(world: World) -> None:
+    kept = world.grant()
+    party = world.party("north")
+    budgets = SqliteBudgets(world.nodes["north"].budgets)
+    for count, study in enumerate((GRANTED, GRANTED.replace("seed = 7", "seed = 8")), 1):
+        assert world.set_up(party, study).failure is None
+        # Forgotten as after a finished run, with its charge final.
+        party._jobs["job-1"].leave.begin()
+        party.handle(Request("close", {"job": "job-1", "status": "done"}))
+        assert budgets.used(kept.signed.id, "train").runs == count
+    third = GRANTED.replace("seed = 7", "seed = 9")
+    assert _failure(world.set_up(party, third))[0] == "G-31"
 
 
 def test_what_is_found_in_the_data_is_not_free(world: World) -> None:
