@@ -18,6 +18,7 @@ from federated.cohort import Failure, Reply, Request
 from federated.data import Standardiser, moments, prepare
 from federated.evidence import Evidence, PartyLog
 from federated.layouts import LOSS_CAP
+from federated.leave import take_leave
 from federated.metrics import score_histogram
 from federated.norms import bounded
 from federated.parameters import decode_parameters, draw_of, model_digest
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from federated.data import Prepared
+    from federated.leave import Desk, Leave, Ungranted
     from federated.models.registry import Model
     from federated.protocols.secure_sum import JobTerms
     from fusion.connectors.files import Table
@@ -83,6 +85,7 @@ class Seat:
         studies: Digests of the studies that are allowed; empty when all are.
         clock: For how long steps took.
         note: Writes a line to the organisation's own log.
+        desk: Where it decides what its grants allow; ``None`` if it works without grants.
     """
 
     organisation: OrgId
@@ -95,6 +98,7 @@ class Seat:
     studies: frozenset[str] = frozenset()
     clock: Clock
     note: Callable[[str], None]
+    desk: Desk | None
 
 
 @dataclass(slots=True)
@@ -107,6 +111,7 @@ class _Job:
     contributor: Contributor
     gate: Gate | None
     data: Prepared
+    leave: Leave | Ungranted
     standardised: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
         default_factory=dict
     )
@@ -190,6 +195,7 @@ class Party:
             except FusionError as error:
                 self._log.refused(name, study, error.code)
                 raise
+        self._jobs[name].leave.check()
         if kept is None:
             self._log.agreed(name, study, fingerprint)
             self._seat.note(f"job {name}: study {study.name} ({study.digest()[:16]}) agreed to")
@@ -218,19 +224,23 @@ class Party:
             raise Refused(msg, hint="Its operator adds the digest to `studies` in node.toml.")
         key, holders = seat.keyring.key(fingerprint)
         terms, model = agree(study, name, roster, key, holders, floor=seat.min_group)
+        # Charged before data is read, and not given back for what is found in it: whether a
+        # column fits is an answer too.
+        leave = take_leave(seat.desk, seat.organisation, name, study, seat.clock)
         data = prepare(study, seat.read(study))
         for notice in data.notices:
             seat.note(f"job {name}: {notice}")
         share = seat.keyring.share(fingerprint)
         gate = None if share is None else Gate(terms, seat.organisation, share, self._log)
         contributor = Contributor(terms, seat.organisation, seat.key, self._log)
-        return _Job(study, terms, model, contributor, gate, data)
+        return _Job(study, terms, model, contributor, gate, data, leave)
 
     # ------------------------------------------------------------------ a round
 
     def _join(self, request: Request) -> Reply:
         """Join an attempt of a masked sum."""
         job = self._job(request)
+        job.leave.begin()
         join = job.contributor.join(
             _number(request.head, "round"), _number(request.head, "attempt")
         )
@@ -255,9 +265,12 @@ class Party:
                     f"of the update were clipped to {job.study.aggregation.clip}"
                 )
             trained = self._seat.clock.monotonic()
+            job.leave.begin()
             joins = [text.encode() for text in _texts(request.head, "joins")]
             commitment = job.contributor.commit(manifest, quantised.slots, joins)
         done = self._seat.clock.monotonic()
+        # Encrypting is not interrupted; what came of it stays here if the grant is gone.
+        job.leave.check()
         return self._reply(
             {
                 "commitment": commitment.decode(),
@@ -288,6 +301,7 @@ class Party:
             update = train_local(
                 job.study, job.model, params, train_x, job.data.train_y,
                 round_number=draw_of(manifest.round, manifest.attempt), org=self._seat.organisation,
+                watch=job.leave.watch,
             )  # fmt: skip
             values["update"] = bounded(job.study, update.delta) * (update.rows / job.study.max_rows)
             values["rows"] = np.array([float(update.rows)])
@@ -312,6 +326,7 @@ class Party:
         if job.gate is None:
             msg = f"{self._seat.organisation} holds no share of the study's key."
             raise Refused(msg, hint="Name only holders that imported their share.")
+        job.leave.begin()
         contributions = [
             Contribution(
                 text.encode(),
@@ -342,8 +357,10 @@ class Party:
         """Forget the vectors of a finished job."""
         name = _text(request.head, "job")
         with self._lock:
-            self._jobs.pop(name, None)
+            job = self._jobs.pop(name, None)
             self._locks.pop(name, None)
+        if job is not None:
+            job.leave.give_up()
         status = _text(request.head, "status")
         self._log.ended(name, done=status == "done")
         self._seat.note(f"job {name}: {status}")
@@ -355,6 +372,7 @@ class Party:
         name = _text(request.head, "job")
         job = self._jobs.get(name)
         if job is not None:
+            job.leave.check()
             return job
         kept = self._seat.log.job(name)
         if kept is None:

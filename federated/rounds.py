@@ -269,10 +269,15 @@ class RoundEngine:
         place = self._run.place(failure.study_key) if failure.study_key else ""
         return f"{place}: {failure.message}" if place else failure.message
 
+    def _said(self, organisation: OrgId, failure: Failure) -> str:
+        """Return what a party says, with its name; a refusal under a grant begins with it."""
+        named = failure.message.startswith(f"{organisation}: ")
+        return self._placed(failure) if named else f"{organisation}: {self._placed(failure)}"
+
     def _failed(self, failures: Mapping[OrgId, Failure]) -> PartyFailed:
         """Return what the parties say as the error that stops the run; the first one's code."""
         first = next(iter(failures.values()))
-        message = " ".join(f"{org}: {self._placed(failure)}" for org, failure in failures.items())
+        message = " ".join(self._said(org, failure) for org, failure in failures.items())
         return PartyFailed(message, code=first.code, exit_code=first.exit_code)
 
 

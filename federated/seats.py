@@ -9,6 +9,7 @@ from federated.tables import read_columns
 from fusion.errors import InputInvalid, PartyUnreachable
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import refresh_roster
+from fusion.services.grants import GrantDesk
 from fusion.services.keys import Keyring
 from fusion.services.ledger import Book
 from fusion.stores.rounds import SqliteRoundLog
@@ -57,4 +58,14 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         studies=frozenset(node.config.studies),
         clock=SystemClock(),
         note=note,
+        desk=_desk(node, note),
     )
+
+
+def _desk(node: NodeHome, note: Callable[[str], None]) -> GrantDesk | None:
+    """Return where the node decides; nowhere if its operator switched grants off."""
+    if not node.config.require_grants:
+        note("this node requires no grants: it takes part in whatever its other rules allow")
+        return None
+    # The roster on disk: setting a job up has just refreshed it.
+    return GrantDesk(node, roster=node.roster, clock=SystemClock(), note=note)

@@ -68,6 +68,8 @@ class Study:
         holdout: Share of an organisation's rows that judge and never train.
         seed: Of all training randomness.
         max_rows: Most rows an organisation trains on, and most it judges on.
+        operator: Who operates, as the grants name it; needed where a node requires grants.
+        purpose: What for, as the grants name it.
         model: Kind and shape.
         local: Training between two sums.
         optimiser: What the server makes of the mean update.
@@ -87,6 +89,8 @@ class Study:
     holdout: float
     seed: int
     max_rows: int
+    operator: OrgId | None
+    purpose: str | None
     model: Logistic | Mlp
     local: Local
     optimiser: FedAvg | FedAvgM | FedAdam

@@ -82,6 +82,8 @@ class StudySection(Section):
     holdout: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)]
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 1
     max_rows: Annotated[int, Field(ge=10, le=2**30)]
+    operator: Organisation | None = None
+    purpose: Annotated[str, Field(pattern=r"^dpv:[A-Za-z]{1,60}$")] | None = None
 
 
 class Logistic(Section):

@@ -15,7 +15,7 @@ from federated.layouts import LOSS_CAP
 from federated.seeds import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -53,8 +53,11 @@ def train_local(
     *,
     round_number: int,
     org: str,
+    watch: Callable[[], None] = lambda: None,
 ) -> LocalUpdate:
     """Train from ``params`` on standardised rows.
+
+    ``watch`` is called before each step, and ends the training by raising.
 
     An update that diverged is returned with its coordinates at :data:`DIVERGED`, which the secure
     sum clips and counts: a refusal would tell the hub, which chose the start, about the data.
@@ -63,6 +66,7 @@ def train_local(
     local = study.local
     with np.errstate(over="ignore", invalid="ignore"):
         for rows in batches(study, len(y), round_number, org):
+            watch()
             _, gradient = model.loss_and_gradient(new, x[rows], y[rows])
             if local.proximal:
                 gradient = gradient + local.proximal * (new - params)

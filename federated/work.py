@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from federated.evidence import log_end, log_model, log_start
+from federated.revocations import revocation_watch
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
@@ -65,10 +66,12 @@ def do_job(
         _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
         terms, model = agree(study, job.name, roster, key, holders)
         cohort = cohort_of({org: roster.member(org).fleet_key for org in study.organisations})
+        revoked = revocation_watch(hub, study, lambda _: None)
         run = Run(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
-            stopping=job.stop_wanted.exists, place=place_in(text, job.origin), log=book.once,
+            stopping=lambda: job.stop_wanted.exists() or revoked(),
+            place=place_in(text, job.origin), log=book.once,
         )  # fmt: skip
         log_start(run)
         emit(start_event(run))
@@ -81,14 +84,23 @@ def do_job(
         except RunStopped as error:
             ending = {"status": "stopped", "message": str(error), "exit_code": error.exit_code}
         except FusionError as error:
-            ending = {"status": "failed", "message": str(error), "exit_code": error.exit_code}
+            ending = _failure(error)
         engine.close(ending["message"] or "done")
     except FusionError as error:
-        ending = {"status": "failed", "message": str(error), "exit_code": error.exit_code}
+        ending = _failure(error)
     emit({"event": "end", **ending})
     job.update(**ending)
     # Last: a job that the log calls ended is never gone on with.
     log_end(book, job.name, ending["status"])
+
+
+def _failure(error: FusionError) -> dict[str, Any]:
+    return {
+        "status": "failed",
+        "message": str(error),
+        "exit_code": error.exit_code,
+        "code": error.code,
+    }
 
 
 def start_event(run: Run) -> dict[str, Any]:

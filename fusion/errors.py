@@ -5,13 +5,15 @@
     ├── RunStopped                  exit 1   somebody asked for it
     ├── InputInvalid                exit 2   what the user typed or wrote is wrong
     │   ├── StudyInvalid                     a study file; names the line
-    │   └── DataInvalid                      a table that does not fit what was declared
+    │   ├── DataInvalid                      a table that does not fit what was declared
+    │   └── GrantInvalid                     a grant or a request under one; names the line
     ├── EnvironmentUnfit            exit 3   Python, port, file, disk, missing package
     ├── Refused                     exit 4   a rule said no
     │   ├── GateRefused                      a key holder will not decrypt this
     │   ├── ContributionRefused              a contributor will not contribute to this
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
-    │   └── JobUnknown                       a party was not set up for this job
+    │   ├── JobUnknown                       a party was not set up for this job
+    │   └── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -92,6 +94,12 @@ class DataInvalid(InputInvalid):
     code = "F-202"
 
 
+class GrantInvalid(InputInvalid):
+    """A grant, or a request under one, is wrong as it was written; the message names the line."""
+
+    code = "F-203"
+
+
 class EnvironmentUnfit(FusionError):
     """The machine lacks something: a port, a file, a package, disk."""
 
@@ -128,6 +136,17 @@ class JobUnknown(Refused):
     """A party was asked about a job that it was not set up for, or has forgotten in a restart."""
 
     code = "F-404"
+
+
+class GrantRefused(Refused):
+    """No grant allows what was asked; the code shown is that of the clause (G-..)."""
+
+    code = "F-405"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the clause that refused, where one did."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
 
 
 class VerificationFailed(FusionError):

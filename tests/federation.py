@@ -203,6 +203,7 @@ def federation(
             min_group=3,
             clock=SystemClock(),
             note=notes[name].append,
+            desk=None,
         )
 
     parties = {name: Flaky(Party(seat(i, name))) for i, name in enumerate(NAMES)}

@@ -119,7 +119,7 @@ def _closing(outcome: Mapping[str, Any]) -> None:
     rows.append(("all tables pooled, for comparison", "", f"{pooled:.4f}"))
     output.result("")
     output.table(("trained on", "rows", "AUC"), rows)
-    key, seconds = outcome["key"], outcome["seconds"]
+    key, seconds, grant = outcome["key"], outcome["seconds"], outcome["grant"]
     share = "holds a share" if key["hub_holds_share"] else "holds no share"
     steps = ("setup", "run", "compare", "witness", "shutdown", "audit", "total")
     parts = ("train", "encrypt", "wait", "aggregate", "decrypt", "combine")
@@ -132,6 +132,10 @@ def _closing(outcome: Mapping[str, Any]) -> None:
                 f"{key['bits']} bits, {key['threshold']} of {len(key['holders'])}; hub {share}",
             ),
             ("computed by", "; ".join(outcome["engines"])),
+            (
+                "grant",
+                f"{grant['id'][:16]} to {grant['assignee']}, {len(grant['signed'])} signatures",
+            ),
             ("encrypted against plain sums", f"{outcome['max_abs_error_vs_plain']:.1e} at most"),
             ("logs, audited offline", _logs(outcome["ledgers"])),
             ("bytes per encrypted parameter", f"{outcome['bytes_per_parameter']:.1f}"),

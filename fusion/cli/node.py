@@ -40,12 +40,26 @@ def init(
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="A dataset for studies; repeat for more."),
     ] = None,
+    require_grants: Annotated[
+        bool,
+        typer.Option(
+            "--require-grants/--no-require-grants",
+            help="Whether every use of the data needs a signed grant.",
+        ),
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Make a node: keys and a request for admission, which goes to the hub's operator."""
     from fusion.services import node as service
 
-    node = service.init(folder, hub=hub, org=org, name=name, data=_datasets(data or []))
+    node = service.init(
+        folder,
+        hub=hub,
+        org=org,
+        name=name,
+        data=_datasets(data or []),
+        require_grants=require_grants,
+    )
     if as_json:
         content = {"folder": str(node.path), "id": node.config.id, "request": str(node.request)}
         output.document("fusion.node/1", content)

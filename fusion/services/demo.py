@@ -24,6 +24,7 @@ from fusion.errors import FusionError, InputInvalid, PartyFailed
 from fusion.link.loopback import free_port
 from fusion.reports.training import engines_of, render
 from fusion.services import engines
+from fusion.services.demo_grants import grant_study
 from fusion.services.demo_ledgers import await_witnesses, export_and_audit
 from fusion.services.homes import HubHome, NodeHome, write_atomic
 from fusion.services.processes import Child, Children
@@ -115,7 +116,7 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
     try:
         stage = _stage(engine, folder, text, watcher)
         with Children(folder / "logs", watcher.say) as children:
-            key = _set_up(stage, children)
+            key, grant = _set_up(stage, children)
             stage.seconds["setup"] = time.monotonic() - began
             record = _train(stage, children, engine)
             holds_share = hub_holds_share(stage.hub, [stage.node(org) for org in stage.tables])
@@ -128,7 +129,7 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
             with stage.step("audit", f"{1 + len(nodes)} logs exported and audited, offline"):
                 ledgers = export_and_audit(stage.hub, nodes, folder / "ledgers", children)
         held = {**record["key"], **key, "hub_holds_share": holds_share}
-        record = {**record, "key": held, "ledgers": ledgers}
+        record = {**record, "key": held, "grant": grant, "ledgers": ledgers}
         report = folder / "report.html"
         write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
         stage.seconds["total"] = time.monotonic() - began
@@ -169,8 +170,8 @@ def _stage(engine: TrainingEngine, folder: Path, text: str, watcher: Watcher) ->
     return _Stage(folder=folder, study=study, text=text, tables=tables, watcher=watcher)
 
 
-def _set_up(stage: _Stage, children: Children) -> dict[str, Any]:
-    """Make hub, nodes and key, and start everything; return the key's description."""
+def _set_up(stage: _Stage, children: Children) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make hub, nodes, key and grant, and start everything; return key and grant in short."""
     study = tomllib.loads(stage.text)
     with stage.step("make", f"hub and {len(stage.tables)} nodes made, each in its own folder"):
         invitation = _make_hub(stage, children)
@@ -191,6 +192,7 @@ def _set_up(stage: _Stage, children: Children) -> dict[str, Any]:
         children.start("hub", "hub", "up", stage.hub)
         for org in stage.tables:
             children.start(org, "node", "up", stage.node(org))
+        grant = _grant(stage, children)
         printed = children.finish([ceremony], seconds=_CEREMONY_SECONDS)
         _import(stage, children, json.loads(printed[0]))
     with stage.step("up", "hub and nodes up and connected; they had been starting meanwhile"):
@@ -199,7 +201,20 @@ def _set_up(stage: _Stage, children: Children) -> dict[str, Any]:
             *(NodeHome.open(stage.node(o)).ready for o in stage.tables),
         ]
         children.wait_for(ready, seconds=_READY_SECONDS)
-    return key
+    return key, grant
+
+
+def _grant(stage: _Stage, children: Children) -> dict[str, Any]:
+    """Have the study's grant signed by everyone; without it no node takes part."""
+    nodes = {org: stage.node(org) for org in stage.tables}
+    homes = [NodeHome.open(node) for node in nodes.values()]
+    words = f"meanwhile a grant was proposed, signed by all {len(nodes) + 1} and handed round"
+    with stage.step("grant", words):
+        # The nodes have to know who else is a member.
+        admitted = [file for home in homes for file in (home.trust_file, home.roster_file)]
+        children.wait_for(admitted, seconds=_READY_SECONDS)
+        study = tomllib.loads(stage.text)
+        return grant_study(study, stage.hub, nodes, children, stage.folder / "grant")
 
 
 def _make_hub(stage: _Stage, children: Children) -> str:
@@ -337,6 +352,7 @@ def _document(
         "max_abs_error_vs_plain": baselines["max_abs_error_vs_plain"],
         "bytes_per_parameter": record["bytes_per_parameter"],
         "key": record["key"],
+        "grant": record["grant"],
         "ledgers": _ledgers(record["ledgers"]),
         "engines": engines_of(record),
         "seconds": {key: round(value, 2) for key, value in _seconds(stage, record).items()},

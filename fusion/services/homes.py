@@ -9,8 +9,9 @@
       ca.pem server.pem trust.json roster.json  request.csr ca.pem certificate.pem
       superlink/ca.pem certificate.pem key.pem  trust.json roster.json
       admitted/ID.pem  requests/SHA256.pem      paillier/  state.sqlite
-      paillier/  runs/JOB/  superlink.sqlite    ready.json  node.log
-      ledger.sqlite  witness/                   .up.lock
+      paillier/  runs/JOB/  superlink.sqlite    grants/ID.grant.json  budgets.sqlite
+      ledger.sqlite  witness/                   ready.json  node.log
+      grants/ID.grant.json                      .up.lock
       ready.json  hub.log  .up.lock
 
 Folders are 0700 and files 0600. A file is replaced whole or not at all (:func:`write_atomic`).
@@ -138,6 +139,7 @@ class NodeConfig(BaseModel):
         pin: SHA-256 of the authority's public key.
         min_group: Fewest organisations in a sum that this node takes part in.
         studies: Digests of the only studies it takes part in; empty for all.
+        require_grants: Whether it takes part in nothing without a grant of its own that allows it.
         data: Data set name to file, absolute.
     """
 
@@ -149,6 +151,7 @@ class NodeConfig(BaseModel):
     pin: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     min_group: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_MIN_GROUP
     studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
+    require_grants: bool = True
     data: dict[str, Path] = Field(default_factory=dict)
 
 
@@ -165,6 +168,7 @@ class _Home:
         self.trust_file: Final = path / "trust.json"
         self.roster_file: Final = path / "roster.json"
         self.paillier: Final = path / "paillier"
+        self.grants: Final = path / "grants"
         self.ready: Final = path / "ready.json"
         self.log_key: Final = self.keys / "log.pem"
         self.witness_key: Final = self.keys / "witness.pem"
@@ -289,6 +293,7 @@ class NodeHome(_Home):
         self.forward_ca: Final = self.forward / "ca.pem"
         self.state: Final = path / "state.sqlite"
         self.ledger: Final = self.state
+        self.budgets: Final = path / "budgets.sqlite"
         self.log: Final = path / "node.log"
 
     @classmethod
@@ -342,6 +347,22 @@ class NodeHome(_Home):
         return open_roster(_read(self.roster_file), self.trust().authority_key)
 
 
+def open_home(path: Path) -> HubHome | NodeHome:
+    """Open a folder that is a hub's or a node's.
+
+    Raises:
+        InputInvalid: It is neither.
+    """
+    if (path / HUB_FILE).exists():
+        return HubHome.open(path)
+    if (path / NODE_FILE).exists():
+        return NodeHome.open(path)
+    raise InputInvalid(
+        f"{path} is neither a hub nor a node.",
+        hint="Name the folder that `fusion hub init` or `fusion node init` made.",
+    )
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -371,7 +392,7 @@ def _read_config(path: Path, model: type[_Config], kind: str) -> _Config:
         raise InputInvalid(f"{path}: {where}: {first['msg']}.") from None
 
 
-def toml_text(values: Mapping[str, str | int | list[str] | Mapping[str, str]]) -> bytes:
+def toml_text(values: Mapping[str, str | int | bool | list[str] | Mapping[str, str]]) -> bytes:
     """Return a TOML document of strings, integers, lists and tables of strings.
 
     JSON's strings are TOML's basic strings, but for DEL, which names may not contain.

@@ -44,6 +44,7 @@ def init(
     org: str,
     name: str = "",
     data: Mapping[str, Path] | None = None,
+    require_grants: bool = True,
 ) -> NodeHome:
     """Make a node: its keys, a request for admission, a configuration.
 
@@ -53,6 +54,7 @@ def init(
         org: Identifier of the organisation.
         name: Of the organisation, for people.
         data: File of each data set, by the name that studies use.
+        require_grants: Whether the node takes part in nothing that no grant of its own allows.
 
     Raises:
         InputInvalid: The folder is in use, or an argument is not what it should be.
@@ -66,6 +68,7 @@ def init(
         hub_url=invitation.url,
         pin=invitation.pin,
         min_group=DEFAULT_MIN_GROUP,
+        require_grants=require_grants,
         data={_dataset(k): Path(v).resolve() for k, v in (data or {}).items()},
     )
     home = NodeHome(new_home(path, NODE_FILE, "node"), config)

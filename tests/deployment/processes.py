@@ -141,7 +141,7 @@ class Deployment:
         making = []
         for name in self.names:
             words: list[str | Path] = ["node", "init", self.node(name), "--org", name]
-            words += ["--hub", invitation]
+            words += ["--hub", invitation, "--no-require-grants"]
             if name in self._data:
                 words += ["--data", f"people={self._data[name]}"]
             making.append(words)

@@ -15,10 +15,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from typing import TYPE_CHECKING
 
 from federated.engine import ENGINE
 from fusion.link.loopback import free_port
+from fusion.services.demo_grants import grant_text
 from tests.docs.sources import ROOT, shown_commands
 from tests.federation import STUDY, write_table
 
@@ -127,6 +129,8 @@ class Walk:
                 self._ledger(line, verb)
             case ["audit", *_]:
                 self._audit(line)
+            case ["grant", verb]:
+                self._grant(verb, line)
             case ["train", "--follow"]:
                 assert "done" in self._fusion(line, self.hub)
             case ["train", "--stop"]:
@@ -200,6 +204,33 @@ class Walk:
         status = self._fusion(f"fusion hub status {self.hub / 'hub'}", self.hub)
         self.words["HEX"] = re.findall(r"authority key\s+([0-9a-f]{64})", status)[0]
         assert self._fusion(line, self.desk)
+
+    def _grant(self, verb: str, line: str) -> None:
+        """One writes the grant, it goes round, and everyone takes the complete one over."""
+        first, *others = self.machines.values()
+        self._wait([machine / "node" / "roster.json" for machine in self.machines.values()])
+        match verb:
+            case "schema":
+                printed = {self._fusion(line, machine) for machine in self.machines.values()}
+                (digest,) = {re.findall(r"[0-9a-f]{64}", text)[0] for text in printed}
+                study = tomllib.loads((self.hub / "study.toml").read_text("utf-8"))
+                text = grant_text(study, list(self.machines), digest)
+                # The pages start more runs than one, and a long one to stop it.
+                text = text.replace("rounds: 1, runs: 1", "rounds: 500, runs: 9")
+                (first / "grant.yaml").write_text(text, "utf-8")
+            case "propose":
+                self._fusion(line, first)
+            case "sign":
+                place = first
+                for machine in (*others, self.hub):
+                    shutil.copy(place / "grant.json", machine)
+                    own = line.replace("/node", "/hub").replace(" node", " hub")
+                    self._fusion(own if machine == self.hub else line, machine)
+                    place = machine
+            case _:
+                for machine in self.machines.values():
+                    shutil.copy(self.hub / "grant.json", machine)
+                    self._fusion(line, machine)
 
     def _ceremony(self, line: str) -> None:
         status = self._fusion(f"fusion hub status {self.hub / 'hub'}", self.hub)

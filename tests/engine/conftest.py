@@ -27,7 +27,11 @@ def homes(tmp_path_factory: pytest.TempPathFactory, dealt: Dealt) -> Path:
     for index, name in enumerate(NAMES):
         table = write_table(path / f"{name}.csv", seed=index)
         node = node_service.init(
-            path / name, hub=str(hub.invitation), org=name, data={"people": table}
+            path / name,
+            hub=str(hub.invitation),
+            org=name,
+            data={"people": table, "animals": table},
+            require_grants=False,
         )
         admit(hub, node)
     roster = hub.roster()

@@ -1,0 +1,408 @@
+"""The decision: a grant, a request, what was used before, the time; a permit or a refusal.
+
+Pure, total, default deny: every check has to pass, what is not stated is refused, an action or a
+limit that this module does not know is refused. It is made at every data owner on its own, from
+that owner's copy of the grant and its own view of the request. All that is wrong is reported, not
+only the first thing, so that the repair makes the request pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from fusion.grants.budget import COUNTERS, NOTHING, cap_of, cost_of
+from fusion.grants.document import (
+    Align,
+    Mock,
+    ModelKind,
+    OutputKind,
+    Purpose,
+    Query,
+    Score,
+    Train,
+    moment_of,
+)
+from fusion.grants.permit import Permit, _issue
+from fusion.grants.refusal import Change, Clause, Code, Refusal
+from fusion.grants.signing import Standing, stamp, standing
+from fusion.identity.roster import AUTHORITY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusion.grants.budget import Amount, Counter, Permission
+    from fusion.grants.document import Grant
+    from fusion.grants.request import Request
+    from fusion.grants.signing import SignedGrant
+
+_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "train": ("model", "k", "rounds", "epsilon_micro"),
+    "align": ("set_size",),
+    "query": ("output", "rows", "epsilon_micro", "code"),
+    "score": ("rows",),
+    "mock": ("rows", "epsilon_micro"),
+}
+"""What a request of an action has to say, but for what a grant may leave open."""
+
+_LIMITS: Final = ("model", "k", "rounds", "epsilon_micro", "rows", "set_size", "output", "code")
+_LEAST: Final[dict[str, Any]] = {
+    "model": "logistic",
+    "k": 3,
+    "rounds": 1,
+    "set_size": 1,
+    "output": "table",
+    "rows": 1,
+    "epsilon_micro": 1,
+}
+_SPENT: Final[dict[Counter, Code]] = {
+    "runs": Code.RUNS,
+    "epsilon_micro": Code.EPSILON,
+    "rows": Code.ROWS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a decision depends on beside the documents.
+
+    Attributes:
+        revoked: Whether a signer has revoked the grant.
+        used: What was reserved or committed for this action under this grant at this party.
+    """
+
+    revoked: bool = False
+    used: Amount = NOTHING
+
+
+def decide(signed: SignedGrant, request: Request, state: State, now: datetime) -> Permit | Refusal:
+    """Return a permit for a request, or everything that speaks against it.
+
+    Args:
+        signed: A grant, its signatures verified.
+        request: What is wanted.
+        state: Revocation and use so far.
+        now: The time.
+    """
+    grant = signed.grant
+    permission = grant.permission(request.action)
+    clauses = (
+        *_standing(signed, state),
+        *_time(grant, now),
+        *_parties(grant, request),
+        *_data(grant, request),
+        *_purpose(grant, request),
+        *_extra(request),
+        *(_action(grant, request) if permission is None else _limits(permission, request, state)),
+    )
+    if clauses or permission is None:
+        return Refusal(party=request.party, grant=signed.id, job=request.job, clauses=clauses)
+    return _issue(
+        grant=signed.id,
+        request=request,
+        cost=cost_of(request, permission),
+        cap=cap_of(permission),
+        expires=moment_of(grant.not_after),
+    )
+
+
+def no_grant(request: Request) -> Refusal:
+    """Return the refusal of a request that no grant is about."""
+    clause = Clause(Code.NO_GRANT, "", f"{request.dataset} of {request.party}", None, ())
+    return Refusal(party=request.party, grant=None, job=request.job, clauses=(clause,))
+
+
+def still(permit: Permit, *, revoked: bool, now: datetime) -> Refusal | None:
+    """Return why work under a permit has to stop, if it has to: revoked, or over.
+
+    Args:
+        permit: It may have been spent: the work goes on under it.
+        revoked: Whether the grant was revoked since.
+        now: The time.
+    """
+    moment = now.astimezone(UTC)
+    if revoked:
+        again = _grant("/replaces", permit.grant)
+        clause = Clause(Code.REVOKED, "", Standing.TERMINATED.value, None, (again,))
+    elif moment >= permit.expires:
+        later = _grant("/not_after", stamp(moment + timedelta(days=1)))
+        clause = Clause(Code.EXPIRED, "/not_after", stamp(moment), stamp(permit.expires), (later,))
+    else:
+        return None
+    request = permit.request
+    return Refusal(party=request.party, grant=permit.grant, job=request.job, clauses=(clause,))
+
+
+def _ask(path: str, value: Any) -> Change:  # noqa: ANN401 - a JSON value
+    return Change("request", "replace", path, value)
+
+
+def _grant(path: str, value: Any) -> Change:  # noqa: ANN401 - a JSON value
+    return Change("grant", "replace", path, value)
+
+
+def _standing(signed: SignedGrant, state: State) -> Iterator[Clause]:
+    where = standing(signed, revoked=state.revoked)
+    if where is Standing.TERMINATED:
+        yield Clause(Code.REVOKED, "", where.value, None, (_grant("/replaces", signed.id),))
+    elif where is not Standing.FINALIZED:
+        changes = tuple(Change("signatures", "add", "/-", name) for name in signed.missing)
+        yield Clause(Code.NOT_SIGNED, "/signers", where.value, list(signed.missing), changes)
+
+
+def _time(grant: Grant, now: datetime) -> Iterator[Clause]:
+    moment = now.astimezone(UTC)
+    if moment < moment_of(grant.not_before):
+        wait = Change("time", "replace", "", grant.not_before)
+        yield Clause(Code.NOT_YET, "/not_before", stamp(moment), grant.not_before, (wait,))
+    if moment >= moment_of(grant.not_after):
+        later = stamp(moment + timedelta(days=1))
+        change = _grant("/not_after", later)
+        yield Clause(Code.EXPIRED, "/not_after", stamp(moment), grant.not_after, (change,))
+
+
+def _parties(grant: Grant, request: Request) -> Iterator[Clause]:
+    changes: tuple[Change, ...]
+    if request.assignee != grant.assignee:
+        place = next(i for i, signer in enumerate(grant.signers) if signer.role == "operator")
+        operator = {"role": "operator", "organisation": request.assignee}
+        changes = (_grant("/assignee", request.assignee), _grant(f"/signers/{place}", operator))
+        if request.assignee == AUTHORITY:
+            changes = ()
+        yield Clause(Code.ASSIGNEE, "/assignee", request.assignee, grant.assignee, changes)
+    if request.party not in grant.assigners:
+        owner = {"role": "owner", "organisation": request.party}
+        changes = (
+            Change("grant", "add", "/assigners/-", request.party),
+            Change("grant", "add", "/signers/-", owner),
+        )
+        if request.party == AUTHORITY:
+            changes = ()
+        yield Clause(Code.PARTY, "/assigners", request.party, list(grant.assigners), changes)
+
+
+def _data(grant: Grant, request: Request) -> Iterator[Clause]:
+    dataset = grant.dataset
+    columns = list(dict.fromkeys((*request.columns, *request.needed)))
+    other = request.dataset != dataset.id
+    if not columns:
+        every = () if other else (_ask("/columns", list(dataset.columns)),)
+        yield Clause(Code.COLUMNS, "/dataset/columns", [], list(dataset.columns), every)
+    if other:
+        whole = {
+            "id": request.dataset,
+            "columns": columns,
+            "schema_digest": request.schema_digest,
+        }
+        change = _grant("/dataset", whole)
+        yield Clause(Code.DATASET, "/dataset/id", request.dataset, dataset.id, (change,))
+        return
+    if request.schema_digest != dataset.schema_digest:
+        change = _grant("/dataset/schema_digest", request.schema_digest)
+        yield Clause(
+            Code.SCHEMA,
+            "/dataset/schema_digest",
+            request.schema_digest,
+            dataset.schema_digest,
+            (change,),
+        )
+    granted = frozenset(dataset.columns)
+    beyond = [name for name in columns if name not in granted]
+    if beyond:
+        yield Clause(
+            Code.COLUMNS,
+            "/dataset/columns",
+            beyond,
+            list(dataset.columns),
+            _without(columns, beyond, request.needed),
+        )
+
+
+def _without(columns: list[str], beyond: list[str], needed: tuple[str, ...]) -> tuple[Change, ...]:
+    """Leave columns out where that leaves something; ask for them where they can't be left out."""
+    rest = [name for name in columns if name not in beyond]
+    if rest and not set(beyond) & set(needed):
+        return (_ask("/columns", rest),)
+    return tuple(Change("grant", "add", "/dataset/columns/-", name) for name in beyond)
+
+
+def _purpose(grant: Grant, request: Request) -> Iterator[Clause]:
+    if request.purpose == grant.purpose:
+        return
+    # A purpose is what it is: what has to change is the grant, unless there is no such purpose.
+    if request.purpose in get_args(Purpose):
+        change = _grant("/purpose", request.purpose)
+    else:
+        change = _ask("/purpose", grant.purpose)
+    yield Clause(Code.PURPOSE, "/purpose", request.purpose, grant.purpose, (change,))
+
+
+def _extra(request: Request) -> Iterator[Clause]:
+    """Refuse limits that the action does not know: nobody would check them."""
+    for name in _LIMITS:
+        known = _FIELDS.get(request.action, ())
+        if name not in known and getattr(request, name) is not None:
+            change = _ask(f"/{name}", None)
+            yield Clause(Code.NOT_OF_ACTION, "/permissions", name, None, (change,))
+
+
+def _action(grant: Grant, request: Request) -> Iterator[Clause]:
+    """Refuse an action that is not permitted; what would pass is the least that this one needs."""
+    permitted = [name for name in _FIELDS if grant.permission(name) is not None]
+    values: dict[str, Any] = {}
+    changes: list[Change] = []
+    for name in _FIELDS.get(request.action, ()):
+        value = getattr(request, name)
+        if not _possible(name, value) and name in _LEAST and not _open(request.action, name, value):
+            value = _LEAST[name]
+            changes.append(_ask(f"/{name}", value))
+        values[name] = value
+    permission = _least(request.action, values)
+    if permission is not None:
+        changes.append(Change("grant", "add", f"/permissions/{request.action}", permission))
+    changes = [] if permission is None else changes
+    yield Clause(
+        Code.ACTION,
+        f"/permissions/{request.action}",
+        request.action,
+        permitted,
+        tuple(changes),
+    )
+
+
+def _open(action: str, name: str, value: object) -> bool:
+    """Whether an action may leave this out: training without differential privacy."""
+    return value is None and (action, name) == ("train", "epsilon_micro")
+
+
+def _possible(name: str, value: object) -> bool:
+    """Whether a grant could permit a value at all."""
+    match name:
+        case "model":
+            return value in get_args(ModelKind)
+        case "output":
+            return value in get_args(OutputKind)
+        case "k":
+            return isinstance(value, int) and 2 <= value <= 1000
+        case "rounds":
+            return isinstance(value, int) and value <= 10_000
+        case _:
+            return value is not None
+
+
+def _least(action: str, values: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the smallest permission under which a request with these values passes."""
+    match action:
+        case "train":
+            kept = {name: values[name] for name in ("k", "rounds", "epsilon_micro")}
+            return {"models": [values["model"]], "runs": 1, **kept}
+        case "query":
+            code = values.pop("code")
+            if (values["output"] == "python") != (code is not None):
+                return None
+            kept = {name: values[name] for name in ("rows", "epsilon_micro")}
+            listed = [] if code is None else [code]
+            return {"outputs": [values["output"]], "code": listed, "runs": 1, **kept}
+        case "align" | "score" | "mock":
+            return {"runs": 1, **values}
+        case _:
+            return None
+
+
+def _limits(permission: Permission, request: Request, state: State) -> Iterator[Clause]:
+    base = f"/permissions/{request.action}"
+    match permission:
+        case Train():
+            yield from _one_of(request, "model", f"{base}/models", permission.models, Code.MODEL)
+            yield from _at_least(request, "k", f"{base}/k", permission.k, Code.CONTRIBUTORS)
+            yield from _at_most(request, "rounds", f"{base}/rounds", permission.rounds, Code.ROUNDS)
+        case Align():
+            yield from _at_most(
+                request, "set_size", f"{base}/set_size", permission.set_size, Code.SET_SIZE
+            )
+        case Query():
+            yield from _one_of(
+                request, "output", f"{base}/outputs", permission.outputs, Code.OUTPUT
+            )
+            yield from _code(request, permission, base)
+        case Score() | Mock():
+            pass  # what they limit is counted
+    yield from _budget(permission, request, state, base)
+
+
+def _undeclared(name: str, path: str, passes: Any, value: Any) -> Clause:  # noqa: ANN401 - JSON values
+    return Clause(Code.UNDECLARED, path, name, passes, (_ask(f"/{name}", value),))
+
+
+def _one_of(
+    request: Request, name: str, path: str, allowed: tuple[str, ...], code: Code
+) -> Iterator[Clause]:
+    value = getattr(request, name)
+    # With Python, the digest of the code would have to change as well.
+    first = next((item for item in allowed if item != "python"), allowed[0])
+    if value is None:
+        yield _undeclared(name, path, list(allowed), first)
+    elif value not in allowed:
+        yield Clause(code, path, value, list(allowed), (_ask(f"/{name}", first),))
+
+
+def _at_least(request: Request, name: str, path: str, limit: int, code: Code) -> Iterator[Clause]:
+    value = getattr(request, name)
+    if value is None:
+        yield _undeclared(name, path, limit, limit)
+    elif value < limit:
+        yield Clause(code, path, value, limit, (_ask(f"/{name}", limit),))
+
+
+def _at_most(request: Request, name: str, path: str, limit: int, code: Code) -> Iterator[Clause]:
+    value = getattr(request, name)
+    if value is None:
+        yield _undeclared(name, path, limit, limit)
+    elif value > limit:
+        yield Clause(code, path, value, limit, (_ask(f"/{name}", limit),))
+
+
+def _code(request: Request, permission: Query, base: str) -> Iterator[Clause]:
+    """Python runs by the digest of its code; everything else names no code."""
+    path = f"{base}/code"
+    python = request.output == "python"
+    if not python:
+        # An output that is refused may be repaired into one that needs code.
+        needs = request.output not in permission.outputs and set(permission.outputs) == {"python"}
+        if needs:
+            if request.code not in permission.code:
+                change = _ask("/code", permission.code[0])
+                passes = list(permission.code)
+                yield Clause(Code.CODE, path, request.code, passes, (change,))
+        elif request.code is not None:
+            yield Clause(Code.CODE, path, request.code, None, (_ask("/code", None),))
+    elif "python" not in permission.outputs:
+        if request.code is not None:
+            yield Clause(Code.CODE, path, request.code, None, (_ask("/code", None),))
+    elif request.code is None:
+        yield _undeclared("code", path, list(permission.code), permission.code[0])
+    elif request.code not in permission.code:
+        change = _ask("/code", permission.code[0])
+        yield Clause(Code.CODE, path, request.code, list(permission.code), (change,))
+
+
+def _budget(permission: Permission, request: Request, state: State, base: str) -> Iterator[Clause]:
+    cap = cap_of(permission)
+    left = cap.left(state.used)
+    for name in COUNTERS[1:]:
+        if getattr(cap, name) is not None and getattr(request, name) is None:
+            value = getattr(left, name) or getattr(cap, name)
+            yield _undeclared(name, f"{base}/{name}", getattr(left, name), value)
+            if not getattr(left, name):
+                yield _spent(name, value, 0, base)
+    for name in cap.exceeded(state.used, cost_of(request, permission)):
+        asked = getattr(cost_of(request, permission), name)
+        yield _spent(name, asked, getattr(left, name), base)
+
+
+def _spent(name: Counter, asked: int, left: int, base: str) -> Clause:
+    """Ask for what is left; where nothing is, a new grant has to bring what is asked for."""
+    path = f"{base}/{name}"
+    change = _ask(f"/{name}", left) if left and name != "runs" else _grant(path, asked)
+    return Clause(_SPENT[name], path, asked, left, (change,))

@@ -1,0 +1,72 @@
+"""What somebody wants to do, as a grant is asked about it: closed, strict, without a value of data.
+
+A data owner makes its own request out of what it was asked to do and of what it knows itself (its
+schema, its name, the digest of the study); it never takes one over from the other side.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from fusion.grants.document import (
+    MAX_COLUMNS,
+    MAX_INTEGER,
+    Action,
+    Digest,
+    Name,
+    Organisation,
+    Part,
+)
+
+Asked = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+Word = Annotated[str, Field(min_length=1, max_length=63)]
+
+
+class Request(Part):
+    """One use of one dataset at one party.
+
+    Attributes:
+        job: What is asked for, uniquely: what it costs is reserved under this name.
+        assignee: Who operates.
+        party: Whose data.
+        action: What is done.
+        dataset: With which table.
+        columns: With which columns of it.
+        needed: Columns among these that can't be left out, such as a label.
+        schema_digest: Of the party's table as it is now.
+        purpose: What for.
+        model: Kind of model (train).
+        k: Fewest contributors of a sum (train).
+        rounds: Rounds of a run (train).
+        epsilon_micro: Privacy loss in millionths (train, query, mock).
+        rows: Rows that come out (query, score, mock).
+        set_size: Size of the largest set (align).
+        output: Kind of what comes out (query).
+        code: SHA-256 of a Python job (query with output python).
+        study: Digest of the study or the query, for the permit.
+    """
+
+    job: Word
+    assignee: Organisation
+    party: Organisation
+    action: Action
+    dataset: Name
+    columns: Annotated[tuple[Name, ...], Field(max_length=MAX_COLUMNS)]
+    needed: Annotated[tuple[Name, ...], Field(max_length=MAX_COLUMNS)] = ()
+    schema_digest: Digest
+    purpose: Name
+    model: Word | None = None
+    k: Asked | None = None
+    rounds: Asked | None = None
+    epsilon_micro: Asked | None = None
+    rows: Asked | None = None
+    set_size: Asked | None = None
+    output: Word | None = None
+    code: Digest | None = None
+    study: Digest | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the request as JSON values, defaults stated."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,428 @@
+"""The verbs of grants over the folder of a node or a hub: propose, sign, add, revoke, list, check.
+
+::
+
+    HOME/grants/ID.grant.json         the grant with the signatures known here
+    HOME/grants/ID.revocation.json    there is one when a signer revoked it; it is never removed
+    HOME/budgets.sqlite               what was spent, at a node
+
+A file from elsewhere is verified before it is kept, and again whenever it is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from fusion.connectors.schemas import read_schema
+from fusion.errors import (
+    EnvironmentUnfit,
+    InputInvalid,
+    PartyUnreachable,
+    UnknownOrganisation,
+    VerificationFailed,
+)
+from fusion.grants import signing
+from fusion.grants.budget import NOTHING
+from fusion.grants.decide import State, decide, no_grant, still
+from fusion.grants.document import schema_digest
+from fusion.grants.permit import Permit
+from fusion.grants.reading import parse_grant, parse_request
+from fusion.grants.signing import SignedGrant, Standing, standing
+from fusion.identity.roster import AUTHORITY
+from fusion.services.clock import SystemClock, timestamp
+from fusion.services.enrolment import refresh_roster
+from fusion.services.homes import HubHome, NodeHome, make_folder, write_atomic
+from fusion.stores.budgets import SqliteBudgets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+    from pathlib import Path
+
+    from fusion.crypto.signing import SigningKey
+    from fusion.grants.budget import Budgets
+    from fusion.grants.refusal import Refusal
+    from fusion.grants.request import Request
+    from fusion.grants.signing import Revocation
+    from fusion.identity.roster import Roster
+    from fusion.ports import Clock
+
+    Home = HubHome | NodeHome
+
+GRANT_SUFFIX: Final = ".grant.json"
+REVOCATION_SUFFIX: Final = ".revocation.json"
+_SHORTEST_PREFIX: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A grant in a folder.
+
+    Attributes:
+        signed: The grant, verified.
+        revoked: Whether there is a revocation of it.
+        path: Its file.
+    """
+
+    signed: SignedGrant
+    revoked: bool
+    path: Path
+
+    @property
+    def standing(self) -> Standing:
+        """Where it stands."""
+        return standing(self.signed, revoked=self.revoked)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the grant and where it stands as JSON values."""
+        return {
+            "id": self.signed.id,
+            "standing": self.standing.value,
+            "signed": sorted(self.signed.signed),
+            "missing": list(self.signed.missing),
+            "file": str(self.path),
+            "grant": self.signed.grant.document(),
+        }
+
+
+class GrantFolder:
+    """The grants that a folder knows."""
+
+    def __init__(
+        self,
+        path: Path,
+        roster: Callable[[], Roster],
+        *,
+        newest: Callable[[], Roster] | None = None,
+    ) -> None:
+        """Name the folder; it is made when something is kept in it.
+
+        Args:
+            path: The folder.
+            roster: Returns the roster as it is known here.
+            newest: Asks the hub for a newer one, for when a grant names a member not in this one.
+        """
+        self.path = path
+        self._roster = roster
+        self._newest = newest
+
+    def all(self) -> list[Kept]:
+        """Return every grant, by id.
+
+        Raises:
+            VerificationFailed: A file in the folder is not a grant that verifies.
+        """
+        roster = self._roster()
+        return [self._open(path, roster) for path in sorted(self.path.glob(f"*{GRANT_SUFFIX}"))]
+
+    def readable(self, note: Callable[[str], None]) -> list[Kept]:
+        """Return every grant that verifies against the roster of now; say which do not."""
+        roster, found = self._roster(), []
+        for path in sorted(self.path.glob(f"*{GRANT_SUFFIX}")):
+            try:
+                found.append(self._open(path, roster))
+            except (VerificationFailed, EnvironmentUnfit) as error:
+                note(f"{path.name} is left out: {error.message}")
+        return found
+
+    def get(self, name: str) -> Kept:
+        """Return the grant whose id begins with ``name``.
+
+        Raises:
+            InputInvalid: There is none, or more than one.
+        """
+        usable = len(name) >= _SHORTEST_PREFIX and name.isalnum()
+        paths = sorted(self.path.glob(f"{name}*{GRANT_SUFFIX}")) if usable else []
+        if len(paths) != 1:
+            raise InputInvalid(
+                f"{name[:64]} names no grant here.",
+                hint="`fusion grant list` shows them; eight digits of an id are enough.",
+            )
+        return self._open(paths[0], self._roster())
+
+    def revoked(self, grant: str) -> bool:
+        """Return whether there is a revocation; that the file is there is enough to stop."""
+        return (self.path / f"{grant}{REVOCATION_SUFFIX}").exists()
+
+    def look(self, path: Path, data: bytes) -> Kept:
+        """Verify a grant and return it without keeping it.
+
+        Where it names a member that is not known here, the hub is asked for a newer roster, which
+        is then kept: so not while the folder is locked.
+
+        Raises:
+            VerificationFailed: It, or a signature under it, is not as it has to be.
+        """
+        roster = self._roster()
+        try:
+            signed = signing.open_grant(data, roster)
+        except UnknownOrganisation:
+            signed = signing.open_grant(data, self._newer(roster))
+        return Kept(signed=signed, revoked=self.revoked(signed.id), path=path)
+
+    def keep(self, data: bytes) -> Kept:
+        """Verify a grant and keep it, with the signatures known here before; the folder is locked.
+
+        Raises:
+            VerificationFailed: It, or a signature under it, is not as it has to be.
+        """
+        roster = self._roster()
+        signed = signing.open_grant(data, roster)
+        path = make_folder(self.path) / f"{signed.id}{GRANT_SUFFIX}"
+        if path.exists():
+            data = signing.merged(self._open(path, roster).signed, signed)
+        write_atomic(path, data, 0o644)
+        return self._open(path, roster)
+
+    def keep_revocation(self, data: bytes) -> Revocation:
+        """Verify a revocation of a grant that is known here and keep it.
+
+        Raises:
+            InputInvalid: The grant is not known here.
+            VerificationFailed: It is not by one of the grant's signers.
+        """
+        revocation = signing.open_revocation(data, self._roster())
+        signing.check_revokes(revocation, self.get(revocation.grant).signed)
+        write_atomic(self.path / f"{revocation.grant}{REVOCATION_SUFFIX}", data, 0o644)
+        return revocation
+
+    def _newer(self, known: Roster) -> Roster:
+        try:
+            return known if self._newest is None else self._newest()
+        except (PartyUnreachable, EnvironmentUnfit):
+            return known
+
+    def _open(self, path: Path, roster: Roster) -> Kept:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise EnvironmentUnfit(f"{path} can't be read: {error.strerror}.") from error
+        signed = signing.open_grant(data, roster)
+        if path.name != f"{signed.id}{GRANT_SUFFIX}":
+            raise VerificationFailed(f"{path} holds another grant than its name says.")
+        return Kept(signed=signed, revoked=self.revoked(signed.id), path=path)
+
+
+def folder_of(home: Home) -> GrantFolder:
+    """Return the grants of a hub or a node."""
+    if isinstance(home, HubHome):
+        return GrantFolder(home.grants, home.roster)
+    return GrantFolder(home.grants, home.roster, newest=lambda: refresh_roster(home))
+
+
+def identity_of(home: Home) -> tuple[str, SigningKey]:
+    """Return under which name, with which key, this folder signs."""
+    if isinstance(home, HubHome):
+        return AUTHORITY, home.authority_key
+    return home.config.id, home.statement_key
+
+
+# ------------------------------------------------------------------------------- the verbs
+
+
+def propose(home: Home, text: str, origin: str) -> Kept:
+    """Read a grant that a person wrote, sign it as the first one, and keep it.
+
+    Raises:
+        GrantInvalid: It is wrong; names the line.
+        SignatureInvalid: This organisation is not one of its signers.
+        UnknownOrganisation: It names somebody who is not in the roster.
+    """
+    grant = parse_grant(text, origin)
+    name, key = identity_of(home)
+    data = signing.propose(grant, name, key)
+    folder = folder_of(home)
+    folder.look(folder.path, data)
+    with home.lock():
+        return folder.keep(data)
+
+
+def sign(home: Home, data: bytes) -> Kept:
+    """Sign a grant that somebody else proposed, and keep it.
+
+    Raises:
+        VerificationFailed: It does not verify, or this organisation is not one of its signers.
+    """
+    name, key = identity_of(home)
+    folder = folder_of(home)
+    if name not in folder.look(folder.path, data).signed.signed:
+        data = signing.sign(data, name, key)
+    with home.lock():
+        return folder.keep(data)
+
+
+def add(home: Home, data: bytes) -> Kept:
+    """Take over signatures, or a revocation, that others made; signs nothing.
+
+    Raises:
+        VerificationFailed: It is neither a grant nor a revocation that verifies.
+        InputInvalid: It revokes a grant that is not known here.
+    """
+    folder = folder_of(home)
+    if not signing.is_revocation(data):
+        folder.look(folder.path, data)
+        with home.lock():
+            return folder.keep(data)
+    with home.lock():
+        return folder.get(folder.keep_revocation(data).grant)
+
+
+def revoke(home: Home, name: str, reason: str, *, clock: Clock | None = None) -> tuple[Kept, bytes]:
+    """Revoke a grant for good; return it and the revocation, which the others need as well.
+
+    Raises:
+        InputInvalid: There is no such grant, or no reason is given.
+        SignatureInvalid: This organisation is not one of its signers.
+    """
+    if not 0 < len(reason) <= 200 or not reason.isprintable():
+        raise InputInvalid("A revocation gives a reason of 1 to 200 printable characters.")
+    who, key = identity_of(home)
+    with home.lock():
+        folder = folder_of(home)
+        kept = folder.get(name)
+        now = timestamp((clock or SystemClock()).now())
+        data = signing.revoke(kept.signed, who, key, reason=reason, now=now)
+        if not kept.revoked:
+            folder.keep_revocation(data)
+        return folder.get(kept.signed.id), data
+
+
+def check(
+    home: Home, text: str, origin: str, *, clock: Clock | None = None
+) -> tuple[Request, Permit | Refusal]:
+    """Say what a request would get, without carrying it out or reserving anything.
+
+    Away from the party's own node its budget is not known: nothing counts as used there.
+
+    Raises:
+        GrantInvalid: It is not a request; names the line.
+    """
+    request = parse_request(text, origin)
+    budgets: Budgets | None = None
+    if isinstance(home, NodeHome) and home.config.id == request.party and home.budgets.exists():
+        budgets = SqliteBudgets(home.budgets)
+    grants = folder_of(home).all()
+    return request, choose(grants, request, budgets, (clock or SystemClock()).now())
+
+
+def schema_of(node: NodeHome, dataset: str) -> dict[str, str]:
+    """Return the columns and types of a dataset of this node.
+
+    Raises:
+        InputInvalid: It has none of that name.
+        DataInvalid: The file can't be read.
+    """
+    path = node.config.data.get(dataset)
+    if path is None:
+        raise InputInvalid(
+            f"{node.config.id} has no dataset called {dataset!r}.",
+            hint=f'Add `{dataset} = "FILE"` under [data] in its node.toml.',
+        )
+    return read_schema(path)
+
+
+# ----------------------------------------------------------------------------- the decision
+
+
+def key_of(request: Request) -> str:
+    """Return under which name a request is charged: another study is another use."""
+    return f"{request.action}/{request.job}/{request.study or ''}"
+
+
+def choose(
+    grants: Iterable[Kept], request: Request, budgets: Budgets | None, now: datetime
+) -> Permit | Refusal:
+    """Ask every grant that could be meant; return a permit, or the refusal that is nearest to one.
+
+    A job that was charged before stays with its grant, and its own charge does not count again.
+    """
+    key = key_of(request)
+    bound = None if budgets is None else budgets.charged_to(key)
+    refusals: list[Refusal] = []
+    for kept in grants:
+        if bound is not None and kept.signed.id != bound:
+            continue
+        if bound is None and not _is_about(kept, request):
+            continue
+        used = NOTHING
+        if budgets is not None:
+            used = budgets.used(kept.signed.id, request.action, besides=key)
+        state = State(revoked=kept.revoked, used=used)
+        result = decide(kept.signed, request, state, now)
+        if isinstance(result, Permit):
+            return result
+        refusals.append(result)
+    if not refusals:
+        return no_grant(request)
+    return min(refusals, key=lambda refusal: (len(refusal.clauses), refusal.grant or ""))
+
+
+def _is_about(kept: Kept, request: Request) -> bool:
+    grant = kept.signed.grant
+    return request.party in grant.assigners and request.dataset == grant.dataset.id
+
+
+class GrantDesk:
+    """Where a node decides, charges and keeps watch, for its engines.
+
+    Args (of the constructor):
+        node: The node's folder.
+        roster: Returns the roster as the node knows it now.
+        clock: Time.
+        note: Writes a line to the node's own log.
+    """
+
+    def __init__(
+        self,
+        node: NodeHome,
+        *,
+        roster: Callable[[], Roster],
+        clock: Clock,
+        note: Callable[[str], None],
+    ) -> None:
+        """Open the node's budgets."""
+        self._node = node
+        self._folder = GrantFolder(node.grants, roster)
+        self._budgets = SqliteBudgets(node.budgets)
+        self._clock = clock
+        self._note = note
+
+    def schema_digest(self, dataset: str) -> str:
+        """Return the digest of a dataset's schema as it is now."""
+        return schema_digest(schema_of(self._node, dataset))
+
+    def admit(self, request: Request) -> Permit:
+        """Decide, and charge before any work; the same job again is charged once.
+
+        Raises:
+            GrantRefused: No grant allows it; the code is that of the clause.
+        """
+        grants = self._folder.readable(self._note)
+        result = choose(grants, request, self._budgets, self._clock.now())
+        if not isinstance(result, Permit):
+            raise result.error()
+        # Somebody else may have been charged since: the store looks again, and has the last word.
+        key = key_of(request)
+        self._budgets.reserve(key, result.grant, request.action, result.cost, result.cap)
+        self._note(f"{request.job}: {request.action} permitted under grant {result.grant[:16]}")
+        return result
+
+    def check(self, permit: Permit) -> None:
+        """Return if what was permitted may still go on: neither revoked nor expired.
+
+        Raises:
+            GrantRefused: It may not.
+        """
+        revoked = self._folder.revoked(permit.grant)
+        refusal = still(permit, revoked=revoked, now=self._clock.now())
+        if refusal is not None:
+            raise refusal.error()
+
+    def commit(self, permit: Permit) -> None:
+        """Make the charge final, before anything leaves."""
+        self._budgets.commit(key_of(permit.request))
+
+    def release(self, permit: Permit) -> None:
+        """Give the charge back: the use was given up, and nothing has left."""
+        self._budgets.release(key_of(permit.request))

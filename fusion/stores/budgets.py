@@ -1,0 +1,217 @@
+"""What a data owner has spent under its grants, in its ``budgets.sqlite``; and in memory.
+
+An amount is on disk before :meth:`SqliteBudgets.reserve` returns, one writer at a time, so that a
+crash loses no charge and two writers together spend no more than one could. Triggers hold it
+against other readers of the file as well: a sum beyond the cap, a deletion, a change after the
+end and a change of an amount all fail. A file restored from a backup forgets what was spent since
+(``docs/limitations.md``).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, Literal
+
+from fusion.errors import GrantRefused
+from fusion.grants.budget import COUNTERS, NOTHING, Amount, Cap, Counter
+from fusion.grants.refusal import Code
+from fusion.stores.sqlite import Database
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+State = Literal["reserved", "committed", "released"]
+_CODES: Final[dict[Counter, Code]] = {
+    "runs": Code.RUNS,
+    "epsilon_micro": Code.EPSILON,
+    "rows": Code.ROWS,
+}
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS cap(
+  grant_id TEXT, action TEXT, runs INTEGER NOT NULL, epsilon_micro INTEGER NOT NULL,
+  rows INTEGER NOT NULL, PRIMARY KEY (grant_id, action)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entry(
+  key TEXT PRIMARY KEY, grant_id TEXT NOT NULL, action TEXT NOT NULL,
+  runs INTEGER NOT NULL CHECK (runs >= 0),
+  epsilon_micro INTEGER NOT NULL CHECK (epsilon_micro >= 0),
+  rows INTEGER NOT NULL CHECK (rows >= 0),
+  state TEXT NOT NULL CHECK (state IN ('reserved', 'committed', 'released')),
+  FOREIGN KEY (grant_id, action) REFERENCES cap) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entry_of ON entry(grant_id, action);
+CREATE TRIGGER IF NOT EXISTS entry_within_cap AFTER INSERT ON entry BEGIN
+  SELECT RAISE(ABORT, 'beyond the cap') FROM cap JOIN (
+    SELECT sum(runs) AS r, sum(epsilon_micro) AS e, sum(rows) AS w FROM entry
+    WHERE grant_id = NEW.grant_id AND action = NEW.action AND state <> 'released')
+  WHERE grant_id = NEW.grant_id AND action = NEW.action
+    AND (r > cap.runs OR e > cap.epsilon_micro OR w > cap.rows);
+END;
+CREATE TRIGGER IF NOT EXISTS entry_stays BEFORE DELETE ON entry BEGIN
+  SELECT RAISE(ABORT, 'nothing is deleted');
+END;
+CREATE TRIGGER IF NOT EXISTS entry_moves_on BEFORE UPDATE ON entry
+WHEN OLD.state <> 'reserved' OR NEW.state = 'reserved'
+  OR (OLD.key, OLD.grant_id, OLD.action, OLD.runs, OLD.epsilon_micro, OLD.rows)
+  IS NOT (NEW.key, NEW.grant_id, NEW.action, NEW.runs, NEW.epsilon_micro, NEW.rows) BEGIN
+  SELECT RAISE(ABORT, 'only a reservation is committed or released, once');
+END;
+CREATE TRIGGER IF NOT EXISTS cap_stays BEFORE UPDATE ON cap BEGIN
+  SELECT RAISE(ABORT, 'a cap is that of its grant');
+END;
+CREATE TRIGGER IF NOT EXISTS cap_stays_there BEFORE DELETE ON cap BEGIN
+  SELECT RAISE(ABORT, 'nothing is deleted');
+END;
+"""
+
+_Entry = tuple[str, str, Amount, State]
+
+
+def _check_again(key: str, found: _Entry, grant: str, action: str, asked: Amount) -> None:
+    """Return if a key that is there stands for the very same charge.
+
+    Raises:
+        GrantRefused: It stands for another, or was released.
+    """
+    if found[:3] != (grant, action, asked):
+        raise GrantRefused(f"{key[:80]!r} was charged for something else.", hint="Use a new name.")
+    if found[3] == "released":
+        raise GrantRefused(f"{key[:80]!r} was given up.", hint="Start it again under a new name.")
+
+
+def _check_cap(used: Amount, asked: Amount, cap: Cap) -> None:
+    exceeded = cap.exceeded(used, asked)
+    if exceeded:
+        name = exceeded[0]
+        raise GrantRefused(
+            f"The budget of {name} has {getattr(cap.left(used), name)} left, "
+            f"{getattr(asked, name)} are asked for.",
+            code=_CODES[name],
+        )
+
+
+def _not_open(key: str, state: State | None) -> GrantRefused:
+    what = "was never reserved" if state is None else f"is {state}"
+    return GrantRefused(f"{key[:80]!r} {what}.")
+
+
+class SqliteBudgets:
+    """:class:`fusion.grants.budget.Budgets` on disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: It can't be opened.
+        """
+        self._database = Database(path, _SCHEMA)
+
+    def used(self, grant: str, action: str, *, besides: str = "") -> Amount:
+        """Return what is reserved or committed, but for one key."""
+        with self._database.transaction() as connection:
+            return _used(connection, grant, action, besides)
+
+    def charged_to(self, key: str) -> str | None:
+        """Return which grant a key was charged to, if it was."""
+        with self._database.transaction() as connection:
+            found = _entry(connection, key)
+        return None if found is None else found[0]
+
+    def reserve(self, key: str, grant: str, action: str, asked: Amount, cap: Cap) -> None:
+        """Charge an amount durably, or refuse."""
+        with self._database.transaction() as connection:
+            found = _entry(connection, key)
+            if found is not None:
+                _check_again(key, found, grant, action, asked)
+                return
+            _check_cap(_used(connection, grant, action), asked, cap)
+            caps = tuple(getattr(cap, name) or 0 for name in COUNTERS)
+            connection.execute(
+                "INSERT OR IGNORE INTO cap VALUES (?, ?, ?, ?, ?)", (grant, action, *caps)
+            )
+            connection.execute(
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, 'reserved')",
+                (key, grant, action, *(getattr(asked, name) for name in COUNTERS)),
+            )
+
+    def commit(self, key: str) -> None:
+        """Make a reservation final; again is fine."""
+        self._end(key, "committed")
+
+    def release(self, key: str) -> None:
+        """Give a reservation back; again is fine."""
+        self._end(key, "released")
+
+    def _end(self, key: str, state: State) -> None:
+        with self._database.transaction() as connection:
+            found = _entry(connection, key)
+            if found is None or found[3] not in {"reserved", state}:
+                raise _not_open(key, None if found is None else found[3])
+            if found[3] == "reserved":
+                connection.execute("UPDATE entry SET state = ? WHERE key = ?", (state, key))
+
+
+def _used(connection: sqlite3.Connection, grant: str, action: str, besides: str = "") -> Amount:
+    row = connection.execute(
+        "SELECT coalesce(sum(runs), 0), coalesce(sum(epsilon_micro), 0), coalesce(sum(rows), 0) "
+        "FROM entry WHERE grant_id = ? AND action = ? AND key <> ? AND state <> 'released'",
+        (grant, action, besides),
+    ).fetchone()
+    return Amount(runs=row[0], epsilon_micro=row[1], rows=row[2])
+
+
+def _entry(connection: sqlite3.Connection, key: str) -> _Entry | None:
+    row = connection.execute(
+        "SELECT grant_id, action, runs, epsilon_micro, rows, state FROM entry WHERE key = ?",
+        (key,),
+    ).fetchone()
+    if row is None:
+        return None
+    return row[0], row[1], Amount(runs=row[2], epsilon_micro=row[3], rows=row[4]), row[5]
+
+
+class MemoryBudgets:
+    """:class:`fusion.grants.budget.Budgets` in memory: the same rules, gone with the process."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+
+    def charged_to(self, key: str) -> str | None:
+        """Return which grant a key was charged to, if it was."""
+        found = self._entries.get(key)
+        return None if found is None else found[0]
+
+    def used(self, grant: str, action: str, *, besides: str = "") -> Amount:
+        """Return what is reserved or committed, but for one key."""
+        charged = [
+            entry[2]
+            for key, entry in list(self._entries.items())
+            if key != besides and entry[:2] == (grant, action) and entry[3] != "released"
+        ]
+        return sum(charged, start=NOTHING)
+
+    def reserve(self, key: str, grant: str, action: str, asked: Amount, cap: Cap) -> None:
+        """Charge an amount, or refuse."""
+        with self._lock:
+            found = self._entries.get(key)
+            if found is not None:
+                _check_again(key, found, grant, action, asked)
+                return
+            _check_cap(self.used(grant, action), asked, cap)
+            self._entries[key] = (grant, action, asked, "reserved")
+
+    def commit(self, key: str) -> None:
+        """Make a reservation final; again is fine."""
+        self._end(key, "committed")
+
+    def release(self, key: str) -> None:
+        """Give a reservation back; again is fine."""
+        self._end(key, "released")
+
+    def _end(self, key: str, state: State) -> None:
+        with self._lock:
+            found = self._entries.get(key)
+            if found is None or found[3] not in {"reserved", state}:
+                raise _not_open(key, None if found is None else found[3])
+            self._entries[key] = (*found[:3], state)

@@ -1,0 +1,62 @@
+"""The schema of a file, as a grant is bound to it: no row is read, types where they are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from fusion.connectors.schemas import read_schema
+from fusion.errors import DataInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_parquet_says_what_is_what(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "a": pa.array([1], pa.int32()),
+            "b": pa.array([1.5]),
+            "c": pa.array(["x"]),
+            "d": pa.array(["x"]).dictionary_encode(),
+            "e": pa.array([0], pa.timestamp("s")),
+            "f": pa.array([[1]]),
+            "g": pa.array([True]),
+        }
+    )
+    parquet.write_table(table, tmp_path / "t.parquet")
+    assert read_schema(tmp_path / "t.parquet") == {
+        "a": "number",
+        "b": "number",
+        "c": "text",
+        "d": "text",
+        "e": "time",
+        "f": "other",
+        "g": "text",
+    }
+
+
+def test_a_csv_file_says_names(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n", "utf-8")
+    assert read_schema(tmp_path / "t.csv") == {"a": "cell", "b": "cell"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("t.csv", "a,a\n1,2\n"), ("t.csv", ""), ("t.parquet", "no"), ("t.txt", "a"), ("u.csv", None)],
+)
+def test_what_can_not_be_read_is_refused(tmp_path: Path, name: str, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content, "utf-8")
+    with pytest.raises(DataInvalid):
+        read_schema(tmp_path / name)
+
+
+def test_a_refusal_does_not_quote_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_text("secret cells", "utf-8")
+    with pytest.raises(DataInvalid) as refused:
+        read_schema(tmp_path / "t.parquet")
+    assert "secret" not in str(refused.value)

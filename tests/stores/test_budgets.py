@@ -1,0 +1,301 @@
+"""Budgets: never overspent, nothing acknowledged is lost, whatever is killed when."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from fusion.errors import GrantRefused
+from fusion.grants.budget import Amount, Budgets, Cap
+from fusion.stores.budgets import MemoryBudgets, SqliteBudgets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAP = Cap(runs=5, epsilon_micro=1000, rows=None)
+ONE = Amount(runs=1, epsilon_micro=300)
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def budgets(request: pytest.FixtureRequest, tmp_path: Path) -> Budgets:
+    return SqliteBudgets(tmp_path / "b.sqlite") if request.param == "sqlite" else MemoryBudgets()
+
+
+def test_what_is_reserved_is_used(budgets: Budgets) -> None:
+    assert budgets.used("g", "train") == Amount()
+    budgets.reserve("a", "g", "train", ONE, CAP)
+    assert budgets.used("g", "train") == ONE
+    budgets.commit("a")
+    assert budgets.used("g", "train") == ONE
+    assert budgets.used("g", "query") == Amount()
+    assert budgets.used("h", "train") == Amount()
+
+
+def test_the_same_again_is_charged_once(budgets: Budgets) -> None:
+    for _ in range(3):
+        budgets.reserve("a", "g", "train", ONE, CAP)
+    budgets.commit("a")
+    budgets.commit("a")
+    budgets.reserve("a", "g", "train", ONE, CAP)
+    assert budgets.used("g", "train") == ONE
+
+
+@pytest.mark.parametrize(
+    ("grant", "action", "amount"),
+    [
+        ("g", "train", Amount(runs=1, epsilon_micro=299)),
+        ("g", "train", Amount(runs=2, epsilon_micro=300)),
+        ("h", "train", ONE),
+        ("g", "query", ONE),
+    ],
+)
+def test_the_same_key_for_something_else_is_refused(
+    budgets: Budgets, grant: str, action: str, amount: Amount
+) -> None:
+    budgets.reserve("a", "g", "train", ONE, CAP)
+    with pytest.raises(GrantRefused, match="something else"):
+        budgets.reserve("a", grant, action, amount, CAP)
+
+
+@pytest.mark.parametrize(
+    ("amount", "code"),
+    [
+        (Amount(runs=6), "G-31"),
+        (Amount(runs=1, epsilon_micro=1001), "G-32"),
+        (Amount(runs=1, rows=1), "G-33"),
+    ],
+)
+def test_beyond_the_cap_is_refused_with_the_code(
+    budgets: Budgets, amount: Amount, code: str
+) -> None:
+    with pytest.raises(GrantRefused) as refused:
+        budgets.reserve("a", "g", "train", amount, CAP)
+    assert refused.value.code == code
+    assert budgets.used("g", "train") == Amount()
+
+
+def test_a_release_gives_back_and_ends_the_key(budgets: Budgets) -> None:
+    budgets.reserve("a", "g", "train", ONE, CAP)
+    budgets.release("a")
+    budgets.release("a")
+    assert budgets.used("g", "train") == Amount()
+    with pytest.raises(GrantRefused, match="given up"):
+        budgets.reserve("a", "g", "train", ONE, CAP)
+    with pytest.raises(GrantRefused, match="released"):
+        budgets.commit("a")
+
+
+def test_what_is_committed_is_not_given_back(budgets: Budgets) -> None:
+    budgets.reserve("a", "g", "train", ONE, CAP)
+    budgets.commit("a")
+    with pytest.raises(GrantRefused, match="committed"):
+        budgets.release("a")
+    assert budgets.used("g", "train") == ONE
+
+
+def test_what_was_never_reserved_is_neither_committed_nor_released(budgets: Budgets) -> None:
+    with pytest.raises(GrantRefused, match="never reserved"):
+        budgets.commit("a")
+    with pytest.raises(GrantRefused, match="never reserved"):
+        budgets.release("a")
+
+
+def test_an_amount_is_a_whole_number_from_zero_up() -> None:
+    for wrong in (-1, True, 1.0):
+        with pytest.raises(GrantRefused):
+            Amount(runs=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM entry",
+        "DELETE FROM cap",
+        "UPDATE cap SET runs = 100",
+        "UPDATE entry SET runs = 0",
+        "UPDATE entry SET state = 'reserved'",
+        "UPDATE entry SET state = 'released' WHERE key = 'a'",
+        "INSERT INTO entry VALUES ('z', 'g', 'train', 99, 0, 0, 'reserved')",
+        "INSERT INTO entry VALUES ('z', 'g', 'train', -1, 0, 0, 'reserved')",
+    ],
+)
+def test_the_file_itself_refuses(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "b.sqlite"
+    budgets = SqliteBudgets(path)
+    budgets.reserve("a", "g", "train", ONE, CAP)
+    budgets.commit("a")
+    connection = sqlite3.connect(path)
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute(statement)
+    connection.close()
+
+
+class _Model(RuleBasedStateMachine):
+    """Both adapters against a list of what happened, the file opened again now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from pathlib import Path  # noqa: PLC0415
+        from tempfile import mkdtemp  # noqa: PLC0415 - hypothesis makes many
+
+        self.path = Path(mkdtemp(prefix="budgets-")) / "b.sqlite"
+        self.disk, self.memory = SqliteBudgets(self.path), MemoryBudgets()
+        self.charged: dict[str, tuple[Amount, str]] = {}
+
+    def _both(self, what: str, *arguments: object) -> bool:
+        results = []
+        for adapter in (self.disk, self.memory):
+            try:
+                getattr(adapter, what)(*arguments)
+            except GrantRefused as error:
+                results.append(error.code)
+            else:
+                results.append("")
+        assert results[0] == results[1]
+        return results[0] == ""
+
+    @rule(key=st.sampled_from("abcdef"), runs=st.integers(0, 3), micro=st.integers(0, 600))
+    def reserve(self, key: str, runs: int, micro: int) -> None:
+        amount = Amount(runs=runs, epsilon_micro=micro)
+        if self._both("reserve", key, "g", "train", amount, CAP):
+            self.charged.setdefault(key, (amount, "reserved"))
+
+    @rule(key=st.sampled_from("abcdef"))
+    def commit(self, key: str) -> None:
+        if self._both("commit", key):
+            self.charged[key] = (self.charged[key][0], "committed")
+
+    @rule(key=st.sampled_from("abcdef"))
+    def release(self, key: str) -> None:
+        if self._both("release", key):
+            self.charged[key] = (self.charged[key][0], "released")
+
+    @precondition(lambda self: bool(self.charged))
+    @rule()
+    def open_again(self) -> None:
+        self.disk = SqliteBudgets(self.path)
+
+    @invariant()
+    def the_sum_is_right_and_within_the_cap(self) -> None:
+        expected = Amount()
+        for amount, state in self.charged.values():
+            expected += Amount() if state == "released" else amount
+        assert self.disk.used("g", "train") == self.memory.used("g", "train") == expected
+        assert not CAP.exceeded(expected, Amount())
+
+
+TestModel = _Model.TestCase
+
+
+# ------------------------------------------------------------------------- real processes
+
+WRITER = """
+import sys
+from pathlib import Path
+from fusion.errors import GrantRefused
+from fusion.grants.budget import Amount, Cap
+from fusion.stores.budgets import SqliteBudgets
+path, acks, name, cap = Path(sys.argv[1]), open(sys.argv[2], "a"), sys.argv[3], int(sys.argv[4])
+budgets = SqliteBudgets(path)
+print("ready", flush=True)
+limits = Cap(runs=cap, epsilon_micro=3 * cap)
+for count in range(10**6):
+    key = f"{name}-{count}"
+    try:
+        budgets.reserve(key, "g", "train", Amount(runs=1, epsilon_micro=3), limits)
+    except GrantRefused as error:
+        assert error.code == "G-31", error
+        break
+    acks.write(key + "\\n")
+    acks.flush()
+    if count % 3 == 0:
+        budgets.commit(key)
+"""
+
+
+def _start(path: Path, acks: Path, name: str, cap: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), str(acks), name, str(cap)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _check(path: Path, acks: list[Path], cap: int) -> int:
+    """Nothing that was acknowledged is lost, nothing is overspent; return what is used."""
+    acknowledged = {
+        line for file in acks if file.exists() for line in file.read_text().split("\n")[:-1]
+    }
+    connection = sqlite3.connect(path)
+    # One read: the others go on writing.
+    rows = connection.execute("SELECT key, runs, epsilon_micro FROM entry").fetchall()
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+    assert acknowledged <= {key for key, _, _ in rows}
+    runs = sum(int(row[1]) for row in rows)
+    assert runs == len(rows) <= cap
+    assert sum(row[2] for row in rows) == 3 * runs
+    return runs
+
+
+def test_eight_writers_at_once_spend_exactly_the_cap(tmp_path: Path) -> None:
+    path, cap = tmp_path / "b.sqlite", 60
+    acks = [tmp_path / f"acks-{index}" for index in range(8)]
+    writers = [_start(path, file, f"w{index}", cap) for index, file in enumerate(acks)]
+    for writer in writers:
+        writer.communicate(timeout=100)
+        assert writer.returncode == 0
+    assert _check(path, acks, cap) == cap
+
+
+def _kill_loop(folder: Path, *, kills: int, cap: int) -> None:
+    """Kill one of three writers again and again, in the middle of whatever it does."""
+    path = folder / "b.sqlite"
+    SqliteBudgets(path)
+    acks: list[Path] = []
+    running: list[subprocess.Popen[str]] = []
+    try:
+        for number in range(kills):
+            while len(running) < 3:
+                acks.append(folder / f"acks-{len(acks)}")
+                running.append(_start(path, acks[-1], f"w{len(acks)}", cap))
+            writer = running.pop(0)
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(0.005 * (number % 7))
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.communicate(timeout=30)
+            _check(path, acks, cap)
+    finally:
+        for writer in running:
+            writer.kill()
+            writer.communicate(timeout=30)
+    assert _check(path, acks, cap) > 0
+
+
+def test_a_few_kills_lose_nothing_and_overspend_nothing(tmp_path: Path) -> None:
+    _kill_loop(tmp_path, kills=4, cap=10_000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_forty_kills_lose_nothing_and_overspend_nothing(tmp_path: Path) -> None:
+    _kill_loop(tmp_path, kills=40, cap=400)
+
+
+def test_a_crash_leaves_it_charged(tmp_path: Path) -> None:
+    path = tmp_path / "b.sqlite"
+    writer = _start(path, tmp_path / "acks", "w", 10**6)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    while not (tmp_path / "acks").exists() or not (tmp_path / "acks").read_text():
+        time.sleep(0.01)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.communicate(timeout=30)
+    assert SqliteBudgets(path).used("g", "train").runs >= 1
