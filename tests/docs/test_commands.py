@@ -29,6 +29,8 @@ RUN = {
     r"fusion --version": "tests/cli/test_app.py",
     r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.(kernels|contributions)": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
+    r"fusion grant .*": "tests/cli/test_grant.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
 NOT_RUN = {
@@ -37,6 +39,7 @@ NOT_RUN = {
     r"\./dev (test|check)": "runs the tests, this one among them",
     r"\./dev (fmt|docs)": "writes into the checkout",
     r"\./dev": "the name of the script",
+    r"python": "the name of a kind of output",
     r"systemctl (start|stop) banyan-node": "needs systemd and its unit",
     r"mv /srv/banyan/node/certificate\.pem .*": "belongs to the two lines around it",
     r"python -m examples\.adult\.make_partitions .*": "reads the original data set, not shipped",
