@@ -59,7 +59,7 @@ class Evidence:
 
     def refused(self, job: str, study: Study, code: str) -> None:
         """Log that a study was refused; asking again for the same adds nothing."""
-        entry = entries.StudyRefused(at=self._now(), job=job, study=study.digest(), code=code)
+        entry = entries.StudyRefused(at=self._now(), job=job, study=study.digest(), code=str(code))
         self._log.record(f"refused:{job}:{study.digest()}:{code}", encode(entry))
 
     def ended(self, job: str, *, done: bool) -> None:

@@ -29,7 +29,7 @@ _TIME: Final = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}"
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Organisation = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 Job = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-Code = Annotated[str, Field(pattern=r"^[A-Z]-\d{3}$")]
+Code = Annotated[str, Field(pattern=r"^[A-Z]-\d{2,3}$")]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Attempt = Annotated[int, Field(ge=1, le=64)]
 Amount = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -198,7 +198,7 @@ class Decided(_Entry):
     grant: Hex
     request: Hex
     permit: bool
-    code: Annotated[str, Field(pattern=r"^([A-Z]-\d{3})?$")]
+    code: Annotated[str, Field(pattern=r"^([A-Z]-\d{2,3})?$")]
 
 
 class BudgetMoved(_Entry):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from fusion.services import node as node_service
 from tests.cli.test_app import Terminal
+from tests.deployment.walk import commands
 from tests.link.federation import admit, make_hub
 
 if TYPE_CHECKING:
@@ -99,6 +101,22 @@ def test_from_a_file_to_a_grant_that_holds(world: Path, fusion: Terminal) -> Non
     assert fusion("grant", "add", gone, *bank) == 0
     assert fusion("grant", "list", *bank) == 0
     assert "TERMINATED" in fusion.out
+
+
+def test_the_commands_of_the_page_lead_where_it_says(
+    world: Path, fusion: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world)
+    grant = ""
+    # Those that the text speaks of come after the block, and once there is a grant.
+    for line in commands("docs/grants.md"):
+        if "9ab7cf49" in line or " ID" in line:
+            grant = grant or fusion.document("grant", "list", "--home", "tax")["grants"][0]["id"]
+        filled = line.replace("9ab7cf49", grant[:8]).replace(" ID", f" {grant} --home tax")
+        filled = filled.replace("DATASET", "firms --home tax")
+        assert fusion(*shlex.split(filled)[1:]) == 0, (line, fusion.err)
+    listed = fusion.document("grant", "list", "--home", "tax")
+    assert listed["grants"][0]["standing"] == "TERMINATED"
 
 
 def test_a_refusal_says_what_would_pass_in_both_languages(world: Path, fusion: Terminal) -> None:

@@ -30,6 +30,8 @@ RUN = {
     r"fusion (audit BUNDLE|ledger export --out FILE)": "tests/cli/test_ledger.py",
     r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.(kernels|contributions|ledger)": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
+    r"fusion grant .*": "tests/cli/test_grant.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
 NOT_RUN = {
@@ -38,6 +40,7 @@ NOT_RUN = {
     r"\./dev (test|check)": "runs the tests, this one among them",
     r"\./dev (fmt|docs)": "writes into the checkout",
     r"\./dev": "the name of the script",
+    r"python": "the name of a kind of output",
     r"systemctl (start|stop) banyan-node": "needs systemd and its unit",
     r"mv /srv/banyan/node/certificate\.pem .*": "belongs to the two lines around it",
     r"python -m examples\.adult\.make_partitions .*": "reads the original data set, not shipped",

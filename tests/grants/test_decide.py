@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import decisions
 from fusion.grants.budget import Amount
 from fusion.grants.decide import State, decide, no_grant
 from fusion.grants.document import moment_of
@@ -19,6 +21,8 @@ from tests.grants.grants import DOCUMENT, NOW, SCHEMA, grant_from, request_from,
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    import pytest
 
     from fusion.grants.signing import SignedGrant
 
@@ -130,6 +134,18 @@ def test_a_refusal_is_an_error_with_its_code_and_its_repair() -> None:
     assert error.message == "tax: 30 rounds are too many; at most 10 are permitted."
     assert error.hint == "ask for rounds = 10."
     assert refusal.text("zh") == "tax：轮数 30 过多；至多 10。"
+
+
+def test_the_benchmark_prints_its_figures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "SECONDS", 0.05)
+    decisions.main()
+    rates = [
+        float(rate.replace(",", "")) for rate in re.findall(r"([\d,]+) /s", capsys.readouterr().out)
+    ]
+    assert len(rates) == 3
+    assert min(rates) > 0
 
 
 def test_it_decides_quickly() -> None:
