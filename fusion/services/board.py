@@ -21,6 +21,7 @@ from fusion.services.publishing import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fusion.identity.roster import Roster
     from fusion.ports import Clock
@@ -34,11 +35,17 @@ def receive(hub: HubHome, member: str, packet: bytes) -> None:
 
     Not durable on purpose: who handed it in sees on the board whether it came, and does so again.
     """
-    folder = make_folder(hub.witness_inbox)
+    folder = _inbox(hub)
     temporary = folder / f".{member}.{rng.token(6).hex()}"
     temporary.touch(mode=0o600)
     temporary.write_bytes(packet)
     temporary.replace(folder / f"{member}.json")
+
+
+def _inbox(hub: HubHome) -> Path:
+    """Make the folders one by one: of those made on the way nobody sets the mode."""
+    make_folder(hub.witness)
+    return make_folder(hub.witness_inbox)
 
 
 class Board:
@@ -61,7 +68,7 @@ class Board:
         self._written: dict[str, bytes] = {}
         self._written_index = b""
         self._next = 0.0
-        make_folder(hub.witness_inbox)
+        _inbox(hub)
         roster = self._book.see_roster()
         for name in (AUTHORITY, *(member.id for member in roster.members)):
             self._load(name)

@@ -207,6 +207,8 @@ class Witnessing:
         except LedgerBroken:
             self._witness.close()
             raise
+        except PartyUnreachable:
+            pass  # whoever serves says that the hub is away; it is asked again in any case
         except FusionError as error:
             self._note(f"checkpoints could not be exchanged yet: {error}")
         self._thread.start()

@@ -43,6 +43,17 @@ def test_a_few_exchanges_have_every_log_cosigned_by_a_quorum(federation: Federat
     assert not federation.said
 
 
+def test_the_board_is_for_the_hubs_eyes_and_nodes_leave_no_open_file(
+    federation: Federation,
+) -> None:
+    federation.settle()
+    hub = federation.hub
+    for folder in (hub.witness, hub.witness_inbox):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    for node in federation.nodes.values():
+        assert not (node.path / "state.sqlite-wal").exists()
+
+
 def test_each_log_knows_under_which_keys_the_others_are_kept(federation: Federation) -> None:
     federation.settle()
     for name in ("hub", *NAMES):
