@@ -41,7 +41,7 @@ def _measure(folder: Path, count: int) -> None:
     began = time.perf_counter()
     singles = 0
     while time.perf_counter() - began < 3:
-        ledger.append([data[singles]])
+        ledger.append([data[singles % count]])
         singles += 1
     print(f"single appends        {singles / (time.perf_counter() - began):>12,.0f} a second")
     ledger = SqliteLedger(folder / "batches.sqlite")

@@ -133,7 +133,8 @@ def test_a_root_out_of_range_is_refused(dealt: Dealt) -> None:
 
 def test_the_proof_of_another_modulus_is_refused(dealt: Dealt) -> None:
     p, q = prime(1024), prime(1024)
-    with pytest.raises(VerificationFailed, match="does not hold"):
+    # A root modulo the other modulus may lie above this one: then its size gives it away.
+    with pytest.raises(VerificationFailed, match=r"does not hold|out of range"):
         check_proof(dealt.key.public, prove(p, q))
 
 
