@@ -54,6 +54,11 @@ def _refuse_outside_hosts(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_refuse_outside_hosts)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start what takes longest first, so that no worker ends alone with it."""
+    items.sort(key=lambda item: item.path.parent.name != "deployment")
+
+
 @pytest.fixture(scope="session")
 def watch() -> Path:
     """The folder in which the processes that tests start note whom they reach."""
