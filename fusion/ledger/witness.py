@@ -19,7 +19,7 @@ from fusion.wire import canonical
 from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from fusion.identity.roster import Roster
     from fusion.ledger.log_keys import LogKeys
@@ -169,8 +169,3 @@ def check_extends(
 def quorum_of(others: int) -> int:
     """Return how many of the other organisations have to cosign: more than half of them."""
     return others // 2 + 1
-
-
-def witnesses_for(organisation: str, keys: Mapping[str, LogKeys]) -> dict[str, LogKeys]:
-    """Return whose cosignatures count for a log: all other organisations', the hub's never."""
-    return {name: found for name, found in keys.items() if name not in {organisation, "hub"}}
