@@ -42,6 +42,9 @@ MAX_CONNECTIONS: Final = 1024
 MAX_CONNECTIONS_A_CALLER: Final = 32
 """Connections that the hub's port serves one address at a time, before it knows who calls."""
 
+MAX_TUNNELS_A_MEMBER: Final = 64
+"""Tunnels that one member may have called for at a time."""
+
 MAX_CONNECTIONS_A_MEMBER: Final = 64
 """Connections that the hub's port serves one member at a time."""
 
