@@ -22,7 +22,8 @@
     │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
     │   └── LedgerBroken                     a log that was changed, forked or put back
     └── PartyUnreachable            exit 6   a party did not answer in time
-        └── QuorumLost                       too few parties to go on
+        ├── QuorumLost                       too few parties to go on
+        └── HubRefused                       the hub answers, and says no
 
 A message says what did not happen and why; ``hint`` says what to do about it. Neither ever
 carries a protected value: no cell of a table, no key, no plaintext.
@@ -221,3 +222,9 @@ class QuorumLost(PartyUnreachable):
     """Too few parties answered for the work to go on."""
 
     code = "F-601"
+
+
+class HubRefused(PartyUnreachable):
+    """The hub answers, and refuses; the message has the rule."""
+
+    code = "F-602"

@@ -23,6 +23,7 @@ from fusion.services.node import forwarder_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusion.link.dial import Link
     from fusion.ports import Stop
     from fusion.services.homes import NodeHome
 
@@ -32,7 +33,12 @@ _READY_MARK: Final = b"SuperNode ID"
 
 
 def serve_stock(
-    node: NodeHome, *, stop: Stop, say: Callable[[str], None], on_ready: Callable[[], None]
+    node: NodeHome,
+    link: Link,
+    *,
+    stop: Stop,
+    say: Callable[[str], None],
+    on_ready: Callable[[], None],
 ) -> None:
     """Serve through Flower's SuperNode until ``stop``.
 
@@ -40,7 +46,7 @@ def serve_stock(
         EnvironmentUnfit: It ended, or did not come up in time.
     """
     say("serving through Flower's SuperNode: slow, and the bundle of a run is fetched and run")
-    forwarder = forwarder_of(node)
+    forwarder = forwarder_of(node, link)
     forwarder.start()
     log = node.path / "supernode.log"
     try:

@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 
 from fusion.crypto import rng
-from fusion.errors import FusionError, MessageInvalid, PartyUnreachable
+from fusion.errors import FusionError, HubRefused, MessageInvalid, PartyUnreachable
 from fusion.link import frames, rules
 from fusion.link.channel import CLIENT, FRAME_BYTES
 from fusion.link.rings import Rings
@@ -182,11 +182,14 @@ class Link:
             Status, content type and body of the answer.
 
         Raises:
-            grpc.aio.AioRpcError: The hub does not answer, or refuses.
+            PartyUnreachable: The hub does not answer, or, as :class:`HubRefused`, says no.
         """
         fields = [(rules.CALL, name), (rules.LENGTH, str(len(body)))]
         fields += [(f"{rules.HEADER_PREFIX}{key}", value) for key, value in headers.items()]
-        return self._wait(self._fleet(tuple(fields), body), FLEET_SECONDS + _MARGIN_SECONDS)
+        try:
+            return self._wait(self._fleet(tuple(fields), body), FLEET_SECONDS + _MARGIN_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise unreachable(error) from None
 
     async def _fleet(
         self, fields: tuple[tuple[str, str], ...], body: bytes
@@ -330,5 +333,5 @@ def unreachable(error: grpc.aio.AioRpcError) -> PartyUnreachable:
     """Return what a failed call means for whoever asked."""
     details = (error.details() or "").strip()
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
-        return PartyUnreachable(f"The hub refuses: {details}")
+        return HubRefused(f"The hub refuses: {details}")
     return PartyUnreachable(f"The hub does not answer ({error.code().name.lower()}): {details}")

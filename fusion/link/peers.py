@@ -1,8 +1,8 @@
 """Node to node: ordinary gRPC with mutual TLS, through a tunnel whose carrier can't read it.
 
 Each side shows a certificate under its organisation's own CA and trusts the CA that the roster names
-for the other: the hub, which carries the bytes, has neither key nor CA. A server asks who calls by
-:func:`caller_of`.
+for the other: the hub, which carries the bytes, has neither key nor CA. Who calls is judged by
+:func:`fusion.identity.callers.caller`, at each call.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
+from fusion.errors import FusionError
 from fusion.link.channel import CLIENT, SERVER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fusion.link.dial import Identity
@@ -24,22 +26,46 @@ PING: Final = "Ping"
 MAX_PING_BYTES: Final = 1024 * 1024
 
 
-def server(path: Path, identity: Identity, authorities: bytes, handlers: tuple[Any, ...]) -> Any:  # noqa: ANN401 - gRPC has no types
+def server(
+    path: Path,
+    shown: Callable[[], tuple[Identity, bytes]],
+    judge: Callable[[bytes], object],
+    handlers: tuple[Any, ...] = (),
+) -> Any:  # noqa: ANN401 - gRPC has no types
     """Return a gRPC server at a socket; start it in the loop that it is to run in.
 
     Args:
         path: The socket; see :attr:`fusion.link.tunnels.Tunnels.served`.
-        identity: This node's.
-        authorities: CA certificates of those who may call, PEM.
+        shown: Returns this node's certificate, and the CA certificates (PEM) of those who may
+            call, as they are now; asked at each handshake.
+        judge: Told the certificate (PEM) of who calls; raises a ``FusionError`` if it is no member.
         handlers: What is served, beside :data:`PING`.
+
+    Raises:
+        FusionError: What ``shown`` raises.
     """
     made = grpc.aio.server(options=SERVER)
-    made.add_generic_rpc_handlers((_ping(), *handlers))
-    credentials = grpc.ssl_server_credentials(
-        [(identity.key, identity.certificate)], authorities, require_client_auth=True
+    made.add_generic_rpc_handlers((_ping(judge), *handlers))
+    known = shown()
+
+    def fetch() -> Any:  # noqa: ANN401
+        nonlocal known
+        found = shown()
+        if found == known:
+            return None
+        known = found
+        return _certificates(*found)
+
+    credentials = grpc.dynamic_ssl_server_credentials(
+        _certificates(*known), fetch, require_client_authentication=True
     )
     made.add_secure_port(f"unix:{path}", credentials)
     return made
+
+
+def _certificates(identity: Identity, authorities: bytes) -> Any:  # noqa: ANN401
+    pair = (identity.key, identity.certificate)
+    return grpc.ssl_server_certificate_configuration([pair], authorities)
 
 
 def channel(path: Path, identity: Identity, authority: bytes, name: str) -> Any:  # noqa: ANN401
@@ -56,8 +82,18 @@ def channel(path: Path, identity: Identity, authority: bytes, name: str) -> Any:
     return grpc.aio.secure_channel(f"unix:{path}", credentials, options)
 
 
-def _ping() -> Any:  # noqa: ANN401
+def certificate_of(context: Any) -> bytes:  # noqa: ANN401
+    """Return the certificate (PEM) that the caller showed, at either kind of server here."""
+    found: bytes = context.auth_context().get("x509_pem_cert", [b""])[0]
+    return found
+
+
+def _ping(judge: Callable[[bytes], object]) -> Any:  # noqa: ANN401
     async def ping(request: bytes, context: Any) -> bytes:  # noqa: ANN401
+        try:
+            judge(certificate_of(context))
+        except FusionError as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
         if len(request) > MAX_PING_BYTES:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A ping is larger than it may be.")
         return request

@@ -8,6 +8,7 @@ revoked loses what it has open within a moment, and is refused whatever comes ne
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections import Counter
@@ -21,6 +22,7 @@ import grpc.aio
 from fusion.errors import EnvironmentUnfit, FusionError
 from fusion.link import frames, rules
 from fusion.link.channel import SERVER
+from fusion.link.peers import certificate_of
 from fusion.link.relay import Away, Relay
 from fusion.link.rules import PortLimits, Refusal
 from fusion.link.superlink import SuperLinkProxy, Unreachable
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("banyan.port")
 _LOOK_SECONDS: Final = 0.1
+_LOOKS_A_JUDGEMENT: Final = 5
+"""Every so many looks it is seen whether those who are attached are members still."""
 _GRACE_SECONDS: Final = 0.5
 
 Document = Callable[["Member", str], bytes | None]
@@ -238,9 +242,8 @@ class _Service:
         Raises:
             Refusal: No member, by the roster as it is now.
         """
-        shown = context.auth_context().get("x509_pem_cert", [b""])[0]
         try:
-            return self._config.callers.member(shown)
+            return self._config.callers.member(certificate_of(context))
         except FusionError as error:
             raise Refusal("member", error.message) from None
         except OSError:
@@ -254,7 +257,7 @@ class _Service:
         with self._relay.attached(member.id) as session:
             now = int(self._config.clock.now().timestamp())
             await context.write(frames.to_bytes(frames.Hello(now=now)))
-            session.ring("fleet")
+            session.ring(rules.FLEET_BELL)
             async for frame in session.frames():
                 await context.write(frame)
         raise Refusal("session", "The session is over: another took its place, or the hub ends.")
@@ -317,17 +320,18 @@ class _Service:
         """Ring at the nodes when there is something new; drop who is no member any more."""
         heard = self._config.requests_bell.rings()
         seen = {name: _version(path) for name, path in self._config.watched.items()}
-        while True:
+        for turn in itertools.count():
             now = await self._config.requests_bell.wait_async(heard, _LOOK_SECONDS)
             if now != heard:
                 heard = now
-                self._relay.ring("fleet")
+                self._relay.ring(rules.FLEET_BELL)
             for name, path in self._config.watched.items():
                 version = _version(path)
                 if version != seen[name]:
                     seen[name] = version
                     self._relay.ring(name)
-            self._relay.keep_only(self._config.callers.knows)
+            if turn % _LOOKS_A_JUDGEMENT == 0:
+                self._relay.keep_only(self._config.callers.knows)
 
 
 class _Nothing(Exception):

@@ -47,6 +47,9 @@ FLEET_CALLS: Final = frozenset(
 )
 """What a node may ask of the SuperLink, each ``POST /v1/fleet/NAME``."""
 
+FLEET_BELL: Final = "fleet"
+"""Rings at the nodes when there may be messages to pull."""
+
 FLEET_PUSHES: Final = frozenset(("push-messages", "push-object"))
 FLEET_KEY_HEADER: Final = "flwr-public-key"
 _FLEET_HEADER = re.compile(r"flwr-[a-z0-9-]{1,64}")
@@ -148,12 +151,17 @@ def permit_fleet(
         if key.startswith(HEADER_PREFIX)
     }
     for key in headers:
-        if key not in _PLAIN_HEADERS and not _FLEET_HEADER.fullmatch(key):
+        if not is_passed_on(key):
             raise Refusal("headers", f"The header {key[:40]!r} is not passed on.")
     # A signature of Flower's can be replayed by who has seen it; not under another certificate.
     if headers.get(FLEET_KEY_HEADER) != member.fleet_key:
         raise Refusal("fleet-key", "The fleet key is not that of the certificate's member.")
     return FleetCall(name, int(length), headers)
+
+
+def is_passed_on(header: str) -> bool:
+    """Return whether a header of this name reaches the SuperLink."""
+    return header in _PLAIN_HEADERS or _FLEET_HEADER.fullmatch(header) is not None
 
 
 def field(fields: Iterable[tuple[str, str | bytes]], name: str) -> str:

@@ -44,25 +44,21 @@ class Tunnels:
         """Take the link through which tunnels lead."""
         self._link = link
 
-    def to(self, organisation: str) -> Path:
+    async def listen(self, organisation: str) -> Path:
         """Return the socket that leads to another member; made when it is first asked for.
 
-        Raises:
-            PartyUnreachable: The link is closed.
+        To be awaited in the link's loop.
         """
-        if self._link is None:
-            raise RuntimeError("use() comes first")
-        return self._link.run(self._listen(organisation))
-
-    async def _listen(self, organisation: str) -> Path:
         path = Path(self._folder.name) / f"to-{len(self._servers)}"
         if organisation in self._servers:
             return Path(self._servers[organisation].sockets[0].getsockname())
+        if self._link is None:
+            raise RuntimeError("use() comes first")
+        link = self._link
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            assert self._link is not None  # noqa: S101 - to() has looked
             try:
-                await carry(reader, writer, self._link.tunnel(organisation))
+                await carry(reader, writer, link.tunnel(organisation))
             except (grpc.aio.AioRpcError, OSError) as error:
                 _LOG.info("a tunnel to %s ended: %s", organisation, _reason(error))
             finally:

@@ -1,0 +1,89 @@
+"""What the hub's one port serves: which documents, which boxes, by whose roster."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from fusion.link.bell import Bell
+from fusion.link.callers import Callers
+from fusion.link.port import Box, Port, PortConfig
+from fusion.link.rules import PortLimits
+from fusion.services.board import receive
+from fusion.services.clock import SystemClock
+from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fusion.identity.members import Member
+    from fusion.ports import Clock
+    from fusion.services.homes import HubHome
+
+ROSTER: Final = "roster"
+WITNESS: Final = "witness"
+_LOG = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+
+
+def port_of(
+    hub: HubHome,
+    superlink_port: int,
+    limits: PortLimits | None = None,
+    clock: Clock | None = None,
+) -> Port:
+    """Return the hub's one port, not yet opened.
+
+    Args:
+        hub: Its folder.
+        superlink_port: Where the SuperLink is, on loopback.
+        limits: Others than the usual ones.
+        clock: Time.
+
+    Raises:
+        EnvironmentUnfit: A file is missing.
+    """
+    clock = clock or SystemClock()
+    authority, ca = hub.authority_key.public, hub.ca.read_bytes()
+    config = PortConfig(
+        listen=hub.listen,
+        certificate=hub.server_certificate,
+        key=hub.server_key,
+        callers=Callers(hub.roster_file, authority, ca, clock),
+        superlink_port=superlink_port,
+        superlink_ca=hub.superlink_ca,
+        requests_bell=Bell(hub.requests_bell),
+        replies_bell=Bell(hub.replies_bell),
+        documents={ROSTER: _roster(hub), WITNESS: _witness(hub)},
+        boxes={
+            WITNESS: Box(
+                take=lambda member, data: receive(hub, member.id, data),
+                limit=MAX_WITNESS_PACKET_BYTES,
+            )
+        },
+        watched={ROSTER: hub.roster_file, WITNESS: hub.witness / "index.json"},
+        clock=clock,
+        limits=limits or PortLimits(),
+    )
+    return Port(config)
+
+
+def _roster(hub: HubHome) -> Callable[[Member, str], bytes | None]:
+    return lambda _, rest: None if rest else _file(hub.roster_file)
+
+
+def _witness(hub: HubHome) -> Callable[[Member, str], bytes | None]:
+    """The board: its index, and what is on it of one log."""
+
+    def document(_: Member, rest: str) -> bytes | None:
+        name = rest or "index"
+        return _file(hub.witness / f"{name}.json") if _LOG.fullmatch(name) else None
+
+    return document
+
+
+def _file(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
