@@ -31,6 +31,14 @@ class _Version:
     judged: dict[bytes, Member]
 
 
+def pem_to_der(certificate: bytes) -> bytes:
+    """Return a certificate as gRPC shows it (PEM) in the form that is judged; rubbish is nothing."""
+    try:
+        return ssl.PEM_cert_to_DER_cert(certificate.decode("ascii"))
+    except ValueError:
+        return b""
+
+
 class Callers:
     """The members, and their certificates."""
 
@@ -57,7 +65,7 @@ class Callers:
             OSError: The roster can't be read.
             FusionError: It is no roster signed by the authority.
         """
-        return self._version().roster.authorities_pem(self._clock.now()) or self._ca
+        return self._version().roster.authorities_pem() or self._ca
 
     def member(self, certificate: bytes) -> Member:
         """Return whose certificate (PEM) this is.
@@ -69,11 +77,7 @@ class Callers:
         version = self._version()
         found = version.judged.get(certificate)
         if found is None:
-            try:
-                der = ssl.PEM_cert_to_DER_cert(certificate.decode("ascii"))
-            except ValueError:
-                der = b""
-            found = caller(version.roster, der, self._clock.now())
+            found = caller(version.roster, pem_to_der(certificate), self._clock.now())
             version.judged[certificate] = found
         return found
 

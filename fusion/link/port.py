@@ -65,8 +65,8 @@ class PortConfig:
 
     Attributes:
         listen: Where to bind.
-        certificate: The hub's server certificate.
-        key: Its private key.
+        certificate: The hub's server certificate, PEM.
+        key: Its private key, PEM, not encrypted.
         callers: Says who may connect, and who it is.
         superlink_port: Where the SuperLink is, on loopback.
         superlink_ca: Its throw-away CA.
@@ -80,8 +80,8 @@ class PortConfig:
     """
 
     listen: Address
-    certificate: Path
-    key: Path
+    certificate: bytes
+    key: bytes
     callers: Callers
     superlink_port: int
     superlink_ca: Path
@@ -156,13 +156,7 @@ class Port:
 
     def _bind(self, server: Any) -> int:  # noqa: ANN401 - gRPC has no types
         config = self._config
-        try:
-            pair = (config.key.read_bytes(), config.certificate.read_bytes())
-        except OSError as error:
-            raise EnvironmentUnfit(
-                f"The hub's certificates can't be read: {error.strerror}.",
-                hint="Restore the hub's folder from a backup.",
-            ) from error
+        pair = (config.key, config.certificate)
         credentials = grpc.dynamic_ssl_server_credentials(
             _certificates(config.callers, pair), _fetcher(config.callers, pair),
             require_client_authentication=True,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from fusion.link.bell import Bell
 from fusion.link.callers import Callers
 from fusion.link.port import Box, Port, PortConfig
 from fusion.link.rules import PortLimits
 from fusion.services.board import receive
 from fusion.services.clock import SystemClock
+from fusion.services.enrolment import ROSTER
+from fusion.services.files import read_file
 from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
 
 if TYPE_CHECKING:
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
     from fusion.ports import Clock
     from fusion.services.homes import HubHome
 
-ROSTER: Final = "roster"
 WITNESS: Final = "witness"
 _LOG = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 
@@ -44,12 +47,12 @@ def port_of(
         EnvironmentUnfit: A file is missing.
     """
     clock = clock or SystemClock()
-    authority, ca = hub.authority_key.public, hub.ca.read_bytes()
+    key = hub.key_folder.tls("server")
     config = PortConfig(
         listen=hub.listen,
-        certificate=hub.server_certificate,
-        key=hub.server_key,
-        callers=Callers(hub.roster_file, authority, ca, clock),
+        certificate=read_file(hub.server_certificate),
+        key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        callers=Callers(hub.roster_file, hub.authority_public, read_file(hub.ca), clock),
         superlink_port=superlink_port,
         superlink_ca=hub.superlink_ca,
         requests_bell=Bell(hub.requests_bell),

@@ -15,34 +15,22 @@ from fusion.errors import FusionError, PartyUnreachable
 from fusion.identity import certificates
 from fusion.identity.callers import caller
 from fusion.link import peers
-from fusion.link.dial import Identity, Link
+from fusion.link.callers import pem_to_der
+from fusion.link.dial import Link
 from fusion.link.tunnels import Tunnels
 from fusion.services.clock import SystemClock
+from fusion.services.dialling import identity_of
 from fusion.services.enrolment import ROSTER, refresh_roster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusion.link.dial import Identity
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
 
 _LOOK_SECONDS: Final = 1.0
 PING_SECONDS: Final = 30.0
-
-
-def link_of(node: NodeHome) -> Link:
-    """Return a link to a node's hub, not yet used; close it."""
-    return Link(node.invitation.address, lambda: identity_of(node))
-
-
-def identity_of(node: NodeHome, clock: Clock | None = None) -> Identity:
-    """Return what a node shows the hub and other nodes now; the leaf is made anew if it is old.
-
-    Raises:
-        EnvironmentUnfit: A file can't be read.
-    """
-    leaf = current_leaf(node, clock)
-    return Identity(ca=node.ca.read_bytes(), certificate=leaf.certificate, key=leaf.key)
 
 
 class Connection:
@@ -83,10 +71,10 @@ class Connection:
 
     def _shown(self) -> tuple[Identity, bytes]:
         roster = self._node.roster()
-        return identity_of(self._node, self._clock), roster.authorities_pem(self._clock.now())
+        return identity_of(self._node, self._clock), roster.authorities_pem()
 
     def _judge(self, certificate: bytes) -> None:
-        caller(self._node.roster(), certificates.der_of(certificate), self._clock.now())
+        caller(self._node.roster(), pem_to_der(certificate), self._clock.now())
 
     def _keep(self, say: Callable[[str], None]) -> None:
         """Fetch the roster when it is new, and connect again when the leaf is."""
