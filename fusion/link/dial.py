@@ -83,7 +83,6 @@ class Link:
         self._lock = threading.Lock()
         self._attached = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.ahead: float | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
         self._thread.start()

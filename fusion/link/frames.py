@@ -13,16 +13,11 @@ MAX_FRAME_BYTES: Final = 4096
 
 
 class Hello(BaseModel):
-    """The first frame.
-
-    Attributes:
-        now: The hub's time, seconds since 1970, by which a node sees how far off its own is.
-    """
+    """The first frame: the node counts as attached."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     frame: Literal["hello"] = "hello"
-    now: Annotated[int, Field(ge=0)]
 
 
 class Ring(BaseModel):

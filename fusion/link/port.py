@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from fusion.identity.trust import Address
     from fusion.link.bell import Bell
     from fusion.link.callers import Callers
-    from fusion.ports import Clock
 
 _LOG: Final = logging.getLogger("banyan.port")
 _LOOK_SECONDS: Final = 0.1
@@ -75,7 +74,6 @@ class PortConfig:
         documents: What can be read, by the first part of a name.
         boxes: What can be handed in, by name.
         watched: Files whose change rings the bell of that name at the nodes.
-        clock: The hub's time, which it tells nodes.
         limits: How long and how much.
     """
 
@@ -90,7 +88,6 @@ class PortConfig:
     documents: Mapping[str, Document]
     boxes: Mapping[str, Box]
     watched: Mapping[str, Path]
-    clock: Clock
     limits: PortLimits = field(default_factory=PortLimits)
 
 
@@ -249,8 +246,7 @@ class _Service:
     async def _attach(self, _: bytes, context: Any) -> None:  # noqa: ANN401
         member = self._member(context)
         with self._relay.attached(member.id) as session:
-            now = int(self._config.clock.now().timestamp())
-            await context.write(frames.to_bytes(frames.Hello(now=now)))
+            await context.write(frames.to_bytes(frames.Hello()))
             session.ring(rules.FLEET_BELL)
             async for frame in session.frames():
                 await context.write(frame)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from fusion.services.homes import HubHome
 
 WITNESS: Final = "witness"
+NOW: Final = "now"
+"""The document with the hub's time, seconds since 1970."""
+
 _LOG = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 
 
@@ -57,7 +60,11 @@ def port_of(
         superlink_ca=hub.superlink_ca,
         requests_bell=Bell(hub.requests_bell),
         replies_bell=Bell(hub.replies_bell),
-        documents={ROSTER: _roster(hub), WITNESS: _witness(hub)},
+        documents={
+            NOW: lambda *_: str(int(clock.now().timestamp())).encode(),
+            ROSTER: _roster(hub),
+            WITNESS: _witness(hub),
+        },
         boxes={
             WITNESS: Box(
                 take=lambda member, data: receive(hub, member.id, data),
@@ -65,7 +72,6 @@ def port_of(
             )
         },
         watched={ROSTER: hub.roster_file, WITNESS: hub.witness / "index.json"},
-        clock=clock,
         limits=limits or PortLimits(),
     )
     return Port(config)
