@@ -10,7 +10,7 @@ from fusion.errors import InputInvalid, PartyUnreachable
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import refresh_roster
 from fusion.services.grants import GrantDesk
-from fusion.services.keys import Keyring
+from fusion.services.keys import keyring_of
 from fusion.services.ledger import Book
 from fusion.stores.rounds import SqliteRoundLog
 from fusion.types import OrgId
@@ -51,7 +51,7 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         organisation=OrgId(node.config.id),
         key=node.statement_key,
         roster=current_roster,
-        keyring=Keyring(node.paillier),
+        keyring=keyring_of(node),
         log=SqliteRoundLog(node.state),
         read=read,
         min_group=node.config.min_group,

@@ -10,7 +10,7 @@ from federated.runtime.environment import QUIET
 from federated.runtime.logs import log_to_stderr
 from fusion.link.client import hub_ssl_context
 from fusion.services.clock import SystemClock
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 from fusion.services.witness import Witnessing
 from fusion.types import OrgId
 

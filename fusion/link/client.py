@@ -4,27 +4,55 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCredentials:
-    """Files of a member that dials the hub.
+    """What a member dials the hub with.
 
     Attributes:
-        ca: Certificate of the federation's CA.
-        certificate: The member's own certificate.
-        key: Its private key.
+        ca: Certificate of the federation's CA, for the hub's server.
+        leaf: The member's certificate of the day and its private key, in one file.
+        renewed: Renews the leaf if that is due; returns what tells it from those before.
+        passphrase: Opens the private key, if it is encrypted.
     """
 
     ca: Path
-    certificate: Path
-    key: Path
+    leaf: Path
+    renewed: Callable[[], str]
+    passphrase: bytes | None = None
+
+
+class _MemberContext(ssl.SSLContext):
+    """Shows the leaf of the day: each connection begins with the newest."""
+
+    credentials: ClientCredentials
+    shown: str
+
+    def freshen(self) -> None:
+        """Take the leaf anew if it was renewed."""
+        current = self.credentials.renewed()
+        if current != self.shown:
+            passphrase = self.credentials.passphrase or b""
+            self.load_cert_chain(str(self.credentials.leaf), password=passphrase)
+            self.shown = current
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 - as in ssl
+        """Begin a connection."""
+        self.freshen()
+        return super().wrap_socket(*args, **options)
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:  # noqa: ANN401 - as in ssl
+        """Begin a connection whose bytes somebody else carries."""
+        self.freshen()
+        return super().wrap_bio(*args, **options)
 
 
 def hub_ssl_context(credentials: ClientCredentials) -> ssl.SSLContext:
@@ -34,8 +62,10 @@ def hub_ssl_context(credentials: ClientCredentials) -> ssl.SSLContext:
         EnvironmentUnfit: A file can't be read, or key and certificate do not belong together.
     """
     try:
-        context = _context(cafile=str(credentials.ca))
-        context.load_cert_chain(str(credentials.certificate), str(credentials.key))
+        context = _MemberContext(ssl.PROTOCOL_TLS_CLIENT)
+        _configure(context, cafile=str(credentials.ca))
+        context.credentials, context.shown = credentials, ""
+        context.freshen()
     except (OSError, ssl.SSLError) as error:
         raise EnvironmentUnfit(
             "The node's certificate, its key or the federation's CA can't be used: "
@@ -72,7 +102,13 @@ def unverified_context() -> ssl.SSLContext:
 
 def _context(*, cafile: str | None = None, cadata: str | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _configure(context, cafile=cafile, cadata=cadata)
+    return context
+
+
+def _configure(
+    context: ssl.SSLContext, *, cafile: str | None = None, cadata: str | None = None
+) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.load_verify_locations(cafile=cafile, cadata=cadata)
-    return context

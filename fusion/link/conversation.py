@@ -14,7 +14,7 @@ from fusion.wire import canonical
 from fusion.wire.limits import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from fusion.identity.roster import Member
+    from fusion.identity.members import Member
     from fusion.link.http import HttpStream
     from fusion.link.rules import FrontConfig, RosterFile
     from fusion.link.upstream import Upstream
@@ -59,11 +59,11 @@ class Conversation:
         self._upstream = upstream
         self._bodiless = False
 
-    async def run(self, fingerprint: str | None, caller: str) -> None:
+    async def run(self, leaf: bytes | None, caller: str) -> None:
         """Answer requests until the caller is done, is refused, or takes too long.
 
         Args:
-            fingerprint: Of the certificate that the connection showed, if any.
+            leaf: The certificate that the connection showed (DER), if any.
             caller: Who it is, for the log.
 
         Raises:
@@ -71,7 +71,7 @@ class Conversation:
             TimeoutError: The caller did not take an answer.
         """
         try:
-            while await self._exchange(fingerprint):
+            while await self._exchange(leaf):
                 pass
         except Refusal as refusal:
             _LOG.info("%s refused: %s", caller, refusal.rule)
@@ -83,18 +83,18 @@ class Conversation:
             _LOG.warning("%s: the SuperLink broke off in the middle of an answer", caller)
         await self._stream.close()
 
-    async def _exchange(self, fingerprint: str | None) -> bool:
+    async def _exchange(self, leaf: bytes | None) -> bool:
         """One request and its answer; say whether there may be another."""
         try:
             # Not known yet whether the connection's owner is still a member: ask at each request.
-            patience = self._limits.idle if self._member(fingerprint) else self._limits.stranger
+            patience = self._limits.idle if self._member(leaf) else self._limits.stranger
             request = await self._stream.request(patience, self._limits.head)
         except TimeoutError:
             raise Refusal(_TIMEOUT, "time", "The request took too long.") from None
         if request is None:
             return False
         self._bodiless = request.method == b"HEAD"
-        member = self._member(fingerprint)
+        member = self._member(leaf)
         route, digest = permit(request, member, self._limits.body)
         if route is Route.FLEET:
             await self._forward(request)
@@ -108,9 +108,9 @@ class Conversation:
             await self._answer(self._document(route, digest))
         return self._stream.reuse()
 
-    def _member(self, fingerprint: str | None) -> Member | None:
+    def _member(self, leaf: bytes | None) -> Member | None:
         try:
-            return self._roster.member(fingerprint)
+            return self._roster.member(leaf)
         except (FusionError, OSError) as error:
             _LOG.error("the roster can't be used: %s", error)
             raise Refusal(503, "roster", "The hub's roster can't be used.") from None
@@ -122,13 +122,10 @@ class Conversation:
                 case Route.TRUST:
                     return self._config.trust.read_bytes()
                 case Route.ENROLMENT:
-                    # The certificate first: the roster read after it lists it, or a later one.
-                    certificate = (self._config.issued / f"{digest}.pem").read_text("ascii")
+                    # The mark first: the roster read after it lists the member's keys.
+                    (self._config.admitted / f"{digest}.admitted").stat()
                     roster = self._config.roster.read_text("utf-8")
-                    schema = "fusion.admission/1"
-                    return canonical.encode(
-                        {"schema": schema, "certificate": certificate, "roster": roster}
-                    )
+                    return canonical.encode({"schema": "fusion.admission/2", "roster": roster})
                 case Route.WITNESS:
                     return (self._config.witness / f"{digest}.json").read_bytes()
                 case _:

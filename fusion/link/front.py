@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import logging
 import socket
 import ssl
@@ -39,6 +38,8 @@ from fusion.link.upstream import Upstream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fusion.identity.roster import Roster
+
 _LOG: Final = logging.getLogger("banyan.front")
 _BREATH_SECONDS: Final = 0.1
 
@@ -53,8 +54,9 @@ class Front:
             EnvironmentUnfit: A file is missing or can't be used.
         """
         self._config = config
-        self._roster = RosterFile(config.roster, config.authority)
-        self._tls = _server_context(config)
+        self._roster = RosterFile(config.roster, config.authority, config.clock)
+        self._trusted: Roster | None = None
+        self._tls = _server_context(config, b"")
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] | None = None
@@ -177,9 +179,9 @@ class Front:
         self._open += 1
         try:
             with self._counted(host):
-                stream, fingerprint = await self._shake_hands(connection)
+                stream, leaf = await self._shake_hands(connection)
             try:
-                await self._converse(stream, host, fingerprint, upstream)
+                await self._converse(stream, host, leaf, upstream)
             finally:
                 stream.abort()
         except (OSError, TimeoutError) as error:
@@ -188,15 +190,30 @@ class Front:
         finally:
             self._open -= 1
 
-    async def _shake_hands(self, connection: socket.socket) -> tuple[HttpStream, str | None]:
-        """Return the connection, and the fingerprint of the certificate it showed."""
+    def _context(self) -> ssl.SSLContext:
+        """Return a context that trusts the CAs of the roster as it is now.
+
+        A context never forgets a root: for another roster another one is made.
+        """
+        try:
+            roster = self._roster.current()
+        except (FusionError, OSError) as error:
+            _LOG.error("the roster can't be used: %s", error)
+            return self._tls
+        if roster is not self._trusted:
+            roots = roster.authorities_pem()
+            self._tls, self._trusted = _server_context(self._config, roots), roster
+        return self._tls
+
+    async def _shake_hands(self, connection: socket.socket) -> tuple[HttpStream, bytes | None]:
+        """Return the connection, and the certificate it showed (DER)."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader)
         transport, _ = await loop.connect_accepted_socket(
             lambda: protocol,
             connection,
-            ssl=self._tls,
+            ssl=self._context(),
             ssl_handshake_timeout=self._config.limits.handshake,
             ssl_shutdown_timeout=1.0,
         )
@@ -204,28 +221,29 @@ class Front:
         shown = tls.getpeercert(binary_form=True)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         stream = HttpStream(h11.SERVER, reader, writer)
-        return stream, hashlib.sha256(shown).hexdigest() if shown else None
+        return stream, shown or None
 
     async def _converse(
-        self, stream: HttpStream, host: str, fingerprint: str | None, upstream: Upstream
+        self, stream: HttpStream, host: str, leaf: bytes | None, upstream: Upstream
     ) -> None:
         limits = self._config.limits
-        known = fingerprint is not None and self._is_member(fingerprint)
+        known = self._member(leaf)
         # Apart from the handshakes under way, so that strangers who stay do not use those up.
-        caller = fingerprint if known and fingerprint is not None else f"stranger {host}"
-        most = limits.a_member if known else limits.unknown
+        caller = f"stranger {host}" if known is None else f"member {known}"
+        most = limits.unknown if known is None else limits.a_member
         if self._count[caller] >= most:
-            _LOG.warning("a connection of %s is dropped: there are too many", caller[:16])
+            _LOG.warning("a connection of %s is dropped: there are too many", caller)
             return
         with self._counted(caller):
             conversation = Conversation(self._config, stream, self._roster, upstream)
-            await conversation.run(fingerprint, f"{host} {(fingerprint or 'stranger')[:16]}")
+            await conversation.run(leaf, f"{host} {known or 'stranger'}")
 
-    def _is_member(self, fingerprint: str) -> bool:
+    def _member(self, leaf: bytes | None) -> str | None:
         try:
-            return self._roster.member(fingerprint) is not None
+            member = self._roster.member(leaf)
         except (FusionError, OSError):
-            return False
+            return None
+        return None if member is None else member.id
 
     @contextmanager
     def _counted(self, caller: str) -> Iterator[None]:
@@ -242,7 +260,7 @@ def _close(connection: socket.socket, _task: asyncio.Task[None]) -> None:
     connection.close()
 
 
-def _server_context(config: FrontConfig) -> ssl.SSLContext:
+def _server_context(config: FrontConfig, roots: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_OPTIONAL
@@ -251,8 +269,10 @@ def _server_context(config: FrontConfig) -> ssl.SSLContext:
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(str(config.certificate), str(config.key))
-        context.load_verify_locations(cafile=str(config.ca))
+        passphrase = config.passphrase or b""
+        context.load_cert_chain(str(config.certificate), str(config.key), password=passphrase)
+        if roots:
+            context.load_verify_locations(cadata=roots.decode("ascii"))
     except (OSError, ssl.SSLError) as error:
         raise EnvironmentUnfit(
             f"The hub's certificates can't be used: {error.strerror or error}.",

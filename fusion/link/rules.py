@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from fusion.identity.roster import Member, open_roster
+from fusion.errors import CertificateInvalid, MemberRevoked, UnknownOrganisation
+from fusion.identity.callers import caller
+from fusion.identity.roster import open_roster
 from fusion.wire import limits
 
 if TYPE_CHECKING:
@@ -17,9 +20,13 @@ if TYPE_CHECKING:
     import h11
 
     from fusion.crypto.signing import VerifyKey
+    from fusion.identity.members import Member
+    from fusion.identity.roster import Roster
     from fusion.identity.trust import Address
     from fusion.link.bell import Bell
     from fusion.ports import Clock
+
+_LOG: Final = logging.getLogger("banyan.front")
 
 FLEET_PATHS: Final = frozenset(
     f"/v1/fleet/{name}".encode()
@@ -85,13 +92,13 @@ class FrontConfig:
 
     Attributes:
         listen: Where to bind.
-        ca: The federation's CA: who may be a member.
         certificate: The hub's server certificate.
         key: Its private key.
+        passphrase: Opens that, if it is encrypted.
         trust: The signed trust document.
         roster: The signed roster; read again when it changes.
         authority: Verifies the roster.
-        issued: Folder of issued certificates, by the digest of the request: ``SHA256.pem``.
+        admitted: Folder of marks for admitted requests, by their digest: ``SHA256.admitted``.
         superlink_port: Where the SuperLink is, on loopback.
         superlink_ca: Its throw-away CA.
         requests_bell: Rings when there is something for nodes to pull.
@@ -103,13 +110,13 @@ class FrontConfig:
     """
 
     listen: Address
-    ca: Path
     certificate: Path
     key: Path
+    passphrase: bytes | None
     trust: Path
     roster: Path
     authority: VerifyKey
-    issued: Path
+    admitted: Path
     superlink_port: int
     superlink_ca: Path
     requests_bell: Bell
@@ -215,26 +222,40 @@ def _no_member() -> Refusal:
 class RosterFile:
     """The roster, read again when its file was replaced."""
 
-    def __init__(self, path: Path, authority: VerifyKey) -> None:
+    def __init__(self, path: Path, authority: VerifyKey, clock: Clock) -> None:
         """Take the file; it is read when it is first needed."""
         self._path = path
         self._authority = authority
+        self._clock = clock
         self._seen: tuple[int, int, int] | None = None
-        self._members: dict[str, Member] = {}
+        self._roster: Roster | None = None
 
-    def member(self, fingerprint: str | None) -> Member | None:
-        """Return whose certificate this is, if anybody's.
+    def current(self) -> Roster:
+        """Return the roster as it is now.
 
         Raises:
             OSError: The file can't be read.
             fusion.errors.FusionError: What is in it is no roster signed by the authority.
         """
-        if fingerprint is None:
-            return None
         found = self._path.stat()
         version = (found.st_mtime_ns, found.st_size, found.st_ino)
-        if version != self._seen:
-            roster = open_roster(self._path.read_bytes(), self._authority)
-            self._members = {member.tls_fingerprint: member for member in roster.members}
+        if self._roster is None or version != self._seen:
+            self._roster = open_roster(self._path.read_bytes(), self._authority)
             self._seen = version
-        return self._members.get(fingerprint)
+        return self._roster
+
+    def member(self, leaf: bytes | None) -> Member | None:
+        """Return for whom the certificate of a connection speaks, if for anybody.
+
+        Raises:
+            OSError: The file can't be read.
+            fusion.errors.FusionError: What is in it is no roster signed by the authority.
+        """
+        if leaf is None:
+            return None
+        roster = self.current()
+        try:
+            return caller(roster, leaf, self._clock.now())
+        except (CertificateInvalid, UnknownOrganisation, MemberRevoked) as error:
+            _LOG.info("a certificate is not a member's: %s", error.message)
+            return None

@@ -141,7 +141,7 @@ def _membership(node: NodeHome) -> Finding:
         return problem("hub", msg, "Compare clocks and certificates, above.")
     if status != httpx.codes.OK:
         msg = f"The hub does not count this node as a member (HTTP {status})."
-        todo = "It may have been admitted again: move certificate.pem away and start the node."
+        todo = "Was it revoked? `fusion org show` says which keys it has; ask the data authority."
         return problem("hub", msg, todo)
     return ok("hub", f"{node.config.hub_url} answers and knows this node")
 

@@ -1,10 +1,11 @@
-"""A node's way into the federation, from a pinned key to a certificate and the roster.
+"""A node's way into the federation, from a pinned key to the roster that lists its own.
 
 1. The trust document: its signature is verified with the key that the invitation pins. Until
    then nothing that the hub says is believed, and nothing is sent to it.
 2. From here on TLS is verified against the CA in that document.
 3. The request's digest is asked for until the data authority has admitted it. What comes is
-   checked: the certificate is for this node's key, the roster is signed and lists its keys.
+   checked: the roster is signed and lists exactly this node's keys. Certificates the node issues
+   to itself, under the CA that the roster names.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import MessageInvalid, PartyUnreachable, VerificationFailed
-from fusion.identity import certificates, keys
-from fusion.identity.request import open_request, request_digest
+from fusion.identity.members import read_keys
+from fusion.identity.request import request_digest
 from fusion.identity.roster import Pins, Roster, check_pins, newer, open_roster, pins_of
 from fusion.identity.trust import Trust, open_trust
 from fusion.link.client import hub_ssl_context, trusting_context, unverified_context
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 from fusion.wire import canonical
 from fusion.wire.limits import MAX_REQUEST_BYTES, MAX_ROSTER_BYTES
 
@@ -42,8 +43,7 @@ class _Admission(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    schema_: Literal["fusion.admission/1"] = Field(alias="schema")
-    certificate: Annotated[str, Field(max_length=16384)]
+    schema_: Literal["fusion.admission/2"] = Field(alias="schema")
     roster: Annotated[str, Field(max_length=MAX_ROSTER_BYTES)]
 
 
@@ -85,41 +85,60 @@ def enrol(
         say(f"Admitted: {node.config.id} is a member of {trust.federation}.")
 
 
-def refresh_roster(node: NodeHome) -> Roster:
+def refresh_roster(node: NodeHome, client: httpx.Client | None = None) -> Roster:
     """Fetch the current roster and keep it; it may never be older than the one known.
+
+    Args:
+        node: The node.
+        client: A connection to its hub, if there is one.
 
     Raises:
         PartyUnreachable: The hub does not answer, or does not count this node as a member.
         VerificationFailed: The roster is not the authority's, or of an earlier epoch.
     """
-    context = hub_ssl_context(node.credentials())
-    with httpx.Client(base_url=node.config.hub_url, verify=context, timeout=_SECONDS) as client:
-        data = fetch(client, f"{_FEDERATION}/roster", MAX_ROSTER_BYTES)
+    path = f"{_FEDERATION}/roster"
+    if client is not None:
+        data = fetch(client, path, MAX_ROSTER_BYTES)
+    else:
+        context = hub_ssl_context(node.credentials())
+        url = node.config.hub_url
+        with httpx.Client(base_url=url, verify=context, timeout=_SECONDS) as own:
+            data = fetch(own, path, MAX_ROSTER_BYTES)
     if data is None:
         raise PartyUnreachable("The hub has no roster.")
+    return take_roster(node, data)
+
+
+def take_roster(node: NodeHome, data: bytes) -> Roster:
+    """Keep a roster that was offered, if it may replace the one known; return it.
+
+    Raises:
+        VerificationFailed: It is not the authority's, of an earlier epoch, or has keys for an
+            organisation that it did not ask for.
+    """
     with node.lock():
         known = node.roster()
         offered = newer(known, open_roster(data, known.authority_key))
         _pin(node, offered)
         if offered.epoch != known.epoch:
-            write_atomic(node.roster_file, data)
+            node.keep_epoch(offered, data)
     return offered
 
 
 def _pin(node: NodeHome, offered: Roster) -> None:
-    """Remember every organisation's keys as first seen; refuse others, and others for ourselves.
+    """Remember every organisation's keys; refuse others that it did not ask for, and for ourselves.
 
     Raises:
-        VerificationFailed: An organisation has other keys than before, or we have other keys.
+        VerificationFailed: An organisation has keys to which no rotation of its own leads.
     """
     pins: Pins = {}
     if node.pins.exists():
         kept = json.loads(node.pins.read_text("utf-8"))
-        pins = {name: (keys[0], keys[1], keys[2]) for name, keys in kept.items()}
-    request = open_request(node.request.read_bytes())
-    made = (request.statement_key.hex, request.sealing_key.hex, request.fleet_key)
-    check_pins({**pins, node.config.id: made}, offered)
-    write_atomic(node.pins, json.dumps({**pins_of(offered), **pins}, indent=1).encode())
+        pins = {name: read_keys(keys, name) for name, keys in kept.items()}
+    check_pins({**pins, node.config.id: node.public_keys()}, offered)
+    known = {**pins, **pins_of(offered)}
+    text = json.dumps({name: keys.to_json() for name, keys in known.items()}, indent=1)
+    write_atomic(node.pins, text.encode())
 
 
 def _fetch_trust(
@@ -162,21 +181,12 @@ def _await(
 
 
 def _keep(node: NodeHome, trust: Trust, answer: bytes) -> None:
-    """Check what admission gave, then store it; the certificate last."""
-    admission = _admission(answer)
-    roster = open_roster(admission.roster.encode(), trust.authority_key)
-    certificate = certificates.from_pem(admission.certificate.encode())
-    request = open_request(node.request.read_bytes())
-    name = certificates.spiffe_name(trust.federation, node.config.id)
-    key = keys.tls_from_pem(node.tls_key.read_bytes()).public_key()
-    ca = certificates.from_pem(trust.ca_pem.encode())
-    certificates.check_own_certificate(certificate, ca, key, name)
+    """Check what admission gave, then store it; the roster last."""
+    data = _admission(answer).roster.encode()
+    roster = open_roster(data, trust.authority_key)
     if roster.federation != trust.federation:
         raise VerificationFailed("The roster is of another federation than the trust document.")
-    own = roster.member(node.config.id)
-    listed = (own.statement_key, own.sealing_key, own.fleet_key, own.tls_fingerprint)
-    made = (request.statement_key, request.sealing_key, request.fleet_key)
-    if listed != (*made, certificates.fingerprint(certificate)):
+    if roster.member(node.config.id).keys != node.public_keys():
         raise VerificationFailed(
             "The roster lists other keys for this organisation than this node's.",
             hint="Ask the data authority whose request it admitted.",
@@ -186,8 +196,7 @@ def _keep(node: NodeHome, trust: Trust, answer: bytes) -> None:
             newer(open_roster(node.roster_file.read_bytes(), trust.authority_key), roster)
         _pin(node, roster)
         write_atomic(node.ca, trust.ca_pem.encode())
-        write_atomic(node.roster_file, admission.roster.encode())
-        write_atomic(node.certificate, admission.certificate.encode())
+        node.keep_epoch(roster, data)
 
 
 def _admission(answer: bytes) -> _Admission:

@@ -24,7 +24,7 @@ from fusion.ledger.checkpoint import Checkpoint
 from fusion.ledger.witness import Index, Item, Packet, check_extends
 from fusion.link.client import hub_ssl_context
 from fusion.link.rules import WITNESS_PATH
-from fusion.services.enrolment import fetch
+from fusion.services.enrolment import fetch, refresh_roster
 from fusion.services.ledger import Book
 from fusion.services.publishing import Publisher
 
@@ -52,6 +52,7 @@ class Witness:
         Raises:
             EnvironmentUnfit: A file can't be read.
         """
+        self._node = node
         self._book = Book(node, clock)
         self._publisher = Publisher(self._book)
         self._note = note
@@ -79,8 +80,16 @@ class Witness:
             LedgerBroken: This node's own log is behind what was published of it.
             VerificationFailed: What the hub sends is not well formed.
         """
+        self._refresh()
         with self._book:
             return self._exchange()
+
+    def _refresh(self) -> None:
+        """Fetch the roster: that somebody was revoked has to be known here within seconds."""
+        try:
+            refresh_roster(self._node, self._client)
+        except MessageInvalid as error:
+            self._say(f"the roster that the hub offers is refused: {error}")
 
     def _exchange(self) -> bool:
         roster = self._book.see_roster()

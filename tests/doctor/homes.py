@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from fusion.identity.ceremony import KeyDocument, ShareFile
 from fusion.services import keys
 from fusion.services.doctor import examine
-from fusion.services.homes import NodeHome, toml_text, write_atomic
+from fusion.services.files import toml_text, write_atomic
+from fusion.services.homes import NodeHome
+from fusion.services.leaves import ensure_leaf
 from tests.link.federation import admit, make_hub, make_node
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ def member(hub: HubHome, path: Path, table: Path, dealt: Dealt) -> NodeHome:
     file = empty.model_copy(update={"sealed": sealed.hex()})
     write_atomic(path / "share", file.to_bytes())
     keys.import_share(node, path / "share", document.transcript())
+    # The doctor dials, and would make it.
+    ensure_leaf(node, hub.config.federation, datetime.now(UTC))
     config = node.config.model_copy(update={"data": {"people": table}})
     return NodeHome(node.path, config)
 

@@ -15,7 +15,9 @@ from fusion.identity.trust import Invitation
 from fusion.link.client import hub_ssl_context
 from fusion.services import hub as hub_service
 from fusion.services import node as node_service
-from fusion.services.homes import HubHome, NodeHome, write_atomic
+from fusion.services import rosters
+from fusion.services.files import write_atomic
+from fusion.services.homes import HubHome, NodeHome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,11 +40,10 @@ def make_node(hub: HubHome, path: Path, org: str) -> NodeHome:
 
 def admit(hub: HubHome, node: NodeHome) -> NodeHome:
     """Admit a node and hand it what it would fetch."""
-    hub_service.admit(hub, node.request.read_bytes())
+    rosters.admit(hub, node.request.read_bytes())
     write_atomic(node.ca, hub.ca.read_bytes())
     write_atomic(node.trust_file, hub.trust_file.read_bytes())
-    write_atomic(node.roster_file, hub.roster_file.read_bytes())
-    write_atomic(node.certificate, (hub.admitted / f"{node.config.id}.pem").read_bytes())
+    node.keep_epoch(hub.roster(), hub.roster_file.read_bytes())
     return node
 
 

@@ -47,7 +47,8 @@ def test_anybody_with_the_digest_may_read_what_became_of_a_request(federation: F
     with client(federation.front, None, federation.hub.ca) as stranger:
         answer = stranger.get(f"/v1/federation/enrolment/{digest}")
         unknown = stranger.get(f"/v1/federation/enrolment/{'0' * 64}")
-    assert answer.json()["certificate"].startswith("-----BEGIN CERTIFICATE-----")
+    roster = open_roster(answer.json()["roster"].encode(), federation.hub.authority_public)
+    assert roster == federation.hub.roster()
     assert unknown.status_code == 404
     assert unknown.json()["rule"] == "admission"
 
