@@ -28,6 +28,7 @@ import grpc
 from fusion.link.loopback import free_port
 from fusion.services import hub as hub_service
 from fusion.services import node as node_service
+from fusion.services import rosters
 from fusion.services.enrolment import enrol
 from fusion.services.homes import HubHome, NodeHome
 from fusion.services.hub_port import port_of
@@ -206,7 +207,7 @@ def _federation(folder: Path) -> tuple[Path, _Process, list[NodeHome]]:
         for name in ("a.example", "b.example")
     ]
     for node in nodes:
-        hub_service.admit(hub, node.request.read_bytes())
+        rosters.admit(hub, node.request.read_bytes())
     process = _Process("hub", hub.path)
     for node in nodes:
         enrol(node, stop=threading.Event(), say=lambda _: None)

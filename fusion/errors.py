@@ -13,12 +13,14 @@
     │   ├── ContributionRefused              a contributor will not contribute to this
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
     │   ├── JobUnknown                       a party was not set up for this job
+    │   ├── MemberRevoked                    an organisation that the authority has revoked
     │   └── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
     │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
     │   ├── UnknownOrganisation
+    │   ├── CertificateInvalid               a certificate that is not what its holder may show
     │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
     │   └── LedgerBroken                     a log that was changed, forked or put back
     └── PartyUnreachable            exit 6   a party did not answer in time
@@ -150,6 +152,12 @@ class GrantRefused(Refused):
         self.code = code or type(self).code
 
 
+class MemberRevoked(Refused):
+    """An organisation was revoked, or is outside of the time for which it was admitted."""
+
+    code = "F-406"
+
+
 class VerificationFailed(FusionError):
     """Something that has to be authentic is not."""
 
@@ -209,6 +217,12 @@ class LedgerBroken(VerificationFailed):
         """Keep where it begins."""
         super().__init__(message, hint=hint)
         self.index = index
+
+
+class CertificateInvalid(VerificationFailed):
+    """A certificate is not one that the organisation it names may issue or show."""
+
+    code = "F-507"
 
 
 class PartyUnreachable(FusionError):

@@ -103,6 +103,19 @@ class Pace:
     workers: int = 4
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Who a node is to the SuperLink, and which runs it serves.
+
+    Attributes:
+        public_key: By which the SuperLink knows the node.
+        bundle_digest: Of the only bundle whose runs are served.
+    """
+
+    public_key: bytes
+    bundle_digest: str
+
+
 class Fleet(Protocol):
     """The SuperLink's fleet interface as a node calls it; Flower's messages in and out.
 
@@ -182,9 +195,8 @@ class FleetNode:
         self,
         fleet: Fleet,
         app: ClientApp,
+        served: Served,
         *,
-        public_key: bytes,
-        bundle_digest: str,
         bell: Rings,
         stop: Stop,
         clock: Clock,
@@ -196,8 +208,7 @@ class FleetNode:
         Args:
             fleet: The SuperLink's fleet interface.
             app: Answers messages.
-            public_key: By which the SuperLink knows the node.
-            bundle_digest: Of the only bundle whose runs are served.
+            served: Who the node is, and whose runs it serves.
             bell: Rings when there may be something to pull.
             stop: Says when to stop.
             clock: Time.
@@ -206,12 +217,12 @@ class FleetNode:
         """
         self._app = app
         self._bell = bell
-        self._bundle_digest = bundle_digest
+        self._bundle_digest = served.bundle_digest
         self._stop = stop
         self._clock = clock
         self._note = note
         self._pace = pace or Pace()
-        self._public_key = public_key
+        self._public_key = served.public_key
         self._client = fleet
         self._node = Node()
         self._runs: dict[int, Run] = {}

@@ -10,8 +10,8 @@ from federated.runtime.environment import QUIET
 from federated.runtime.logs import log_to_stderr
 from fusion.link.rules import FLEET_BELL
 from fusion.services.clock import SystemClock
-from fusion.services.homes import write_atomic
-from fusion.services.node_link import serving_link
+from fusion.services.files import write_atomic
+from fusion.services.node_link import Connection
 from fusion.services.witness import Witnessing
 from fusion.types import OrgId
 
@@ -43,7 +43,9 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     log_to_stderr()
     with node.serving():
         changed = _what_changed(say)
-        with serving_link(node, say) as link, Witnessing(node, link, say):
+        with Connection(node) as connection, Witnessing(node, connection.link, say):
+            connection.serve(say)
+            link = connection.link
             if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
                 from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
 
@@ -73,7 +75,7 @@ def _serve_own(
     from federated.client_app import app_for  # noqa: PLC0415
     from federated.party import Party  # noqa: PLC0415
     from federated.runtime.bundle import bundle  # noqa: PLC0415
-    from federated.runtime.fleet import FleetNode, dial, public_key_of  # noqa: PLC0415
+    from federated.runtime.fleet import FleetNode, Served, dial, public_key_of  # noqa: PLC0415
     from federated.seats import seat_of  # noqa: PLC0415
 
     key = node.fleet_private_key()
@@ -81,8 +83,7 @@ def _serve_own(
     fleet = FleetNode(
         dial(link, key),
         app_for(party, OrgId(node.config.id)),
-        public_key=public_key_of(key),
-        bundle_digest=bundle().digest,
+        Served(public_key=public_key_of(key), bundle_digest=bundle().digest),
         bell=link.bell(FLEET_BELL),
         stop=stop,
         clock=SystemClock(),

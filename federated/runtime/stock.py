@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Final
 from federated.client_app import NODE_VARIABLE
 from federated.runtime.environment import QUIET, STOP_SECONDS
 from fusion.errors import EnvironmentUnfit
+from fusion.identity.keys import fleet_openssh
 from fusion.link.loopback import free_port
+from fusion.services.files import write_atomic
 from fusion.services.node import forwarder_of
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ def serve_stock(
     forwarder = forwarder_of(node, link)
     forwarder.start()
     log = node.path / "supernode.log"
+    key = node.forward / "fleet.pem"
+    # Flower reads no encrypted key: this copy is there only while its program runs.
+    write_atomic(key, fleet_openssh(node.fleet_private_key()))
     try:
         process = _start(node, forwarder.port, log)
         try:
@@ -64,6 +69,7 @@ def serve_stock(
                 process.kill()
                 process.wait()
     finally:
+        key.unlink(missing_ok=True)
         forwarder.stop()
 
 
@@ -83,7 +89,7 @@ def _start(node: NodeHome, port: int, log: Path) -> subprocess.Popen[bytes]:
         sys.executable, "-m", "federated.runtime.tethered", str(os.getpid()), "flower-supernode",
         "--superlink", f"127.0.0.1:{port}",
         "--root-certificates", str(node.forward_ca),
-        "--auth-supernode-private-key", str(node.fleet_key),
+        "--auth-supernode-private-key", str(node.forward / "fleet.pem"),
         "--host", "127.0.0.1", "--port", str(free_port()),
     ]  # fmt: skip
     with log.open("wb") as output:

@@ -22,7 +22,7 @@ from federated.server_app import HUB_VARIABLE
 from fusion.link.loopback import free_port
 from fusion.services.board import Board
 from fusion.services.clock import SystemClock
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 from fusion.services.hub import renew_certificates
 from fusion.services.hub_port import port_of
 from fusion.services.ledger import Book
@@ -120,7 +120,7 @@ class _Jobs:
     def _register(self) -> None:
         version = self._hub.roster_file.stat().st_mtime_ns
         if version != self._roster_version:
-            members = self._hub.roster().members
+            members = self._hub.roster().active
             self._control.register(member.fleet_key for member in members)
             self._roster_version = version
 

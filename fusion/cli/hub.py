@@ -76,7 +76,7 @@ def admit(
     as_json: Json = False,
 ) -> None:
     """Admit organisations: check their requests, issue certificates, sign the next roster."""
-    from fusion.services import hub as service
+    from fusion.services import rosters as service
     from fusion.services.homes import HubHome
     from fusion.wire.limits import MAX_REQUEST_BYTES
 

@@ -21,7 +21,8 @@ from fusion.errors import (
     UnknownOrganisation,
     VerificationFailed,
 )
-from fusion.identity.roster import AUTHORITY, Roster, open_roster
+from fusion.identity.members import AUTHORITY
+from fusion.identity.roster import Roster, open_roster
 from fusion.ledger.checkpoint import Checkpoint, parse
 from fusion.ledger.entry import decode
 from fusion.ledger.log_keys import LogKeys, open_log_keys, origin_of
@@ -200,7 +201,7 @@ def _others(signed: _Signed, size: int, replay: Replay) -> list[str]:
     """Return the other members under the roster that held when the log had this size."""
     before = [digest for number, digest in replay.epochs.values() if number < size]
     roster = signed.rosters[before[-1]] if before else signed.newest
-    return [m.id for m in roster.members if m.id != signed.keys.organisation]
+    return [m.id for m in roster.active if m.id != signed.keys.organisation]
 
 
 def _witnessed(signed: _Signed, replay: Replay) -> tuple[int, tuple[str, ...], int]:

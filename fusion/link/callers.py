@@ -1,4 +1,4 @@
-"""Who may call the hub's port, and who it is that calls: by the roster, read again when replaced."""
+"""Who may call the hub's port, and who calls: by the roster, read again when it was replaced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Version:
 
 
 def pem_to_der(certificate: bytes) -> bytes:
-    """Return a certificate as gRPC shows it (PEM) in the form that is judged; rubbish is nothing."""
+    """Return a certificate as gRPC shows it (PEM) in the form that is judged; or nothing."""
     try:
         return ssl.PEM_cert_to_DER_cert(certificate.decode("ascii"))
     except ValueError:
@@ -82,7 +82,7 @@ class Callers:
         return found
 
     def knows(self, organisation: str) -> bool:
-        """Return whether an organisation is a member now; if the roster can't be used, nobody is."""
+        """Return whether an organisation is a member now; by a roster gone bad, nobody is."""
         try:
             self._version().roster.member(organisation).check_valid(self._clock.now())
         except (FusionError, OSError):

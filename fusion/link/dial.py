@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -54,7 +54,7 @@ class Identity:
     certificate: bytes
     key: bytes
 
-    def credentials(self) -> Any:  # noqa: ANN401 - gRPC has no types
+    def credentials(self) -> Any:
         """Return the credentials of a channel."""
         return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
 
@@ -91,7 +91,7 @@ class Link:
 
     def attach(self) -> None:
         """Stay attached from now on; return at once."""
-        self._soon(self._spawn(self._stay_attached()))
+        self._soon(self._spawned(self._stay_attached()))
 
     def wait_attached(self, seconds: float) -> bool:
         """Wait until the node is attached; say whether it is."""
@@ -114,7 +114,7 @@ class Link:
             self._thread.join()
         self._loop.close()
 
-    def __enter__(self) -> Link:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -167,9 +167,7 @@ class Link:
 
         return self._wait(ask(), CALL_SECONDS + _MARGIN_SECONDS)
 
-    def fleet(
-        self, name: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, str, bytes]:
+    def fleet(self, name: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         """Ask the SuperLink something.
 
         Args:
@@ -204,7 +202,7 @@ class Link:
         kind = told.get(f"{rules.HEADER_PREFIX}content-type", "")
         return int(told.get(rules.STATUS, "502")), kind, b"".join(answer)
 
-    def tunnel(self, organisation: str) -> Any:  # noqa: ANN401
+    def tunnel(self, organisation: str) -> Any:
         """Return the call of a new tunnel to another member; to be used in this link's loop."""
         stub = self._open().stream_stream(rules.method(rules.TUNNEL))
         return stub(metadata=((rules.TARGET, organisation),))
@@ -219,15 +217,14 @@ class Link:
         """
         return self._wait(work, seconds)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin something in this link's event loop, from within it; it ends with the link."""
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin something from within the event loop; it ends with the link."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
-    async def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self.spawn(work)
+    async def _spawned(self, work: Coroutine[Any, Any, None]) -> None:
+        self._spawn(work)
 
     def _wait(self, work: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
         future = self._submit(work)
@@ -246,7 +243,7 @@ class Link:
             raise PartyUnreachable("The connection to the hub is closed.")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def _open(self) -> Any:  # noqa: ANN401
+    def _open(self) -> Any:
         """Return the channel; gRPC connects it, and again whenever it broke."""
         if self._channel is None:
             credentials = self._identity().credentials()
@@ -256,7 +253,7 @@ class Link:
     async def _renew(self) -> None:
         before, self._channel = self._channel, None
         if before is not None:
-            self.spawn(before.close(FLEET_SECONDS))
+            self._spawn(before.close(FLEET_SECONDS))
 
     async def _close(self) -> None:
         tasks = list(self._tasks)
@@ -297,7 +294,7 @@ class Link:
                 case frames.Ring():
                     self._ring(frame.bell)
                 case frames.PickUp():
-                    self.spawn(self._answer(channel, frame))
+                    self._spawn(self._answer(channel, frame))
             if channel is not self._channel:  # renewed: attach with the new one
                 call.cancel()
                 return
@@ -314,7 +311,7 @@ class Link:
         for bell in bells:
             bell.ring()
 
-    async def _answer(self, channel: Any, frame: frames.PickUp) -> None:  # noqa: ANN401
+    async def _answer(self, channel: Any, frame: frames.PickUp) -> None:
         if self._pick_up is None:
             return
         stub = channel.stream_stream(rules.method(rules.TUNNEL))

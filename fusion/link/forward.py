@@ -1,8 +1,8 @@
 """A forwarder on a node's loopback, for Flower's stock SuperNode.
 
 The stock SuperNode speaks HTTP over TLS and knows no other way. This takes its requests on
-127.0.0.1, under a certificate made for the purpose, and asks the hub over the node's link. The hub's
-rules apply as to any member.
+127.0.0.1, under a certificate made for the purpose, and asks the hub over the node's link. The
+hub's rules apply as to any member.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE_SECONDS
     wbufsize = -1
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that the library calls
+    def do_POST(self) -> None:
         """Ask the hub, and answer as it does."""
         length = self.headers.get("content-length", "")
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:

@@ -1,8 +1,8 @@
 """Node to node: ordinary gRPC with mutual TLS, through a tunnel whose carrier can't read it.
 
-Each side shows a certificate under its organisation's own CA and trusts the CA that the roster names
-for the other: the hub, which carries the bytes, has neither key nor CA. Who calls is judged by
-:func:`fusion.identity.callers.caller`, at each call.
+Each side shows a certificate under its organisation's own CA and trusts the CA that the roster
+names for the other: the hub, which carries the bytes, has neither key nor CA. Who calls is judged
+by :func:`fusion.identity.callers.caller`, at each call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def server(
     shown: Callable[[], tuple[Identity, bytes]],
     judge: Callable[[bytes], object],
     handlers: tuple[Any, ...] = (),
-) -> Any:  # noqa: ANN401 - gRPC has no types
+) -> Any:
     """Return a gRPC server at a socket; start it in the loop that it is to run in.
 
     Args:
@@ -48,7 +48,7 @@ def server(
     made.add_generic_rpc_handlers((_ping(judge), *handlers))
     known = shown()
 
-    def fetch() -> Any:  # noqa: ANN401
+    def fetch() -> Any:
         nonlocal known
         found = shown()
         if found == known:
@@ -63,12 +63,12 @@ def server(
     return made
 
 
-def _certificates(identity: Identity, authorities: bytes) -> Any:  # noqa: ANN401
+def _certificates(identity: Identity, authorities: bytes) -> Any:
     pair = (identity.key, identity.certificate)
     return grpc.ssl_server_certificate_configuration([pair], authorities)
 
 
-def channel(path: Path, identity: Identity, authority: bytes, name: str) -> Any:  # noqa: ANN401
+def channel(path: Path, identity: Identity, authority: bytes, name: str) -> Any:
     """Return an asynchronous channel to another node.
 
     Args:
@@ -82,20 +82,22 @@ def channel(path: Path, identity: Identity, authority: bytes, name: str) -> Any:
     return grpc.aio.secure_channel(f"unix:{path}", credentials, options)
 
 
-def certificate_of(context: Any) -> bytes:  # noqa: ANN401
+def certificate_of(context: Any) -> bytes:
     """Return the certificate (PEM) that the caller showed, at either kind of server here."""
     found: bytes = context.auth_context().get("x509_pem_cert", [b""])[0]
     return found
 
 
-def _ping(judge: Callable[[bytes], object]) -> Any:  # noqa: ANN401
-    async def ping(request: bytes, context: Any) -> bytes:  # noqa: ANN401
+def _ping(judge: Callable[[bytes], object]) -> Any:
+    async def ping(request: bytes, context: Any) -> bytes:
         try:
             judge(certificate_of(context))
         except FusionError as error:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
         if len(request) > MAX_PING_BYTES:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A ping is larger than it may be.")
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "A ping is larger than it may be."
+            )
         return request
 
     return grpc.method_handlers_generic_handler(

@@ -30,7 +30,7 @@ from fusion.link.superlink import SuperLinkProxy, Unreachable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusion.identity.roster import Member
+    from fusion.identity.members import Member
     from fusion.identity.trust import Address
     from fusion.link.bell import Bell
     from fusion.link.callers import Callers
@@ -151,7 +151,7 @@ class Port:
             await server.stop(_GRACE_SECONDS)
             await service.close()
 
-    def _bind(self, server: Any) -> int:  # noqa: ANN401 - gRPC has no types
+    def _bind(self, server: Any) -> int:
         config = self._config
         pair = (config.key, config.certificate)
         credentials = grpc.dynamic_ssl_server_credentials(
@@ -172,7 +172,7 @@ def _server_options(limits: PortLimits) -> tuple[tuple[str, int], ...]:
     return (*SERVER, ("grpc.server_handshake_timeout_ms", int(limits.handshake * 1000)))
 
 
-def _certificates(callers: Callers, pair: tuple[bytes, bytes]) -> Any:  # noqa: ANN401
+def _certificates(callers: Callers, pair: tuple[bytes, bytes]) -> Any:
     return grpc.ssl_server_certificate_configuration([pair], callers.authorities())
 
 
@@ -180,7 +180,7 @@ def _fetcher(callers: Callers, pair: tuple[bytes, bytes]) -> Callable[[], Any]:
     """Return what gRPC asks at each handshake: the CAs, if they are others than before."""
     known = callers.authorities()
 
-    def fetch() -> Any:  # noqa: ANN401
+    def fetch() -> Any:
         nonlocal known
         try:
             found = callers.authorities()
@@ -205,7 +205,7 @@ class _Service:
         self._superlink = SuperLinkProxy(config.superlink_port, config.superlink_ca, config.limits)
         self._calls: Counter[str] = Counter()
 
-    def handlers(self) -> Any:  # noqa: ANN401
+    def handlers(self) -> Any:
         """Return the handlers as gRPC takes them: bytes in, bytes out."""
         stream = grpc.stream_stream_rpc_method_handler
         return grpc.method_handlers_generic_handler(
@@ -227,7 +227,7 @@ class _Service:
         """Let go of the SuperLink."""
         await self._superlink.close()
 
-    def _member(self, context: Any) -> Member:  # noqa: ANN401
+    def _member(self, context: Any) -> Member:
         """Return who calls.
 
         Raises:
@@ -243,7 +243,7 @@ class _Service:
 
     # ------------------------------------------------------------------ the calls
 
-    async def _attach(self, _: bytes, context: Any) -> None:  # noqa: ANN401
+    async def _attach(self, _: bytes, context: Any) -> None:
         member = self._member(context)
         with self._relay.attached(member.id) as session:
             await context.write(frames.to_bytes(frames.Hello()))
@@ -252,7 +252,7 @@ class _Service:
                 await context.write(frame)
         raise Refusal("session", "The session is over: another took its place, or the hub ends.")
 
-    async def _tunnel(self, reader: Any, context: Any) -> None:  # noqa: ANN401
+    async def _tunnel(self, reader: Any, context: Any) -> None:
         member = self._member(context)
         fields = context.invocation_metadata()
         if token := rules.field(fields, rules.TOKEN):
@@ -263,7 +263,7 @@ class _Service:
             raise Refusal("target", "A tunnel leads to another member.")
         await self._relay.call(member.id, called, reader, context)
 
-    async def _fleet(self, reader: Any, context: Any) -> None:  # noqa: ANN401
+    async def _fleet(self, reader: Any, context: Any) -> None:
         member = self._member(context)
         fields = [
             (key, value) for key, value in context.invocation_metadata() if key != "user-agent"
@@ -279,7 +279,7 @@ class _Service:
         if call.name in rules.FLEET_PUSHES:
             self._config.replies_bell.ring()
 
-    async def _read(self, _: bytes, context: Any) -> bytes:  # noqa: ANN401
+    async def _read(self, _request: bytes, context: Any) -> bytes:
         member = self._member(context)
         name = rules.field(context.invocation_metadata(), rules.DOCUMENT)
         first, _, rest = name.partition("/")
@@ -291,7 +291,7 @@ class _Service:
             raise _Nothing
         return found
 
-    async def _hand_in(self, data: bytes, context: Any) -> bytes:  # noqa: ANN401
+    async def _hand_in(self, data: bytes, context: Any) -> bytes:
         member = self._member(context)
         box = self._config.boxes.get(rules.field(context.invocation_metadata(), rules.DOCUMENT))
         if box is None:
@@ -334,7 +334,7 @@ _Call = Callable[[Any, Any], Awaitable[Any]]
 def _guarded(call: _Call) -> _Call:
     """Turn what a call raises into gRPC's status, with the rule in its details."""
 
-    async def guarded(request: Any, context: Any) -> Any:  # noqa: ANN401
+    async def guarded(request: Any, context: Any) -> Any:
         code, details = grpc.StatusCode.INTERNAL, "The hub failed; its log says more."
         try:
             return await call(request, context)
@@ -349,7 +349,7 @@ def _guarded(call: _Call) -> _Call:
             code, details = grpc.StatusCode.UNAVAILABLE, f"The SuperLink does not answer: {error}."
         except grpc.aio.AbortError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - what is unforeseen must be answered as well
             _LOG.exception("a call failed")
         await context.abort(code, details)
         return None

@@ -122,7 +122,7 @@ class Relay:
         """End all sessions and tunnels."""
         self.keep_only(lambda _: False)
 
-    async def call(self, caller: str, called: str, reader: Any, writer: Any) -> None:  # noqa: ANN401 - gRPC has no types
+    async def call(self, caller: str, called: str, reader: Any, writer: Any) -> None:
         """Carry a tunnel for as long as it lasts.
 
         Args:
@@ -156,7 +156,7 @@ class Relay:
             meeting.over.set()
             self._tunnels[caller] -= 1
 
-    async def pick_up(self, member: str, token: str, reader: Any, writer: Any) -> None:  # noqa: ANN401
+    async def pick_up(self, member: str, token: str, reader: Any, writer: Any) -> None:
         """Be the other end of a tunnel for as long as it lasts.
 
         Raises:
@@ -194,7 +194,7 @@ class Relay:
 class _Pump:
     """One direction of a tunnel."""
 
-    def __init__(self, reader: Any, writer: Any) -> None:  # noqa: ANN401
+    def __init__(self, reader: Any, writer: Any) -> None:
         self._reader = reader
         self._writer = writer
         self.count = 0

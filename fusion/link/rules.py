@@ -22,7 +22,7 @@ from fusion.wire import limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from fusion.identity.roster import Member
+    from fusion.identity.members import Member
 
 SERVICE: Final = "fusion.link.v1.Hub"
 ATTACH: Final = "Attach"
@@ -123,9 +123,7 @@ class FleetCall:
     headers: dict[str, str]
 
 
-def permit_fleet(
-    fields: Iterable[tuple[str, str | bytes]], member: Member, body: int
-) -> FleetCall:
+def permit_fleet(fields: Iterable[tuple[str, str | bytes]], member: Member, body: int) -> FleetCall:
     """Decide on a call of the fleet interface.
 
     Args:

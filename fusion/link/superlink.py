@@ -54,7 +54,7 @@ class SuperLinkProxy:
             follow_redirects=False,
         )
 
-    async def pass_on(self, call: FleetCall, reader: Any, context: Any) -> None:  # noqa: ANN401 - gRPC has no types
+    async def pass_on(self, call: FleetCall, reader: Any, context: Any) -> None:
         """Ask, and answer with what the SuperLink answers.
 
         Args:
@@ -97,7 +97,7 @@ class SuperLinkProxy:
 class _Body:
     """A body of a length that was said before."""
 
-    def __init__(self, length: int, reader: Any) -> None:  # noqa: ANN401
+    def __init__(self, length: int, reader: Any) -> None:
         self._left = length
         self._reader = reader
         self.refusal: Refusal | None = None

@@ -68,7 +68,7 @@ class Tunnels:
         self._servers[organisation] = server
         return path
 
-    async def pick_up(self, caller: str, call: Any) -> None:  # noqa: ANN401 - gRPC has no types
+    async def pick_up(self, caller: str, call: Any) -> None:
         """Put a tunnel of another member through to what this node serves."""
         try:
             reader, writer = await asyncio.open_unix_connection(self.served, limit=2 * FRAME_BYTES)
@@ -85,7 +85,7 @@ class Tunnels:
         self._folder.cleanup()
 
 
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, call: Any) -> None:  # noqa: ANN401
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, call: Any) -> None:
     """Pass bytes between a socket and a tunnel until one side ends, and a moment longer."""
 
     async def out() -> None:

@@ -17,8 +17,8 @@ from fusion.identity.trust import open_trust
 from fusion.link.introduction import introduced
 from fusion.services.dialling import link_of
 from fusion.services.findings import Finding, ok, problem, warning
-from fusion.services.processes import is_up
 from fusion.services.hub_port import NOW
+from fusion.services.processes import is_up
 
 if TYPE_CHECKING:
     from fusion.ports import Clock
@@ -82,8 +82,12 @@ def _validity(shown: bytes, clock: Clock) -> list[Finding]:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if begins <= clock.now() <= ends:
         return []
-    words = f"By this clock the hub's certificate is not valid ({begins:%Y-%m-%d} to {ends:%Y-%m-%d})."
-    return [problem("clock", words, "Set this machine's clock; or the hub was not started in years.")]
+    words = (
+        f"By this clock the hub's certificate is not valid ({begins:%Y-%m-%d} to {ends:%Y-%m-%d})."
+    )
+    return [
+        problem("clock", words, "Set this machine's clock; or the hub was not started in years.")
+    ]
 
 
 def clock_finding(ahead: timedelta) -> Finding:
@@ -109,7 +113,9 @@ def _membership(node: NodeHome, clock: Clock) -> list[Finding]:
             told = link.read(NOW, _MAX_NOW_BYTES) or b""
     except HubRefused as error:
         todo = "Ask the data authority: `fusion hub roster show` says who is a member."
-        return [problem("hub", f"The hub does not count this node as a member: {error.message}", todo)]
+        return [
+            problem("hub", f"The hub does not count this node as a member: {error.message}", todo)
+        ]
     except PartyUnreachable as error:
         msg = f"The hub answers, and does not let this node in: {error.message}"
         todo = "Was it admitted, or revoked? Do the clocks of both machines agree within 5 minutes?"

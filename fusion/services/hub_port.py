@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from fusion.link.bell import Bell
 from fusion.link.callers import Callers
 from fusion.link.port import Box, Port, PortConfig
@@ -50,11 +48,10 @@ def port_of(
         EnvironmentUnfit: A file is missing.
     """
     clock = clock or SystemClock()
-    key = hub.key_folder.tls("server")
     config = PortConfig(
         listen=hub.listen,
         certificate=read_file(hub.server_certificate),
-        key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        key=hub.server_key_pem(),
         callers=Callers(hub.roster_file, hub.authority_public, read_file(hub.ca), clock),
         superlink_port=superlink_port,
         superlink_ca=hub.superlink_ca,

@@ -7,7 +7,7 @@ should be: a leaf that gets old is replaced, a new roster is fetched when the hu
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc.aio
 
@@ -59,9 +59,7 @@ class Connection:
         """
 
         async def begin() -> None:
-            self._server = peers.server(
-                self._tunnels.served, self._shown, self._judge, handlers
-            )
+            self._server = peers.server(self._tunnels.served, self._shown, self._judge, handlers)
             await self._server.start()
 
         self.link.run(begin())
@@ -106,7 +104,9 @@ class Connection:
         """
         if organisation not in self._channels:
             member = self._node.roster().member(organisation)
-            self._channels[organisation] = self.link.run(self._dial(organisation, member.ca_pem))
+            self._channels[organisation] = self.link.run(
+                self._dial(organisation, certificates.pem(certificates.from_der(member.ca)))
+            )
         return self._channels[organisation]
 
     async def _dial(self, organisation: str, ca: bytes) -> Any:  # noqa: ANN401
@@ -156,7 +156,7 @@ class Connection:
         if self._server is not None:
             await self._server.stop(None)
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 

@@ -18,8 +18,14 @@ MAX_DEPTH: Final = 32
 MAX_REQUEST_BYTES: Final = 64 * 1024
 """A signed request for admission, and a trust document."""
 
-MAX_ROSTER_BYTES: Final = MEBI
+MAX_ROSTER_BYTES: Final = 2 * MEBI
 """A signed roster: about a thousand members."""
+
+MAX_ROTATION_BYTES: Final = 16 * 1024
+"""A signed request for other keys."""
+
+MAX_CERTIFICATE_BYTES: Final = 4096
+"""One certificate (DER)."""
 
 MAX_MEMBERS: Final = 1000
 """Members of a federation."""

@@ -14,7 +14,7 @@ import pytest
 from fusion.ledger import bundle as bundles
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import encode
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 from fusion.services.ledger import Book, home_of
 from tests.cli.test_app import Terminal
 from tests.ledger.made import AT, World, hexed

@@ -18,16 +18,19 @@ from fusion.errors import (
 )
 from fusion.identity.roster import sign_roster
 from fusion.identity.trust import Trust, open_trust, sign_trust
-from fusion.services import hub as hub_service
+from fusion.services import rosters
 from fusion.services.enrolment import enrol, refresh_roster
-from fusion.services.homes import HubHome, NodeHome, write_atomic
+from fusion.services.files import write_atomic
+from fusion.services.homes import HubHome, NodeHome
+from fusion.services.hub_port import port_of
 from tests.link.federation import at_port, make_hub, make_node, serving
+from tests.members import SINCE, Keys, with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusion.link.front import Front
+    from fusion.link.port import Port
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class World:
 
     hub: HubHome
     node: NodeHome
-    front: Front
+    port: Port
     path: Path
 
     def enrol(self) -> list[str]:
@@ -53,16 +56,16 @@ class World:
 
     def admit(self) -> None:
         """The data authority's decision."""
-        hub_service.admit(self.hub, self.node.request.read_bytes())
+        rosters.admit(self.hub, self.node.request.read_bytes())
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """The hub is up; nobody is admitted yet."""
     hub = make_hub(tmp_path / "hub")
-    with serving(hub, 1) as front:
-        node = at_port(make_node(hub, tmp_path / "a", "a.example"), front.port)
-        yield World(hub, node, front, tmp_path)
+    with serving(hub, 1) as port:
+        node = at_port(make_node(hub, tmp_path / "a", "a.example"), port.port)
+        yield World(hub, node, port, tmp_path)
 
 
 def test_a_node_becomes_a_member_once_it_is_admitted(world: World) -> None:
@@ -78,12 +81,12 @@ def test_a_node_becomes_a_member_once_it_is_admitted(world: World) -> None:
 
 def test_a_hub_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
     hub = make_hub(tmp_path / "hub")
-    with serving(hub, 1) as front:
-        port = front.port
+    with serving(hub, 1) as before:
+        port = before.port
     node = at_port(make_node(hub, tmp_path / "a", "a.example"), port)
-    hub_service.admit(hub, node.request.read_bytes())
+    rosters.admit(hub, node.request.read_bytes())
     config = hub.config.model_copy(update={"listen": f"127.0.0.1:{port}"})
-    late = hub_service.front_of(HubHome(hub.path, config), 1)
+    late = port_of(HubHome(hub.path, config), 1)
     start = threading.Timer(0.3, late.start)
     start.start()
     try:
@@ -106,8 +109,8 @@ def test_waiting_can_be_ended(world: World) -> None:
 
 def test_a_hub_with_another_key_than_the_pinned_one_is_refused(world: World) -> None:
     impostor = make_hub(world.path / "impostor")
-    with serving(impostor, 1) as front:
-        node = at_port(world.node, front.port)
+    with serving(impostor, 1) as port:
+        node = at_port(world.node, port.port)
         with pytest.raises(VerificationFailed, match="another key than the invitation"):
             dataclasses.replace(world, node=node).enrol()
     assert not world.node.trust_file.exists()
@@ -150,10 +153,8 @@ def test_a_roster_of_another_authority_is_refused(world: World) -> None:
 def test_a_roster_with_other_keys_than_the_nodes_is_refused(world: World) -> None:
     world.admit()
     roster = world.hub.roster()
-    swapped = dataclasses.replace(
-        roster.member("a.example"), statement_key=SigningKey.generate().public
-    )
-    data = sign_roster(roster.with_member(swapped), world.hub.authority_key)
+    swapped = with_keys(roster.member("a.example"), statement_key=SigningKey.generate().public)
+    data = sign_roster(roster.with_member(swapped, SINCE), world.hub.authority_key)
     write_atomic(world.hub.roster_file, data)
     with pytest.raises(VerificationFailed, match="other keys"):
         world.enrol()
@@ -169,26 +170,38 @@ def test_a_roster_without_the_node_is_refused(world: World) -> None:
     assert not world.node.enrolled
 
 
-def test_a_certificate_for_another_member_is_refused(world: World) -> None:
+def test_a_ca_that_is_not_the_nodes_is_refused(world: World) -> None:
+    """A hub that lists a CA of its own could pose as the member to everybody else."""
     world.admit()
-    other = make_node(world.hub, world.path / "b", "b.example")
-    hub_service.admit(world.hub, other.request.read_bytes())
-    (issued,) = [
-        path
-        for path in world.hub.requests.iterdir()
-        if path.read_bytes() == (world.hub.admitted / "a.example.pem").read_bytes()
-    ]
-    write_atomic(issued, (world.hub.admitted / "b.example.pem").read_bytes())
-    with pytest.raises(VerificationFailed, match="another key"):
+    roster = world.hub.roster()
+    posing = with_keys(roster.member("a.example"), ca=Keys("a.example").ca)
+    data = sign_roster(roster.with_member(posing, SINCE), world.hub.authority_key)
+    write_atomic(world.hub.roster_file, data)
+    with pytest.raises(VerificationFailed, match="other keys"):
         world.enrol()
     assert not world.node.enrolled
+
+
+def test_a_swapped_key_of_somebody_else_is_refused(world: World) -> None:
+    world.admit()
+    other = make_node(world.hub, world.path / "b", "b.example")
+    rosters.admit(world.hub, other.request.read_bytes())
+    world.enrol()
+    roster = world.hub.roster()
+    for change in ({"ca": Keys("b.example").ca}, {"statement_key": SigningKey.generate().public}):
+        swapped = with_keys(roster.member("b.example"), **change)
+        data = sign_roster(roster.with_member(swapped, SINCE), world.hub.authority_key)
+        write_atomic(world.hub.roster_file, data)
+        with pytest.raises(VerificationFailed, match=r"other keys for b\.example"):
+            refresh_roster(world.node)
+    assert world.node.roster() == roster
 
 
 def test_a_member_follows_the_roster(world: World) -> None:
     world.admit()
     world.enrol()
     other = make_node(world.hub, world.path / "b", "b.example")
-    hub_service.admit(world.hub, other.request.read_bytes())
+    rosters.admit(world.hub, other.request.read_bytes())
     assert [m.id for m in refresh_roster(world.node).members] == ["a.example", "b.example"]
     assert world.node.roster() == world.hub.roster()
 
@@ -198,7 +211,7 @@ def test_a_roster_never_goes_back(world: World) -> None:
     world.enrol()
     old = world.hub.roster_file.read_bytes()
     other = make_node(world.hub, world.path / "b", "b.example")
-    hub_service.admit(world.hub, other.request.read_bytes())
+    rosters.admit(world.hub, other.request.read_bytes())
     refresh_roster(world.node)
     write_atomic(world.hub.roster_file, old)
     with pytest.raises(VerificationFailed, match="never goes back"):
@@ -237,18 +250,29 @@ def test_one_flipped_byte_in_a_nodes_own_copies_is_found(world: World) -> None:
 def test_a_hub_that_is_gone_is_named(world: World) -> None:
     world.admit()
     world.enrol()
-    world.front.stop()
+    world.port.stop()
     with pytest.raises(PartyUnreachable, match="does not answer"):
         refresh_roster(world.node)
 
 
-def test_a_member_that_was_removed_is_told_so(world: World) -> None:
+def test_a_member_that_was_revoked_does_not_get_in(world: World) -> None:
     world.admit()
     world.enrol()
-    emptied = dataclasses.replace(world.hub.roster(), members=(), epoch=9)
-    write_atomic(world.hub.roster_file, sign_roster(emptied, world.hub.authority_key))
-    with pytest.raises(PartyUnreachable, match="403"):
+    rosters.revoke(world.hub, "a.example", "left")
+    with pytest.raises(PartyUnreachable):
         refresh_roster(world.node)
+
+
+def test_others_learn_who_was_revoked(world: World) -> None:
+    world.admit()
+    world.enrol()
+    other = make_node(world.hub, world.path / "b", "b.example")
+    rosters.admit(world.hub, other.request.read_bytes())
+    rosters.revoke(world.hub, "b.example", "left")
+    roster = refresh_roster(world.node)
+    assert [m.id for m in roster.active] == ["a.example"]
+    assert roster.listed("b.example").revoked is not None
+    assert "b.example" not in roster.statement_keys()
 
 
 def _trust_of(hub: HubHome) -> Trust:

@@ -16,7 +16,8 @@ def main() -> None:
     """Serve."""
     port = port_of(HubHome.open(Path(sys.argv[1])), 1)
     port.start()
-    print(port.port, flush=True)
+    sys.stdout.write(f"{port.port}\n")
+    sys.stdout.flush()
     sys.stdin.read()
     port.stop()
 

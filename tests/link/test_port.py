@@ -27,7 +27,6 @@ from fusion.services.enrolment import ROSTER
 from fusion.services.hub_port import WITNESS, port_of
 from fusion.wire.limits import MAX_ROSTER_BYTES
 from tests.link.federation import (
-
     admit,
     at_port,
     fleet_key,
@@ -109,9 +108,8 @@ def test_without_a_certificate_nobody_gets_in(federation: Federation) -> None:
                 b"", timeout=5, metadata=((rules.DOCUMENT, ROSTER),)
             )
 
-    with Link(federation.a.invitation.address, lambda: identity_of(federation.a)) as link:
-        with pytest.raises(grpc.aio.AioRpcError) as failure:
-            link.run(ask())
+    with link_of(federation.a) as link, pytest.raises(grpc.aio.AioRpcError) as failure:
+        link.run(ask())
     assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -330,9 +328,12 @@ def test_a_member_has_a_limited_number_of_calls_under_way(tmp_path: Path) -> Non
 def test_a_superlink_that_is_away_is_named(tmp_path: Path) -> None:
     hub = make_hub(tmp_path / "hub")
     node = admit(hub, make_node(hub, tmp_path / "a", "a.example"))
-    with serving(hub, 1) as port, linked(port, node) as link:
-        with pytest.raises(PartyUnreachable, match="SuperLink"):
-            link.fleet("get-run", fleet_key(hub, "a.example"), b"")
+    with (
+        serving(hub, 1) as port,
+        linked(port, node) as link,
+        pytest.raises(PartyUnreachable, match="SuperLink"),
+    ):
+        link.fleet("get-run", fleet_key(hub, "a.example"), b"")
 
 
 def test_a_superlink_of_another_hub_is_not_talked_to(tmp_path: Path) -> None:
@@ -351,9 +352,7 @@ def _post(hub: HubHome, link: Link, name: str) -> None:
     assert link.fleet(name, fleet_key(hub, "a.example"), b"reply")[0] == 200
 
 
-def test_a_push_rings_for_the_run_and_nothing_else_does(
-    federation: Federation, link: Link
-) -> None:
+def test_a_push_rings_for_the_run_and_nothing_else_does(federation: Federation, link: Link) -> None:
     bell = Bell(federation.hub.replies_bell)
     before = bell.rings()
     for name in sorted(FLEET_CALLS - rules.FLEET_PUSHES):
@@ -461,5 +460,3 @@ def test_a_closed_link_says_so(federation: Federation) -> None:
     link.close()
     with pytest.raises(PartyUnreachable, match="closed"):
         link.read(ROSTER, 1000)
-
-

@@ -14,7 +14,7 @@ import pytest
 
 from fusion.crypto import rng
 from fusion.errors import HubRefused, PartyUnreachable, UnknownOrganisation
-from fusion.identity.certificates import node_host
+from fusion.identity.certificates import from_der, node_host, pem
 from fusion.link import frames, peers, rules
 from fusion.link.dial import unreachable
 from fusion.services import rosters
@@ -134,9 +134,8 @@ def test_a_tunnel_leads_to_another_member_and_nowhere_else(
 
 
 def test_a_member_that_is_away_is_named(federation: Federation) -> None:
-    with Connection(federation.a) as connection:
-        with pytest.raises(PartyUnreachable, match=B):
-            connection.ping(B, b"")
+    with Connection(federation.a) as connection, pytest.raises(PartyUnreachable, match=B):
+        connection.ping(B, b"")
     with Connection(federation.a) as connection, pytest.raises(UnknownOrganisation):
         connection.ping("nobody.example", b"")
 
@@ -202,11 +201,11 @@ async def _ended(call: Any) -> Any:
 
 def test_who_answers_in_anothers_place_is_found_out(tmp_path: Path) -> None:
     """A hub that leads a tunnel elsewhere: the TLS inside is not that of the member called."""
-    hub, (a, b, c) = _members(tmp_path, A, B, C)
+    hub, (a, _, c) = _members(tmp_path, A, B, C)
     with serving(hub, 1) as port:
         a, c = at_port(a, port.port), at_port(c, port.port)
         with serving_node(c), Connection(a) as connection:
-            ca = a.roster().member(B).ca_pem
+            ca = pem(from_der(a.roster().member(B).ca))
 
             async def ask() -> None:
                 path = await connection._tunnels.listen(C)
@@ -237,7 +236,7 @@ def test_a_member_that_is_revoked_loses_its_tunnels(tmp_path: Path) -> None:
                 try:
                     await call.read()
                 except grpc.aio.AioRpcError as error:
-                    return error.code().name
+                    return str(error.code().name)
                 return "nothing"
 
             channel = caller.channel(B)

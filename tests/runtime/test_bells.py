@@ -12,6 +12,7 @@ import pytest
 
 from fusion.link.bell import Bell
 from fusion.link.rings import Rings
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
