@@ -26,7 +26,7 @@ from fusion.link.channel import CLIENT, FRAME_BYTES
 from fusion.link.rings import Rings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from fusion.identity.trust import Address
 
@@ -191,14 +191,22 @@ class Link:
     async def _fleet(
         self, fields: tuple[tuple[str, str], ...], body: bytes
     ) -> tuple[int, str, bytes]:
-        async def pieces() -> AsyncIterator[bytes]:
-            for start in range(0, len(body), FRAME_BYTES):
-                yield body[start : start + FRAME_BYTES]
-
-        stub = self._open().stream_stream(rules.method(rules.FLEET))
-        call = stub(pieces(), timeout=FLEET_SECONDS, metadata=fields)
-        answer = [piece async for piece in call]
-        told = dict(await call.initial_metadata())
+        if len(body) <= FRAME_BYTES:
+            stub = self._open().unary_stream(rules.method(rules.FLEET))
+            call = stub(body, timeout=FLEET_SECONDS, metadata=fields)
+        else:
+            stub = self._open().stream_stream(rules.method(rules.FLEET_LONG))
+            call = stub(timeout=FLEET_SECONDS, metadata=fields)
+            # gRPC forgets a refusal that comes while it writes: first the hub has to say yes.
+            await call.initial_metadata()
+            if not call.done():
+                for start in range(0, len(body), FRAME_BYTES):
+                    await call.write(body[start : start + FRAME_BYTES])
+                await call.done_writing()
+        answer = []
+        while (piece := await call.read()) is not grpc.aio.EOF:
+            answer.append(piece)
+        told = dict(await call.trailing_metadata())
         kind = told.get(f"{rules.HEADER_PREFIX}content-type", "")
         return int(told.get(rules.STATUS, "502")), kind, b"".join(answer)
 
@@ -262,6 +270,7 @@ class Link:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._channel is not None:
             await self._channel.close(None)
+        await asyncio.sleep(0)
 
     # ------------------------------------------------------------------ attached
 

@@ -12,7 +12,7 @@ import itertools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -213,7 +213,8 @@ class _Service:
             {
                 rules.ATTACH: grpc.unary_stream_rpc_method_handler(_guarded(self._attach)),
                 rules.TUNNEL: stream(_guarded(self._tunnel)),
-                rules.FLEET: stream(_guarded(self._fleet)),
+                rules.FLEET: grpc.unary_stream_rpc_method_handler(_guarded(self._fleet)),
+                rules.FLEET_LONG: stream(_guarded(self._fleet_long)),
                 rules.READ: grpc.unary_unary_rpc_method_handler(_guarded(self._read)),
                 rules.HAND_IN: grpc.unary_unary_rpc_method_handler(_guarded(self._hand_in)),
             },
@@ -263,7 +264,14 @@ class _Service:
             raise Refusal("target", "A tunnel leads to another member.")
         await self._relay.call(member.id, called, reader, context)
 
-    async def _fleet(self, reader: Any, context: Any) -> None:
+    async def _fleet(self, body: bytes, context: Any) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            if body:
+                yield body
+
+        await self._fleet_long(pieces(), context)
+
+    async def _fleet_long(self, reader: Any, context: Any) -> None:
         member = self._member(context)
         fields = [
             (key, value) for key, value in context.invocation_metadata() if key != "user-agent"

@@ -1,11 +1,12 @@
 """The rules of the hub's one port: which calls there are, who may make them, how much of each.
 
-======================  =========================================================================
-``Attach``              the hub's frames to a node: bells, and tunnels to pick up
-``Tunnel``              bytes between two members, which the hub passes on and can't read
-``Fleet``               one of ten calls of Flower's fleet interface, passed on to the SuperLink
-``Read``, ``HandIn``    the hub's own services: documents out, documents in
-======================  =========================================================================
+=======================  =======================================================================
+``Attach``               the hub's frames to a node: bells, and tunnels to pick up
+``Tunnel``               bytes between two members, which the hub passes on and can't read
+``Fleet``                one of ten calls of Flower's fleet interface, passed on to the SuperLink
+``FleetLong``            the same, with a body in many pieces
+``Read``, ``HandIn``     the hub's own services: documents out, documents in
+=======================  =======================================================================
 
 Every call needs the certificate of a member of the current roster; there is nothing for others, and
 no other call. No connection is handled here.
@@ -28,6 +29,7 @@ SERVICE: Final = "fusion.link.v1.Hub"
 ATTACH: Final = "Attach"
 TUNNEL: Final = "Tunnel"
 FLEET: Final = "Fleet"
+FLEET_LONG: Final = "FleetLong"
 READ: Final = "Read"
 HAND_IN: Final = "HandIn"
 

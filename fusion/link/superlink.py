@@ -66,6 +66,8 @@ class SuperLinkProxy:
             Unreachable: There is no answer, or it broke off.
             Refusal: The body is not as long as was said.
         """
+        # Says that it is permitted: a body in many pieces is not sent before.
+        await context.send_initial_metadata(())
         headers = {**call.headers, "content-length": str(call.length)}
         body = _Body(call.length, reader)
         request = self._client.build_request(
@@ -81,7 +83,7 @@ class SuperLinkProxy:
             fields = [(STATUS, str(response.status_code))]
             if (kind := response.headers.get("content-type")) is not None:
                 fields.append((f"{HEADER_PREFIX}content-type", kind))
-            await context.send_initial_metadata(tuple(fields))
+            context.set_trailing_metadata(tuple(fields))
             async for piece in response.aiter_raw(FRAME_BYTES):
                 await context.write(piece)
         except httpx.HTTPError as error:

@@ -34,6 +34,7 @@ class Tunnels:
         self._folder = tempfile.TemporaryDirectory(prefix="banyan-")
         self._servers: dict[str, asyncio.Server] = {}
         self._link: Link | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def served(self) -> Path:
@@ -57,6 +58,7 @@ class Tunnels:
         link = self._link
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._remember()
             try:
                 await carry(reader, writer, link.tunnel(organisation))
             except (grpc.aio.AioRpcError, OSError) as error:
@@ -70,6 +72,7 @@ class Tunnels:
 
     async def pick_up(self, caller: str, call: Any) -> None:
         """Put a tunnel of another member through to what this node serves."""
+        self._remember()
         try:
             reader, writer = await asyncio.open_unix_connection(self.served, limit=2 * FRAME_BYTES)
         except OSError:
@@ -80,8 +83,23 @@ class Tunnels:
         finally:
             writer.transport.abort()
 
-    def close(self) -> None:
-        """Take the sockets away; the link is closed before or after."""
+    def _remember(self) -> None:
+        """Have the task that runs now end with the sockets."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End all tunnels and take the sockets away; to be awaited in the link's loop."""
+        for server in self._servers.values():
+            server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Aborted transports report to their protocols in the next turn of the loop.
+        await asyncio.sleep(0)
         self._folder.cleanup()
 
 

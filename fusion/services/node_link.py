@@ -148,13 +148,13 @@ class Connection:
             self._keeper.join()
         self.link.run(self._end())
         self.link.close()
-        self._tunnels.close()
 
     async def _end(self) -> None:
         for channel in self._channels.values():
             await channel.close(None)
         if self._server is not None:
             await self._server.stop(None)
+        await self._tunnels.close()
 
     def __enter__(self) -> Self:
         """Return itself."""

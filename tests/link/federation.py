@@ -101,6 +101,8 @@ def superlink(hub: HubHome, hold: threading.Event | None = None) -> Iterator[Sta
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
+            if len(body) < int(self.headers["content-length"]):
+                return  # broken off: the SuperLink drops it, too
             found.requests.append(Received(self.path, headers, body))
             found.connections.add(self.client_address[1])
             if hold is not None:
