@@ -256,6 +256,18 @@ def trust_of(data: bytes) -> bytes:
     return found.value
 
 
+def check_server(data: bytes, ca_pem: str) -> None:
+    """Return if the hub's certificate (DER) was issued by the federation's CA.
+
+    Raises:
+        VerificationFailed: It was not.
+    """
+    try:
+        x509.load_der_x509_certificate(data).verify_directly_issued_by(from_pem(ca_pem.encode()))
+    except (ValueError, TypeError, InvalidSignature):
+        raise VerificationFailed("The hub's certificate is not of this federation.") from None
+
+
 @functools.lru_cache(maxsize=4096)
 def organisation_ca(data: bytes, organisation: str) -> x509.Certificate:
     """Read an organisation's CA certificate (RFC 5280, 4.2.1.9) and refuse any other.

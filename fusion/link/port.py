@@ -179,13 +179,16 @@ def _certificates(callers: Callers, pair: tuple[bytes, bytes]) -> Any:
 def _fetcher(callers: Callers, pair: tuple[bytes, bytes]) -> Callable[[], Any]:
     """Return what gRPC asks at each handshake: the CAs, if they are others than before."""
     known = callers.authorities()
+    said = ""
 
     def fetch() -> Any:
-        nonlocal known
+        nonlocal known, said
         try:
             found = callers.authorities()
-        except (FusionError, OSError):
-            _LOG.exception("the roster can't be used; the one before goes on")
+        except (FusionError, OSError) as error:
+            if str(error) != said:  # strangers can make it be asked for as often as they like
+                said = str(error)
+                _LOG.error("the roster can't be used, the CAs before go on: %s", said)
             return None
         if found == known:
             return None

@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import PartyUnreachable, VerificationFailed
-from fusion.identity.certificates import trust_of
+from fusion.identity.certificates import check_server, trust_of
 from fusion.identity.members import read_keys
 from fusion.identity.roster import Pins, Roster, check_pins, newer, open_roster, pins_of
 from fusion.identity.trust import open_trust
@@ -128,7 +128,8 @@ def _introduce(
     said = ""
     while not stop.is_set():
         try:
-            data = trust_of(introduced(node.invitation.address))
+            shown = introduced(node.invitation.address)
+            data = trust_of(shown)
         except PartyUnreachable as error:
             if error.message != said:
                 say(f"{error.message} Asking again.")
@@ -136,6 +137,7 @@ def _introduce(
             stop.wait(poll)
             continue
         trust = open_trust(data, node.config.pin)
+        check_server(shown, trust.ca_pem)
         write_atomic(node.trust_file, data)
         write_atomic(node.ca, trust.ca_pem.encode())
         return trust

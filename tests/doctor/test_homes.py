@@ -283,7 +283,7 @@ def test_a_hub_that_does_not_answer(world: World) -> None:
     world.port.stop()
     found = the(world.node, "hub")
     assert found.status == "problem"
-    assert "can't be reached: Connection refused" in found.message
+    assert "does not answer: Connection refused" in found.message
     # There is no other clock to ask; certificates say that this one is not slow.
     assert "no certificate here is newer" in the(world.node, "clock").message
 
@@ -304,7 +304,7 @@ def test_a_hub_that_does_not_know_the_node(world: World, tmp_path: Path) -> None
     rosters.revoke(world.hub, "b.example", "left")
     found = the(node, "hub")
     assert found.status == "problem"
-    assert "TLS to it fails" in found.message
+    assert "does not let this node in" in found.message
 
 
 def test_a_port_that_is_free_taken_or_served(world: World) -> None:
