@@ -23,6 +23,7 @@ from fusion.identity.request import request_digest
 from fusion.identity.roster import Pins, Roster, check_pins, newer, open_roster, pins_of
 from fusion.identity.trust import Trust, open_trust
 from fusion.link.client import hub_ssl_context, trusting_context, unverified_context
+from fusion.services import rotation
 from fusion.services.files import write_atomic
 from fusion.wire import canonical
 from fusion.wire.limits import MAX_REQUEST_BYTES, MAX_ROSTER_BYTES
@@ -109,8 +110,87 @@ def refresh_roster(node: NodeHome, client: httpx.Client | None = None) -> Roster
     return take_roster(node, data)
 
 
-def take_roster(node: NodeHome, data: bytes) -> Roster:
+def await_rotation(
+    node: NodeHome,
+    *,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    wait: bool,
+    poll: float = 1.0,
+) -> bool:
+    """Ask whether the node's request for other keys was granted; take them up if it was.
+
+    Asked as a stranger, as for admission: the certificate of the day may be of a CA that is
+    replaced by then.
+
+    Args:
+        node: An admitted node with a request that is waiting.
+        stop: Ends the waiting.
+        say: Told what is waited for.
+        wait: Whether to ask until it is granted; else once.
+        poll: Seconds between two questions.
+
+    Raises:
+        PartyUnreachable: The hub does not answer, and is not waited for.
+        VerificationFailed: The roster is not the authority's, or has other keys than those.
+    """
+    path = f"{_FEDERATION}/enrolment/{rotation.digest_of(node)}"
+    with _stranger(node) as client:
+        if wait:
+            answer = _await(client, path, _MAX_ADMISSION_BYTES, stop, say, poll)
+        else:
+            answer = fetch(client, path, _MAX_ADMISSION_BYTES)
+    if answer is None:
+        return False
+    take_roster(node, _admission(answer).roster.encode(), take_up=True)
+    return not node.rotation.exists()
+
+
+def take_up_rotation(node: NodeHome, *, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Take up other keys before a node serves, if they were granted.
+
+    Where a log was lost, nothing is done under the old key: that one is waited for.
+
+    Raises:
+        VerificationFailed: The roster is not the authority's, or has other keys than those.
+    """
+    wait = rotation.needs_log(node)
+    say("Other keys were asked for" + (": waiting until they are granted." if wait else "."))
+    try:
+        taken = await_rotation(node, stop=stop, say=say, wait=wait)
+    except PartyUnreachable as error:
+        say(f"{error.message} Going on with the keys that there are.")
+        return
+    say("The other keys are in use." if taken else "They are not granted yet.")
+
+
+def rotation_granted(node: NodeHome) -> bool:
+    """Whether a request for other keys is waiting here and the hub says it was granted.
+
+    Raises:
+        PartyUnreachable: The hub does not answer.
+    """
+    if not node.rotation.exists():
+        return False
+    with _stranger(node) as client:
+        path = f"{_FEDERATION}/enrolment/{rotation.digest_of(node)}"
+        return fetch(client, path, _MAX_ADMISSION_BYTES) is not None
+
+
+def _stranger(node: NodeHome) -> httpx.Client:
+    """A client that knows the hub and shows no certificate."""
+    tls = trusting_context(node.trust().ca_pem)
+    return httpx.Client(base_url=node.config.hub_url, verify=tls, timeout=_SECONDS)
+
+
+def take_roster(node: NodeHome, data: bytes, *, take_up: bool = False) -> Roster:
     """Keep a roster that was offered, if it may replace the one known; return it.
+
+    Args:
+        node: The node.
+        data: The roster, signed.
+        take_up: Whether the node's own keys change if the roster grants that: not while anything
+            runs with the old ones.
 
     Raises:
         VerificationFailed: It is not the authority's, of an earlier epoch, or has keys for an
@@ -120,6 +200,8 @@ def take_roster(node: NodeHome, data: bytes) -> Roster:
         known = node.roster()
         offered = newer(known, open_roster(data, known.authority_key))
         _pin(node, offered)
+        if take_up:
+            rotation.take_up(node, offered)
         if offered.epoch != known.epoch:
             node.keep_epoch(offered, data)
     return offered

@@ -24,7 +24,7 @@ from fusion.ledger.checkpoint import Checkpoint
 from fusion.ledger.witness import Index, Item, Packet, check_extends
 from fusion.link.client import hub_ssl_context
 from fusion.link.rules import WITNESS_PATH
-from fusion.services.enrolment import fetch, refresh_roster
+from fusion.services.enrolment import fetch, refresh_roster, rotation_granted
 from fusion.services.ledger import Book
 from fusion.services.publishing import Publisher
 
@@ -86,6 +86,10 @@ class Witness:
 
     def _refresh(self) -> None:
         """Fetch the roster: that somebody was revoked has to be known here within seconds."""
+        if rotation_granted(self._node):
+            self._say(
+                "this organisation's other keys were granted: start the node again to use them"
+            )
         try:
             refresh_roster(self._node, self._client)
         except MessageInvalid as error:
