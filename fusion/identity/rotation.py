@@ -71,6 +71,7 @@ class _Changes(BaseModel):
     statement_key: Digest | None = None
     sealing_key: Digest | None = None
     fleet_key: FleetKey | None = None
+    log_key: Digest | None = None
     witness_key: Digest | None = None
     ca: Certificate | None = None
 
@@ -104,7 +105,7 @@ def make_rotation(
         new_key: Its statement key from then on; the same if that one stays.
 
     Raises:
-        InputInvalid: Nothing changes, or the log key does: a log under another key is another log.
+        InputInvalid: Nothing changes.
         SignatureInvalid: A signing key is not the one that is listed.
     """
     organisation, old, before = member
@@ -112,11 +113,8 @@ def make_rotation(
         raise SignatureInvalid("A rotation is signed by the old statement key and the new one.")
     had, has = old.to_json(), new.to_json()
     changes = {name: value for name, value in has.items() if had[name] != value}
-    if not changes or "log_key" in changes:
-        raise InputInvalid(
-            "A rotation changes at least one key, and never that of the log.",
-            hint="Name what to change: --statement, --sealing, --fleet, --witness or --tls.",
-        )
+    if not changes:
+        raise InputInvalid("A rotation changes at least one key.")
     document = {
         "schema": _SCHEMA,
         "id": organisation,
@@ -147,8 +145,8 @@ def read_rotation(data: bytes) -> Rotation:
     except (ValidationError, InputInvalid):
         raise MessageInvalid("A rotation is not well formed.") from None
     moment(found.at)
-    changes = found.changes.model_dump(exclude_none=True)
-    if not changes:
+    changes = found.changes.model_dump(exclude_unset=True)
+    if not changes or None in changes.values():
         raise MessageInvalid("A rotation changes nothing.")
     return Rotation(
         id=organisation,

@@ -124,7 +124,7 @@ class Board:
         if before is None:
             self._items[name] = Item(published=packet.published, cosigned={})
         else:
-            had, last = before.published.opened(roster)
+            had, last = before.published.opened(*self._book.epochs(roster))
             if had.log_id != keys.log_id:
                 self._say(f"{name} keeps its log under a new key; the old one is another log")
                 self._items[name] = Item(published=packet.published, cosigned={})

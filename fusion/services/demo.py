@@ -178,7 +178,7 @@ def _set_up(stage: _Stage, children: Children) -> tuple[dict[str, Any], dict[str
     with stage.step("make", f"hub and {len(stage.tables)} nodes made, each in its own folder"):
         invitation = _make_hub(stage, children)
         _make_nodes(stage, children, invitation, str(study["study"]["dataset"]))
-    with stage.step("admit", "requests checked, certificates issued, roster signed"):
+    with stage.step("admit", "requests checked, roster signed"):
         requests = [NodeHome.open(stage.node(org)).request for org in stage.tables]
         admit = children.start("admit", "hub", "admit", "--hub", stage.hub, *requests)
         children.finish([admit], seconds=_VERB_SECONDS)
@@ -221,7 +221,8 @@ def _grant(stage: _Stage, children: Children) -> dict[str, Any]:
 
 def _make_hub(stage: _Stage, children: Children) -> str:
     address = f"127.0.0.1:{free_port()}"
-    made = children.start("hub-init", "hub", "init", stage.hub, "--address", address, "--json")
+    words = ("--address", address, "--no-passphrase", "--json")
+    made = children.start("hub-init", "hub", "init", stage.hub, *words)
     return str(json.loads(children.finish([made], seconds=_VERB_SECONDS)[0])["invitation"])
 
 
@@ -229,6 +230,7 @@ def _make_nodes(stage: _Stage, children: Children, invitation: str, dataset: str
     making = []
     for org, table in stage.tables.items():
         words = ["--hub", invitation, "--org", org, "--data", f"{dataset}={table}"]
+        words.append("--no-passphrase")
         making.append(children.start(f"{org}-init", "node", "init", stage.node(org), *words))
     children.finish(making, seconds=_VERB_SECONDS)
 

@@ -8,6 +8,7 @@ from fusion.link.dial import Identity, Link
 from fusion.services.clock import SystemClock
 from fusion.services.files import read_file
 from fusion.services.leaves import leaf_pems
+from fusion.services.rotation import coming_leaf
 
 if TYPE_CHECKING:
     from fusion.ports import Clock
@@ -25,6 +26,20 @@ def identity_of(node: NodeHome, clock: Clock | None = None) -> Identity:
     now = (clock or SystemClock()).now()
     certificate, key = leaf_pems(node, node.trust().federation, now)
     return Identity(ca=read_file(node.ca), certificate=certificate, key=key)
+
+
+def coming_link(node: NodeHome, clock: Clock | None = None) -> Link | None:
+    """Return a link under the CA that was asked for instead of the one that is; None without one.
+
+    Raises:
+        EnvironmentUnfit: A file can't be read.
+        KeyRefused: The passphrase is wrong.
+    """
+    leaf = coming_leaf(node, node.trust().federation, (clock or SystemClock()).now())
+    if leaf is None:
+        return None
+    shown = Identity(ca=read_file(node.ca), certificate=leaf[0], key=leaf[1])
+    return Link(node.invitation.address, lambda: shown)
 
 
 def link_of(node: NodeHome, clock: Clock | None = None) -> Link:

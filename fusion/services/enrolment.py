@@ -20,7 +20,8 @@ from fusion.identity.members import read_keys
 from fusion.identity.roster import Pins, Roster, check_pins, newer, open_roster, pins_of
 from fusion.identity.trust import open_trust
 from fusion.link.introduction import introduced
-from fusion.services.dialling import link_of
+from fusion.services import rotation
+from fusion.services.dialling import coming_link, link_of
 from fusion.services.files import write_atomic
 from fusion.wire.limits import MAX_ROSTER_BYTES
 
@@ -89,8 +90,109 @@ def refresh_roster(node: NodeHome, link: Link | None = None) -> Roster:
     return take_roster(node, data)
 
 
-def take_roster(node: NodeHome, data: bytes) -> Roster:
+def await_rotation(
+    node: NodeHome,
+    *,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    wait: bool,
+    poll: float = 1.0,
+) -> bool:
+    """Ask whether the node's request for other keys was granted; take them up if it was.
+
+    Args:
+        node: An admitted node with a request that is waiting.
+        stop: Ends the waiting.
+        say: Told what is waited for.
+        wait: Whether to ask until it is granted; else once.
+        poll: Seconds between two questions.
+
+    Raises:
+        PartyUnreachable: The hub does not answer, and is not waited for.
+        VerificationFailed: The roster is not the authority's, or has other keys than those.
+    """
+    said = ""
+    while not stop.is_set():
+        try:
+            data = _granted(node)
+        except PartyUnreachable as error:
+            if not wait:
+                raise
+            data = None
+            if error.message != said:
+                say(f"{error.message} Asking again.")
+            said = error.message
+        if data is not None:
+            take_roster(node, data, take_up=True)
+            return not node.rotation.exists()
+        if not wait:
+            return False
+        stop.wait(poll)
+    return False
+
+
+def take_up_rotation(node: NodeHome, *, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Take up other keys before a node serves, if they were granted.
+
+    Where a log was lost, nothing is done under the old key: that one is waited for.
+
+    Raises:
+        VerificationFailed: The roster is not the authority's, or has other keys than those.
+    """
+    wait = rotation.needs_log(node)
+    say("Other keys were asked for" + (": waiting until they are granted." if wait else "."))
+    try:
+        taken = await_rotation(node, stop=stop, say=say, wait=wait)
+    except PartyUnreachable as error:
+        say(f"{error.message} Going on with the keys that there are.")
+        return
+    say("The other keys are in use." if taken else "They are not granted yet.")
+
+
+def rotation_granted(node: NodeHome) -> bool:
+    """Whether a request for other keys is waiting here and the hub says it was granted.
+
+    Raises:
+        PartyUnreachable: The hub does not answer.
+    """
+    return node.rotation.exists() and _granted(node) is not None
+
+
+def _granted(node: NodeHome) -> bytes | None:
+    """Return the roster if it grants the request for other keys that is waiting.
+
+    Asked with the certificate of the day, and with one under the CA to come: once that one is
+    granted, the hub knows the other no more.
+
+    Raises:
+        PartyUnreachable: The hub does not answer.
+    """
+    request = node.rotation.read_bytes().decode("ascii", "replace")
+    for link in (link_of(node), coming_link(node)):
+        if link is None:
+            continue
+        with link:
+            try:
+                data = link.read(ROSTER, MAX_ROSTER_BYTES)
+            except (PartyUnreachable, VerificationFailed):
+                continue  # no member's certificate any more, or not yet
+        if data is None:
+            continue
+        offered = open_roster(data, node.trust().authority_key)
+        return data if request in offered.listed(node.config.id).rotations else None
+    if not _is_there(node):
+        raise PartyUnreachable("The hub does not answer.")
+    return None
+
+
+def take_roster(node: NodeHome, data: bytes, *, take_up: bool = False) -> Roster:
     """Keep a roster that was offered, if it may replace the one known; return it.
+
+    Args:
+        node: The node.
+        data: The roster, signed.
+        take_up: Whether the node's own keys change if the roster grants that: not while anything
+            runs with the old ones.
 
     Raises:
         VerificationFailed: It is not the authority's, of an earlier epoch, or has keys for an
@@ -100,6 +202,8 @@ def take_roster(node: NodeHome, data: bytes) -> Roster:
         known = node.roster()
         offered = newer(known, open_roster(data, known.authority_key))
         _pin(node, offered)
+        if take_up:
+            rotation.take_up(node, offered)
         if offered.epoch != known.epoch:
             node.keep_epoch(offered, data)
     return offered

@@ -243,8 +243,9 @@ class NodeHome(_Home, OrgHome):
 
     def __init__(self, path: Path, config: NodeConfig, passphrase: bytes | None = None) -> None:
         """Take a folder that was read; use :meth:`open`."""
-        OrgHome.__init__(self, path, passphrase)
+        # In this order: the first also runs the second's, without the passphrase.
         _Home.__init__(self, path)
+        OrgHome.__init__(self, path, passphrase)
         self.config: Final = config
         self.pins: Final = path / "pins.json"
         self.forward: Final = path / "forward"

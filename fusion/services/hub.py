@@ -94,19 +94,23 @@ def init(
     # After it: the hub's certificate carries it.
     _write_server_certificate(home, now)
     _write_superlink_certificate(home, now)
+    _write_first_epoch(home, authority, now)
+    # Last: with this file the folder is a hub.
+    write_atomic(path / HUB_FILE, toml_text(config.model_dump()))
+    with Book(home, clock) as book:
+        book.see_roster()
+    return home.invitation
+
+
+def _write_first_epoch(home: HubHome, authority: SigningKey, now: datetime) -> None:
     empty = Roster(
-        federation=config.federation,
+        federation=home.config.federation,
         epoch=1,
         issued_at=timestamp(now),
         authority_key=authority.public,
         members=(),
     )
     home.keep_epoch(empty, sign_roster(empty, authority))
-    # Last: with this file the folder is a hub.
-    write_atomic(path / HUB_FILE, toml_text(config.model_dump()))
-    with Book(home, clock) as book:
-        book.see_roster()
-    return home.invitation
 
 
 def renew_certificates(hub: HubHome, *, clock: Clock | None = None) -> bool:

@@ -54,7 +54,7 @@ class Book:
             home.statement_key if isinstance(home, NodeHome) else home.authority_key
         )
         self.ledger: Final = SqliteLedger(home.ledger)
-        self._seen: dict[str, Roster] = {}
+        self._seen: dict[int, Roster] = {}
         self.once(
             "made",
             entries.OrganisationMade(
@@ -131,7 +131,7 @@ class Book:
     def witnesses(self, roster: Roster) -> dict[str, list[LogKeys]]:
         """Return the keys of all other members whose logs are known, as each was first judged."""
         found: dict[str, list[LogKeys]] = {}
-        epochs = self._epochs(roster)
+        epochs = self.epochs(roster)
         others = {member.id for member in roster.active} - {AUTHORITY, self.organisation}
         for data in self.ledger.papers("keys:").values():
             keys = open_stated_keys(data, epochs)
@@ -139,12 +139,13 @@ class Book:
                 found.setdefault(keys.organisation, []).append(keys)
         return found
 
-    def _epochs(self, roster: Roster) -> list[Roster]:
-        """Return the epochs that this log has seen, oldest first."""
-        for name, data in self.ledger.papers("roster:").items():
-            if name not in self._seen:
-                self._seen[name] = open_roster(data, roster.authority_key)
-        return [self._seen[name] for name in sorted(self._seen)]
+    def epochs(self, roster: Roster) -> list[Roster]:
+        """Return the epochs that are known here, oldest first: the folder outlives a lost log."""
+        for file in self.home.rosters.glob("*.json"):
+            if (epoch := int(file.stem)) not in self._seen:
+                self._seen[epoch] = open_roster(file.read_bytes(), roster.authority_key)
+        self._seen[roster.epoch] = roster
+        return [self._seen[epoch] for epoch in sorted(self._seen)]
 
     # ------------------------------------------------------------------ checkpoints
 

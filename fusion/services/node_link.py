@@ -20,7 +20,7 @@ from fusion.link.dial import Link
 from fusion.link.tunnels import Tunnels
 from fusion.services.clock import SystemClock
 from fusion.services.dialling import identity_of
-from fusion.services.enrolment import ROSTER, refresh_roster
+from fusion.services.enrolment import ROSTER, refresh_roster, rotation_granted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +85,8 @@ class Connection:
                 if rung != heard:
                     heard = rung
                     refresh_roster(self._node, self.link)
+                    if rotation_granted(self._node):
+                        say("other keys were granted: start the node again to use them")
                 now = identity_of(self._node, self._clock)
                 if now != shown:
                     shown = now

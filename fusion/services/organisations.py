@@ -24,11 +24,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
-from fusion.errors import KeyRefused, MessageInvalid, SealBroken
+from fusion.errors import InputInvalid, KeyRefused, MessageInvalid, SealBroken
 from fusion.identity import certificates
 from fusion.identity.keys import fleet_header, new_fleet_key, new_tls_key
 from fusion.identity.members import KeysModel, PublicKeys, member_id, read_keys
 from fusion.identity.request import make_request
+from fusion.services import passphrases
 from fusion.services.clock import SystemClock
 from fusion.services.files import (
     Folder,
@@ -227,14 +228,29 @@ def make_keys(home: OrgHome, organisation: OrgId, name: str, clock: Clock) -> No
     write_atomic(home.request, request, 0o644)
 
 
-def change_passphrase(home: OrgHome | Folder, old: bytes | None, new: bytes | None) -> int:
-    """Encrypt all private keys of a folder anew; return how many there are.
+def change_passphrase(folder: Path, new_file: Path | None, *, unencrypted: bool) -> int:
+    """Encrypt the private keys of a folder under another passphrase; return how many there are.
+
+    The old passphrase comes from where it always does, the new one from a file or a person.
 
     Raises:
+        InputInvalid: The folder has no keys, or the new passphrase is not usable or declined.
         KeyRefused: The old passphrase is wrong.
+        EnvironmentUnfit: A passphrase is needed, and nobody is there to say it.
     """
-    with home.lock():
-        return KeyFolder(home.keys).change_passphrase(old, new)
+    keys = KeyFolder(folder.resolve() / "keys")
+    if not keys.files():
+        raise InputInvalid(f"There are no private keys in {folder}.")
+    if unencrypted and new_file is not None:
+        raise InputInvalid("--no-passphrase and a file with one exclude each other.")
+    old = keys.passphrase
+    new = (
+        None
+        if unencrypted
+        else (passphrases.read(new_file) if new_file is not None else passphrases.typed_twice())
+    )
+    with Folder(folder.resolve()).lock():
+        return keys.change_passphrase(old, new)
 
 
 def describe(home: OrgHome) -> dict[str, Any]:

@@ -87,6 +87,16 @@ def for_making(*, unencrypted: bool) -> bytes | None:
         return None
     if found is not None:
         return found
+    return typed_twice()
+
+
+def typed_twice() -> bytes:
+    """Return a new passphrase from a person.
+
+    Raises:
+        InputInvalid: It is too short, or the two typed differ.
+        EnvironmentUnfit: There is no terminal to ask at.
+    """
     first = _checked(_ask("New passphrase: "))
     if _ask("The same again: ") != first:
         raise InputInvalid("The two passphrases differ.")

@@ -18,9 +18,8 @@ from fusion.errors import (
 )
 from fusion.identity.roster import sign_roster
 from fusion.identity.trust import Trust, open_trust, sign_trust
-from fusion.services import enrolment
+from fusion.services import enrolment, rosters
 from fusion.services import hub as hub_service
-from fusion.services import rosters
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import enrol, refresh_roster
 from fusion.services.files import write_atomic

@@ -14,7 +14,9 @@ from fusion.ledger.checkpoint import Checkpoint, parse
 from fusion.ledger.entry import encode
 from fusion.ledger.verify import Expectations, audit, compare
 from fusion.ledger.witness import Item, Packet, Proof, Published
+from fusion.services import rosters, rotation
 from fusion.services.board import Board
+from fusion.services.enrolment import take_roster
 from fusion.stores.ledger import SqliteLedger
 from tests.ledger.made import AT, hexed
 from tests.witness.conftest import NAMES
@@ -147,8 +149,11 @@ def test_a_log_begun_anew_under_new_keys_is_another_log_and_everybody_notes_it(
     federation.settle()
     a = federation.nodes["a.example"]
     federation.witnesses.pop("a.example")
-    for file in (*a.path.glob("state.sqlite*"), a.log_key, a.witness_key):
+    for file in a.path.glob("state.sqlite*"):
         file.unlink()
+    request = rotation.rotate(a, ["log", "witness"])
+    rosters.rotate(federation.hub, request.read_bytes())
+    take_roster(a, federation.hub.roster_file.read_bytes(), take_up=True)
     federation.witnesses["a.example"] = federation.witness(a)
     assert federation.settle() > 0
     found = {name: audit(federation.book(name).bundle()) for name in ("hub", *NAMES)}
