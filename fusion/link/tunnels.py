@@ -63,6 +63,9 @@ class Tunnels:
                 await carry(reader, writer, link.tunnel(organisation))
             except (grpc.aio.AioRpcError, OSError) as error:
                 _LOG.info("a tunnel to %s ended: %s", organisation, _reason(error))
+            except asyncio.CancelledError:
+                # Python's server asks a task for its exception, and stumbles over one cancelled.
+                _LOG.debug("a tunnel to %s is dropped", organisation)
             finally:
                 writer.transport.abort()
 

@@ -154,6 +154,8 @@ def test_a_log_begun_anew_under_new_keys_is_another_log_and_everybody_notes_it(
     request = rotation.rotate(a, ["log", "witness"])
     rosters.rotate(federation.hub, request.read_bytes())
     take_roster(a, federation.hub.roster_file.read_bytes(), take_up=True)
+    for name in ("b.example", "c.example"):
+        take_roster(federation.nodes[name], federation.hub.roster_file.read_bytes())
     federation.witnesses["a.example"] = federation.witness(a)
     assert federation.settle() > 0
     found = {name: audit(federation.book(name).bundle()) for name in ("hub", *NAMES)}
