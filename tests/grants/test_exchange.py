@@ -1,4 +1,4 @@
-"""Grants over the hub's real port: handed in by one party, fetched by the others and nobody else."""
+"""Grants over the real port: handed in by one party, fetched by the others and nobody else."""
 
 from __future__ import annotations
 
