@@ -32,6 +32,7 @@ _KEYS: Final[dict[str, str]] = {
     Code.MODEL: "model.kind",
     Code.CONTRIBUTORS: "study.quorum",
     Code.ROUNDS: "study.rounds",
+    Code.EPSILON: "privacy.epsilon_micro",
 }
 """Which key of the study a refusal is about."""
 
@@ -187,5 +188,6 @@ def request_of(organisation: OrgId, job: str, study: Study, schema_digest: str) 
         model=study.model.kind,
         k=study.quorum,
         rounds=study.rounds,
+        epsilon_micro=None if study.privacy is None else study.privacy.epsilon_micro,
         study=study.digest(),
     )
