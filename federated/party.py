@@ -265,7 +265,7 @@ class Party:
             joins = [text.encode() for text in _texts(request.head, "joins")]
             commitment = job.contributor.commit(manifest, slots, joins)
             if job.study.noise is not None:
-                trained = began  # how long training takes tells how many rows there are
+                began = trained  # how long training takes tells how many rows there are
         done = self._seat.clock.monotonic()
         # Encrypting is not interrupted; what came of it stays here if the grant is gone.
         job.leave.check()

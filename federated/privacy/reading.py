@@ -54,8 +54,20 @@ def _relative(release: Release) -> float:
 
 
 def read_histogram(totals: Mapping[str, Floats]) -> Floats:
-    """Return the counts; what noise made negative is zero."""
-    return np.maximum(totals["histogram"], 0.0)
+    """Return the counts, none below zero, with the noisy total of either class.
+
+    Only cutting what is below zero would add rows to the emptiest bins.
+    """
+    return np.concatenate([_from_zero(half) for half in np.split(totals["histogram"], 2)])
+
+
+def _from_zero(counts: Floats) -> Floats:
+    """Return the nearest counts from 0 up with the same total (Duchi et al., ICML 2008, fig. 1)."""
+    total = max(float(counts.sum()), 0.0)
+    falling = np.sort(counts)[::-1]
+    excess = (np.cumsum(falling) - total) / np.arange(1, len(counts) + 1)
+    kept = np.flatnonzero(falling > excess)
+    return np.maximum(counts - excess[kept[-1]], 0.0) if kept.size else np.zeros_like(counts)
 
 
 def loss_of(histogram: Floats) -> float:
