@@ -37,6 +37,8 @@ UNITS: Final = tuple(1 << bits for bits in range(16, 9, -1))
 """What a row's clip may measure in units of the fixed point: from 65,536 down to 1,024."""
 COUNT_SHARE: Final = 4
 """A row's count weighs a quarter of its clip: it costs a sixteenth more of rho."""
+MIN_SIGMA: Final = 8
+"""From here on a sum of discrete Gaussians is one, but for a share of 10^-260."""
 TAIL: Final = 12
 """Noise beyond 12 sigma is cut: its probability is below 2^-102 a coordinate."""
 MAX_SIZE: Final = 1 << 24
@@ -158,10 +160,11 @@ def _release(
         weight = 0 if purpose == "evaluate" else unit // COUNT_SHARE
         sigma = sigma_for(rho, unit**2 + weight**2, sharers)
         needed = max_rows * unit + TAIL * sigma
-        if sigma <= MAX_SIGMA and needed <= room:
+        if MIN_SIGMA <= sigma <= MAX_SIGMA and needed <= room:
             # Never cheaper than planned: what a round costs is told from this.
             cost = max(rho, rho_of_sum(unit**2 + weight**2, sigma, sharers, MAX_SIZE))
             return Release(unit=unit, weight=weight, bound=max_rows * unit, sigma=sigma, rho=cost)
-    bits = needed.bit_length() + 1
+    # With very many sharers and a large epsilon it is the noise that is too small for its unit.
+    bits = max(needed.bit_length() + 1, value_bits + 1)
     msg = f"the noise for this epsilon does not fit: it takes {bits} bits a value"
     raise InputInvalid(msg)
