@@ -18,11 +18,10 @@ import numpy as np
 from federated.baselines import evaluate, federate
 from federated.data import Standardiser, moments_names, prepare
 from federated.layouts import layouts
-from federated.metrics import from_histogram
 from federated.models.registry import build
 from federated.optimisers import make
 from federated.privacy.contribution import Part
-from federated.privacy.reading import read_histogram, read_moments, rows_of
+from federated.privacy.reading import quality_of, read_moments, rows_of
 from federated.study import parse_study
 from federated.tables import read_columns
 from fusion.crypto.paillier.packing import read_sum
@@ -105,10 +104,8 @@ def train(study: Study) -> Trained:
         totals = summed("train", {org: (params, *each) for org, each in rows.items()})
         rate = study.local.learning_rate / rows_of(totals, len(parts))
         params = optimiser.step(params, totals["update"] * rate)
-    histogram = read_histogram(
-        summed("evaluate", {org: (params, *each) for org, each in rows.items()})
-    )
-    return Trained(evaluate(study, params, standardiser, data), from_histogram(histogram).auc)
+    told, _ = quality_of(summed("evaluate", {org: (params, *each) for org, each in rows.items()}))
+    return Trained(evaluate(study, params, standardiser, data), told.auc)
 
 
 def main() -> None:

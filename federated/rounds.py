@@ -21,7 +21,7 @@ from federated.metrics import from_histogram
 from federated.norms import check_mean
 from federated.optimisers import make
 from federated.parameters import decode_parameters, encode_parameters
-from federated.privacy.reading import loss_of, read_histogram, read_moments, rows_of
+from federated.privacy.reading import quality_of, read_moments, rows_of
 from federated.sums import SumResult, SumRunner
 from fusion.crypto.paillier.engines.selection import NAMES as ENGINE_NAMES
 from fusion.errors import PartyFailed, RunStopped
@@ -158,14 +158,13 @@ class RoundEngine:
 
     def _metrics(self, number: int, result: SumResult) -> None:
         """Report the quality of the model after round ``number``, on all hold-outs together."""
-        histogram = result.totals["histogram"]
         if self._run.study.noise is not None:
-            histogram = read_histogram(result.totals)
-            loss = loss_of(histogram)
+            metrics, loss = quality_of(result.totals)
         else:
+            histogram = result.totals["histogram"]
+            metrics = from_histogram(histogram)
             scored = max(float(histogram.sum()), 1.0)
             loss = float(result.totals["loss"][0]) * LOSS_CAP * self._run.study.max_rows / scored
-        metrics = from_histogram(histogram)
         self._run.emit(
             {
                 "event": "metrics",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from federated.data import centred
-from federated.metrics import score_histogram
+from federated.metrics import score_histogram, stretched
 from federated.privacy.plan import TAIL
 from federated.privacy.rows import gradient_sum, histogram_sum, joined, moment_sum
 from fusion.crypto.gaussian import discrete_gaussian
@@ -85,7 +85,8 @@ class Part:
         if purpose == "evaluate":
             scores = np.nan_to_num(self.model.row_scores(params, holdout_x), nan=0.5)
             bins = self.study.aggregation.score_bins
-            return histogram_sum(score_histogram(scores, self.data.holdout_y, bins), release)
+            histogram = score_histogram(stretched(scores), self.data.holdout_y, bins)
+            return histogram_sum(histogram, release)
         return gradient_sum(
             self.model,
             params,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from federated.metrics import from_histogram, middles_of, shrunk
 from federated.privacy.rows import moments_norm
 from fusion.crypto.paillier.packing import Tensor
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from federated.metrics import Metrics
     from federated.privacy.plan import Plan, Release
 
     Floats = NDArray[np.float64]
@@ -70,9 +72,14 @@ def _from_zero(counts: Floats) -> Floats:
     return np.maximum(counts - excess[kept[-1]], 0.0) if kept.size else np.zeros_like(counts)
 
 
-def loss_of(histogram: Floats) -> float:
-    """Return the mean log-loss that a histogram of scores shows, each row at its bin's middle."""
+def quality_of(totals: Mapping[str, Floats]) -> tuple[Metrics, float]:
+    """Return quality and mean log-loss that the noisy histogram shows, rows at their bins' middle.
+
+    Its bins are equally wide in the logit (:func:`federated.metrics.stretched`).
+    """
+    histogram = read_histogram(totals)
     negative, positive = np.split(histogram, 2)
-    middles = (np.arange(len(negative)) + 0.5) / len(negative)
+    middles = shrunk(middles_of(len(negative)))
     rows = max(float(histogram.sum()), 1.0)
-    return float(-(negative @ np.log1p(-middles) + positive @ np.log(middles)) / rows)
+    loss = float(-(negative @ np.log1p(-middles) + positive @ np.log(middles)) / rows)
+    return from_histogram(histogram, middles), loss

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from federated.comparison import compare
 from federated.records import record
 from federated.simulation import simulate
 from federated.study import Study, parse_study
@@ -14,6 +15,7 @@ from federated.work import model_document, privacy_facts
 from fusion.cli.progress import privacy_facts as closing_lines
 from fusion.errors import FusionError, StudyInvalid
 from fusion.reports.training import render
+from fusion.stores.journal import SqliteJournal
 from tests.federation import NAMES, STUDY, federation, write_table
 from tests.privacy.private import PRIVATE
 
@@ -101,6 +103,36 @@ def test_a_restarted_hub_tells_the_same_epsilon(tmp_path: Path, dealt: Dealt) ->
     made.events.clear()
     made.run().run()
     assert made.of("round")[-1]["epsilon_micro"] == first
+
+
+def test_a_masked_private_run_is_done(tmp_path: Path, dealt: Dealt) -> None:
+    masked = PRIVATE.replace("value_bits = 28", "value_bits = 28\nmasks = true")
+    made = federation(tmp_path, dealt, study=masked)
+    made.run().run()
+    assert made.of("round")[-1]["epsilon_micro"] == 1_000_000
+
+
+def test_a_party_lost_in_mid_round_takes_its_noise_along_and_the_run_goes_on(
+    tmp_path: Path, dealt: Dealt
+) -> None:
+    made = federation(tmp_path, dealt, study=PRIVATE)
+    south = made.parties[NAMES[2]]
+    south.away = lambda request: request.kind == "submit" and "submit" in south.asked[:-1]
+    made.run().run()
+    left = [event for event in made.of("round") if str(NAMES[2]) not in event["contributors"]]
+    assert left
+    assert all(event["attempts"] == 1 or event["attempts"] == 2 for event in made.of("round"))
+    assert made.of("round")[-1]["epsilon_micro"] == 1_000_000
+
+
+def test_a_private_run_is_compared_by_quality_alone(tmp_path: Path, dealt: Dealt) -> None:
+    made = federation(tmp_path, dealt, study=PRIVATE)
+    made.journal = SqliteJournal(tmp_path / "journal.sqlite")
+    made.run().run()
+    tables = {str(name): tmp_path / f"{name}.csv" for name in NAMES}
+    found = compare(made.study, tables, tmp_path / "journal.sqlite")
+    assert set(found) == {"organisations", "auc"}
+    assert 0 < found["auc"]["joint"] <= 1
 
 
 def _simulated(folder: Path, text: str) -> dict[str, object]:

@@ -13,7 +13,7 @@ def test_the_private_demo_study_learns(epsilon: float, floor: float) -> None:
     """Measured: 0.899 with either; without privacy the demo has 0.90."""
     made = train(study_of("study-private.toml", epsilon=epsilon))
     assert made.exact > floor
-    assert abs(made.told - made.exact) < 0.04
+    assert abs(made.told - made.exact) < 0.03
 
 
 def test_the_benchmarks_print_their_tables(
