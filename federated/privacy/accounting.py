@@ -16,9 +16,12 @@ from __future__ import annotations
 
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fusion.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 MICRO: Final = 1_000_000
 """An epsilon of 1, in millionths."""
@@ -31,6 +34,11 @@ _NARROWINGS: Final = 40
 _HALVINGS: Final = 56
 
 
+def exactly() -> AbstractContextManager[Context]:
+    """Return the context of all arithmetic here: what the caller's own is does not matter."""
+    return localcontext(_DIGITS)
+
+
 def delta_of(rho: Decimal, epsilon: Decimal) -> Decimal:
     """Return a delta for which rho-zCDP is (epsilon, delta)-differentially private.
 
@@ -38,7 +46,7 @@ def delta_of(rho: Decimal, epsilon: Decimal) -> Decimal:
     looked for by narrowing the interval that has it; a worse one is a looser bound, not a wrong
     one.
     """
-    with localcontext(_DIGITS):
+    with exactly():
         if rho <= 0:
             return Decimal(0)
         low, high = Decimal("1e-6"), (epsilon + 1) / rho + 10
@@ -72,7 +80,7 @@ def rho_of(epsilon_micro: int, delta: Decimal) -> Decimal:
     if epsilon_micro < 1 or not 0 < delta < 1:
         msg = "Epsilon has to be positive, and delta between 0 and 1."
         raise InputInvalid(msg)
-    with localcontext(_DIGITS):
+    with exactly():
         epsilon = Decimal(epsilon_micro) / MICRO
         # Pure epsilon-differential privacy is epsilon²/2-zCDP, so the answer is not above epsilon.
         low, high = Decimal(0), epsilon
@@ -87,7 +95,7 @@ def rho_of(epsilon_micro: int, delta: Decimal) -> Decimal:
 
 def epsilon_of(rho: Decimal, delta: Decimal) -> int:
     """Return the smallest epsilon that rho-zCDP certainly gives at ``delta``, in millionths."""
-    with localcontext(_DIGITS):
+    with exactly():
         if rho <= 0:
             return 0
         # rho + 2·sqrt(rho·ln(1/delta)) is always enough (Bun and Steinke, proposition 1.3).
@@ -110,7 +118,7 @@ def sum_gap(sigma: int, contributors: int, size: int) -> Decimal:
     ``(D/(sqrt(n)·sigma) + tau·sqrt(d))²/2``-zCDP, where ``tau`` is at most
     ``10·(n - 1)·exp(-pi²·sigma²)``: each of its terms has k/(k + 1) of at least 1/2.
     """
-    with localcontext(_DIGITS):
+    with exactly():
         exponent = -(_PI**2) * sigma * sigma
         return 10 * Decimal(max(0, contributors - 1)) * exponent.exp() * Decimal(size).sqrt()
 
@@ -124,7 +132,7 @@ def rho_of_sum(sensitivity_squared: int, sigma: int, contributors: int, size: in
         contributors: Honest parties whose contributions are in the sum.
         size: Coordinates of the sum.
     """
-    with localcontext(_DIGITS):
+    with exactly():
         variance = Decimal(contributors) * sigma * sigma
         ratio = (Decimal(sensitivity_squared) / variance).sqrt()
         return (ratio + sum_gap(sigma, contributors, size)) ** 2 / 2
@@ -132,6 +140,6 @@ def rho_of_sum(sensitivity_squared: int, sigma: int, contributors: int, size: in
 
 def sigma_for(rho: Decimal, sensitivity_squared: int, contributors: int) -> int:
     """Return each party's sigma, so that ``contributors`` together give ``rho``, rounded up."""
-    with localcontext(_DIGITS):
+    with exactly():
         sigma = (Decimal(sensitivity_squared) / (2 * rho * (_ONE - _SAFE) * contributors)).sqrt()
         return int(sigma) + 1

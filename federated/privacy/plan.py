@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
-from federated.privacy.accounting import epsilon_of, rho_of, rho_of_sum, sigma_for
+from federated.privacy.accounting import epsilon_of, exactly, rho_of, rho_of_sum, sigma_for
 from fusion.crypto.gaussian import MAX_SIGMA
 from fusion.errors import InputInvalid
 
@@ -103,9 +103,10 @@ class Plan:
             rounds: Rounds of training that were opened, after the moments.
             judged: Whether the last model was judged.
         """
-        training = self.releases["moments"].rho + rounds * self.releases["train"].rho
-        rho = max(training, self.releases["evaluate"].rho if judged else Decimal(0))
-        return min(self.epsilon_micro, epsilon_of(rho, self.delta * _KEPT))
+        with exactly():
+            training = self.releases["moments"].rho + rounds * self.releases["train"].rho
+            rho = max(training, self.releases["evaluate"].rho if judged else Decimal(0))
+            return min(self.epsilon_micro, epsilon_of(rho, self.delta * _KEPT))
 
 
 def plan(
@@ -131,12 +132,13 @@ def plan(
         InputInvalid: The noise does not fit beside the data; says how many bits would do.
     """
     exact = Decimal(repr(delta))
-    whole = rho_of(epsilon_micro, exact * _KEPT)
-    parts: dict[Purpose, Decimal] = {
-        "moments": whole * _MOMENTS,
-        "train": whole * (1 - _MOMENTS) / rounds,
-        "evaluate": whole,
-    }
+    with exactly():
+        whole = rho_of(epsilon_micro, exact * _KEPT)
+        parts: dict[Purpose, Decimal] = {
+            "moments": whole * _MOMENTS,
+            "train": whole * (1 - _MOMENTS) / rounds,
+            "evaluate": whole,
+        }
     releases: dict[str, Release] = {
         purpose: _release(purpose, rho, sharers, max_rows, value_bits)
         for purpose, rho in parts.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +158,16 @@ def test_noise_that_does_not_fit_is_refused_with_the_bits_that_would_do() -> Non
     assert made(value_bits=27).releases["train"].unit >= 1024
     with pytest.raises(InputInvalid):
         made(value_bits=26)
+
+
+def test_every_party_computes_the_same_noise_whatever_its_arithmetic() -> None:
+    """Fixed values: a layout that differs by a digit is another layout."""
+    rho_of.cache_clear()
+    with localcontext(Context(prec=3)):
+        run = made()
+    assert run == made()
+    assert {p: (r.unit, r.weight, r.sigma) for p, r in run.releases.items()} == {
+        "moments": (32768, 8192, 342_217),
+        "train": (32768, 8192, 360_728),
+        "evaluate": (32768, 0, 104_988),
+    }
