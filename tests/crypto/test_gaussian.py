@@ -12,8 +12,8 @@ from fusion.crypto.gaussian import MAX_SIGMA, discrete_gaussian
 from fusion.errors import InputInvalid
 
 DRAWS = 400_000
-UNLIKELY = 7.0
-"""Standard deviations: a right sampler fails such a test once in 10^11 runs."""
+UNLIKELY = 9.0
+"""Standard deviations: a right sampler fails such a test less than once in a million runs."""
 
 
 def pmf(sigma: int) -> tuple[np.ndarray, np.ndarray]:

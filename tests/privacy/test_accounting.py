@@ -171,3 +171,11 @@ def test_every_party_computes_the_same_noise_whatever_its_arithmetic() -> None:
         "train": (32768, 8192, 360_728),
         "evaluate": (32768, 0, 104_988),
     }
+
+
+def test_shares_too_small_for_their_unit_are_refused() -> None:
+    """A thousand sharers of little noise: their sum would not be close to a discrete Gaussian."""
+    asked = {"epsilon_micro": 100_000_000, "rounds": 1, "sharers": 999}
+    with pytest.raises(InputInvalid, match="it takes 28 bits"):
+        made(**asked, value_bits=27)
+    assert min(r.sigma for r in made(**asked, value_bits=32).releases.values()) >= 8
