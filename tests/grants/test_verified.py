@@ -37,7 +37,8 @@ def rekeyed(roster: Roster, name: str, *, epoch: int) -> Roster:
         else member
         for member in roster.members
     )
-    return dataclasses.replace(roster, members=members, epoch=epoch)
+    previous = "0" * 64 if epoch > 1 else ""
+    return dataclasses.replace(roster, members=members, epoch=epoch, previous=previous)
 
 
 def test_the_same_bytes_are_verified_once() -> None:
