@@ -244,8 +244,8 @@ def _check_admissible(request: Request, roster: Roster, known: Member | None) ->
 
 
 def _time(text: str) -> str:
-    """Read a day or a time in UTC."""
-    full = f"{text}T00:00:00Z" if len(text) == len("2027-01-01") else text
+    """Read a day, to its end, or a time; in UTC."""
+    full = f"{text}T23:59:59Z" if len(text) == len("2027-01-01") else text
     try:
         found: datetime = moment(full)
     except MessageInvalid:
