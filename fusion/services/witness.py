@@ -92,7 +92,7 @@ class Witness:
             )
         try:
             refresh_roster(self._node, self._client)
-        except MessageInvalid as error:
+        except VerificationFailed as error:
             self._say(f"the roster that the hub offers is refused: {error}")
 
     def _exchange(self) -> bool:
