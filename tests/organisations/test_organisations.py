@@ -7,6 +7,7 @@ import stat
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -14,12 +15,13 @@ from fusion.errors import InputInvalid, KeyRefused, MemberRevoked
 from fusion.identity import certificates
 from fusion.identity.callers import caller
 from fusion.identity.request import open_request
+from fusion.link.client import hub_ssl_context
 from fusion.services import node as node_service
 from fusion.services import organisations, rosters
 from fusion.services.homes import NodeHome
 from fusion.services.leaves import ensure_leaf, leaf_pems
 from fusion.services.organisations import OrgHome
-from tests.link.federation import admit, make_hub, make_node
+from tests.link.federation import admit, make_hub, make_node, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,6 +131,38 @@ def test_a_revoked_members_leaf_speaks_for_nobody(tmp_path: Path) -> None:
     with pytest.raises(MemberRevoked):
         caller(roster, leaf, now)
     assert roster.authorities_pem() == b""
+
+
+class Watch:
+    """A clock that is behind by some hours."""
+
+    behind = timedelta(hours=13)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) - self.behind
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def test_a_connection_begins_with_the_newest_leaf_without_being_asked(tmp_path: Path) -> None:
+    hub = make_hub(tmp_path / "hub")
+    node = admit(hub, make_node(hub, tmp_path / "a", "a.example"))
+    watch = Watch()
+    with serving(hub, 1) as front:
+        context = hub_ssl_context(node.credentials(watch))
+        url = f"https://127.0.0.1:{front.port}/v1/federation/roster"
+
+        def asked() -> bytes:
+            # A connection each time, on one context, as a node keeps it for weeks.
+            with httpx.Client(verify=context, trust_env=False) as client:
+                assert client.get(url).status_code == 200
+            return node.leaf.read_bytes()
+
+        first = asked()
+        assert asked() == first
+        watch.behind = timedelta()
+        assert asked() != first
 
 
 # ---------------------------------------------------------------------- passphrases
