@@ -105,7 +105,9 @@ def test_a_node_reaches_another_through_the_hub(deployment: Deployment) -> None:
     )
     assert found["to"] == "east"
     assert len(found["milliseconds"]) == 3
-    refused = deployment.fusion("node", "ping", north, "--to", "nobody", check=False)
+    refused = deployment.fusion(
+        "node", "ping", deployment.node("north"), "--to", "nobody", check=False
+    )
     assert refused.returncode == 5
     assert "nobody" in refused.stderr
 

@@ -80,14 +80,15 @@ def test_a_member_that_left_is_no_signer_any_more() -> None:
     fewer = tuple(member for member in ROSTER.members if member.id != "tax")
     with pytest.raises(UnknownOrganisation):
         verified.open(
-            SIGNED.envelope, dataclasses.replace(ROSTER, members=fewer, epoch=ROSTER.epoch + 1)
+            SIGNED.envelope,
+            dataclasses.replace(ROSTER, members=fewer, epoch=ROSTER.epoch + 1, previous="0" * 64),
         )
 
 
 def test_a_new_epoch_with_the_same_keys_verifies_once_more() -> None:
     verified = VerifiedGrants()
     first = verified.open(SIGNED.envelope, ROSTER)
-    later = dataclasses.replace(ROSTER, epoch=ROSTER.epoch + 1)
+    later = dataclasses.replace(ROSTER, epoch=ROSTER.epoch + 1, previous="0" * 64)
     again = verified.open(SIGNED.envelope, later)
     assert again == first
     assert again is not first
@@ -108,7 +109,7 @@ def test_no_more_than_so_many_are_kept_and_the_oldest_go() -> None:
 def test_it_is_the_same_for_threads() -> None:
     verified = VerifiedGrants(limit=2)
     three = [signed_by(grant_from({**DOCUMENT, "title": title})) for title in ("A", "B", "C")]
-    rosters = (ROSTER, dataclasses.replace(ROSTER, epoch=ROSTER.epoch + 1))
+    rosters = (ROSTER, dataclasses.replace(ROSTER, epoch=ROSTER.epoch + 1, previous="0" * 64))
     wrong: list[object] = []
 
     def work(start: int) -> None:
