@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
-from fusion.cli import demo, doctor, grant, hub, key, ledger, node, output, simulate, train
+from fusion.cli import data, demo, doctor, grant, hub, key, ledger, node, output, simulate, train
 from fusion.cli.help import plain_help
 from fusion.errors import FusionError
 from fusion.services.tether import tie_if_asked
@@ -58,6 +58,7 @@ app = typer.Typer(
 app.add_typer(hub.app, name="hub")
 app.add_typer(node.app, name="node")
 app.add_typer(key.app, name="key")
+app.add_typer(data.app, name="data")
 app.add_typer(grant.app, name="grant")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")

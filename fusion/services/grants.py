@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
 from fusion.errors import (
     EnvironmentUnfit,
@@ -25,7 +26,6 @@ from fusion.errors import (
 from fusion.grants import signing
 from fusion.grants.budget import NOTHING
 from fusion.grants.decide import State, decide, no_grant, still
-from fusion.grants.document import schema_digest
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
 from fusion.grants.signing import SignedGrant, Standing, standing

@@ -12,6 +12,7 @@
       paillier/  runs/JOB/  superlink.sqlite    grants/ID.grant.json  budgets.sqlite
       ledger.sqlite  witness/                   ready.json  node.log
       grants/ID.grant.json                      .up.lock
+      catalogue/OWNER/ID.dataset.json           catalogue/OWNER/ID.dataset.json
       ready.json  hub.log  .up.lock
 
 Folders are 0700 and files 0600. A file is replaced whole or not at all (:func:`write_atomic`).
@@ -169,6 +170,7 @@ class _Home:
         self.roster_file: Final = path / "roster.json"
         self.paillier: Final = path / "paillier"
         self.grants: Final = path / "grants"
+        self.catalogue: Final = path / "catalogue"
         self.ready: Final = path / "ready.json"
         self.log_key: Final = self.keys / "log.pem"
         self.witness_key: Final = self.keys / "witness.pem"
