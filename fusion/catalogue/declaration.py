@@ -7,6 +7,7 @@ owner's words, so that neither a descriptor nor a made-up sample gives away whic
 from __future__ import annotations
 
 import difflib
+import json
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
@@ -78,6 +79,27 @@ def parse_declaration(text: str, origin: str) -> Declaration:
         CatalogueInvalid: Not YAML as it is read here, or not a declaration; names the line.
     """
     return Written(origin, CatalogueInvalid).read(Declaration, text)
+
+
+def draft(title: str, schema: Mapping[str, str]) -> str:
+    """Return a declaration to start from: everything at the most careful, every column named."""
+    words = json.dumps(title, ensure_ascii=False)
+    lines = [
+        "# What you declare about a dataset: docs/catalogue.md explains every line.",
+        "schema: fusion.declaration/1",
+        f"title: {{zh: {words}, en: {words}}}",
+        "level: general-4        # general-1 ... general-4, important, core (GB/T 43697)",
+        "update_period: irregular",
+        "actions: []             # train, align, query, score, mock",
+        "columns:",
+        "  # entity: person, enterprise, household, place, matter",
+        "  # domain: {kind: range, min: 0, max: 100, bins: 10}, or",
+        "  #         {kind: categories, values: [a, b]}, or",
+        "  #         {kind: dates, first: 2020-01-01, last: 2025-12-31}",
+    ]
+    for name, kind in schema.items():
+        lines.append(f"  {json.dumps(name, ensure_ascii=False)}: {{}}   # {kind}")
+    return "\n".join(lines) + "\n"
 
 
 def describe(

@@ -12,6 +12,7 @@ that the standard offers for it. A dataset is at least as sensitive as each of i
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal
@@ -64,6 +65,7 @@ ROWS: Final[tuple[Rows, ...]] = (
     "1000000 to 9999999",
     "10000000 or more",
 )
+_NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,9})?")
 KeyPath = tuple[str | int, ...]
 Rule = tuple[KeyPath, str]
 
@@ -310,10 +312,16 @@ def _domain_rules(kind: Type, domain: Range | Categories | Dates) -> Iterator[st
             if kind in {"number", "other"}:
                 yield f"A column of type {kind} has no days."
         case Categories(values=values):
-            if len(set(values)) != len(values):
-                yield "A category is listed twice."
-            if kind in {"time", "other"}:
-                yield f"A column of type {kind} has no categories."
+            yield from _category_rules(kind, values)
+
+
+def _category_rules(kind: Type, values: tuple[str, ...]) -> Iterator[str]:
+    if len(set(values)) != len(values):
+        yield "A category is listed twice."
+    if kind in {"time", "other"}:
+        yield f"A column of type {kind} has no categories."
+    if kind == "number" and not all(_NUMBER.fullmatch(word) for word in values):
+        yield "The categories of a column of numbers are numbers."
 
 
 def _key_rules(column: Column, key: Key) -> Iterator[Rule]:

@@ -176,7 +176,7 @@ def share_of(columns: Sequence[Column], epsilon_micro: int) -> int:
     if share < 1:
         raise InputInvalid(
             "Epsilon is too small to be shared among the columns.",
-            hint=f"Ask for at least {len(columns) / MICRO}.",
+            hint=f"Ask for at least {len(columns) / MICRO:.6f}.",
         )
     return share
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -114,6 +115,17 @@ def add(
         output.note(_said(finding))
     if not added.registered:
         output.note("core data: described for yourself; no engine uses it, nothing is published")
+
+
+@app.command("draft")
+def draft(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file.")],
+) -> None:
+    """Print a declaration to start from, with the columns of a file. Reads no row."""
+    from fusion.catalogue.declaration import draft as made
+    from fusion.connectors.schemas import read_schema
+
+    output.result(made(file.stem, read_schema(file)).rstrip())
 
 
 def _said(finding: Finding) -> str:
@@ -365,3 +377,74 @@ def mock(
         f"left of the budget: epsilon {left.epsilon_micro / 1_000_000:g}, {left.runs} samples, "
         f"{left.rows} rows"
     )
+
+
+@app.command("graph")
+def graph(
+    *,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML page.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write the drawing by itself.")
+    ] = None,
+    language: Annotated[str, typer.Option(metavar="en|zh", help="What is shown first.")] = "en",
+    home: Home = Path(),
+    as_json: Json = False,
+) -> None:
+    """Show what can be joined on what: datasets, owners, entities, and grants that hold."""
+    from fusion.services import catalogue_views as views
+    from fusion.services.homes import open_home
+
+    check_writable(html)
+    check_writable(svg)
+    if language not in {"en", "zh"}:
+        raise InputInvalid(f"{language} is no language of this page.", hint="--language en or zh")
+    opened = open_home(home)
+    found = views.graph(opened, output.note)
+    if html is not None:
+        html.write_text(views.page(opened, found, language), "utf-8")
+    if svg is not None:
+        svg.write_text(views.picture(found, language), "utf-8")
+    for path in filter(None, (html, svg)):
+        output.note(f"written to {path}")
+    if as_json:
+        output.document("fusion.entity-graph/1", found.to_json())
+        return
+    rows = [
+        [f"{join.node.entity} ({join.node.scheme})", *map(".".join, (join.left, join.right))]
+        for join in found.joins()
+    ]
+    output.table(["entity", "one", "the other"], rows)
+    output.note(
+        f"{len(found.datasets)} datasets, {len(found.entities)} entities, {len(rows)} joins"
+    )
+
+
+@app.command("export")
+def export(
+    *,
+    dcat: Annotated[  # noqa: ARG001 - the one format so far, named so that another can join it
+        bool, typer.Option("--dcat", help="As DCAT 3 in JSON-LD; this is the only format so far.")
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it to this file, not to stdout.")
+    ] = None,
+    home: Home = Path(),
+) -> None:
+    """Export the datasets known here as a DCAT 3 catalogue (JSON-LD), for other catalogues.
+
+    Important and core data are left out: their descriptors stay within the federation.
+    """
+    from fusion.services import catalogue_views as views
+    from fusion.services.homes import open_home
+
+    check_writable(out)
+    document, left_out = views.as_dcat(open_home(home), output.note)
+    if out is None:
+        output.document("fusion.dcat/1", document)
+    else:
+        out.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        output.result(str(out))
+    if left_out:
+        output.note(f"left out, not being general data: {', '.join(left_out)}")

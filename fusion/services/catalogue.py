@@ -163,6 +163,28 @@ def folder_of(home: Home) -> CatalogueFolder:
     return CatalogueFolder(home.catalogue, keys)
 
 
+def is_name(dataset: str) -> bool:
+    """Return whether a text may be part of a file's name here; the descriptor checks the rest."""
+    return "/" not in dataset and dataset not in {"", ".", ".."} and "\0" not in dataset
+
+
+def check_usable(node: NodeHome, dataset: str) -> None:
+    """Return if engines may use a dataset of this node, as far as its level goes.
+
+    Raises:
+        Refused: It is described as core data.
+    """
+    path = folder_of(node).file(node.config.id, dataset)
+    if not is_name(dataset) or not path.exists():
+        return
+    own = {node.config.id: node.statement_key.public}
+    if open_descriptor(path.read_bytes(), own).descriptor.level == "core":
+        raise Refused(
+            f"{dataset} is core data, which may be used for nothing here.",
+            hint="Take it out of node.toml; see docs/catalogue.md on levels.",
+        )
+
+
 # ------------------------------------------------------------------------- between hub and nodes
 
 

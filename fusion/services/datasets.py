@@ -12,7 +12,7 @@ from fusion.connectors.files import read_table
 from fusion.connectors.schemas import count_rows, read_schema
 from fusion.errors import InputInvalid
 from fusion.identity.roster import member_id
-from fusion.services.catalogue import folder_of
+from fusion.services.catalogue import folder_of, is_name
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.homes import make_folder, write_atomic
 from fusion.services.node_file import register, unregister
@@ -76,7 +76,7 @@ def add(
     file = file.resolve()
     with node.lock():
         folder = folder_of(node)
-        before = folder.known(node.config.id, dataset) if _is_name(dataset) else None
+        before = folder.known(node.config.id, dataset) if is_name(dataset) else None
         descriptor = describe(
             declaration,
             dataset=dataset,
@@ -146,7 +146,7 @@ def publish(node: NodeHome, dataset: str) -> SignedDescriptor:
         InputInvalid: This node has no such dataset.
         Refused: It is core data.
     """
-    found = folder_of(node).known(node.config.id, dataset) if _is_name(dataset) else None
+    found = folder_of(node).known(node.config.id, dataset) if is_name(dataset) else None
     if found is None:
         raise InputInvalid(
             f"{node.config.id} has no dataset {dataset[:63]!r} that is described.",
@@ -160,8 +160,3 @@ def _keep_own(node: NodeHome, folder: CatalogueFolder, descriptor: Descriptor) -
     path = folder.file(descriptor.owner, descriptor.id)
     make_folder(path.parent)
     write_atomic(path, sign_descriptor(descriptor, node.statement_key), 0o644)
-
-
-def _is_name(dataset: str) -> bool:
-    """Return whether a text may be a file's name here; the model checks the rest."""
-    return "/" not in dataset and dataset not in {"", ".", ".."} and "\0" not in dataset

@@ -30,6 +30,7 @@ from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
 from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.roster import AUTHORITY
+from fusion.services.catalogue import check_usable
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
 from fusion.services.homes import HubHome, NodeHome, make_folder, write_atomic
@@ -312,13 +313,15 @@ def schema_of(node: NodeHome, dataset: str) -> dict[str, str]:
     Raises:
         InputInvalid: It has none of that name.
         DataInvalid: The file can't be read.
+        Refused: It is described as core data.
     """
     path = node.config.data.get(dataset)
     if path is None:
         raise InputInvalid(
             f"{node.config.id} has no dataset called {dataset!r}.",
-            hint=f'Add `{dataset} = "FILE"` under [data] in its node.toml.',
+            hint=f"Describe its file: fusion data add FILE --id {dataset} --classify FILE.yaml",
         )
+    check_usable(node, dataset)
     return read_schema(path)
 
 
