@@ -39,7 +39,7 @@ from fusion.errors import CatalogueInvalid
 from fusion.wire.plain_yaml import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from fusion.types import OrgId
 
@@ -128,13 +128,7 @@ def describe(
     Raises:
         CatalogueInvalid: It names a column that is not there, or breaks a rule between fields.
     """
-    for name in (*declaration.columns, *entities):
-        if name not in schema:
-            near = difflib.get_close_matches(name, schema, n=1)
-            raise CatalogueInvalid(
-                f"The table has no column {name!r}.",
-                hint=f"Did you mean {near[0]!r}?" if near else "`fusion data add` reads its names.",
-            )
+    _check_names((*declaration.columns, *entities), schema)
     try:
         found = Descriptor(
             schema=SCHEMA,
@@ -165,6 +159,16 @@ def describe(
             hint="Declare fewer categories; a long list is better a range or left out.",
         )
     return found
+
+
+def _check_names(declared: Iterable[str], schema: Mapping[str, str]) -> None:
+    for name in declared:
+        if name not in schema:
+            near = difflib.get_close_matches(name, schema, n=1)
+            raise CatalogueInvalid(
+                f"The table has no column {name!r}.",
+                hint=f"Did you mean {near[0]!r}?" if near else "fusion data draft lists them.",
+            )
 
 
 def _column(name: str, kind: str, declaration: Declaration, entity: Entity | None) -> Column:

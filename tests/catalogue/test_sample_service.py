@@ -133,7 +133,8 @@ def test_what_goes_wrong_after_the_charge_stays_charged(
     node = _node(nodes["tax"])
     file = node.config.data["firms"]
     lines = file.read_text("utf-8").splitlines()
-    lines[5] = lines[5].replace(lines[5].split(",")[2], "many", 1)
+    cells = lines[5].split(",")
+    lines[5] = ",".join([*cells[:2], "many", *cells[3:]])
     file.write_text("\n".join(lines) + "\n", "utf-8")
     with pytest.raises(DataInvalid, match="holds words"):
         mock.make(node, "firms", epsilon_micro=HALF, rows=5, out=tmp_path)

@@ -32,6 +32,7 @@ RUN = {
     r"python -m benchmarks\.(kernels|contributions|ledger)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
+    r"fusion data .*": "tests/cli/test_data.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
 NOT_RUN = {
