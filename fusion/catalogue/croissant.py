@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 CONFORMS_TO: Final = "http://mlcommons.org/croissant/1.0"
 _VOCABULARY: Final = (
-    "citeAs column conformsTo extract field fileProperty fileObject fileSet format includes "
-    "isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated replace "
-    "separator source subField transform"
+    "citeAs column conformsTo equivalentProperty extract field fileProperty fileObject fileSet "
+    "format includes isLiveDataset jsonPath key md5 parentField path recordSet references regex "
+    "repeated replace samplingRate separator source subField transform"
 )
 CONTEXT: Final[dict[str, Any]] = {
     "@language": "en",

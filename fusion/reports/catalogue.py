@@ -41,7 +41,7 @@ def catalogue_page(graph: EntityGraph, where: str, made: str, language: str = "e
         section(
             Words("Owners, datasets, entities", "提供方、数据集、实体"),
             paragraph(note, "soft"),
-            entity_graph(graph),
+            f'<div class="scroll">{entity_graph(graph)}</div>',
         ),
         section(Words("Joins", "关联"), _joins(graph)),
         section(Words("Datasets", "数据集"), _datasets(graph)),

@@ -59,7 +59,7 @@ p{max-width:72ch;margin:.4rem 0}
 .wide{display:grid;gap:1.2rem;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}
 figure{margin:0;overflow-x:auto}figcaption{font-weight:600;margin-bottom:.2rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}.scroll>svg{max-width:none}
 th,td{padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--rule);text-align:left}
 td.n,th.n{text-align:right}tr.strong td,tr.strong th{font-weight:650}
 tbody th{font-weight:inherit}

@@ -63,6 +63,11 @@ class CatalogueFolder:
         self.path = path
         self._keys = keys
 
+    def frozen(self) -> CatalogueFolder:
+        """Return the folder with the keys as they are now: for many descriptors at once."""
+        keys = self._keys()
+        return CatalogueFolder(self.path, lambda: keys)
+
     def all(
         self, *, withdrawn: bool = False, note: Callable[[str], None] = _silent
     ) -> list[SignedDescriptor]:
@@ -136,6 +141,14 @@ class CatalogueFolder:
         write_atomic(path, data, 0o644)
         return offered, True
 
+    def verified(self, data: bytes) -> SignedDescriptor:
+        """Verify a descriptor and return it without keeping it.
+
+        Raises:
+            VerificationFailed: It is not its owner's.
+        """
+        return open_descriptor(data, self._keys())
+
     def file(self, owner: str, dataset: str) -> Path:
         """Return where a dataset's descriptor lies."""
         return self.path / owner / f"{dataset}{SUFFIX}"
@@ -202,8 +215,8 @@ def deliver(hub: HubHome, member_id: str, data: bytes) -> SignedDescriptor:
         VerificationFailed: It does not verify, or differs from one of the same revision.
     """
     with hub.lock():
-        folder = folder_of(hub)
-        offered = open_descriptor(data, hub.roster().statement_keys()).descriptor
+        folder = folder_of(hub).frozen()
+        offered = folder.verified(data).descriptor
         if offered.owner != member_id:
             raise Refused(f"{member_id} hands in a descriptor of {offered.owner}.")
         signing.check_published(offered)
@@ -243,7 +256,7 @@ def accept(node: NodeHome, data: bytes) -> Taken:
     envelopes = signing.descriptors_in(data)
     taken = Taken()
     with node.lock():
-        folder = folder_of(node)
+        folder = folder_of(node).frozen()
         for each in envelopes:
             _accept_one(node, folder, each, taken)
     return taken
@@ -251,10 +264,13 @@ def accept(node: NodeHome, data: bytes) -> Taken:
 
 def _accept_one(node: NodeHome, folder: CatalogueFolder, data: bytes, taken: Taken) -> None:
     try:
-        offered = open_descriptor(data, folder._keys()).descriptor  # noqa: SLF001 - this module's
+        offered = folder.verified(data).descriptor
         signing.check_published(offered)
-        if offered.owner == node.config.id:
-            taken.kept.append(offered.name)  # what is our own we know best
+        known = folder.known(offered.owner, offered.id)
+        newest = 0 if known is None else known.descriptor.revision
+        # Ours: what is older is no news; what is newer we have lost, and signed ourselves.
+        if offered.owner == node.config.id and newest >= offered.revision:
+            taken.kept.append(offered.name)
             return
         signed, new = folder.take(data)
     except FusionError as error:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from fusion.catalogue.cells import findings, text_columns
 from fusion.catalogue.declaration import describe, parse_declaration
-from fusion.catalogue.signing import check_published, sign_descriptor
+from fusion.catalogue.signing import check_published, open_descriptor, sign_descriptor
 from fusion.connectors.files import read_table
 from fusion.connectors.schemas import count_rows, read_schema
-from fusion.errors import InputInvalid
+from fusion.errors import InputInvalid, SignatureInvalid
 from fusion.identity.roster import member_id
-from fusion.services.catalogue import folder_of, is_name
+from fusion.services.catalogue import SUFFIX, folder_of, is_name
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.homes import make_folder, write_atomic
 from fusion.services.node_file import register, unregister
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fusion.catalogue.cells import Finding
     from fusion.catalogue.descriptor import Descriptor, Entity
     from fusion.catalogue.signing import SignedDescriptor
+    from fusion.crypto.signing import VerifyKey
     from fusion.ports import Clock
     from fusion.services.catalogue import CatalogueFolder
     from fusion.services.homes import NodeHome
@@ -154,6 +155,30 @@ def publish(node: NodeHome, dataset: str) -> SignedDescriptor:
         )
     check_published(found.descriptor)
     return found
+
+
+def resign(node: NodeHome, old: VerifyKey) -> list[Descriptor]:
+    """Sign this node's descriptors anew, after its statement key was replaced.
+
+    Args:
+        node: The node, which has the new key already.
+        old: The key before.
+
+    Returns:
+        Those that were signed with the old key, each a revision newer; publish them again.
+    """
+    done: list[Descriptor] = []
+    with node.lock():
+        folder = folder_of(node)
+        for path in sorted(folder.path.glob(f"{node.config.id}/*{SUFFIX}")):
+            try:
+                found = open_descriptor(path.read_bytes(), {node.config.id: old}).descriptor
+            except SignatureInvalid:
+                continue
+            after = found.model_copy(update={"revision": found.revision + 1})
+            _keep_own(node, folder, after)
+            done.append(after)
+    return done
 
 
 def _keep_own(node: NodeHome, folder: CatalogueFolder, descriptor: Descriptor) -> None:

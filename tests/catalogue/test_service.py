@@ -9,6 +9,7 @@ import pytest
 
 from fusion.catalogue import signing
 from fusion.catalogue.descriptor import schema_digest
+from fusion.crypto.signing import SigningKey
 from fusion.errors import (
     CatalogueInvalid,
     FusionError,
@@ -19,6 +20,7 @@ from fusion.errors import (
     UnknownOrganisation,
     VerificationFailed,
 )
+from fusion.identity import keys
 from fusion.services import catalogue, datasets, grants
 from fusion.services.homes import NodeHome
 from fusion.wire import envelope
@@ -321,6 +323,32 @@ def test_a_node_knows_its_own_best(nodes: Mapping[str, NodeHome], hub: HubHome) 
     datasets.remove(NodeHome.open(nodes["tax"].path), "firms")
     catalogue.accept(nodes["tax"], catalogue.collected(hub))
     assert catalogue.folder_of(nodes["tax"]).all() == []
+
+
+def test_a_node_restored_from_a_backup_gets_its_own_newer_ones_back(
+    nodes: Mapping[str, NodeHome], hub: HubHome
+) -> None:
+    _add(nodes["tax"])
+    old = _published(nodes["tax"])
+    _add(nodes["tax"])
+    catalogue.deliver(hub, "tax", _published(nodes["tax"]))
+    catalogue.folder_of(nodes["tax"]).file("tax", "firms").write_bytes(old)
+    assert catalogue.accept(nodes["tax"], catalogue.collected(hub)).new == ["tax/firms"]
+    assert _add(nodes["tax"]).descriptor.revision == 3
+
+
+def test_after_a_new_statement_key_descriptors_are_signed_anew(
+    nodes: Mapping[str, NodeHome],
+) -> None:
+    node = nodes["tax"]
+    _add(node)
+    old, new = node.statement_key.public, SigningKey.generate()
+    (node.keys / "statement.pem").write_bytes(keys.signing_pem(new))
+    assert catalogue.folder_of(node).all() == []
+    assert [each.revision for each in datasets.resign(node, old)] == [2]
+    assert datasets.resign(node, old) == []
+    signed = catalogue.folder_of(node).all()
+    assert [each.descriptor.revision for each in signed] == [2]
 
 
 def test_a_flood_is_refused(
