@@ -22,8 +22,9 @@ from federated.server_app import HUB_VARIABLE
 from fusion.link.loopback import free_port
 from fusion.services.board import Board
 from fusion.services.clock import SystemClock
-from fusion.services.homes import write_atomic
-from fusion.services.hub import front_of, renew_certificates
+from fusion.services.files import write_atomic
+from fusion.services.hub import renew_certificates
+from fusion.services.hub_port import port_of
 from fusion.services.ledger import Book
 
 if TYPE_CHECKING:
@@ -56,17 +57,17 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
     renew_certificates(hub)
     board = Board(hub, say)
     superlink = SuperLink(files, {HUB_VARIABLE: str(hub.path.resolve())})
-    front = front_of(hub, files.port)
+    port = port_of(hub, files.port)
     try:
         # The port first: that it is taken is found out before Flower is started.
         hub.requests_bell.unlink(missing_ok=True)
         hub.replies_bell.unlink(missing_ok=True)
-        front.start()
+        port.start()
         superlink.start()
         jobs = _Jobs(hub, files, say)
         try:
             jobs.look()
-            url = f"https://{hub.address.host}:{front.port}"
+            url = f"https://{hub.address.host}:{port.port}"
             write_atomic(hub.ready, json.dumps({"url": url, "pid": os.getpid()}).encode())
             say(f"hub of {hub.config.federation} is up at {url}")
             while not stop.wait(LOOK_SECONDS):
@@ -76,7 +77,7 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
         finally:
             jobs.close()
     finally:
-        front.stop()
+        port.stop()
         superlink.stop()
 
 
@@ -119,7 +120,7 @@ class _Jobs:
     def _register(self) -> None:
         version = self._hub.roster_file.stat().st_mtime_ns
         if version != self._roster_version:
-            members = self._hub.roster().members
+            members = self._hub.roster().active
             self._control.register(member.fleet_key for member in members)
             self._roster_version = version
 

@@ -270,7 +270,8 @@ def publish(
 ) -> None:
     """Write a signed descriptor for the hub; at the hub, the federation's catalogue for all."""
     from fusion.services import catalogue, datasets
-    from fusion.services.homes import HubHome, open_home, write_atomic
+    from fusion.services.files import write_atomic
+    from fusion.services.homes import HubHome, open_home
 
     opened = open_home(home)
     check_writable(out)

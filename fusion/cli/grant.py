@@ -55,7 +55,7 @@ def _signed(path: Path) -> bytes:
 
 
 def _hand_out(data: bytes, out: Path | None) -> None:
-    from fusion.services.homes import write_atomic
+    from fusion.services.files import write_atomic
 
     if out is not None:
         write_atomic(out, data, 0o644)

@@ -26,15 +26,24 @@ Folder = Annotated[
         help="The node's folder, else $FUSION_HOME or this one.",
     ),
 ]
+NoPassphrase = Annotated[
+    bool,
+    typer.Option("--no-passphrase", help="Keep private keys unencrypted, by explicit choice."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command("init")
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the node.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="An organisation's folder, or a new one.")
+    ],
     *,
     hub: Annotated[str, typer.Option(metavar="URL", help="The invitation that the hub printed.")],
-    org: Annotated[str, typer.Option(metavar="ID", help="The organisation's identifier.")],
+    org: Annotated[
+        str,
+        typer.Option(metavar="ID", help="The organisation's identifier, if the folder is new."),
+    ] = "",
     name: Annotated[str, typer.Option(help="The organisation's name, for people.")] = "",
     data: Annotated[
         list[str] | None,
@@ -47,18 +56,26 @@ def init(
             help="Whether every use of the data needs a signed grant.",
         ),
     ] = True,
+    no_passphrase: NoPassphrase = False,
     as_json: Json = False,
 ) -> None:
-    """Make a node: keys and a request for admission, which goes to the hub's operator."""
+    """Make a node of an organisation's folder, or with new keys and a request for admission."""
     from fusion.services import node as service
+    from fusion.services import passphrases
+    from fusion.services.organisations import ORG_FILE
 
+    datasets = _datasets(data or [])
+    # An organisation's folder has its keys already.
+    made = (folder / ORG_FILE).exists()
+    passphrase = None if made else passphrases.for_making(unencrypted=no_passphrase)
     node = service.init(
         folder,
         hub=hub,
         org=org,
         name=name,
-        data=_datasets(data or []),
+        data=datasets,
         require_grants=require_grants,
+        passphrase=passphrase,
     )
     if as_json:
         content = {"folder": str(node.path), "id": node.config.id, "request": str(node.request)}
@@ -96,6 +113,8 @@ def up(folder: Folder = Path()) -> None:
     def service_loop(stop: threading.Event) -> int:
         if not node.enrolled:
             enrolment.enrol(node, stop=stop, say=output.note)
+        elif node.rotation.exists():
+            enrolment.take_up_rotation(node, stop=stop, say=output.note)
         return 0 if stop.is_set() else engine.node_up(node, stop=stop, say=output.note)
 
     raise typer.Exit(serve(service_loop))

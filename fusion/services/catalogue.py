@@ -11,22 +11,32 @@ A file is verified before it is kept, and again whenever it is read. Only descri
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from fusion.catalogue import signing
 from fusion.catalogue.signing import SignedDescriptor, open_descriptor
-from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid, Refused, VerificationFailed
-from fusion.services.homes import HubHome, NodeHome, make_folder, write_atomic
+from fusion.errors import (
+    EnvironmentUnfit,
+    FusionError,
+    InputInvalid,
+    Refused,
+    SignatureInvalid,
+    VerificationFailed,
+)
+from fusion.services.files import make_folder, write_atomic
+from fusion.services.homes import HubHome, NodeHome
 from fusion.wire import envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from fusion.crypto.signing import VerifyKey
 
     Home = HubHome | NodeHome
+    Keys = Mapping[str, Sequence[VerifyKey]]
 
 SUFFIX: Final = ".dataset.json"
 
@@ -53,12 +63,12 @@ class Taken:
 class CatalogueFolder:
     """The descriptors that a folder knows."""
 
-    def __init__(self, path: Path, keys: Callable[[], Mapping[str, VerifyKey]]) -> None:
+    def __init__(self, path: Path, keys: Callable[[], Keys]) -> None:
         """Name the folder; it is made when something is kept in it.
 
         Args:
             path: The folder.
-            keys: Returns the statement keys of those who may own a dataset.
+            keys: Returns the statement keys of those who may own a dataset, the newest first.
         """
         self.path = path
         self._keys = keys
@@ -98,6 +108,16 @@ class CatalogueFolder:
         path = self.file(owner, dataset)
         return self._open(path, self._keys()) if path.exists() else None
 
+    def believed(self, owner: str, dataset: str) -> SignedDescriptor | None:
+        """Return the descriptor of a dataset if there is one that verifies, as under keys of now.
+
+        Raises:
+            EnvironmentUnfit: It can't be read.
+        """
+        with suppress(VerificationFailed):
+            return self.known(owner, dataset)
+        return None
+
     def get(self, name: str, owner: str = "") -> SignedDescriptor:
         """Return a dataset that is offered, by ``OWNER/ID``, or by ID where that is enough.
 
@@ -132,9 +152,9 @@ class CatalogueFolder:
             VerificationFailed: It is not its owner's, or differs from one of the same revision.
             Refused: It is older than the one known here, or about core data.
         """
-        offered = open_descriptor(data, self._keys())
+        offered = self.verified(data)
         found = offered.descriptor
-        if not signing.check_newer(self.known(found.owner, found.id), offered):
+        if not signing.check_newer(self.believed(found.owner, found.id), offered):
             return offered, False
         path = self.file(found.owner, found.id)
         make_folder(path.parent)
@@ -147,33 +167,63 @@ class CatalogueFolder:
         Raises:
             VerificationFailed: It is not its owner's.
         """
-        return open_descriptor(data, self._keys())
+        return _opened(data, self._keys())
 
     def file(self, owner: str, dataset: str) -> Path:
         """Return where a dataset's descriptor lies."""
         return self.path / owner / f"{dataset}{SUFFIX}"
 
-    def _open(self, path: Path, keys: Mapping[str, VerifyKey]) -> SignedDescriptor:
+    def _open(self, path: Path, keys: Keys) -> SignedDescriptor:
         try:
             data = path.read_bytes()
         except OSError as error:
             raise EnvironmentUnfit(f"{path} can't be read: {error.strerror}.") from error
-        signed = open_descriptor(data, keys)
+        signed = _opened(data, keys)
         if path != self.file(signed.descriptor.owner, signed.descriptor.id):
             raise VerificationFailed(f"{path} holds another descriptor than its name says.")
         return signed
 
 
-def folder_of(home: Home) -> CatalogueFolder:
-    """Return the catalogue of a hub or a node; a node knows its own data before it is admitted."""
+def _opened(data: bytes, keys: Keys) -> SignedDescriptor:
+    """Verify a descriptor with the keys of whom it says it is by."""
+    signer = envelope.signer(data, signing.MAX_SIGNED_BYTES)
+    own = keys.get(signer, ())
+    for older in own[1:]:
+        with suppress(SignatureInvalid):
+            return open_descriptor(data, {signer: older})
+    return open_descriptor(data, {signer: own[0]} if own else {})
 
-    def keys() -> Mapping[str, VerifyKey]:
+
+def folder_of(home: Home) -> CatalogueFolder:
+    """Return the catalogue of a hub or a node.
+
+    A node knows its own data before it is admitted, and under statement keys that it had before:
+    what it signs anew it publishes anew. Of others only the key of now counts.
+    """
+
+    def keys() -> Keys:
+        enrolled = isinstance(home, HubHome) or home.enrolled
+        known = home.roster().statement_keys() if enrolled else {}
+        members: Keys = {name: (key,) for name, key in known.items()}
         if isinstance(home, HubHome):
-            return home.roster().statement_keys()
-        own = {home.config.id: home.statement_key.public}
-        return {**home.roster().statement_keys(), **own} if home.enrolled else own
+            return members
+        return {**members, home.config.id: own_keys(home)}
 
     return CatalogueFolder(home.catalogue, keys)
+
+
+def own_keys(node: NodeHome) -> tuple[VerifyKey, ...]:
+    """Return a node's statement keys: that of now, then those of the rosters it has kept."""
+    now = node.public_keys().statement_key
+    if not node.enrolled:
+        return (now,)
+    earlier = [
+        member.statement_key
+        for roster in reversed(node.epochs(node.trust().authority_key))
+        for member in roster.members
+        if member.id == node.config.id
+    ]
+    return tuple(dict.fromkeys([now, *earlier]))
 
 
 def is_name(dataset: str) -> bool:
@@ -186,12 +236,10 @@ def check_usable(node: NodeHome, dataset: str) -> None:
 
     Raises:
         Refused: It is described as core data.
+        VerificationFailed: Its descriptor is not this node's.
     """
-    path = folder_of(node).file(node.config.id, dataset)
-    if not is_name(dataset) or not path.exists():
-        return
-    own = {node.config.id: node.statement_key.public}
-    if open_descriptor(path.read_bytes(), own).descriptor.level == "core":
+    known = folder_of(node).known(node.config.id, dataset) if is_name(dataset) else None
+    if known is not None and known.descriptor.level == "core":
         raise Refused(
             f"{dataset} is core data, which may be used for nothing here.",
             hint="Take it out of node.toml; see docs/catalogue.md on levels.",
@@ -266,7 +314,7 @@ def _accept_one(node: NodeHome, folder: CatalogueFolder, data: bytes, taken: Tak
     try:
         offered = folder.verified(data).descriptor
         signing.check_published(offered)
-        known = folder.known(offered.owner, offered.id)
+        known = folder.believed(offered.owner, offered.id)
         newest = 0 if known is None else known.descriptor.revision
         # Ours: what is older is no news; what is newer we have lost, and signed ourselves.
         if offered.owner == node.config.id and newest >= offered.revision:

@@ -8,7 +8,7 @@ from fusion.catalogue import dcat
 from fusion.catalogue.descriptor import Action
 from fusion.catalogue.graph import graph_of
 from fusion.grants.signing import Standing
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.reports.catalogue import catalogue_page
 from fusion.reports.entities import entity_graph
 from fusion.reports.page import standalone

@@ -11,10 +11,10 @@ from fusion.catalogue.signing import check_published, open_descriptor, sign_desc
 from fusion.connectors.files import read_table
 from fusion.connectors.schemas import count_rows, read_schema
 from fusion.errors import InputInvalid, SignatureInvalid
-from fusion.identity.roster import member_id
-from fusion.services.catalogue import SUFFIX, folder_of, is_name
+from fusion.identity.members import member_id
+from fusion.services.catalogue import folder_of, is_name
 from fusion.services.clock import SystemClock, timestamp
-from fusion.services.homes import make_folder, write_atomic
+from fusion.services.files import make_folder, write_atomic
 from fusion.services.node_file import register, unregister
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from fusion.catalogue.cells import Finding
     from fusion.catalogue.descriptor import Descriptor, Entity
     from fusion.catalogue.signing import SignedDescriptor
-    from fusion.crypto.signing import VerifyKey
     from fusion.ports import Clock
     from fusion.services.catalogue import CatalogueFolder
     from fusion.services.homes import NodeHome
@@ -77,7 +76,7 @@ def add(
     file = file.resolve()
     with node.lock():
         folder = folder_of(node)
-        before = folder.known(node.config.id, dataset) if is_name(dataset) else None
+        before = folder.believed(node.config.id, dataset) if is_name(dataset) else None
         descriptor = describe(
             declaration,
             dataset=dataset,
@@ -143,42 +142,29 @@ def remove(node: NodeHome, dataset: str, *, clock: Clock | None = None) -> Descr
 def publish(node: NodeHome, dataset: str) -> SignedDescriptor:
     """Return a dataset's signed descriptor, as it goes to the hub; also of one withdrawn.
 
+    One that was signed with a statement key of before is signed anew, as a newer revision.
+
     Raises:
         InputInvalid: This node has no such dataset.
         Refused: It is core data.
     """
-    found = folder_of(node).known(node.config.id, dataset) if is_name(dataset) else None
-    if found is None:
-        raise InputInvalid(
-            f"{node.config.id} has no dataset {dataset[:63]!r} that is described.",
-            hint="`fusion data list` shows them; `fusion data add` describes one.",
-        )
-    check_published(found.descriptor)
-    return found
-
-
-def resign(node: NodeHome, old: VerifyKey) -> list[Descriptor]:
-    """Sign this node's descriptors anew, after its statement key was replaced.
-
-    Args:
-        node: The node, which has the new key already.
-        old: The key before.
-
-    Returns:
-        Those that were signed with the old key, each a revision newer; publish them again.
-    """
-    done: list[Descriptor] = []
     with node.lock():
         folder = folder_of(node)
-        for path in sorted(folder.path.glob(f"{node.config.id}/*{SUFFIX}")):
-            try:
-                found = open_descriptor(path.read_bytes(), {node.config.id: old}).descriptor
-            except SignatureInvalid:
-                continue
-            after = found.model_copy(update={"revision": found.revision + 1})
+        found = folder.known(node.config.id, dataset) if is_name(dataset) else None
+        if found is None:
+            raise InputInvalid(
+                f"{node.config.id} has no dataset {dataset[:63]!r} that is described.",
+                hint="`fusion data list` shows them; `fusion data add` describes one.",
+            )
+        check_published(found.descriptor)
+        try:
+            now = {node.config.id: node.public_keys().statement_key}
+            return open_descriptor(found.envelope, now)
+        except SignatureInvalid:
+            before = found.descriptor
+            after = before.model_copy(update={"revision": before.revision + 1})
             _keep_own(node, folder, after)
-            done.append(after)
-    return done
+            return folder.verified(folder.file(after.owner, after.id).read_bytes())
 
 
 def _keep_own(node: NodeHome, folder: CatalogueFolder, descriptor: Descriptor) -> None:

@@ -29,11 +29,12 @@ from fusion.grants.decide import State, decide, no_grant, still
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
 from fusion.grants.signing import SignedGrant, Standing, standing
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.services.catalogue import check_usable
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
-from fusion.services.homes import HubHome, NodeHome, make_folder, write_atomic
+from fusion.services.files import make_folder, write_atomic
+from fusion.services.homes import HubHome, NodeHome
 from fusion.stores.budgets import SqliteBudgets
 
 if TYPE_CHECKING:
@@ -386,6 +387,7 @@ class GrantDesk:
     ) -> None:
         """Open the node's budgets."""
         self._node = node
+        self._roster = roster
         self._folder = GrantFolder(node.grants, roster)
         self._budgets = SqliteBudgets(node.budgets)
         self._clock = clock
@@ -416,7 +418,12 @@ class GrantDesk:
 
         Raises:
             GrantRefused: It may not.
+            MemberRevoked: The one for whom it is done is a member no longer, or this node is not.
         """
+        roster = self._roster()
+        for name in {permit.request.assignee, permit.request.party} - {AUTHORITY}:
+            if any(member.id == name for member in roster.members):
+                roster.member(name)
         revoked = self._folder.revoked(permit.grant)
         refusal = still(permit, revoked=revoked, now=self._clock.now())
         if refusal is not None:

@@ -25,7 +25,7 @@ from fusion.errors import CatalogueInvalid, GrantRefused, InputInvalid, Refused
 from fusion.grants.budget import Amount, Cap
 from fusion.services.catalogue import folder_of
 from fusion.services.clock import SystemClock, timestamp
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 from fusion.stores.budgets import SqliteBudgets
 
 if TYPE_CHECKING:

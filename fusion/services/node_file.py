@@ -7,7 +7,8 @@ import tomllib
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import EnvironmentUnfit, InputInvalid
-from fusion.services.homes import NODE_FILE, write_atomic
+from fusion.services.files import write_atomic
+from fusion.services.homes import NODE_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

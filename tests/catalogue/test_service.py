@@ -9,7 +9,6 @@ import pytest
 
 from fusion.catalogue import signing
 from fusion.catalogue.descriptor import schema_digest
-from fusion.crypto.signing import SigningKey
 from fusion.errors import (
     CatalogueInvalid,
     FusionError,
@@ -20,8 +19,8 @@ from fusion.errors import (
     UnknownOrganisation,
     VerificationFailed,
 )
-from fusion.identity import keys
-from fusion.services import catalogue, datasets, grants
+from fusion.services import catalogue, datasets, grants, rosters, rotation
+from fusion.services.enrolment import take_roster
 from fusion.services.homes import NodeHome
 from fusion.wire import envelope
 from tests.catalogue.descriptors import descriptor
@@ -76,7 +75,7 @@ def test_only_the_descriptor_leaves_and_holds_no_cell(nodes: Mapping[str, NodeHo
 
 def test_a_node_describes_before_it_is_admitted(nodes: Mapping[str, NodeHome]) -> None:
     node = nodes["tax"]
-    for file in (node.roster_file, node.certificate, node.trust_file):
+    for file in (node.roster_file, node.trust_file):
         file.unlink()
     _add(node)
     assert [s.descriptor.name for s in catalogue.folder_of(node).all()] == ["tax/firms"]
@@ -337,18 +336,26 @@ def test_a_node_restored_from_a_backup_gets_its_own_newer_ones_back(
     assert _add(nodes["tax"]).descriptor.revision == 3
 
 
-def test_after_a_new_statement_key_descriptors_are_signed_anew(
-    nodes: Mapping[str, NodeHome],
+def test_after_a_new_statement_key_a_descriptor_is_signed_anew(
+    nodes: Mapping[str, NodeHome], hub: HubHome
 ) -> None:
     node = nodes["tax"]
     _add(node)
-    old, new = node.statement_key.public, SigningKey.generate()
-    (node.keys / "statement.pem").write_bytes(keys.signing_pem(new))
-    assert catalogue.folder_of(node).all() == []
-    assert [each.revision for each in datasets.resign(node, old)] == [2]
-    assert datasets.resign(node, old) == []
-    signed = catalogue.folder_of(node).all()
-    assert [each.descriptor.revision for each in signed] == [2]
+    catalogue.deliver(hub, "tax", _published(node))
+    old = node.statement_key.public
+    request = rotation.rotate(node, {"statement"})
+    roster = rosters.rotate(hub, request.read_bytes())
+    take_roster(node, hub.roster_file.read_bytes(), take_up=True)
+    assert roster is not None
+    assert node.public_keys().statement_key != old
+    # At the hub it counts no longer; its owner still knows it, and goes on using the table.
+    assert catalogue.folder_of(hub).all() == []
+    node = NodeHome.open(node.path)
+    assert [s.descriptor.revision for s in catalogue.folder_of(node).all()] == [1]
+    grants.schema_of(node, "firms")
+    assert catalogue.deliver(hub, "tax", _published(node)).descriptor.revision == 2
+    assert _published(node) == _published(node)
+    assert [s.descriptor.revision for s in catalogue.folder_of(hub).all()] == [2]
 
 
 def test_a_flood_is_refused(

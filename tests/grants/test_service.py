@@ -142,8 +142,8 @@ def test_a_member_that_is_not_known_yet_is_asked_for(
     late = make_node(hub, tmp_path / "late", "statistics")
     admit(hub, late)
     named = {"/assigners": ["statistics", "tax"], "/signers/0/organisation": "statistics"}
-    with serving(hub, 1) as front:
-        tax, bank = (at_port(nodes[name], front.port) for name in ("tax", "bank"))
+    with serving(hub, 1) as port:
+        tax, bank = (at_port(nodes[name], port.port) for name in ("tax", "bank"))
         kept = grants.propose(tax, text(named), "grant.yaml")
         assert grants.sign(bank, kept.signed.envelope).standing is Standing.ACCEPTED
         full = grants.sign(late, kept.signed.envelope).signed.envelope
