@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
 
 from fusion.catalogue.descriptor import (
+    DATASET_ID,
     MAX_DESCRIPTOR_BYTES,
     SCHEMA,
     STANDARD_SCHEMES,
@@ -128,6 +130,11 @@ def describe(
     Raises:
         CatalogueInvalid: It names a column that is not there, or breaks a rule between fields.
     """
+    if not re.search(DATASET_ID, dataset):
+        raise CatalogueInvalid(
+            f"{dataset[:63]!r} is no name of a dataset.",
+            hint="Use 1 to 63 lower-case letters, digits, dots, hyphens and underscores: firms.",
+        )
     _check_names((*declaration.columns, *entities), schema)
     try:
         found = Descriptor(

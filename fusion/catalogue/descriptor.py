@@ -94,7 +94,8 @@ def _printable(text: str) -> str:
     return text
 
 
-DatasetId = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
+DATASET_ID: Final = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+DatasetId = Annotated[str, Field(pattern=DATASET_ID)]
 Organisation = Annotated[OrgId, AfterValidator(_organisation)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]

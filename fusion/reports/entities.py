@@ -121,7 +121,7 @@ class _Card:
             f"<g><title>{tip}</title>",
             _box("card", self.x, self.y, _CARD_WIDTH, self.height, 7),
             _box(f"l{level}", self.x, self.y + 6, 5, self.height - 12, 2.5),
-            _line(self.x + 16, self.y + 20, same(_short(each.id, 24)), "name"),
+            _line(self.x + 16, self.y + 20, same(_short(each.id, 22)), "name"),
             _line(self.x + 16, self.y + 37, titles),
             f'<circle class="l{level}" cx="{self.x + 20:.1f}" cy="{low - 4:.1f}" r="4"/>',
             _line(self.x + 29, low, words),
@@ -148,7 +148,7 @@ class _Panel:
         """Return the panel's ground and name."""
         return [
             _box("panel", self.x - 14, self.y, _CARD_WIDTH + 28, self.height, 11),
-            _line(self.x, self.y + 22, same(_short(self.owner, 40)), "name big"),
+            _line(self.x, self.y + 22, same(_short(self.owner, 36)), "name big"),
         ]
 
 
@@ -284,7 +284,7 @@ def _operators(plan: _Plan) -> list[str]:
                     actions.update(dict.fromkeys(what))
         parts += [
             _box("card", x, y - 22, _OPERATORS - 62, 44, 22),
-            _line(x + 18, y - 3, same(_short(name, 18)), "name"),
+            _line(x + 18, y - 3, same(_short(name, 16)), "name"),
             _line(x + 18, y + 13, action_words(actions)),
         ]
     return parts

@@ -15,6 +15,7 @@ from fusion.identity.members import member_id
 from fusion.services.catalogue import folder_of, is_name
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import make_folder, write_atomic
+from fusion.services.homes import NodeHome
 from fusion.services.node_file import register, unregister
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from fusion.catalogue.signing import SignedDescriptor
     from fusion.ports import Clock
     from fusion.services.catalogue import CatalogueFolder
-    from fusion.services.homes import NodeHome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,26 +72,28 @@ def add(
         DataInvalid: The table can't be read.
         InputInvalid: It is core data and in use, or ``node.toml`` can't be changed.
     """
-    declaration = parse_declaration(text, origin)
     file = file.resolve()
+    described = describe(
+        parse_declaration(text, origin),
+        dataset=dataset,
+        owner=member_id(node.config.id),
+        schema=read_schema(file),
+        entities=entities or {},
+        rows=count_rows(file),
+        revision=1,
+        issued=timestamp((clock or SystemClock()).now()),
+    )
+    # A large table takes a while to look at: before the folder is locked.
+    found = look_at(described, file)
+    registered = described.level != "core"
     with node.lock():
         folder = folder_of(node)
-        before = folder.believed(node.config.id, dataset) if is_name(dataset) else None
-        descriptor = describe(
-            declaration,
-            dataset=dataset,
-            owner=member_id(node.config.id),
-            schema=read_schema(file),
-            entities=entities or {},
-            rows=count_rows(file),
-            revision=1 if before is None else before.descriptor.revision + 1,
-            issued=timestamp((clock or SystemClock()).now()),
-        )
-        found = look_at(descriptor, file)
-        registered = descriptor.level != "core"
+        before = folder.believed(described.owner, described.id)
+        newest = 0 if before is None else before.descriptor.revision
+        descriptor = described.model_copy(update={"revision": newest + 1})
         if registered:
             register(node.path, dataset, file)
-        elif dataset in node.config.data:
+        elif dataset in NodeHome.open(node.path).config.data:
             raise InputInvalid(
                 f"{dataset} is in use by this node, and core data may be used for nothing.",
                 hint=f"Take it out first: fusion data remove {dataset}",
