@@ -130,12 +130,7 @@ def describe(
     Raises:
         CatalogueInvalid: It names a column that is not there, or breaks a rule between fields.
     """
-    if not re.search(DATASET_ID, dataset):
-        raise CatalogueInvalid(
-            f"{dataset[:63]!r} is no name of a dataset.",
-            hint="Use 1 to 63 lower-case letters, digits, dots, hyphens and underscores: firms.",
-        )
-    _check_names((*declaration.columns, *entities), schema)
+    _check_names(dataset, (*declaration.columns, *entities), schema)
     try:
         found = Descriptor(
             schema=SCHEMA,
@@ -168,7 +163,12 @@ def describe(
     return found
 
 
-def _check_names(declared: Iterable[str], schema: Mapping[str, str]) -> None:
+def _check_names(dataset: str, declared: Iterable[str], schema: Mapping[str, str]) -> None:
+    if not re.fullmatch(DATASET_ID, dataset):
+        raise CatalogueInvalid(
+            f"{dataset[:63]!r} is no name of a dataset.",
+            hint="Use 1 to 63 lower-case letters, digits, dots, hyphens and underscores: firms.",
+        )
     for name in declared:
         if name not in schema:
             near = difflib.get_close_matches(name, schema, n=1)

@@ -117,7 +117,7 @@ def test_entities_can_be_named_beside_the_declaration(nodes: Mapping[str, NodeHo
         )
 
 
-@pytest.mark.parametrize("dataset", ["", "..", "a/b", "../x", "Firms", "f" * 64])
+@pytest.mark.parametrize("dataset", ["", "..", "a/b", "../x", "Firms", "firms\n", "f" * 64])
 def test_a_name_that_is_none_is_refused(nodes: Mapping[str, NodeHome], dataset: str) -> None:
     file = write(nodes["tax"].path.parent / "f.csv", rows=10)
     with pytest.raises(InputInvalid, match="is no name of a dataset"):
