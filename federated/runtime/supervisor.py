@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.2
 MAX_STARTS: Final = 6
 """Starts of one job before it is given up."""
+MAX_FILES: Final = 65536
 START_SECONDS: Final = 60.0
 """Time from starting a run to its worker holding the job's lock."""
 
@@ -51,7 +53,16 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
         _serve(hub, stop, say)
 
 
+def _more_files() -> None:
+    """Let this process have many files open: a connection is one, a stranger's, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> None:
+    _more_files()
     files = _superlink_files(hub)
     contract.check()
     renew_certificates(hub)

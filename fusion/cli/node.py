@@ -146,3 +146,37 @@ def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
             *((f"  {name}", path) for name, path in node.config.data.items()),
         ]
     )
+
+
+@app.command("ping")
+def ping(
+    folder: Folder = Path(),
+    *,
+    to: Annotated[str, typer.Option(metavar="ID", help="The organisation whose node to reach.")],
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How often.")] = 5,
+    size: Annotated[int, typer.Option(min=0, max=1048576, help="Bytes there and back.")] = 1024,
+    as_json: Json = False,
+) -> None:
+    """Reach another member's node through the hub, which can't read what passes."""
+    from statistics import median
+
+    from fusion.crypto import rng
+    from fusion.services.homes import NodeHome
+    from fusion.services.node_link import Connection
+
+    node = NodeHome.open(folder)
+    with Connection(node) as connection:
+        seconds = [connection.ping(to, rng.token(size)) for _ in range(count)]
+    milliseconds = [round(1000 * each, 2) for each in seconds]
+    # The first one makes the tunnel and shakes hands.
+    content = {
+        "to": to,
+        "bytes": size,
+        "milliseconds": milliseconds,
+        "median": round(median(milliseconds[1:] or milliseconds), 2),
+    }
+    if as_json:
+        output.document("fusion.node-ping/1", content)
+        return
+    output.result(f"{to} answers: {size} bytes there and back in {content['median']} ms")
+    output.note(f"first {milliseconds[0]} ms, {count} times; TLS between the two nodes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from fusion.grants.signing import MAX_SIGNED_BYTES
 from fusion.link.bell import Bell
 from fusion.link.callers import Callers
 from fusion.link.port import Box, Port, PortConfig
@@ -13,6 +14,7 @@ from fusion.services.board import receive
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import ROSTER
 from fusion.services.files import read_file
+from fusion.services.grant_exchange import GRANTS, Shelf
 from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def port_of(
     Raises:
         EnvironmentUnfit: A file is missing.
     """
-    clock = clock or SystemClock()
+    clock, shelf = clock or SystemClock(), Shelf(hub)
     config = PortConfig(
         listen=hub.listen,
         certificate=read_file(hub.server_certificate),
@@ -59,16 +61,22 @@ def port_of(
         replies_bell=Bell(hub.replies_bell),
         documents={
             NOW: lambda *_: str(int(clock.now().timestamp())).encode(),
+            GRANTS: shelf.document,
             ROSTER: _roster(hub),
             WITNESS: _witness(hub),
         },
         boxes={
+            GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
             WITNESS: Box(
                 take=lambda member, data: receive(hub, member.id, data),
                 limit=MAX_WITNESS_PACKET_BYTES,
-            )
+            ),
         },
-        watched={ROSTER: hub.roster_file, WITNESS: hub.witness / "index.json"},
+        watched={
+            GRANTS: hub.grants,
+            ROSTER: hub.roster_file,
+            WITNESS: hub.witness / "index.json",
+        },
         limits=limits or PortLimits(),
     )
     return Port(config)

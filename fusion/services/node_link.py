@@ -18,9 +18,11 @@ from fusion.link import peers
 from fusion.link.callers import pem_to_der
 from fusion.link.dial import Link
 from fusion.link.tunnels import Tunnels
+from fusion.services import grant_exchange
 from fusion.services.clock import SystemClock
 from fusion.services.dialling import identity_of
 from fusion.services.enrolment import ROSTER, refresh_roster, rotation_granted
+from fusion.services.grant_exchange import GRANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
 
-_LOOK_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.25
 PING_SECONDS: Final = 30.0
 
 
@@ -75,26 +77,32 @@ class Connection:
         caller(self._node.roster(), pem_to_der(certificate), self._clock.now())
 
     def _keep(self, say: Callable[[str], None]) -> None:
-        """Fetch the roster when it is new, and connect again when the leaf is."""
-        bell = self.link.bell(ROSTER)
-        heard = bell.rings()
+        """Fetch what is new when the hub rings, and connect again when the leaf is another."""
+        bells = {name: self.link.bell(name) for name in (ROSTER, GRANTS)}
+        heard = dict.fromkeys(bells, -1)
         shown = identity_of(self._node, self._clock)
-        while not self._stop.is_set():
-            rung = bell.wait(heard, _LOOK_SECONDS)
+        while not self._stop.wait(_LOOK_SECONDS):
             try:
-                if rung != heard:
-                    heard = rung
-                    refresh_roster(self._node, self.link)
-                    if rotation_granted(self._node):
-                        say("other keys were granted: start the node again to use them")
                 now = identity_of(self._node, self._clock)
                 if now != shown:
                     shown = now
                     self.link.renew()
+                for name, bell in bells.items():
+                    if (rung := bell.rings()) != heard[name] and self.link.attached:
+                        heard[name] = rung
+                        self._fetch(name, say)
             except PartyUnreachable:
-                continue  # it is fetched when it is needed
+                continue  # it is fetched when it is needed, or at the next ring
             except (FusionError, OSError) as error:
                 say(f"the connection to the hub: {error}")
+
+    def _fetch(self, name: str, say: Callable[[str], None]) -> None:
+        if name == GRANTS:
+            grant_exchange.exchange(self._node, self.link, say)
+            return
+        refresh_roster(self._node, self.link)
+        if rotation_granted(self._node):
+            say("other keys were granted: start the node again to use them")
 
     # ------------------------------------------------------------------ other nodes
 

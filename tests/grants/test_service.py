@@ -15,12 +15,13 @@ from fusion.errors import (
     GrantInvalid,
     GrantRefused,
     InputInvalid,
+    MemberRevoked,
     SignatureInvalid,
     VerificationFailed,
 )
 from fusion.grants.permit import Permit
 from fusion.grants.signing import Standing
-from fusion.services import grants
+from fusion.services import grants, rosters
 from fusion.services.grants import GrantDesk
 from fusion.services.homes import NodeHome, open_home
 from fusion.wire import canonical
@@ -334,6 +335,23 @@ def test_work_ends_with_the_grant(hub: HubHome, nodes: Mapping[str, NodeHome]) -
     with pytest.raises(GrantRefused) as refused:
         here.check(permit)
     assert refused.value.code == "G-04"
+
+
+@pytest.mark.parametrize("who", ["bank", "tax"])
+def test_work_ends_with_the_membership(
+    hub: HubHome, nodes: Mapping[str, NodeHome], who: str
+) -> None:
+    """The operator was revoked, or the data owner itself."""
+    finalised(hub, nodes)
+    here = desk(nodes["tax"])
+    permit = here.admit(asked())
+    roster = rosters.revoke(hub, who, "left")
+    here.check(permit)
+    nodes["tax"].keep_epoch(roster, hub.roster_file.read_bytes())
+    with pytest.raises(MemberRevoked, match="left"):
+        here.check(permit)
+    with pytest.raises(GrantRefused):
+        here.admit(asked(job="job-2"))
 
 
 # ---------------------------------------------------------------------------------- checks
