@@ -35,6 +35,7 @@ from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
 from fusion.services.files import make_folder, write_atomic
 from fusion.services.homes import HubHome, NodeHome
+from fusion.services.verified import VerifiedGrants
 from fusion.stores.budgets import SqliteBudgets
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class GrantFolder:
         self.path = path
         self._roster = roster
         self._newest = newest
+        self._verified = VerifiedGrants()
 
     def all(self) -> list[Kept]:
         """Return every grant, by id.
@@ -200,7 +202,7 @@ class GrantFolder:
             data = path.read_bytes()
         except OSError as error:
             raise EnvironmentUnfit(f"{path} can't be read: {error.strerror}.") from error
-        signed = signing.open_grant(data, roster)
+        signed = self._verified.open(data, roster)
         if path.name != f"{signed.id}{GRANT_SUFFIX}":
             raise VerificationFailed(f"{path} holds another grant than its name says.")
         return Kept(signed=signed, revoked=self.revoked(signed.id), path=path)

@@ -100,7 +100,9 @@ def test_a_study_runs_to_its_end(deployment: Deployment) -> None:
 
 
 def test_a_node_reaches_another_through_the_hub(deployment: Deployment) -> None:
-    found = deployment.json("node", "ping", deployment.node("north"), "--to", "east", "--count", 3)
+    found = deployment.json(
+        "node", "ping", deployment.node("north"), "--to", "east", "--count", "3"
+    )
     assert found["to"] == "east"
     assert len(found["milliseconds"]) == 3
     refused = deployment.fusion(
