@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
 from fusion.errors import (
     EnvironmentUnfit,
@@ -25,11 +26,11 @@ from fusion.errors import (
 from fusion.grants import signing
 from fusion.grants.budget import NOTHING
 from fusion.grants.decide import State, decide, no_grant, still
-from fusion.grants.document import schema_digest
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
 from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.members import AUTHORITY
+from fusion.services.catalogue import check_usable
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
 from fusion.services.files import make_folder, write_atomic
@@ -315,13 +316,15 @@ def schema_of(node: NodeHome, dataset: str) -> dict[str, str]:
     Raises:
         InputInvalid: It has none of that name.
         DataInvalid: The file can't be read.
+        Refused: It is described as core data.
     """
     path = node.config.data.get(dataset)
     if path is None:
         raise InputInvalid(
             f"{node.config.id} has no dataset called {dataset!r}.",
-            hint=f'Add `{dataset} = "FILE"` under [data] in its node.toml.',
+            hint=f"Describe its file: fusion data add FILE --id {dataset} --classify FILE.yaml",
         )
+    check_usable(node, dataset)
     return read_schema(path)
 
 
