@@ -264,18 +264,27 @@ def publish(
         str, typer.Argument(metavar="[ID]", help="A dataset of this node; at a hub none: all.")
     ] = "",
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the file goes.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it to this file instead.")
+    ] = None,
     home: Home = Path(),
     as_json: Json = False,
 ) -> None:
-    """Write a signed descriptor for the hub; at the hub, the federation's catalogue for all."""
+    """Sign a descriptor and hand it to the hub, or write it to a file that goes there.
+
+    At the hub, write the federation's catalogue to a file, for nodes without a way to the hub.
+    """
     from fusion.services import catalogue, datasets
+    from fusion.services.dialling import link_of
     from fusion.services.files import write_atomic
     from fusion.services.homes import HubHome, open_home
 
     opened = open_home(home)
-    check_writable(out)
+    if out is not None:
+        check_writable(out)
     if isinstance(opened, HubHome):
+        if out is None:
+            raise InputInvalid("Into which file?", hint="fusion data publish --out FILE")
         if dataset:
             raise InputInvalid(
                 "A hub publishes the whole catalogue.", hint="Leave the dataset out."
@@ -283,13 +292,31 @@ def publish(
         data = catalogue.collected(opened)
     elif dataset:
         data = datasets.publish(opened, dataset).envelope
+        if out is None:
+            with link_of(opened) as link:
+                link.hand_in(catalogue.CATALOGUE, data)
     else:
-        raise InputInvalid("Which dataset?", hint="fusion data publish ID --out FILE")
-    write_atomic(out, data, 0o644)
+        raise InputInvalid("Which dataset?", hint="fusion data publish ID")
+    if out is not None:
+        write_atomic(out, data, 0o644)
+    where = {"file": str(out)} if out is not None else {"hub": True}
     if as_json:
-        output.document("fusion.published/1", {"file": str(out), "bytes": len(data)})
+        output.document("fusion.published/1", {**where, "bytes": len(data)})
         return
-    output.result(str(out))
+    output.result(str(out) if out is not None else f"{dataset} is published to the federation")
+
+
+@app.command("fetch")
+def fetch(*, home: Home = Path(), as_json: Json = False) -> None:
+    """Fetch the federation's catalogue from the hub; a node that is up does it by itself."""
+    from fusion.services import catalogue
+    from fusion.services.dialling import link_of
+    from fusion.services.homes import NodeHome
+
+    node = NodeHome.open(home)
+    with link_of(node) as link:
+        taken = catalogue.fetch(node, link)
+    _told([taken], as_json=as_json)
 
 
 @app.command("import")
@@ -308,6 +335,11 @@ def import_files(
 
     opened = open_home(home)
     taken = [catalogue.take_file(opened, read_bounded(f, MAX_COLLECTION_BYTES)) for f in files]
+    _told(taken, as_json=as_json)
+
+
+def _told(taken: list[Taken], *, as_json: bool) -> None:
+    """Print what became of catalogues that came in."""
     if as_json:
         output.document("fusion.imported/1", _taken(taken))
         return

@@ -137,13 +137,21 @@ class Link:
             MessageInvalid: It sends more than ``limit``.
         """
         try:
-            data = self._ask(rules.READ, b"", name)
+            return self._wait(self._read(name, limit), CALL_SECONDS + _MARGIN_SECONDS)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return None
             raise unreachable(error) from None
-        if len(data) > limit:
-            raise MessageInvalid(f"The hub sends more than {limit} bytes.")
+
+    async def _read(self, name: str, limit: int) -> bytes:
+        stub = self._open().unary_stream(rules.method(rules.READ))
+        call = stub(b"", timeout=CALL_SECONDS, metadata=((rules.DOCUMENT, name),))
+        data = b""
+        async for piece in call:
+            data += piece
+            if len(data) > limit:
+                call.cancel()
+                raise MessageInvalid(f"The hub sends more than {limit} bytes.")
         return data
 
     def hand_in(self, name: str, data: bytes) -> None:
@@ -152,20 +160,15 @@ class Link:
         Raises:
             PartyUnreachable: The hub does not answer, or refuses.
         """
+
+        async def ask() -> None:
+            call = self._open().unary_unary(rules.method(rules.HAND_IN))
+            await call(data, timeout=CALL_SECONDS, metadata=((rules.DOCUMENT, name),))
+
         try:
-            self._ask(rules.HAND_IN, data, name)
+            self._wait(ask(), CALL_SECONDS + _MARGIN_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise unreachable(error) from None
-
-    def _ask(self, name: str, data: bytes, document: str) -> bytes:
-        async def ask() -> bytes:
-            call = self._open().unary_unary(rules.method(name))
-            answer: bytes = await call(
-                data, timeout=CALL_SECONDS, metadata=((rules.DOCUMENT, document),)
-            )
-            return answer
-
-        return self._wait(ask(), CALL_SECONDS + _MARGIN_SECONDS)
 
     def fleet(self, name: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         """Ask the SuperLink something.

@@ -21,7 +21,7 @@ import grpc.aio
 
 from fusion.errors import EnvironmentUnfit, FusionError
 from fusion.link import frames, rules
-from fusion.link.channel import SERVER
+from fusion.link.channel import FRAME_BYTES, SERVER
 from fusion.link.peers import certificate_of
 from fusion.link.relay import Away, Relay
 from fusion.link.rules import PortLimits, Refusal
@@ -54,7 +54,7 @@ class Box:
         limit: Bytes of it.
     """
 
-    take: Callable[[Member, bytes], None]
+    take: Callable[[Member, bytes], object]
     limit: int
 
 
@@ -73,7 +73,7 @@ class PortConfig:
         replies_bell: Is rung when a node has pushed something.
         documents: What can be read, by the first part of a name.
         boxes: What can be handed in, by name.
-        watched: Files whose change rings the bell of that name at the nodes.
+        watched: Files and folders whose change rings the bell of that name at the nodes.
         limits: How long and how much.
     """
 
@@ -218,7 +218,7 @@ class _Service:
                 rules.TUNNEL: stream(_guarded(self._tunnel)),
                 rules.FLEET: grpc.unary_stream_rpc_method_handler(_guarded(self._fleet)),
                 rules.FLEET_LONG: stream(_guarded(self._fleet_long)),
-                rules.READ: grpc.unary_unary_rpc_method_handler(_guarded(self._read)),
+                rules.READ: grpc.unary_stream_rpc_method_handler(_guarded(self._read)),
                 rules.HAND_IN: grpc.unary_unary_rpc_method_handler(_guarded(self._hand_in)),
             },
         )
@@ -290,7 +290,7 @@ class _Service:
         if call.name in rules.FLEET_PUSHES:
             self._config.replies_bell.ring()
 
-    async def _read(self, _request: bytes, context: Any) -> bytes:
+    async def _read(self, _request: bytes, context: Any) -> None:
         member = self._member(context)
         name = rules.field(context.invocation_metadata(), rules.DOCUMENT)
         first, _, rest = name.partition("/")
@@ -300,7 +300,8 @@ class _Service:
         found = await asyncio.to_thread(document, member, rest)
         if found is None:
             raise _Nothing
-        return found
+        for start in range(0, len(found), FRAME_BYTES):
+            await context.write(found[start : start + FRAME_BYTES])
 
     async def _hand_in(self, data: bytes, context: Any) -> bytes:
         member = self._member(context)
@@ -368,9 +369,11 @@ def _guarded(call: _Call) -> _Call:
     return guarded
 
 
-def _version(path: Path) -> tuple[int, int, int] | None:
+def _version(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """Return what changes when a file does, or what is in a folder or one below it."""
     try:
-        found = path.stat()
+        below = [each for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
+        found = [each.stat() for each in (path, *sorted(below))]
     except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+        return ()
+    return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)

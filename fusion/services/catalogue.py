@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusion.crypto.signing import VerifyKey
+    from fusion.link.dial import Link
 
     Home = HubHome | NodeHome
     Keys = Mapping[str, Sequence[VerifyKey]]
 
 SUFFIX: Final = ".dataset.json"
+CATALOGUE: Final = "catalogue"
+"""The document, the box and the bell at the hub's port."""
 
 
 def _silent(_: str) -> None:
@@ -308,6 +311,17 @@ def accept(node: NodeHome, data: bytes) -> Taken:
         for each in envelopes:
             _accept_one(node, folder, each, taken)
     return taken
+
+
+def fetch(node: NodeHome, link: Link) -> Taken:
+    """Fetch the federation's catalogue and take it in.
+
+    Raises:
+        PartyUnreachable: The hub does not answer.
+        MessageInvalid: What it sends is no catalogue.
+    """
+    data = link.read(CATALOGUE, signing.MAX_COLLECTION_BYTES)
+    return Taken() if data is None else accept(node, data)
 
 
 def _accept_one(node: NodeHome, folder: CatalogueFolder, data: bytes, taken: Taken) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from fusion.catalogue.signing import MAX_SIGNED_BYTES as MAX_DESCRIPTOR_BYTES
 from fusion.grants.signing import MAX_SIGNED_BYTES
 from fusion.link.bell import Bell
 from fusion.link.callers import Callers
 from fusion.link.port import Box, Port, PortConfig
 from fusion.link.rules import PortLimits
 from fusion.services.board import receive
+from fusion.services.catalogue import CATALOGUE, collected, deliver
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import ROSTER
 from fusion.services.files import read_file
@@ -61,11 +63,16 @@ def port_of(
         replies_bell=Bell(hub.replies_bell),
         documents={
             NOW: lambda *_: str(int(clock.now().timestamp())).encode(),
+            CATALOGUE: lambda _, rest: None if rest else collected(hub),
             GRANTS: shelf.document,
             ROSTER: _roster(hub),
             WITNESS: _witness(hub),
         },
         boxes={
+            CATALOGUE: Box(
+                take=lambda member, data: deliver(hub, member.id, data),
+                limit=MAX_DESCRIPTOR_BYTES,
+            ),
             GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
             WITNESS: Box(
                 take=lambda member, data: receive(hub, member.id, data),
@@ -73,6 +80,7 @@ def port_of(
             ),
         },
         watched={
+            CATALOGUE: hub.catalogue,
             GRANTS: hub.grants,
             ROSTER: hub.roster_file,
             WITNESS: hub.witness / "index.json",

@@ -18,7 +18,8 @@ from fusion.link import peers
 from fusion.link.callers import pem_to_der
 from fusion.link.dial import Link
 from fusion.link.tunnels import Tunnels
-from fusion.services import grant_exchange
+from fusion.services import catalogue, grant_exchange
+from fusion.services.catalogue import CATALOGUE
 from fusion.services.clock import SystemClock
 from fusion.services.dialling import identity_of
 from fusion.services.enrolment import ROSTER, refresh_roster, rotation_granted
@@ -78,7 +79,7 @@ class Connection:
 
     def _keep(self, say: Callable[[str], None]) -> None:
         """Fetch what is new when the hub rings, and connect again when the leaf is another."""
-        bells = {name: self.link.bell(name) for name in (ROSTER, GRANTS)}
+        bells = {name: self.link.bell(name) for name in (ROSTER, GRANTS, CATALOGUE)}
         heard = dict.fromkeys(bells, -1)
         shown = identity_of(self._node, self._clock)
         while not self._stop.wait(_LOOK_SECONDS):
@@ -99,6 +100,9 @@ class Connection:
     def _fetch(self, name: str, say: Callable[[str], None]) -> None:
         if name == GRANTS:
             grant_exchange.exchange(self._node, self.link, say)
+            return
+        if name == CATALOGUE:
+            catalogue.fetch(self._node, self.link)
             return
         refresh_roster(self._node, self.link)
         if rotation_granted(self._node):

@@ -104,9 +104,9 @@ def test_without_a_certificate_nobody_gets_in(federation: Federation) -> None:
         credentials = grpc.ssl_channel_credentials(federation.hub.ca.read_bytes())
         address = f"127.0.0.1:{federation.port.port}"
         async with grpc.aio.secure_channel(address, credentials) as channel:
-            await channel.unary_unary(rules.method(rules.READ))(
-                b"", timeout=5, metadata=((rules.DOCUMENT, ROSTER),)
-            )
+            call = channel.unary_stream(rules.method(rules.READ))
+            async for _ in call(b"", timeout=5, metadata=((rules.DOCUMENT, ROSTER),)):
+                pass
 
     with link_of(federation.a) as link, pytest.raises(grpc.aio.AioRpcError) as failure:
         link.run(ask())
