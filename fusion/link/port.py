@@ -321,14 +321,14 @@ class _Service:
     async def watch(self) -> None:
         """Ring at the nodes when there is something new; drop who is no member any more."""
         heard = self._config.requests_bell.rings()
-        seen = {name: _version(path) for name, path in self._config.watched.items()}
+        seen = {name: version_of(path) for name, path in self._config.watched.items()}
         for turn in itertools.count():
             now = await self._config.requests_bell.wait_async(heard, _LOOK_SECONDS)
             if now != heard:
                 heard = now
                 self._relay.ring(rules.FLEET_BELL)
             for name, path in self._config.watched.items():
-                version = _version(path)
+                version = version_of(path)
                 if version != seen[name]:
                     seen[name] = version
                     self._relay.ring(name)
@@ -369,7 +369,7 @@ def _guarded(call: _Call) -> _Call:
     return guarded
 
 
-def _version(path: Path) -> tuple[tuple[int, int, int], ...]:
+def version_of(path: Path) -> tuple[tuple[int, int, int], ...]:
     """Return what changes when a file does, or what is in a folder or one below it."""
     try:
         below = [each for each in path.iterdir() if each.is_dir()] if path.is_dir() else []

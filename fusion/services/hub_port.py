@@ -9,7 +9,7 @@ from fusion.catalogue.signing import MAX_SIGNED_BYTES as MAX_DESCRIPTOR_BYTES
 from fusion.grants.signing import MAX_SIGNED_BYTES
 from fusion.link.bell import Bell
 from fusion.link.callers import Callers
-from fusion.link.port import Box, Port, PortConfig
+from fusion.link.port import Box, Port, PortConfig, version_of
 from fusion.link.rules import PortLimits
 from fusion.services.board import receive
 from fusion.services.catalogue import CATALOGUE, collected, deliver
@@ -63,7 +63,7 @@ def port_of(
         replies_bell=Bell(hub.replies_bell),
         documents={
             NOW: lambda *_: str(int(clock.now().timestamp())).encode(),
-            CATALOGUE: lambda _, rest: None if rest else collected(hub),
+            CATALOGUE: _catalogue(hub),
             GRANTS: shelf.document,
             ROSTER: _roster(hub),
             WITNESS: _witness(hub),
@@ -92,6 +92,22 @@ def port_of(
 
 def _roster(hub: HubHome) -> Callable[[Member, str], bytes | None]:
     return lambda _, rest: None if rest else _file(hub.roster_file)
+
+
+def _catalogue(hub: HubHome) -> Callable[[Member, str], bytes | None]:
+    """The federation's catalogue, put together once for all who fetch it after a change."""
+    made: tuple[object, bytes] = (None, b"")
+
+    def document(_: Member, rest: str) -> bytes | None:
+        nonlocal made
+        if rest:
+            return None
+        now = (version_of(hub.catalogue), version_of(hub.roster_file))
+        if made[0] != now:
+            made = (now, collected(hub))
+        return made[1]
+
+    return document
 
 
 def _witness(hub: HubHome) -> Callable[[Member, str], bytes | None]:

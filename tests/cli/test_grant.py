@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusion.services import node as node_service
+from fusion.services.homes import HubHome
 from tests.cli.test_app import Terminal
 from tests.deployment.walk import commands
-from tests.link.federation import admit, make_hub
+from tests.link.federation import admit, make_hub, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,13 +109,21 @@ def test_the_commands_of_the_page_lead_where_it_says(
 ) -> None:
     monkeypatch.chdir(world)
     grant = ""
-    # Those that the text speaks of come after the block, and once there is a grant.
-    for line in commands("docs/grants.md"):
-        if "9ab7cf49" in line or " ID" in line:
-            grant = grant or fusion.document("grant", "list", "--home", "tax")["grants"][0]["id"]
-        filled = line.replace("9ab7cf49", grant[:8]).replace(" ID", f" {grant} --home tax")
-        filled = filled.replace("DATASET", "firms --home tax")
-        assert fusion(*shlex.split(filled)[1:]) == 0, (line, fusion.err)
+    with serving(HubHome.open(world / "hub"), 1) as port:
+        for name in ("tax", "bank"):
+            file = world / name / "node.toml"
+            file.write_text(file.read_text("utf-8").replace(":0", f":{port.port}"), "utf-8")
+        # Those that the text speaks of come after the block, and once there is a grant.
+        for line in commands("docs/grants.md"):
+            if "9ab7cf49" in line or " ID" in line:
+                known = fusion.document("grant", "list", "--home", "tax")["grants"]
+                grant = grant or known[0]["id"]
+            filled = line.replace("9ab7cf49", grant[:8]).replace(" ID", f" {grant} --home tax")
+            filled = filled.replace("DATASET", "firms --home tax").replace("FILE", "full.json")
+            filled = filled.replace("add full.json", "add full.json --home tax")
+            if filled == "fusion grant fetch":
+                filled += " --home tax"
+            assert fusion(*shlex.split(filled)[1:]) == 0, (line, fusion.err)
     listed = fusion.document("grant", "list", "--home", "tax")
     assert listed["grants"][0]["standing"] == "TERMINATED"
 
