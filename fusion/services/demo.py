@@ -210,7 +210,7 @@ def _grant(stage: _Stage, children: Children) -> dict[str, Any]:
     """Have the study's grant signed by everyone; without it no node takes part."""
     nodes = {org: stage.node(org) for org in stage.tables}
     homes = [NodeHome.open(node) for node in nodes.values()]
-    words = f"meanwhile a grant was proposed, signed by all {len(nodes) + 1} and handed round"
+    words = f"meanwhile a grant was proposed, signed by all {len(nodes) + 1}, over the hub's port"
     with stage.step("grant", words):
         # The nodes have to know who else is a member.
         admitted = [file for home in homes for file in (home.trust_file, home.roster_file)]

@@ -6,20 +6,28 @@ The four organisations own the tables; one of them operates; the data authority 
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.errors import FusionError
+from fusion.grants.signing import Standing
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import write_atomic
+from fusion.services.grants import GRANT_SUFFIX, folder_of, schema_of
+from fusion.services.homes import HubHome, NodeHome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from fusion.services.processes import Child, Children
+    from fusion.services.grants import Home
+    from fusion.services.processes import Children
 
 _VERB_SECONDS: Final = 120.0
+_ROUND_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.1
 _TEMPLATE: Final = """\
 # What the demo's organisations allow each other; every field is on docs/grants.md.
 schema: fusion.grant/1
@@ -75,51 +83,62 @@ def grant_study(
 ) -> dict[str, Any]:
     """Have everybody sign the study's grant; return what it is and where it stands.
 
+    Hub and nodes are up: what one signs reaches the others over the hub's port.
+
     Args:
         study: The study's document.
         hub: The hub's folder.
         nodes: Each data owner's folder.
         children: Runs the verbs.
-        folder: A new folder for the files that are handed round.
+        folder: A new folder for the grant as somebody wrote it.
 
     Raises:
-        FusionError: A verb failed, or the tables differ in their schema.
+        FusionError: A verb failed, the tables differ in their schema, or the grant did not get
+            round.
     """
-
-    def verb(name: str, *words: str | Path) -> Child:
-        return children.start(f"{name}-grant", "grant", *words)
-
-    def finish(started: list[Child]) -> list[dict[str, Any]]:
-        return [json.loads(text) for text in children.finish(started, seconds=_VERB_SECONDS)]
-
     folder.mkdir(mode=0o700)
+    homes: dict[str, Home] = {name: NodeHome.open(path) for name, path in nodes.items()}
     dataset = str(study["study"]["dataset"])
-    shown = finish(
-        [verb(n, "schema", dataset, "--home", home, "--json") for n, home in nodes.items()]
-    )
-    digests = {str(each["schema_digest"]) for each in shown}
+    digests = {
+        schema_digest(schema_of(home, dataset))
+        for home in homes.values()
+        if isinstance(home, NodeHome)
+    }
     if len(digests) != 1:
         raise FusionError("The demo's tables differ in their columns.")
     written = folder / "grant.yaml"
     write_atomic(written, grant_text(study, list(nodes), digests.pop()).encode())
-    first, *others = nodes.items()
-    offer = folder / f"{first[0]}.json"
-    finish([verb(first[0], "propose", written, "--home", first[1], "--out", offer, "--json")])
-    signing = [*others, ("hub", hub)]
-    files = [offer, *(folder / f"{name}.json" for name, _ in signing)]
-    finish(
-        [
-            verb(name, "sign", offer, "--home", home, "--out", file, "--json")
-            for (name, home), file in zip(signing, files[1:], strict=True)
-        ]
-    )
-    added = finish([verb(n, "add", *files, "--home", h, "--json") for n, h in [first, *signing]])
-    standing = added[0]["grants"][-1]
+    (first, where), *others = nodes.items()
+    words = ("grant", "propose", written, "--home", where, "--json")
+    proposed = children.start(f"{first}-grant", *words)
+    found = json.loads(children.finish([proposed], seconds=_VERB_SECONDS)[0])
+    homes["hub"] = HubHome.open(hub)
+    _await(homes, lambda home: (home.grants / f"{found['id']}{GRANT_SUFFIX}").exists())
+    signing = [
+        children.start(f"{name}-grant", "grant", "sign", found["id"], "--home", path, "--json")
+        for name, path in [*others, ("hub", hub)]
+    ]
+    children.finish(signing, seconds=_VERB_SECONDS)
+    _await(homes, lambda home: folder_of(home).get(found["id"]).standing is Standing.FINALIZED)
+    kept = folder_of(homes[first]).get(found["id"])
     return {
-        "id": standing["id"],
-        "standing": standing["standing"],
-        "assigners": standing["grant"]["assigners"],
-        "assignee": standing["grant"]["assignee"],
-        "purpose": standing["grant"]["purpose"],
-        "signed": standing["signed"],
+        "id": kept.signed.id,
+        "standing": kept.standing.value,
+        "assigners": list(kept.signed.grant.assigners),
+        "assignee": kept.signed.grant.assignee,
+        "purpose": kept.signed.grant.purpose,
+        "signed": sorted(kept.signed.signed),
     }
+
+
+def _await(homes: Mapping[str, Home], there: Callable[[Home], bool]) -> None:
+    """Wait until it is so everywhere.
+
+    Raises:
+        FusionError: It was not in time.
+    """
+    until = time.monotonic() + _ROUND_SECONDS
+    while missing := [name for name, home in homes.items() if not there(home)]:
+        if time.monotonic() > until:
+            raise FusionError(f"The grant did not get to {', '.join(missing)} in time.")
+        time.sleep(_LOOK_SECONDS)
