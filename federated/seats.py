@@ -58,6 +58,8 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         studies=frozenset(node.config.studies),
         clock=SystemClock(),
         note=note,
+        book=book,
+        witnesses=node.config.witnesses,
         desk=_desk(node, note),
     )
 

@@ -13,7 +13,8 @@
     │   ├── ContributionRefused              a contributor will not contribute to this
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
     │   ├── JobUnknown                       a party was not set up for this job
-    │   └── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
+    │   ├── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
+    │   └── Unwitnessed                      what is to be opened is in no witnessed log
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -147,6 +148,12 @@ class GrantRefused(Refused):
         """Take over the code of the clause that refused, where one did."""
         super().__init__(message, hint=hint)
         self.code = code or type(self).code
+
+
+class Unwitnessed(Refused):
+    """A key holder was not shown that what it is to open is in the hub's log, and witnessed."""
+
+    code = "F-406"
 
 
 class VerificationFailed(FusionError):

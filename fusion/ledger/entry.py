@@ -143,6 +143,33 @@ class SumOpened(_Entry):
     contributions: Digests
 
 
+class RoundListed(_Entry):
+    """The hub closed the list of one attempt: a sum may be of these commitments and of no others.
+
+    Logged before anything is released for the list, so that holders can be shown, by the time that
+    they are to open it, that it is in a log that others have witnessed.
+    """
+
+    kind: Literal["round-listed"] = "round-listed"
+    job: Job
+    round: Count
+    attempt: Attempt
+    manifest: Hex
+    listing: Hex
+    opening: Hex
+    contributors: Organisations
+    commitments: Digests
+
+
+class CheckpointSeen(_Entry):
+    """The checkpoint of another log on which this organisation relied when it opened a sum."""
+
+    kind: Literal["checkpoint-seen"] = "checkpoint-seen"
+    organisation: Organisation
+    size: Amount
+    root: Hex
+
+
 class RoundSummed(_Entry):
     """The hub is about to have a sum opened; contributors and contributions in one order."""
 
@@ -214,8 +241,8 @@ class BudgetMoved(_Entry):
 
 Entry = (
     OrganisationMade | RosterSeen | LogSeen | KeyImported | StudyAgreed | StudyRefused | JobStarted
-    | JobEnded | RoundContributed | SumOpened | RoundSummed | ModelMade | Released | GrantSeen
-    | GrantRevoked | Decided | BudgetMoved
+    | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen | RoundSummed
+    | ModelMade | Released | GrantSeen | GrantRevoked | Decided | BudgetMoved
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

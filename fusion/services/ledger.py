@@ -15,27 +15,26 @@ from fusion.identity import keys as key_files
 from fusion.identity.roster import AUTHORITY
 from fusion.ledger import entry as entries
 from fusion.ledger.bundle import Bundle, lines_of
-from fusion.ledger.checkpoint import Checkpoint, parse
-from fusion.ledger.entry import encode, stamp
-from fusion.ledger.log_keys import LogKeys, open_log_keys, sign_log_keys
+from fusion.ledger.checkpoint import parse
+from fusion.ledger.entry import encode
 from fusion.ledger.witness import quorum_of
 from fusion.services.clock import SystemClock
 from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome, write_atomic
+from fusion.services.logbook import LogBook
 from fusion.stores.ledger import SqliteLedger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fusion.identity.roster import Roster
-    from fusion.ledger.entry import Entry
     from fusion.ports import Clock
 
 _MAX_NOTES_BYTES: Final = 2 * 1024 * 1024
 """Checkpoints in a bundle: the newest, as many as fit."""
 
 
-class Book:
-    """One organisation's log and what it takes to keep it."""
+class Book(LogBook):
+    """One organisation's log in its folder."""
 
     def __init__(self, home: HubHome | NodeHome, clock: Clock | None = None) -> None:
         """Open the log of a folder; make its keys and its first entry where they are missing.
@@ -44,24 +43,18 @@ class Book:
             EnvironmentUnfit: A file can't be read or made.
         """
         self.home: Final = home
-        self.clock: Final = clock or SystemClock()
-        self.organisation: Final = home.config.id if isinstance(home, NodeHome) else AUTHORITY
         with home.lock():
-            self._log_key = _key(home.log_key)
-            self.witness_key: Final = _key(home.witness_key)
-        self._statement_key = (
-            home.statement_key if isinstance(home, NodeHome) else home.authority_key
-        )
-        self.ledger: Final = SqliteLedger(home.ledger)
-        self.once(
-            "made",
-            entries.OrganisationMade(
-                at=self.now(),
-                organisation=self.organisation,
-                statement_key=self._statement_key.public.hex,
-                log_key=self._log_key.public.hex,
-                witness_key=self.witness_key.public.hex,
+            log_key, witness_key = _key(home.log_key), _key(home.witness_key)
+        self._file = SqliteLedger(home.ledger)
+        super().__init__(
+            self._file,
+            home.config.id if isinstance(home, NodeHome) else AUTHORITY,
+            statement_key=(
+                home.statement_key if isinstance(home, NodeHome) else home.authority_key
             ),
+            log_key=log_key,
+            witness_key=witness_key,
+            clock=clock or SystemClock(),
         )
 
     def __enter__(self) -> Self:
@@ -70,30 +63,9 @@ class Book:
 
     def __exit__(self, *_: object) -> None:
         """Let go of its file."""
-        self.ledger.close()
-
-    def now(self) -> str:
-        """Return the time as entries have it."""
-        return stamp(self.clock.now())
-
-    def once(self, key: str, entry: Entry) -> bool:
-        """Log something that happens once; say whether it was new."""
-        return self.ledger.append_once(key, encode(entry))
+        self._file.close()
 
     # ------------------------------------------------------------------ who
-
-    def keys(self, roster: Roster) -> LogKeys:
-        """Return the own keys, in this federation."""
-        return LogKeys(
-            federation=roster.federation,
-            organisation=self.organisation,
-            log=self._log_key.public,
-            witness=self.witness_key.public,
-        )
-
-    def stated_keys(self, roster: Roster) -> bytes:
-        """Return the signed statement of the own keys."""
-        return sign_log_keys(self.keys(roster), self._statement_key)
 
     def see_roster(self) -> Roster:
         """Log the roster's epoch if it is new; return the roster.
@@ -115,40 +87,7 @@ class Book:
             self.ledger.append_once(name, encode(entry), {name: data})
         return roster
 
-    def see_log(self, keys: LogKeys, stated: bytes) -> None:
-        """Log under which keys another organisation keeps its log, when that is new."""
-        entry = entries.LogSeen(
-            at=self.now(),
-            organisation=keys.organisation,
-            log_key=keys.log.hex,
-            witness_key=keys.witness.hex,
-        )
-        name = f"keys:{keys.organisation}:{keys.log.hex}:{keys.witness.hex}"
-        self.ledger.append_once(name, encode(entry), {name: stated})
-
-    def witnesses(self, roster: Roster) -> dict[str, list[LogKeys]]:
-        """Return the keys of all other members whose logs are known."""
-        found: dict[str, list[LogKeys]] = {}
-        for data in self.ledger.papers("keys:").values():
-            keys = open_log_keys(data, roster)
-            if keys.organisation not in {AUTHORITY, self.organisation}:
-                found.setdefault(keys.organisation, []).append(keys)
-        return found
-
     # ------------------------------------------------------------------ checkpoints
-
-    def head(self, roster: Roster, *, keep: bool = True) -> Checkpoint:
-        """Return the newest checkpoint: the log as it is now, signed; and keep it."""
-        size = self.ledger.size()
-        kept = self.ledger.heads().get(size)
-        if kept is not None:
-            return parse(kept)
-        origin = self.keys(roster).origin
-        checkpoint = Checkpoint(origin=origin, size=size, root=self.ledger.root(size))
-        checkpoint = checkpoint.signed(self._log_key)
-        if keep:
-            self.ledger.keep_head(size, checkpoint.note())
-        return checkpoint
 
     def quorum(self, roster: Roster) -> int:
         """Return how many other organisations have to cosign."""

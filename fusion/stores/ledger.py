@@ -141,6 +141,12 @@ class SqliteLedger:
         with self._database.reading() as connection:
             return _is_there(connection, key)
 
+    def number_of(self, key: str) -> int | None:
+        """Return the number of the entry under this key, if there is one."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT number FROM once WHERE key = ?", (key,)).fetchone()
+        return None if row is None else int(row[0])
+
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the entries from ``start`` below ``stop``."""
         # Cast: who changed an entry in the file may have left text, which has bytes too.
