@@ -30,7 +30,7 @@ class Anchors:
     """:class:`federated.protocols.secure_sum.Evidenced` over an organisation's own log."""
 
     def __init__(
-        self, book: LogBook, roster: Roster, pool: Collection[str], quorum: int | None = None
+        self, book: LogBook, roster: Roster, pool: Collection[str], quorum: int = 0
     ) -> None:
         """Take the own log and whose cosignatures count.
 
@@ -38,12 +38,12 @@ class Anchors:
             book: The own log, which remembers what was seen of the hub's.
             roster: As it was when the job was agreed to.
             pool: The study's organisations.
-            quorum: How many of them have to have cosigned; more than half if it is not said.
+            quorum: How many of them have to have cosigned; 0 for more than half.
         """
         self._book = book
         self._roster = roster
         self._pool = frozenset(pool)
-        self._quorum = quorum_of(len(self._pool)) if quorum is None else quorum
+        self._quorum = quorum or quorum_of(len(self._pool))
 
     def check(self, manifest: RoundManifest, listed: ContributionList, anchor: bytes) -> None:
         """Return if this list is logged and witnessed; log which checkpoint shows it.

@@ -90,7 +90,7 @@ class Seat:
         note: Writes a line to the organisation's own log.
         book: Its log of evidence, with the keys that it cosigns other logs with.
         witnesses: How many of a study's organisations have to have cosigned that the hub logged a
-            round before this one opens it; more than half if it is not said.
+            round before this one opens it; 0 for more than half.
         desk: Where it decides what its grants allow; ``None`` if it works without grants.
     """
 
@@ -105,7 +105,7 @@ class Seat:
     clock: Clock
     note: Callable[[str], None]
     book: LogBook
-    witnesses: int | None = None
+    witnesses: int = 0
     desk: Desk | None
 
 

@@ -72,6 +72,7 @@ class Findings:
         others: How many could.
         kinds: Number of entries of each kind.
         replay: What the entries add up to.
+        leaves: Their hashes.
         span: Time of the first and of the last entry.
     """
 
@@ -86,6 +87,7 @@ class Findings:
     others: int
     kinds: dict[str, int]
     replay: Replay
+    leaves: Sequence[bytes]
     span: tuple[str, str]
 
 
@@ -135,6 +137,7 @@ def audit(bundle: Bundle, expected: Expectations | None = None) -> Findings:
         others=others,
         kinds=dict(sorted(kinds.items())),
         replay=replay,
+        leaves=actual,
         span=span,
     )
 
@@ -343,8 +346,8 @@ def _replayed(
 def compare(found: Sequence[Findings]) -> None:
     """Check several logs of one federation against each other.
 
-    What a holder opened is what the hub's log says was to be opened, and what the hub counted in
-    is what its contributor released.
+    What a holder opened is what the hub's log says was to be opened, under checkpoints that are of
+    this very log of the hub; and what the hub counted in is what its contributor released.
 
     Raises:
         LedgerBroken: Two logs contradict each other; the entry in the first named.
@@ -361,6 +364,7 @@ def compare(found: Sequence[Findings]) -> None:
         return
     for name, node in by_name.items():
         _compare_openings(name, node.replay, hub.replay)
+        _compare_checkpoints(name, node.replay, hub)
         for vector, (number, contributor) in hub.replay.summed.items():
             if contributor == name and vector not in node.replay.contributed:
                 msg = (
@@ -368,6 +372,21 @@ def compare(found: Sequence[Findings]) -> None:
                     "log there does not know."
                 )
                 raise LedgerBroken(msg, index=number)
+
+
+def _compare_checkpoints(name: str, node: Replay, hub: Findings) -> None:
+    """Check that the hub showed a holder the log that it shows the auditor."""
+    relied = [(number, seen) for number, seen in node.relied if seen.organisation == AUTHORITY]
+    roots = roots_of(hub.leaves, {seen.size for _, seen in relied})
+    for number, seen in relied:
+        found = roots.get(seen.size)
+        if found is None or found.hex() != seen.root:
+            msg = (
+                f"Entry {number} of the log of {name} relied on a checkpoint of {seen.size} "
+                "entries of the hub's log that is not of the log that the hub shows here."
+            )
+            hint = "The hub showed two histories, was put back from a backup, or exported before."
+            raise LedgerBroken(msg, index=number, hint=hint)
 
 
 def _compare_openings(name: str, node: Replay, hub: Replay) -> None:

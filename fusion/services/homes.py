@@ -139,7 +139,7 @@ class NodeConfig(BaseModel):
         pin: SHA-256 of the authority's public key.
         min_group: Fewest organisations in a sum that this node takes part in.
         witnesses: How many of a study's organisations have to have cosigned the hub's log before
-            this node decrypts a sum; more than half of them if it is left out.
+            this node decrypts a sum; 0 for more than half of them.
         studies: Digests of the only studies it takes part in; empty for all.
         require_grants: Whether it takes part in nothing without a grant of its own that allows it.
         data: Data set name to file, absolute.
@@ -152,7 +152,7 @@ class NodeConfig(BaseModel):
     hub_url: str
     pin: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     min_group: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_MIN_GROUP
-    witnesses: Annotated[int, Field(ge=1, le=1000)] | None = None
+    witnesses: Annotated[int, Field(ge=0, le=1000)] = 0
     studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
     require_grants: bool = True
     data: dict[str, Path] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ simulation: what a run needs of a log is here, and asks for no folder.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import VerificationFailed
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fusion.ports import Clock, Ledger
 
 _TRIES: Final = 3
+_REMEMBERED: Final = 64
 
 
 class LogBook:
@@ -49,6 +51,8 @@ class LogBook:
         self._statement_key = statement_key
         self._log_key = log_key
         self.witness_key: Final = witness_key
+        # What was cosigned from here: everything cosigned later was shown to extend it.
+        self._extended: deque[tuple[str, int, bytes]] = deque(maxlen=_REMEMBERED)
         self.once(
             "made",
             entries.OrganisationMade(
@@ -136,6 +140,7 @@ class LogBook:
             seen, note = self._seen(keys.log_id)
             check_extends(checkpoint, published.proofs, seen)
             if seen == (checkpoint.size, checkpoint.root):
+                self._extended.append((keys.log_id, *seen))
                 return note
             try:
                 return self._remember(roster, keys, checkpoint, seen)
@@ -155,7 +160,8 @@ class LogBook:
             VerificationFailed: Nothing shows that it only grew since it was last seen.
         """
         seen, _ = self._seen(keys.log_id)
-        check_continues(checkpoint, proofs, seen)
+        if (keys.log_id, checkpoint.size, checkpoint.root) not in self._extended:
+            check_continues(checkpoint, proofs, seen)
         if seen is None or seen[0] < checkpoint.size:
             self._remember(roster, keys, checkpoint, seen)
         root = checkpoint.root.hex()
@@ -186,4 +192,5 @@ class LogBook:
         now = int(self.clock.now().timestamp())
         note = bare.cosigned(self.keys(roster).origin, self.witness_key, now).note()
         self.ledger.witness(keys.log_id, seen, checkpoint.size, checkpoint.root, note)
+        self._extended.append((keys.log_id, checkpoint.size, checkpoint.root))
         return note

@@ -23,6 +23,7 @@ SAMPLES: list[Entry] = [
     entries.LogSeen(at=AT, organisation="east", log_key=D, witness_key=D),
     entries.KeyImported(at=AT, fingerprint=D, transcript=D, share=True),
     entries.StudyRefused(at=AT, job="j", study=D, code="F-400"),
+    entries.CheckpointSeen(at=AT, organisation="hub", size=3, root=D),
     entries.GrantSeen(at=AT, grant=D, signers=("east",)),
     entries.GrantRevoked(at=AT, grant=D, organisation="east", revocation=D),
     entries.Decided(at=AT, grant=D, request=D, permit=True, code=""),
