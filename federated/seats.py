@@ -60,14 +60,14 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         note=note,
         book=book,
         witnesses=node.config.witnesses,
-        desk=_desk(node, note),
+        desk=_desk(node, note, book),
     )
 
 
-def _desk(node: NodeHome, note: Callable[[str], None]) -> GrantDesk | None:
+def _desk(node: NodeHome, note: Callable[[str], None], book: Book) -> GrantDesk | None:
     """Return where the node decides; nowhere if its operator switched grants off."""
     if not node.config.require_grants:
         note("this node requires no grants: it takes part in whatever its other rules allow")
         return None
     # The roster on disk: setting a job up has just refreshed it.
-    return GrantDesk(node, roster=node.roster, clock=SystemClock(), note=note)
+    return GrantDesk(node, roster=node.roster, clock=SystemClock(), note=note, book=book)

@@ -98,6 +98,9 @@ def _value(value: object) -> str:
 @app.command("verify")
 def verify(folder: Folder = Path(), *, earlier: Since = None, as_json: Json = False) -> None:
     """Check the log in a folder: hashes, checkpoints, rules, and who has cosigned it."""
+    from dataclasses import replace
+
+    from fusion.grants.replay import replay
     from fusion.ledger.verify import Expectations, audit
     from fusion.services import audit as service
     from fusion.services.ledger import Book, home_of
@@ -107,7 +110,9 @@ def verify(folder: Folder = Path(), *, earlier: Since = None, as_json: Json = Fa
         expected = Expectations(witnessed=False, progress=lambda done: told(f"{done:,} entries"))
         if earlier is not None:
             expected = service.since(earlier, expected)
-        found = audit(book.bundle(keep=False), expected)
+        bundle = book.bundle(keep=False)
+        found = audit(bundle, expected)
+        found = replace(found, decisions=tuple(replay(bundle, found.roster)))
     if as_json:
         output.document("fusion.ledger-verified/1", service.as_document(found))
         return

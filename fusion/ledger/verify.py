@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusion.crypto.signing import VerifyKey
 from fusion.errors import (
@@ -73,6 +73,8 @@ class Findings:
         kinds: Number of entries of each kind.
         replay: What the entries add up to.
         leaves: Their hashes.
+        roster: The newest that the bundle has.
+        decisions: Made again, in order; empty until somebody does (:mod:`fusion.grants.replay`).
         span: Time of the first and of the last entry.
     """
 
@@ -88,6 +90,8 @@ class Findings:
     kinds: dict[str, int]
     replay: Replay
     leaves: Sequence[bytes]
+    roster: Roster
+    decisions: tuple[dict[str, Any], ...] = ()
     span: tuple[str, str]
 
 
@@ -138,6 +142,7 @@ def audit(bundle: Bundle, expected: Expectations | None = None) -> Findings:
         kinds=dict(sorted(kinds.items())),
         replay=replay,
         leaves=actual,
+        roster=signed.newest,
         span=span,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import InputInvalid
+from fusion.grants.replay import replay
 from fusion.ledger import bundle as bundles
 from fusion.ledger.bundle import MAX_BUNDLE_BYTES, Bundle
 from fusion.ledger.checkpoint import MAX_NOTE_BYTES, parse
@@ -84,14 +85,15 @@ def audit_all(
         def progress(done: int, name: str = path.name, total: int = total) -> None:
             show(f"{name} {done:,} of {total:,} entries")
 
-        found.append(audit(bundle, replace(expected, progress=progress)))
+        audited = audit(bundle, replace(expected, progress=progress))
+        found.append(replace(audited, decisions=tuple(replay(bundle, audited.roster))))
     compare(found)
     return found
 
 
 def as_document(found: Findings) -> dict[str, Any]:
     """Return findings as ``--json`` prints them."""
-    replay = found.replay
+    logged = found.replay
     return {
         "organisation": found.organisation,
         "federation": found.federation,
@@ -105,8 +107,8 @@ def as_document(found: Findings) -> dict[str, Any]:
         "first_at": found.span[0],
         "last_at": found.span[1],
         "kinds": found.kinds,
-        "epochs": sorted(replay.epochs),
-        "openings": len(replay.openings),
+        "epochs": sorted(logged.epochs),
+        "openings": len(logged.openings),
         "sums": [
             {
                 "job": job,
@@ -115,9 +117,10 @@ def as_document(found: Findings) -> dict[str, Any]:
                 "opening": opening,
                 "contributions": len(contributions),
             }
-            for (job, number), (entry, opening, contributions) in list(replay.openings.items())[
+            for (job, number), (entry, opening, contributions) in list(logged.openings.items())[
                 -_MAX_SUMS:
             ]
         ],
-        "notices": replay.notices,
+        "decisions": list(found.decisions[-_MAX_SUMS:]),
+        "notices": logged.notices,
     }

@@ -9,7 +9,7 @@
       ca.pem server.pem trust.json roster.json  request.csr ca.pem certificate.pem
       superlink/ca.pem certificate.pem key.pem  trust.json roster.json
       admitted/ID.pem  requests/SHA256.pem      paillier/  state.sqlite
-      paillier/  runs/JOB/  superlink.sqlite    grants/ID.grant.json  budgets.sqlite
+      paillier/  runs/JOB/  superlink.sqlite    grants/ID.grant.json
       ledger.sqlite  witness/                   ready.json  node.log
       grants/ID.grant.json                      .up.lock
       ready.json  hub.log  .up.lock
@@ -296,7 +296,7 @@ class NodeHome(_Home):
         self.forward_ca: Final = self.forward / "ca.pem"
         self.state: Final = path / "state.sqlite"
         self.ledger: Final = self.state
-        self.budgets: Final = path / "budgets.sqlite"
+        self.budgets: Final = self.state
         self.log: Final = path / "node.log"
 
     @classmethod

@@ -20,7 +20,7 @@ from fusion.ledger.entry import encode
 from fusion.ledger.witness import quorum_of
 from fusion.services.clock import SystemClock
 from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome, write_atomic
-from fusion.services.logbook import LogBook
+from fusion.services.logbook import ATTACHED, LogBook
 from fusion.stores.ledger import SqliteLedger
 
 if TYPE_CHECKING:
@@ -136,6 +136,10 @@ class Book(LogBook):
             checkpoints=tuple(reversed(notes)),
             leaves=list(self.ledger.leaves(0, head.size)),
             entries=list(self.ledger.entries(0, head.size)),
+            attachments={
+                name.removeprefix(ATTACHED): data
+                for name, data in self.ledger.papers(ATTACHED).items()
+            },
         )
 
     def export(self, path: Path) -> Bundle:

@@ -6,6 +6,7 @@ simulation: what a run needs of a log is here, and asks for no folder.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -27,8 +28,16 @@ if TYPE_CHECKING:
     from fusion.ledger.witness import Proof, Published
     from fusion.ports import Clock, Ledger
 
+ATTACHED: Final = "doc:"
+"""Begins the name of a document that entries name by its SHA-256; it goes into the bundle."""
+
 _TRIES: Final = 3
 _REMEMBERED: Final = 64
+
+
+def papers_of(attached: Sequence[bytes]) -> dict[str, bytes]:
+    """Return documents under the names that a log keeps them under."""
+    return {f"{ATTACHED}{hashlib.sha256(data).hexdigest()}": data for data in attached}
 
 
 class LogBook:
@@ -68,9 +77,15 @@ class LogBook:
         """Return the time as entries have it."""
         return stamp(self.clock.now())
 
-    def once(self, key: str, entry: Entry) -> bool:
-        """Log something that happens once; say whether it was new."""
-        return self.ledger.append_once(key, encode(entry))
+    def once(self, key: str, entry: Entry, attached: Sequence[bytes] = ()) -> bool:
+        """Log something that happens once; say whether it was new.
+
+        Args:
+            key: Names the occasion.
+            entry: The entry.
+            attached: Documents that it names by their SHA-256.
+        """
+        return self.ledger.append_once(key, encode(entry), papers_of(attached))
 
     # ------------------------------------------------------------------ who
 

@@ -72,6 +72,15 @@ def append(connection: sqlite3.Connection, entries: Sequence[bytes]) -> int:
     return first
 
 
+def keep_papers(connection: sqlite3.Connection, papers: Mapping[str, bytes]) -> None:
+    """Keep documents under their names, within the open transaction."""
+    connection.executemany(
+        "INSERT INTO paper VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET document = excluded.document",
+        list(papers.items()),
+    )
+
+
 def append_once(connection: sqlite3.Connection, key: str, entry: bytes) -> bool:
     """Append an entry within the open transaction unless one is under this key."""
     if _is_there(connection, key):
@@ -131,9 +140,7 @@ class SqliteLedger:
         with self._database.transaction() as connection:
             new = append_once(connection, key, entry)
             if new and papers:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO paper VALUES (?, ?)", list(papers.items())
-                )
+                keep_papers(connection, papers)
             return new
 
     def has(self, key: str) -> bool:
@@ -196,7 +203,11 @@ class SqliteLedger:
     def keep_head(self, size: int, note: bytes) -> None:
         """Store the own signed checkpoint of this size, in place of an earlier copy."""
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (size, note))
+            connection.execute(
+                "INSERT INTO head VALUES (?, ?) "
+                "ON CONFLICT (size) DO UPDATE SET note = excluded.note",
+                (size, note),
+            )
 
     def heads(self, most: int = 256) -> dict[int, bytes]:
         """Return the newest own checkpoints by size, smallest first."""
@@ -222,7 +233,9 @@ class SqliteLedger:
             ).fetchone()
             check_unchanged(log, before, found)
             connection.execute(
-                "INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?, ?)", (log, size, root, note)
+                "INSERT INTO witnessed VALUES (?, ?, ?, ?) ON CONFLICT (log) DO UPDATE "
+                "SET size = excluded.size, root = excluded.root, note = excluded.note",
+                (log, size, root, note),
             )
 
 

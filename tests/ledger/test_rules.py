@@ -24,6 +24,7 @@ def _budget(move: str, amount: int, reservation: str = "r") -> entries.BudgetMov
     return entries.BudgetMoved(
         at=AT,
         grant=G,
+        action="train",
         budget="runs",
         move=move,  # type: ignore[arg-type]  # a literal
         reservation=hexed(reservation),

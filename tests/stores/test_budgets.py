@@ -118,14 +118,14 @@ def test_an_amount_is_a_whole_number_from_zero_up() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "DELETE FROM entry",
-        "DELETE FROM cap",
-        "UPDATE cap SET runs = 100",
-        "UPDATE entry SET runs = 0",
-        "UPDATE entry SET state = 'reserved'",
-        "UPDATE entry SET state = 'released' WHERE key = 'a'",
-        "INSERT INTO entry VALUES ('z', 'g', 'train', 99, 0, 0, 'reserved')",
-        "INSERT INTO entry VALUES ('z', 'g', 'train', -1, 0, 0, 'reserved')",
+        "DELETE FROM charge",
+        "DELETE FROM charge_cap",
+        "UPDATE charge_cap SET runs = 100",
+        "UPDATE charge SET runs = 0",
+        "UPDATE charge SET state = 'reserved'",
+        "UPDATE charge SET state = 'released' WHERE key = 'a'",
+        "INSERT INTO charge VALUES ('z', 'g', 'train', 99, 0, 0, 'reserved')",
+        "INSERT INTO charge VALUES ('z', 'g', 'train', -1, 0, 0, 'reserved')",
     ],
 )
 def test_the_file_itself_refuses(tmp_path: Path, statement: str) -> None:
@@ -234,7 +234,7 @@ def _check(path: Path, acks: list[Path], cap: int) -> int:
     }
     connection = sqlite3.connect(path)
     # One read: the others go on writing.
-    rows = connection.execute("SELECT key, runs, epsilon_micro FROM entry").fetchall()
+    rows = connection.execute("SELECT key, runs, epsilon_micro FROM charge").fetchall()
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
     assert acknowledged <= {key for key, _, _ in rows}
