@@ -12,7 +12,7 @@ from fusion.services.enrolment import refresh_roster
 from fusion.services.grants import GrantDesk
 from fusion.services.keys import Keyring
 from fusion.services.ledger import Book
-from fusion.stores.rounds import SqliteRoundLog
+from fusion.services.storage import open_rounds
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         key=node.statement_key,
         roster=current_roster,
         keyring=Keyring(node.paillier),
-        log=SqliteRoundLog(node.state),
+        log=open_rounds(node),
         read=read,
         min_group=node.config.min_group,
         studies=frozenset(node.config.studies),

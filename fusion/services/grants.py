@@ -39,7 +39,7 @@ from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
 from fusion.services.homes import HubHome, NodeHome, make_folder, write_atomic
 from fusion.services.ledger import Book
-from fusion.stores.budgets import SqliteBudgets
+from fusion.services.storage import open_budgets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -336,8 +336,8 @@ def check(
     """
     request = parse_request(text, origin)
     budgets: Budgets | None = None
-    if isinstance(home, NodeHome) and home.config.id == request.party and home.budgets.exists():
-        budgets = SqliteBudgets(home.budgets)
+    if isinstance(home, NodeHome) and home.config.id == request.party:
+        budgets = open_budgets(home)
     grants = folder_of(home).all()
     return request, choose(grants, request, budgets, (clock or SystemClock()).now())
 
@@ -418,7 +418,7 @@ class GrantDesk:
         self._node = node
         self._roster = roster
         self._folder = GrantFolder(node.grants, roster)
-        self._budgets = SqliteBudgets(node.budgets)
+        self._budgets = open_budgets(node)
         self._clock = clock
         self._note = note
         self._book = book

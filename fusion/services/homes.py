@@ -26,6 +26,7 @@ import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -35,6 +36,7 @@ from fusion.identity import keys
 from fusion.identity.roster import Roster, open_roster
 from fusion.identity.trust import Address, Invitation, Trust, open_trust
 from fusion.link.client import ClientCredentials
+from fusion.stores.sql import Postgres
 from fusion.wire.limits import MAX_NAME_CHARACTERS
 
 if TYPE_CHECKING:
@@ -114,6 +116,8 @@ class HubConfig(BaseModel):
         name: For people.
         address: The one port, as nodes reach it.
         listen: What the hub binds to, when that is another address than nodes see.
+        database: ``postgresql://...`` for the log in PostgreSQL; empty for SQLite in the folder.
+        database_password: File with that database's password.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -122,6 +126,8 @@ class HubConfig(BaseModel):
     name: _Name = ""
     address: str
     listen: str
+    database: str = ""
+    database_password: str = ""
 
     @property
     def host(self) -> str:
@@ -141,6 +147,9 @@ class NodeConfig(BaseModel):
         witnesses: How many of a study's organisations have to have cosigned the hub's log before
             this node decrypts a sum; 0 for more than half of them.
         studies: Digests of the only studies it takes part in; empty for all.
+        database: ``postgresql://...`` for log, rounds and budgets in PostgreSQL; empty for SQLite
+            in the folder.
+        database_password: File with that database's password.
         require_grants: Whether it takes part in nothing without a grant of its own that allows it.
         data: Data set name to file, absolute.
     """
@@ -154,6 +163,8 @@ class NodeConfig(BaseModel):
     min_group: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_MIN_GROUP
     witnesses: Annotated[int, Field(ge=0, le=1000)] = 0
     studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
+    database: str = ""
+    database_password: str = ""
     require_grants: bool = True
     data: dict[str, Path] = Field(default_factory=dict)
 
@@ -164,8 +175,9 @@ _Config = TypeVar("_Config", HubConfig, NodeConfig)
 class _Home:
     """What both folders have."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, config: HubConfig | NodeConfig) -> None:
         self.path: Final = path
+        self.database: Final = _database(path, config)
         self.keys: Final = path / "keys"
         self.ca: Final = path / "ca.pem"
         self.trust_file: Final = path / "trust.json"
@@ -213,7 +225,7 @@ class HubHome(_Home):
 
     def __init__(self, path: Path, config: HubConfig) -> None:
         """Take a folder that was read; use :meth:`open`."""
-        super().__init__(path)
+        super().__init__(path, config)
         self.config: Final = config
         self.ca_key: Final = self.keys / "ca.pem"
         self.server_certificate: Final = path / "server.pem"
@@ -285,7 +297,7 @@ class NodeHome(_Home):
 
     def __init__(self, path: Path, config: NodeConfig) -> None:
         """Take a folder that was read; use :meth:`open`."""
-        super().__init__(path)
+        super().__init__(path, config)
         self.config: Final = config
         self.tls_key: Final = self.keys / "tls.pem"
         self.fleet_key: Final = self.keys / "fleet.pem"
@@ -348,6 +360,24 @@ class NodeHome(_Home):
     def roster(self) -> Roster:
         """Return the roster last fetched, verified."""
         return open_roster(_read(self.roster_file), self.trust().authority_key)
+
+
+def _database(path: Path, config: HubConfig | NodeConfig) -> Postgres | None:
+    """Return the PostgreSQL database that a folder names, if it does.
+
+    Raises:
+        InputInvalid: It is no such URL, or has a password in it.
+    """
+    if not config.database:
+        return None
+    parts = urlsplit(config.database)
+    if parts.scheme != "postgresql" or "password" in parts.query or parts.password is not None:
+        raise InputInvalid(
+            f"`database` of {path} has to be postgresql://USER@HOST/NAME, without a password.",
+            hint="Put the password into a file, and name that as `database_password`.",
+        )
+    password = path / config.database_password if config.database_password else None
+    return Postgres(url=config.database, password=password)
 
 
 def open_home(path: Path) -> HubHome | NodeHome:

@@ -16,12 +16,12 @@ from fusion.identity.roster import AUTHORITY
 from fusion.ledger import entry as entries
 from fusion.ledger.bundle import Bundle, lines_of
 from fusion.ledger.checkpoint import parse
-from fusion.ledger.entry import encode
+from fusion.ledger.entry import decode, encode
 from fusion.ledger.witness import quorum_of
 from fusion.services.clock import SystemClock
 from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome, write_atomic
 from fusion.services.logbook import ATTACHED, LogBook
-from fusion.stores.ledger import SqliteLedger
+from fusion.services.storage import open_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ class Book(LogBook):
         self.home: Final = home
         with home.lock():
             log_key, witness_key = _key(home.log_key), _key(home.witness_key)
-        self._file = SqliteLedger(home.ledger)
+        self._file = open_ledger(home)
         super().__init__(
             self._file,
             home.config.id if isinstance(home, NodeHome) else AUTHORITY,
@@ -56,6 +56,12 @@ class Book(LogBook):
             witness_key=witness_key,
             clock=clock or SystemClock(),
         )
+        first = decode(next(iter(self.ledger.entries(0, 1))))
+        if isinstance(first, entries.OrganisationMade) and first.organisation != self.organisation:
+            raise EnvironmentUnfit(
+                f"The log that {home.path} names is that of {first.organisation}.",
+                hint="Each organisation has a database, or a schema in one, of its own.",
+            )
 
     def __enter__(self) -> Self:
         """Use the log for a while."""

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Final, Literal
 from fusion.errors import GrantRefused
 from fusion.grants.budget import COUNTERS, NO_EVIDENCE, NOTHING, Amount, Cap, Counter, Evidence
 from fusion.grants.refusal import Code
-from fusion.stores.ledger import LEDGER_SCHEMA, append, keep_papers
+from fusion.stores.ledger import LEDGER, append, keep_papers
 from fusion.stores.memory_ledger import MemoryLedger
+from fusion.stores.postgres import PostgresDatabase
+from fusion.stores.sql import Schema
 from fusion.stores.sqlite import KeptDatabase
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
     from fusion.ports import Ledger
+    from fusion.stores.sql import Connection, Postgres, Sql
 
 State = Literal["reserved", "committed", "released"]
 _CODES: Final[dict[Counter, Code]] = {
@@ -32,7 +34,7 @@ _CODES: Final[dict[Counter, Code]] = {
     "epsilon_micro": Code.EPSILON,
     "rows": Code.ROWS,
 }
-_SCHEMA: Final = """
+_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS charge_cap(
   grant_id TEXT, action TEXT, runs INTEGER NOT NULL, epsilon_micro INTEGER NOT NULL,
   rows INTEGER NOT NULL, PRIMARY KEY (grant_id, action)) WITHOUT ROWID;
@@ -44,6 +46,8 @@ CREATE TABLE IF NOT EXISTS charge(
   state TEXT NOT NULL CHECK (state IN ('reserved', 'committed', 'released')),
   FOREIGN KEY (grant_id, action) REFERENCES charge_cap) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS charge_of ON charge(grant_id, action);
+"""
+_SQLITE: Final = """
 CREATE TRIGGER IF NOT EXISTS charge_within_cap AFTER INSERT ON charge BEGIN
   SELECT RAISE(ABORT, 'beyond the cap') FROM charge_cap AS cap JOIN (
     SELECT sum(runs) AS r, sum(epsilon_micro) AS e, sum(rows) AS w FROM charge
@@ -67,6 +71,39 @@ CREATE TRIGGER IF NOT EXISTS cap_stays_there BEFORE DELETE ON charge_cap BEGIN
   SELECT RAISE(ABORT, 'nothing is deleted');
 END;
 """
+_POSTGRES: Final = """
+CREATE OR REPLACE FUNCTION banyan_within_cap() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN
+    IF EXISTS (
+      SELECT 1 FROM charge_cap AS cap CROSS JOIN (
+        SELECT sum(runs) AS r, sum(epsilon_micro) AS e, sum(rows) AS w FROM charge
+        WHERE grant_id = NEW.grant_id AND action = NEW.action AND state <> 'released') AS used
+      WHERE cap.grant_id = NEW.grant_id AND cap.action = NEW.action
+        AND (r > cap.runs OR e > cap.epsilon_micro OR w > cap.rows)) THEN
+      RAISE EXCEPTION 'beyond the cap';
+    END IF;
+    RETURN NEW;
+  END $$;
+CREATE OR REPLACE FUNCTION banyan_moves_on() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN
+    IF OLD.state <> 'reserved' OR NEW.state = 'reserved'
+      OR (OLD.key, OLD.grant_id, OLD.action, OLD.runs, OLD.epsilon_micro, OLD.rows)
+      IS DISTINCT FROM
+      (NEW.key, NEW.grant_id, NEW.action, NEW.runs, NEW.epsilon_micro, NEW.rows) THEN
+      RAISE EXCEPTION 'only a reservation is committed or released, once';
+    END IF;
+    RETURN NEW;
+  END $$;
+CREATE OR REPLACE TRIGGER charge_within_cap AFTER INSERT ON charge
+  FOR EACH ROW EXECUTE FUNCTION banyan_within_cap();
+CREATE OR REPLACE TRIGGER charge_moves_on BEFORE UPDATE ON charge
+  FOR EACH ROW EXECUTE FUNCTION banyan_moves_on();
+CREATE OR REPLACE TRIGGER charge_stays BEFORE DELETE OR TRUNCATE ON charge
+  FOR EACH STATEMENT EXECUTE FUNCTION banyan_never();
+CREATE OR REPLACE TRIGGER cap_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON charge_cap
+  FOR EACH STATEMENT EXECUTE FUNCTION banyan_never();
+"""
+BUDGETS: Final = LEDGER + Schema(tables=_TABLES, sqlite=_SQLITE, postgres=_POSTGRES)
 
 _Entry = tuple[str, str, Amount, State]
 
@@ -99,16 +136,25 @@ def _not_open(key: str, state: State | None) -> GrantRefused:
     return GrantRefused(f"{key[:80]!r} {what}.")
 
 
-class SqliteBudgets:
-    """:class:`fusion.grants.budget.Budgets` on disk."""
+class SqlBudgets:
+    """:class:`fusion.grants.budget.Budgets` in a database."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file.
+    def __init__(self, database: Sql) -> None:
+        """Take a database that has the tables of :data:`BUDGETS`."""
+        self._database = database
+
+    @classmethod
+    def in_postgres(cls, place: Postgres) -> SqlBudgets:
+        """Open or make the budgets in PostgreSQL.
 
         Raises:
-            fusion.errors.EnvironmentUnfit: It can't be opened.
+            fusion.errors.EnvironmentUnfit: The server can't be used.
         """
-        self._database = KeptDatabase(path, _SCHEMA + LEDGER_SCHEMA)
+        return cls(PostgresDatabase(place, BUDGETS))
+
+    def close(self) -> None:
+        """Let go of the database until it is used again."""
+        self._database.close()
 
     def used(self, grant: str, action: str, *, besides: str = "") -> Amount:
         """Return what is reserved or committed, but for one key."""
@@ -172,23 +218,35 @@ class SqliteBudgets:
                 _say(connection, evidence)
 
 
-def _say(connection: sqlite3.Connection, evidence: Evidence) -> None:
+class SqliteBudgets(SqlBudgets):
+    """Budgets in an SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: It can't be opened.
+        """
+        super().__init__(KeptDatabase(path, BUDGETS))
+
+
+def _say(connection: Connection, evidence: Evidence) -> None:
     """Append what the log says of a change that takes place."""
     if evidence.entries:
         append(connection, evidence.entries)
     keep_papers(connection, evidence.papers)
 
 
-def _used(connection: sqlite3.Connection, grant: str, action: str, besides: str = "") -> Amount:
+def _used(connection: Connection, grant: str, action: str, besides: str = "") -> Amount:
     row = connection.execute(
         "SELECT coalesce(sum(runs), 0), coalesce(sum(epsilon_micro), 0), coalesce(sum(rows), 0) "
         "FROM charge WHERE grant_id = ? AND action = ? AND key <> ? AND state <> 'released'",
         (grant, action, besides),
     ).fetchone()
-    return Amount(runs=row[0], epsilon_micro=row[1], rows=row[2])
+    return Amount(runs=int(row[0]), epsilon_micro=int(row[1]), rows=int(row[2]))
 
 
-def _entry(connection: sqlite3.Connection, key: str) -> _Entry | None:
+def _entry(connection: Connection, key: str) -> _Entry | None:
     row = connection.execute(
         "SELECT grant_id, action, runs, epsilon_micro, rows, state FROM charge WHERE key = ?",
         (key,),
