@@ -64,9 +64,25 @@ def running() -> Iterator[str]:
         if user:
             shutil.chown(folder, user[2])
         data = folder / "data"
-        words = [programs / "initdb", "-D", data, "-A", "trust", "-U", "banyan", "--no-sync"]
+        words: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            data,
+            "-A",
+            "trust",
+            "-U",
+            "banyan",
+            "--no-sync",
+        ]
         subprocess.run([*user, *words], check=True, capture_output=True, cwd=folder)
-        options = ["-c", "listen_addresses=", "-k", folder, "-c", "max_connections=60"]
+        options: list[str | Path] = [
+            "-c",
+            "listen_addresses=",
+            "-k",
+            folder,
+            "-c",
+            "max_connections=60",
+        ]
         # The tests kill writers, never the server.
         options += ["-c", "fsync=off", "-c", "shared_buffers=16MB"]
         server = subprocess.Popen(
@@ -81,7 +97,7 @@ def running() -> Iterator[str]:
             yield url
         finally:
             # Fast shutdown; `runuser` passes it on.
-            stop = [programs / "pg_ctl", "stop", "-D", data, "-m", "immediate"]
+            stop: list[str | Path] = [programs / "pg_ctl", "stop", "-D", data, "-m", "immediate"]
             subprocess.run([*user, *stop], check=False, capture_output=True, cwd=folder)
             server.wait(timeout=30)
     finally:

@@ -26,7 +26,7 @@ import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -371,7 +371,7 @@ def _database(path: Path, config: HubConfig | NodeConfig) -> Postgres | None:
     if not config.database:
         return None
     parts = urlsplit(config.database)
-    if parts.scheme != "postgresql" or "password" in parts.query or parts.password is not None:
+    if parts.scheme != "postgresql" or "password" in parse_qs(parts.query) or parts.password is not None:
         raise InputInvalid(
             f"`database` of {path} has to be postgresql://USER@HOST/NAME, without a password.",
             hint="Put the password into a file, and name that as `database_password`.",

@@ -17,7 +17,7 @@ from fusion.errors import EnvironmentUnfit, GrantRefused
 from fusion.grants.budget import Amount, Budgets, Cap
 from fusion.stores.budgets import MemoryBudgets, SqliteBudgets
 from tests.postgres import STORES, new_schema
-from tests.stores.conftest import Place
+from tests.stores.places import Place
 
 CAP = Cap(runs=5, epsilon_micro=1000, rows=None)
 ONE = Amount(runs=1, epsilon_micro=300)
@@ -199,8 +199,9 @@ WRITER = """
 import sys
 from fusion.errors import GrantRefused
 from fusion.grants.budget import Amount, Cap
-from tests.stores.conftest import place_of
-place, acks, name, cap = place_of(sys.argv[1]), open(sys.argv[2], "a"), sys.argv[3], int(sys.argv[4])
+from tests.stores.places import place_of
+place, acks = place_of(sys.argv[1]), open(sys.argv[2], "a")
+name, cap = sys.argv[3], int(sys.argv[4])
 budgets = place.budgets()
 print("ready", flush=True)
 limits = Cap(runs=cap, epsilon_micro=3 * cap)

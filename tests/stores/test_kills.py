@@ -14,13 +14,13 @@ from fusion.crypto import rng
 from fusion.ledger import merkle
 
 if TYPE_CHECKING:
-    from tests.stores.conftest import Place
+    from tests.stores.places import Place
 
 ROOT: Final = Path(__file__).parents[2]
 WRITERS: Final = 3
 WRITER: Final = """
 import sys
-from tests.stores.conftest import place_of
+from tests.stores.places import place_of
 
 place, job = place_of(sys.argv[1]), sys.argv[2]
 rounds, ledger = place.rounds(), place.ledger()
@@ -38,7 +38,7 @@ while True:
 
 
 def _write_and_kill(place: Place, folder: Path, turn: int) -> list[str]:
-    """Let three writers at the database, kill each at some moment; return what they acknowledged."""
+    """Let three writers at the database, kill each some time; return what they acknowledged."""
     names = [f"turn{turn}-{number}" for number in range(WRITERS)]
     said = [folder / name for name in names]
     writers = []

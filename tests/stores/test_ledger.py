@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from federated.evidence import PartyLog
     from fusion.ports import Ledger
-    from tests.stores.conftest import Place
+    from tests.stores.places import Place
 
 
 @pytest.fixture(params=STORES)
