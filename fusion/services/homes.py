@@ -371,7 +371,8 @@ def _database(path: Path, config: HubConfig | NodeConfig) -> Postgres | None:
     if not config.database:
         return None
     parts = urlsplit(config.database)
-    if parts.scheme != "postgresql" or "password" in parse_qs(parts.query) or parts.password is not None:
+    secret = parts.password is not None or "password" in parse_qs(parts.query)
+    if parts.scheme != "postgresql" or secret:
         raise InputInvalid(
             f"`database` of {path} has to be postgresql://USER@HOST/NAME, without a password.",
             hint="Put the password into a file, and name that as `database_password`.",
