@@ -167,6 +167,18 @@ class CheckpointSeen(_Entry):
     root: Hex
 
 
+class CheckpointStamped(_Entry):
+    """An outside authority stamped a checkpoint of this log with the time (RFC 3161).
+
+    ``stamp`` is the SHA-256 of its response in base64, which a bundle carries.
+    """
+
+    kind: Literal["checkpoint-stamped"] = "checkpoint-stamped"
+    size: Amount
+    root: Hex
+    stamp: Hex
+
+
 class RoundSummed(_Entry):
     """The hub is about to have a sum opened; contributors and contributions in one order."""
 
@@ -251,7 +263,7 @@ class BudgetMoved(_Entry):
 Entry = (
     OrganisationMade | RosterSeen | LogSeen | KeyImported | StudyAgreed | StudyRefused | JobStarted
     | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen | RoundSummed
-    | ModelMade | Released | GrantSeen | GrantRevoked | Decided | BudgetMoved
+    | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided | BudgetMoved
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

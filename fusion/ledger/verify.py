@@ -75,6 +75,7 @@ class Findings:
         leaves: Their hashes.
         roster: The newest that the bundle has.
         decisions: Made again, in order; empty until somebody does (:mod:`fusion.grants.replay`).
+        stamps: Time stamps; empty until somebody verifies them (:mod:`fusion.services.stamps`).
         span: Time of the first and of the last entry.
     """
 
@@ -92,6 +93,7 @@ class Findings:
     leaves: Sequence[bytes]
     roster: Roster
     decisions: tuple[dict[str, Any], ...] = ()
+    stamps: tuple[dict[str, Any], ...] = ()
     span: tuple[str, str]
 
 

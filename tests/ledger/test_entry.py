@@ -24,6 +24,7 @@ SAMPLES: list[Entry] = [
     entries.KeyImported(at=AT, fingerprint=D, transcript=D, share=True),
     entries.StudyRefused(at=AT, job="j", study=D, code="F-400"),
     entries.CheckpointSeen(at=AT, organisation="hub", size=3, root=D),
+    entries.CheckpointStamped(at=AT, size=3, root=D, stamp=D),
     entries.GrantSeen(at=AT, grant=D, document=D, signers=("east",)),
     entries.GrantRevoked(at=AT, grant=D, organisation="east", revocation=D),
     entries.Decided(at=AT, grant=D, request=D, permit=True, code=""),
