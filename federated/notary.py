@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fusion.services.logbook import LogBook
 
 _MAX_PROOFS: Final = 32
-_NEWEST_HEADS: Final = 16
+_NEWEST_HEADS: Final = 6
 
 
 class Notary:
