@@ -28,8 +28,10 @@ RUN = {
     r"fusion train --json": "tests/deployment/walk.py",
     r"fusion --version": "tests/cli/test_app.py",
     r"fusion (audit BUNDLE|ledger export --out FILE)": "tests/cli/test_ledger.py",
+    r"fusion audit BUNDLE --tsa-certificate FILE": "tests/cli/test_stamp.py",
     r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.(kernels|contributions|ledger)": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.evidence": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
 }
