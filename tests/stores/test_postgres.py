@@ -11,6 +11,7 @@ import pytest
 
 from fusion.errors import EnvironmentUnfit, InputInvalid
 from fusion.ledger.verify import Expectations, audit
+from fusion.services.doctor_folder import store_findings
 from fusion.services.homes import NODE_FILE, NodeHome
 from fusion.services.ledger import Book
 from fusion.services.storage import open_budgets, open_rounds
@@ -149,3 +150,11 @@ def test_a_commit_waits_for_the_disk_whatever_the_server_says(server: str) -> No
     with database.transaction() as connection:
         assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
     database.close()
+
+
+def test_the_doctor_looks_into_the_database(node: NodeHome, server: str, tmp_path: Path) -> None:
+    (good,) = store_findings(_in_database(node, new_schema(server)))
+    assert "the PostgreSQL database" in good.message
+    away = Postgres(url=f"postgresql:///x?host={tmp_path}&user=x")
+    (bad,) = store_findings(_in_database(node, away))
+    assert "PostgreSQL database can't be used" in bad.message
