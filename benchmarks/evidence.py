@@ -22,7 +22,8 @@ from federated.notary import Notary, cosign
 from federated.protocols.statements import ContributionList, ListEntry, RoundManifest
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
-from fusion.identity.roster import AUTHORITY, Member, Roster
+from fusion.identity.members import AUTHORITY, Member, PublicKeys
+from fusion.identity.roster import Roster
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import opening_digest
 from fusion.services.clock import SystemClock
@@ -50,8 +51,8 @@ def main() -> None:
 
 def _measure(folder: Path, rounds: int) -> None:
     hub, keys = SigningKey.generate(), {name: SigningKey.generate() for name in NAMES}
-    roster = _roster(hub, keys)
     books = {name: _book(folder, name, key) for name, key in keys.items()}
+    roster = _roster(hub, keys, books)
     notary = Notary(_book(folder, AUTHORITY, hub), roster, NAMES)
     holders = [Anchors(books[name], roster, NAMES) for name in NAMES[:HOLDERS]]
     spent: dict[str, list[float]] = {}
@@ -99,16 +100,21 @@ def _book(folder: Path, name: str, key: SigningKey) -> LogBook:
     )
 
 
-def _roster(hub: SigningKey, keys: dict[OrgId, SigningKey]) -> Roster:
+def _roster(hub: SigningKey, keys: dict[OrgId, SigningKey], books: dict[OrgId, LogBook]) -> Roster:
     members = tuple(
         Member(
             id=name,
             name="",
-            statement_key=key.public,
-            sealing_key=SealingKey.generate().public,
-            fleet_key=f"measured:{name}",
-            tls_fingerprint=f"measured:{name}",
+            keys=PublicKeys(
+                statement_key=key.public,
+                sealing_key=SealingKey.generate().public,
+                fleet_key=f"measured:{name}",
+                log_key=books[name].public[0],
+                witness_key=books[name].public[1],
+                ca=f"measured:{name}".encode(),
+            ),
             admitted_at="2026-01-01T00:00:00Z",
+            valid_from="2026-01-01T00:00:00Z",
         )
         for name, key in keys.items()
     )

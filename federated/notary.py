@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import MessageInvalid
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.ledger.anchor import Anchor, Announcement
 from fusion.ledger.checkpoint import Checkpoint, parse
 from fusion.ledger.log_keys import open_log_keys

@@ -28,7 +28,8 @@ from fusion.crypto.paillier.threshold import ThresholdKey, deal
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
 from fusion.errors import FusionError, InputInvalid, StudyInvalid
-from fusion.identity.roster import AUTHORITY, Member, Roster
+from fusion.identity.members import AUTHORITY, Member, PublicKeys
+from fusion.identity.roster import Roster
 from fusion.services.clock import SystemClock
 from fusion.services.homes import DEFAULT_MIN_GROUP
 from fusion.services.logbook import LogBook
@@ -121,8 +122,9 @@ def _run(
     key, shares = _deal(study)
     hub = SigningKey.generate()
     signing = {org: SigningKey.generate() for org in paths}
-    roster = _roster(hub, signing)
     logs = {org: MemoryRoundLog() for org in paths}
+    books = {org: _book(logs[org].ledger, org, signing[org]) for org in paths}
+    roster = _roster(hub, signing, books)
     parties = {
         org: Party(
             Seat(
@@ -135,7 +137,7 @@ def _run(
                 min_group=2,
                 clock=SystemClock(),
                 note=lambda _: None,
-                book=_book(logs[org].ledger, org, signing[org]),
+                book=books[org],
                 # All tables are on this machine: there is nobody to ask.
                 desk=None,
             )
@@ -222,17 +224,24 @@ def _deal(study: Study) -> tuple[ThresholdKey, dict[OrgId, int]]:
     return key, dict(zip(study.organisations, shares, strict=True))
 
 
-def _roster(hub: SigningKey, signing: Mapping[OrgId, SigningKey]) -> Roster:
+def _roster(
+    hub: SigningKey, signing: Mapping[OrgId, SigningKey], books: Mapping[OrgId, LogBook]
+) -> Roster:
     members = [
         Member(
             id=org,
             name="",
-            statement_key=key.public,
-            sealing_key=SealingKey.generate().public,
-            # Nobody is dialled in a simulation; the roster wants them distinct.
-            fleet_key=f"simulated:{org}",
-            tls_fingerprint=f"simulated:{org}",
+            keys=PublicKeys(
+                statement_key=key.public,
+                # Nobody is dialled in a simulation; the roster wants them distinct.
+                sealing_key=SealingKey.generate().public,
+                fleet_key=f"simulated:{org}",
+                log_key=books[org].public[0],
+                witness_key=books[org].public[1],
+                ca=f"simulated:{org}".encode(),
+            ),
             admitted_at="1970-01-01T00:00:00Z",
+            valid_from="1970-01-01T00:00:00Z",
         )
         for org, key in sorted(signing.items())
     ]

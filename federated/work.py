@@ -17,7 +17,7 @@ from federated.terms import agree
 from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.keys import RANDOMISER
 from fusion.errors import FusionError, RunStopped
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 from fusion.services.keys import Keyring
 from fusion.services.ledger import Book
 

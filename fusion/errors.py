@@ -14,16 +14,19 @@
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
     │   ├── JobUnknown                       a party was not set up for this job
     │   ├── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
+    │   ├── MemberRevoked                    an organisation that the authority has revoked
     │   └── Unwitnessed                      what is to be opened is in no witnessed log
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
     │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
     │   ├── UnknownOrganisation
+    │   ├── CertificateInvalid               a certificate that is not what its holder may show
     │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
     │   └── LedgerBroken                     a log that was changed, forked or put back
     └── PartyUnreachable            exit 6   a party did not answer in time
-        └── QuorumLost                       too few parties to go on
+        ├── QuorumLost                       too few parties to go on
+        └── HubRefused                       the hub answers, and says no
 
 A message says what did not happen and why; ``hint`` says what to do about it. Neither ever
 carries a protected value: no cell of a table, no key, no plaintext.
@@ -150,10 +153,16 @@ class GrantRefused(Refused):
         self.code = code or type(self).code
 
 
+class MemberRevoked(Refused):
+    """An organisation was revoked, or is outside of the time for which it was admitted."""
+
+    code = "F-406"
+
+
 class Unwitnessed(Refused):
     """A key holder was not shown that what it is to open is in the hub's log, and witnessed."""
 
-    code = "F-406"
+    code = "F-407"
 
 
 class VerificationFailed(FusionError):
@@ -217,6 +226,12 @@ class LedgerBroken(VerificationFailed):
         self.index = index
 
 
+class CertificateInvalid(VerificationFailed):
+    """A certificate is not one that the organisation it names may issue or show."""
+
+    code = "F-507"
+
+
 class PartyUnreachable(FusionError):
     """A party did not answer in time."""
 
@@ -228,3 +243,9 @@ class QuorumLost(PartyUnreachable):
     """Too few parties answered for the work to go on."""
 
     code = "F-601"
+
+
+class HubRefused(PartyUnreachable):
+    """The hub answers, and refuses; the message has the rule."""
+
+    code = "F-602"

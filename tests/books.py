@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
-from fusion.identity.roster import Member, Roster
+from fusion.identity.roster import Roster
 from fusion.services.clock import SystemClock
 from fusion.services.logbook import LogBook
 from fusion.stores.memory_ledger import MemoryLedger
-from fusion.types import OrgId
+from tests.members import light_member, with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,23 +33,14 @@ def memory_book(
 
 
 def roster_of(
-    authority: VerifyKey, members: Mapping[str, VerifyKey], federation: str = "test"
+    authority: VerifyKey,
+    members: Mapping[str, VerifyKey],
+    books: Mapping[str, LogBook],
+    federation: str = "test",
 ) -> Roster:
-    """A roster with these statement keys."""
-    return Roster(
-        federation=federation,
-        epoch=1,
-        authority_key=authority,
-        members=tuple(
-            Member(
-                id=OrgId(name),
-                name="",
-                statement_key=key,
-                sealing_key=SealingKey.generate().public,
-                fleet_key=f"test:{name}",
-                tls_fingerprint=f"test:{name}",
-                admitted_at="2026-01-01T00:00:00Z",
-            )
-            for name, key in sorted(members.items())
-        ),
-    )
+    """A roster with these statement keys, and the keys of these logs."""
+    listed = []
+    for name, key in sorted(members.items()):
+        log, witness = books[name].public
+        listed.append(with_keys(light_member(name, key), log_key=log, witness_key=witness))
+    return Roster(federation=federation, epoch=1, authority_key=authority, members=tuple(listed))

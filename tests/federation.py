@@ -16,7 +16,7 @@ from federated.study import Study, parse_study
 from federated.tables import read_columns
 from federated.terms import agree
 from fusion.crypto.signing import SigningKey
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.services.clock import SystemClock
 from fusion.stores.memory import MemoryJournal, MemoryRoundLog
 from fusion.types import OrgId
@@ -181,7 +181,13 @@ def federation(
     parsed = parse_study(study, "study.toml")
     hub = SigningKey.generate()
     signing = {name: SigningKey.generate() for name in NAMES}
-    roster = roster_of(hub.public, {name: key.public for name, key in signing.items()})
+    logs = {name: MemoryRoundLog() for name in NAMES}
+    books = {name: memory_book(name, signing[name], logs[name].ledger) for name in NAMES}
+    roster = roster_of(
+        hub.public,
+        {name: key.public for name, key in signing.items()},
+        {str(n): b for n, b in books.items()},
+    )
     notes: dict[OrgId, list[str]] = {name: [] for name in NAMES}
     paths = {
         name: (tables or {}).get(name) or write_table(folder / f"{name}.csv", seed=index)
@@ -189,19 +195,18 @@ def federation(
     }
 
     def seat(index: int, name: OrgId) -> Seat:
-        log = MemoryRoundLog()
         fingerprint = dealt.key.public.fingerprint
         return Seat(
             organisation=name,
             key=signing[name],
             roster=lambda: roster,
             keyring=Keyring(dealt.key, dealt.shares[index], fingerprint),
-            log=log,
+            log=logs[name],
             read=lambda study: read_columns(study, paths[name]),
             min_group=3,
             clock=SystemClock(),
             note=notes[name].append,
-            book=memory_book(name, signing[name], log.ledger),
+            book=books[name],
             desk=None,
         )
 

@@ -32,7 +32,7 @@ from fusion.crypto.paillier.randomisers import Djn
 from fusion.crypto.paillier.residues import rows_of
 from fusion.crypto.paillier.vectors import EncryptedVector
 from fusion.crypto.signing import SigningKey
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import opening_digest
 from fusion.stores.memory import MemoryRoundLog
@@ -167,7 +167,7 @@ def federation_of(dealt: Dealt) -> Federation:
     )
     logs = {name: MemoryRoundLog() for name in NAMES}
     books = {name: memory_book(name, keys[name], logs[name].ledger) for name in NAMES}
-    roster = roster_of(hub.public, terms.parties)
+    roster = roster_of(hub.public, terms.parties, books)
     notary = Notary(memory_book(AUTHORITY, hub), roster, NAMES)
     return Federation(terms, hub, keys, logs, dealt, notary, books)
 

@@ -175,7 +175,7 @@ def stamp(
     from fusion.cli.files import check_writable, read_bounded
     from fusion.errors import InputInvalid
     from fusion.services import stamps
-    from fusion.services.homes import write_atomic
+    from fusion.services.files import write_atomic
     from fusion.services.ledger import Book, home_of
 
     if sum(given for given in (bool(tsa_url), request is not None, response is not None)) != 1:

@@ -134,7 +134,7 @@ def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> 
     """Print a run's closing lines and write its report."""
     from fusion.cli.progress import key_words, metric_words
     from fusion.reports.training import render
-    from fusion.services.homes import write_atomic
+    from fusion.services.files import write_atomic
 
     if report is not None:
         try:

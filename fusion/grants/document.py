@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import GrantInvalid, InputInvalid, MessageInvalid
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.types import OrgId, org_id
 from fusion.wire import canonical
 

@@ -8,11 +8,11 @@ SHA-256, the decision is made again, by the same function, from what had been lo
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
-from fusion.errors import FusionError, LedgerBroken
+from fusion.errors import FusionError, LedgerBroken, UnknownOrganisation
 from fusion.grants.budget import NOTHING, Amount, Counter
 from fusion.grants.decide import State, decide
 from fusion.grants.permit import Permit
@@ -24,7 +24,7 @@ from fusion.ledger.entry import decode, moment_of
 from fusion.wire import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from fusion.grants.signing import SignedGrant
     from fusion.identity.roster import Roster
@@ -36,6 +36,7 @@ _COUNTERS: Final[dict[str, Counter]] = {
     "rows": "rows",
     "epsilon-millionths": "epsilon_micro",
 }
+_T = TypeVar("_T")
 _CHARGED_BEFORE: Final = "F-405"
 _KINDS: Final = tuple(
     f'"kind":"{kind}"'.encode()
@@ -46,16 +47,18 @@ _KINDS: Final = tuple(
 class Decisions:
     """Takes the entries of one log in order, and raises at the first decision that can't be."""
 
-    def __init__(self, organisation: str, roster: Roster, attached: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, organisation: str, rosters: Sequence[Roster], attached: Mapping[str, bytes]
+    ) -> None:
         """Begin.
 
         Args:
             organisation: Whose log.
-            roster: Says who signs what.
+            rosters: Say who signs what, oldest first: a signature counts if one epoch has its key.
             attached: Documents by their SHA-256, as the bundle has them.
         """
         self._organisation = organisation
-        self._roster = roster
+        self._rosters = rosters
         self._attached = attached
         self._number = 0
         self._grants: dict[str, SignedGrant] = {}
@@ -110,7 +113,7 @@ class Decisions:
     def _seen(self, entry: entries.GrantSeen) -> None:
         data = self._document(entry.document)
         try:
-            signed = open_grant(data, self._roster)
+            signed = _in_some_epoch(self._rosters, lambda roster: open_grant(data, roster))
         except FusionError as error:
             self._broken(f"its grant does not verify: {error.message}")
         if signed.id != entry.grant or tuple(sorted(signed.signed)) != entry.signers:
@@ -120,7 +123,7 @@ class Decisions:
     def _revocation(self, entry: entries.GrantRevoked) -> None:
         data = self._document(entry.revocation)
         try:
-            revocation = open_revocation(data, self._roster)
+            revocation = _in_some_epoch(self._rosters, lambda roster: open_revocation(data, roster))
             if entry.grant in self._grants:
                 check_revokes(revocation, self._grants[entry.grant])
         except FusionError as error:
@@ -197,7 +200,22 @@ class Decisions:
             self._broken("it settles a charge otherwise than the entry before")
 
 
-def replay(bundle: Bundle, roster: Roster) -> list[dict[str, Any]]:
+def _in_some_epoch(rosters: Sequence[Roster], opening: Callable[[Roster], _T]) -> _T:
+    """Return what verifies against one of the rosters, the newest first.
+
+    Raises:
+        FusionError: It verifies against none.
+    """
+    failure: FusionError = UnknownOrganisation("The bundle has no roster.")
+    for roster in reversed(rosters):
+        try:
+            return opening(roster)
+        except FusionError as error:
+            failure = error
+    raise failure
+
+
+def replay(bundle: Bundle, rosters: Sequence[Roster]) -> list[dict[str, Any]]:
     """Make every decision of a log again; the bundle's tree and rules were checked before.
 
     Returns:
@@ -206,7 +224,7 @@ def replay(bundle: Bundle, roster: Roster) -> list[dict[str, Any]]:
     Raises:
         LedgerBroken: One does not follow from what was logged before it; its number.
     """
-    decisions = Decisions(bundle.organisation, roster, bundle.attachments)
+    decisions = Decisions(bundle.organisation, rosters, bundle.attachments)
     for number, data in enumerate(bundle.entries):
         # Canonical JSON, and no text in it can hold a quotation mark: others need no decoding.
         if any(kind in data for kind in _KINDS):

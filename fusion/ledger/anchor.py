@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 from pydantic import Field
 
 from fusion.errors import LedgerBroken, SignatureInvalid, Unwitnessed, VerificationFailed
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.ledger import merkle
 from fusion.ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, parse
 from fusion.ledger.entry import MAX_ENTRY_BYTES, Entry, decode
@@ -134,10 +134,13 @@ def open_anchor(data: bytes, roster: Roster, pool: Collection[str], quorum: int)
 def _witnesses(
     statements: Sequence[str], roster: Roster, pool: Collection[str]
 ) -> dict[str, VerifyKey]:
-    """Return the witness keys of those that count, each organisation once, whatever it stated."""
+    """Return the witness keys of those that count; a statement that does not verify is none."""
     found: dict[str, VerifyKey] = {}
     for text in statements:
-        keys = open_log_keys(text.encode(), roster)
+        try:
+            keys = open_log_keys(text.encode(), roster)
+        except VerificationFailed:
+            continue
         if keys.organisation in pool and keys.organisation != AUTHORITY:
             found[keys.origin] = keys.witness
     return found

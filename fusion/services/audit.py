@@ -106,7 +106,7 @@ def audit_whole(bundle: Bundle, expected: Expectations, tsa: Sequence[Certificat
     found = audit(bundle, expected)
     return replace(
         found,
-        decisions=tuple(replay(bundle, found.roster)),
+        decisions=tuple(replay(bundle, found.rosters)),
         stamps=tuple(stamp.to_json() for stamp in stamps_of(bundle, tsa)),
     )
 

@@ -32,12 +32,13 @@ from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
 from fusion.grants.request import charge_name
 from fusion.grants.signing import SignedGrant, Standing, standing
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.ledger.entry import moment_of, stamp
 from fusion.services import grant_evidence as evidence
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
-from fusion.services.homes import HubHome, NodeHome, make_folder, write_atomic
+from fusion.services.files import make_folder, write_atomic
+from fusion.services.homes import HubHome, NodeHome
 from fusion.services.ledger import Book
 from fusion.services.storage import open_budgets
 
@@ -461,7 +462,12 @@ class GrantDesk:
 
         Raises:
             GrantRefused: It may not.
+            MemberRevoked: The one for whom it is done is a member no longer, or this node is not.
         """
+        roster = self._roster()
+        for name in {permit.request.assignee, permit.request.party} - {AUTHORITY}:
+            if any(member.id == name for member in roster.members):
+                roster.member(name)
         revoked = self._folder.revoked(permit.grant)
         refusal = still(permit, revoked=revoked, now=self._clock.now())
         if refusal is not None:

@@ -1,7 +1,7 @@
 """An organisation's log: opened with its keys, written to, signed, exported.
 
-Keys and the first entry are made with the folder; a folder of an older release gets them when its
-log is first opened. Every process that writes opens the log anew: SQLite keeps them in order.
+A node's keys are made with its organisation, the hub's when its log is first opened. Every process
+that writes opens the log anew: SQLite keeps them in order.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final, Self
 
 from fusion.crypto.signing import SigningKey
 from fusion.errors import EnvironmentUnfit, InputInvalid
-from fusion.identity import keys as key_files
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
+from fusion.identity.roster import open_roster
 from fusion.ledger import entry as entries
 from fusion.ledger.bundle import Bundle, lines_of
 from fusion.ledger.checkpoint import parse
 from fusion.ledger.entry import decode, encode
 from fusion.ledger.witness import quorum_of
 from fusion.services.clock import SystemClock
-from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome, write_atomic
+from fusion.services.files import write_atomic
+from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome
 from fusion.services.logbook import ATTACHED, LogBook
 from fusion.services.storage import open_ledger
 
@@ -44,7 +45,8 @@ class Book(LogBook):
         """
         self.home: Final = home
         with home.lock():
-            log_key, witness_key = _key(home.log_key), _key(home.witness_key)
+            log_key, witness_key = _key(home, "log"), _key(home, "witness")
+        self._epochs: dict[int, Roster] = {}
         self._file = open_ledger(home)
         super().__init__(
             self._file,
@@ -93,11 +95,19 @@ class Book(LogBook):
             self.ledger.append_once(name, encode(entry), {name: data})
         return roster
 
+    def epochs(self, roster: Roster) -> list[Roster]:
+        """Return the epochs that are known here, oldest first: the folder outlives a lost log."""
+        for file in self.home.rosters.glob("*.json"):
+            if (epoch := int(file.stem)) not in self._epochs:
+                self._epochs[epoch] = open_roster(file.read_bytes(), roster.authority_key)
+        self._epochs[roster.epoch] = roster
+        return [self._epochs[epoch] for epoch in sorted(self._epochs)]
+
     # ------------------------------------------------------------------ checkpoints
 
     def quorum(self, roster: Roster) -> int:
         """Return how many other organisations have to cosign."""
-        return quorum_of(sum(m.id != self.organisation for m in roster.members))
+        return quorum_of(sum(m.id != self.organisation for m in roster.active))
 
     def witnessed(self, roster: Roster) -> int:
         """Return the size of the newest checkpoint that a quorum has cosigned, or 0."""
@@ -155,14 +165,14 @@ class Book(LogBook):
         return bundle
 
 
-def _key(path: Path) -> SigningKey:
-    """Read a key; make it where there is none. The caller holds the folder's lock."""
-    if not path.exists():
-        write_atomic(path, key_files.signing_pem(SigningKey.generate()))
-    try:
-        return key_files.signing_from_pem(path.read_bytes())
-    except OSError as error:
-        raise EnvironmentUnfit(f"{path} can't be read: {error.strerror}.") from error
+def _key(home: HubHome | NodeHome, name: str) -> SigningKey:
+    """Read a key; make the hub's where there is none. The caller holds the folder's lock.
+
+    A node's are made with its organisation: the roster lists them. The hub states its own.
+    """
+    if isinstance(home, HubHome) and name not in home.key_folder:
+        home.key_folder.write(name, SigningKey.generate())
+    return home.key_folder.signing(name)
 
 
 def home_of(folder: Path) -> HubHome | NodeHome:

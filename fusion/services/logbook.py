@@ -11,18 +11,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import VerificationFailed
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.ledger import entry as entries
 from fusion.ledger.anchor import check_continues
 from fusion.ledger.checkpoint import Checkpoint, parse
 from fusion.ledger.entry import encode, stamp
-from fusion.ledger.log_keys import LogKeys, open_log_keys, sign_log_keys
+from fusion.ledger.log_keys import LogKeys, open_stated_keys, sign_log_keys
 from fusion.ledger.witness import check_extends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusion.crypto.signing import SigningKey
+    from fusion.crypto.signing import SigningKey, VerifyKey
     from fusion.identity.roster import Roster
     from fusion.ledger.entry import Entry
     from fusion.ledger.witness import Proof, Published
@@ -73,6 +73,11 @@ class LogBook:
             ),
         )
 
+    @property
+    def public(self) -> tuple[VerifyKey, VerifyKey]:
+        """The public log key and the public witness key."""
+        return self._log_key.public, self.witness_key.public
+
     def now(self) -> str:
         """Return the time as entries have it."""
         return stamp(self.clock.now())
@@ -114,13 +119,19 @@ class LogBook:
         self.ledger.append_once(name, encode(entry), {name: stated})
 
     def witnesses(self, roster: Roster) -> dict[str, list[LogKeys]]:
-        """Return the keys of all other members whose logs are known."""
+        """Return the keys of all other members whose logs are known, as each was first judged."""
         found: dict[str, list[LogKeys]] = {}
+        epochs = self.epochs(roster)
+        others = {member.id for member in roster.active} - {AUTHORITY, self.organisation}
         for data in self.ledger.papers("keys:").values():
-            keys = open_log_keys(data, roster)
-            if keys.organisation not in {AUTHORITY, self.organisation}:
+            keys = open_stated_keys(data, epochs)
+            if keys.organisation in others:
                 found.setdefault(keys.organisation, []).append(keys)
         return found
+
+    def epochs(self, roster: Roster) -> list[Roster]:
+        """Return the rosters known here, oldest first; without a folder, this one alone."""
+        return [roster]
 
     # ------------------------------------------------------------------ the own log
 

@@ -8,6 +8,7 @@ what one organisation does is done by all four.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -60,6 +61,10 @@ class Walk:
             place.mkdir()
         self.started: list[subprocess.Popen[bytes]] = []
         self.words = {address: f"127.0.0.1:{free_port()}"}
+        for name in ("passphrase", "next"):
+            (folder / name).write_text(f"five words of the {name}, in short\n", "utf-8")
+            self.words[f"/etc/banyan/{name}"] = str(folder / name)
+        self.environment = {**os.environ, "FUSION_PASSPHRASE_FILE": str(folder / "passphrase")}
         self._bits = bits
         self._prepare(label)
 
@@ -101,9 +106,13 @@ class Walk:
                 self.words["INVITATION"] = re.findall(r"https://\S+#[0-9a-f]{64}", printed)[0]
             case ["hub", "admit"]:
                 self._admit(line)
-            case ["hub" | "node" | "key", "status" | "show"]:
+            case ["hub" | "node" | "key" | "org", "status" | "show"]:
                 self._look(line)
-            case ["node", "init"]:
+            case ["org", "rotate" | "passphrase"]:
+                self._keys(line)
+            case ["hub", "roster"]:
+                assert self._fusion(line, self.hub)
+            case ["org" | "node", "init"]:
                 for org, machine in self.machines.items():
                     self._fusion(line.replace("tax.example", org), machine)
             case ["node", "up"]:
@@ -142,6 +151,13 @@ class Walk:
             case words:
                 message = f"the page shows a command that no test runs: {words}"
                 raise AssertionError(message)
+
+    def _keys(self, line: str) -> None:
+        """Have one organisation's keys rotated, or their passphrase changed."""
+        tax = self.machines["tax.example"]
+        assert self._fusion(line, tax)
+        if " rotate " in line:
+            shutil.copy(tax / "node" / "rotation.json", self.hub)
 
     def _admit(self, line: str) -> None:
         """Admit everyone: one request a call, or all of them by the names that the page gives."""
@@ -254,7 +270,13 @@ class Walk:
     def _fusion(self, line: str, place: Path, *, code: int = 0) -> str:
         command = self._command(line, place)
         done = subprocess.run(
-            command, cwd=place, capture_output=True, text=True, timeout=120, check=False
+            command,
+            cwd=place,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=self.environment,
         )
         assert done.returncode == code, f"{line}: {done.stderr}"
         return done.stdout
@@ -268,6 +290,7 @@ class Walk:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
+                    env=self.environment,
                 )
             )
 

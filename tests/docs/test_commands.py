@@ -32,6 +32,8 @@ RUN = {
     r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.(kernels|contributions|ledger)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.evidence": "tests/deployment/test_benchmarks.py",
+    r"fusion node ping --to ID": "tests/deployment/test_deployment.py",
+    r"python -m benchmarks\.relay": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
 }
@@ -43,8 +45,6 @@ NOT_RUN = {
     r"\./dev (fmt|docs)": "writes into the checkout",
     r"\./dev": "the name of the script",
     r"python": "the name of a kind of output",
-    r"systemctl (start|stop) banyan-node": "needs systemd and its unit",
-    r"mv /srv/banyan/node/certificate\.pem .*": "belongs to the two lines around it",
     r"python -m examples\.adult\.make_partitions .*": "reads the original data set, not shipped",
 }
 """What no test runs, and why."""
@@ -164,7 +164,7 @@ def test_the_readme_shows_the_two_commands() -> None:
         assert "./dev test" in lines
 
 
-_PROGRAMS = ("fusion", "./dev", "python", "python3", "/opt/banyan/bin/python", "systemctl", "mv")
+_PROGRAMS = ("fusion", "./dev", "python", "python3", "/opt/banyan/bin/python")
 
 
 def _lines() -> list[tuple[str, str]]:

@@ -119,7 +119,7 @@ def test_a_desk_logs_what_a_crash_left_unsaid(hub: HubHome, nodes: Mapping[str, 
     bundle = Book(nodes["tax"]).bundle()
     logged = [e.kind for e in _logged(bundle) if e.kind != "roster-seen"]
     assert logged[-2:] == ["grant-revoked", "decided"]
-    replay(bundle, nodes["tax"].roster())
+    replay(bundle, [nodes["tax"].roster()])
 
 
 # ------------------------------------------------------------------- an owner who rewrites
@@ -137,7 +137,7 @@ def _index(book: Book, logged: list[Entry], **parts: Any) -> int:  # noqa: ANN40
     """Return which entry is named when these are the log's; its owner signs whatever it likes."""
     bundle = replace(book.bundle(), entries=[encode(e) for e in logged], **parts)
     with pytest.raises(LedgerBroken) as found:
-        replay(bundle, book.home.roster())
+        replay(bundle, [book.home.roster()])
     return found.value.index
 
 
