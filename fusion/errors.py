@@ -6,7 +6,8 @@
     ├── InputInvalid                exit 2   what the user typed or wrote is wrong
     │   ├── StudyInvalid                     a study file; names the line
     │   ├── DataInvalid                      a table that does not fit what was declared
-    │   └── GrantInvalid                     a grant or a request under one; names the line
+    │   ├── GrantInvalid                     a grant or a request under one; names the line
+    │   └── CatalogueInvalid                 what an owner declares about a dataset
     ├── EnvironmentUnfit            exit 3   Python, port, file, disk, missing package
     ├── Refused                     exit 4   a rule said no
     │   ├── GateRefused                      a key holder will not decrypt this
@@ -102,6 +103,12 @@ class GrantInvalid(InputInvalid):
     """A grant, or a request under one, is wrong as it was written; the message names the line."""
 
     code = "F-203"
+
+
+class CatalogueInvalid(InputInvalid):
+    """A declaration of a dataset is wrong as it was written, or does not fit its table."""
+
+    code = "F-204"
 
 
 class EnvironmentUnfit(FusionError):

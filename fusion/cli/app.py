@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 import typer
 
 from fusion.cli import (
+    data,
     demo,
     doctor,
     grant,
@@ -74,6 +75,7 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(org.app, name="org")
 app.add_typer(node.app, name="node")
 app.add_typer(key.app, name="key")
+app.add_typer(data.app, name="data")
 app.add_typer(grant.app, name="grant")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")

@@ -310,7 +310,7 @@ def schema(
     as_json: Json = False,
 ) -> None:
     """Show the columns of a node's dataset and the digest that a grant names. Reads no row."""
-    from fusion.grants.document import schema_digest
+    from fusion.catalogue.descriptor import schema_digest
     from fusion.services import grants
     from fusion.services.homes import NodeHome
 

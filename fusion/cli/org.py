@@ -121,6 +121,6 @@ def passphrase(
         content = {"folder": str(folder), "keys": number, "encrypted": not no_passphrase}
         output.document("fusion.passphrase/1", content)
         return
-    output.note("whatever runs with these keys goes on; it needs the new passphrase from now on")
+    output.note("start again whatever is up with these keys: it needs the new passphrase")
     state = "NOT encrypted" if no_passphrase else "encrypted"
     output.result(f"{number} private keys are {state}")

@@ -272,15 +272,6 @@ def checked(grant: Grant) -> Grant:
     return grant
 
 
-def schema_digest(columns: dict[str, str]) -> str:
-    """Return what names the schema of a table: its columns' names and types, in no order.
-
-    Args:
-        columns: Name to type of every column that the table has.
-    """
-    return hashlib.sha256(canonical.encode({"columns": columns})).hexdigest()
-
-
 def broken_rules(grant: Grant) -> Iterator[Rule]:
     """Yield path and message of every rule between fields that a grant breaks."""
     yield from _party_rules(grant)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
 from fusion.errors import (
     EnvironmentUnfit,
@@ -27,7 +28,6 @@ from fusion.errors import (
 from fusion.grants import signing
 from fusion.grants.budget import NO_EVIDENCE, NOTHING
 from fusion.grants.decide import State, decide, no_grant, still
-from fusion.grants.document import schema_digest
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
 from fusion.grants.request import charge_name
@@ -35,12 +35,14 @@ from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.members import AUTHORITY
 from fusion.ledger.entry import moment_of, stamp
 from fusion.services import grant_evidence as evidence
+from fusion.services.catalogue import check_usable
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
 from fusion.services.files import make_folder, write_atomic
 from fusion.services.homes import HubHome, NodeHome
 from fusion.services.ledger import Book
 from fusion.services.storage import open_budgets
+from fusion.services.verified import VerifiedGrants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -114,6 +116,7 @@ class GrantFolder:
         self.path = path
         self._roster = roster
         self._newest = newest
+        self._verified = VerifiedGrants()
 
     def all(self) -> list[Kept]:
         """Return every grant, by id.
@@ -213,7 +216,7 @@ class GrantFolder:
             data = path.read_bytes()
         except OSError as error:
             raise EnvironmentUnfit(f"{path} can't be read: {error.strerror}.") from error
-        signed = signing.open_grant(data, roster)
+        signed = self._verified.open(data, roster)
         if path.name != f"{signed.id}{GRANT_SUFFIX}":
             raise VerificationFailed(f"{path} holds another grant than its name says.")
         return Kept(signed=signed, revoked=self.revoked(signed.id), path=path)
@@ -349,13 +352,15 @@ def schema_of(node: NodeHome, dataset: str) -> dict[str, str]:
     Raises:
         InputInvalid: It has none of that name.
         DataInvalid: The file can't be read.
+        Refused: It is described as core data.
     """
     path = node.config.data.get(dataset)
     if path is None:
         raise InputInvalid(
             f"{node.config.id} has no dataset called {dataset!r}.",
-            hint=f'Add `{dataset} = "FILE"` under [data] in its node.toml.',
+            hint=f"Describe its file: fusion data add FILE --id {dataset} --classify FILE.yaml",
         )
+    check_usable(node, dataset)
     return read_schema(path)
 
 

@@ -12,7 +12,8 @@
       requests/SHA256.admitted                  grants/ID.grant.json
       paillier/  runs/JOB/  superlink.sqlite    ready.json  node.log
       ledger.sqlite  witness/                   .up.lock
-      grants/ID.grant.json
+      grants/ID.grant.json                      catalogue/OWNER/ID.dataset.json
+      catalogue/OWNER/ID.dataset.json
       ready.json  hub.log  .up.lock
 """
 
@@ -123,6 +124,7 @@ class _Home(Folder):
         self.rosters: Final = path / "rosters"
         self.paillier: Final = path / "paillier"
         self.grants: Final = path / "grants"
+        self.catalogue: Final = path / "catalogue"
         self.ready: Final = path / "ready.json"
 
     def keep_epoch(self, roster: Roster, data: bytes) -> None:

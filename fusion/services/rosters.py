@@ -14,6 +14,7 @@ from fusion.errors import InputInvalid, MessageInvalid, Refused, VerificationFai
 from fusion.identity.members import Member, moment
 from fusion.identity.request import open_request
 from fusion.identity.roster import Roster, newer, open_roster, sign_roster
+from fusion.identity.rotation import read_rotation
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import readable_name, write_atomic
 from fusion.services.ledger import Book
@@ -78,19 +79,15 @@ def rotate(hub: HubHome, rotation: bytes, *, clock: Clock | None = None) -> Rost
         MessageInvalid: It is not well formed.
         Refused: A key in it is another member's.
     """
-    digest = hashlib.sha256(rotation).hexdigest()
+    request = read_rotation(rotation)
 
     def change(roster: Roster, now: str) -> Roster | None:
-        if any(rotation.decode("utf-8", "replace") in m.rotations for m in roster.members):
+        if any(rotation.decode() in member.rotations for member in roster.members):
             return None  # granted already
-        try:
-            return roster.with_rotation(rotation, now)
-        except MessageInvalid as error:
-            if "the same" not in error.message:
-                raise
-            raise Refused("A key in the request is already another member's.") from None
+        _check_unshared(request.id, set(request.changes.values()), roster)
+        return roster.with_rotation(rotation, now)
 
-    return _next(hub, change, clock, digest)
+    return _next(hub, change, clock, hashlib.sha256(rotation).hexdigest())
 
 
 def revoke(hub: HubHome, organisation: str, reason: str, *, clock: Clock | None = None) -> Roster:
@@ -230,22 +227,26 @@ def _check_admissible(request: Request, roster: Roster, known: Member | None) ->
                 hint="A member's keys are not replaced by a request for admission. The "
                 "organisation makes a rotation with `fusion org rotate` and its old keys.",
             )
-    own = set(request.keys.to_json().values())
-    for other in roster.members:
-        if other.id != request.id and set(other.keys.to_json().values()) & own:
-            raise Refused(
-                f"A key in the request of {request.id} is already that of {other.id}.",
-                hint="Every organisation makes its own keys with `fusion org init`.",
-            )
+    _check_unshared(request.id, set(request.keys.to_json().values()), roster)
     if known is None and len(roster.members) >= MAX_MEMBERS:
         raise Refused(f"A federation has at most {MAX_MEMBERS} members.")
-    if roster.authority_key.hex in own:
+
+
+def _check_unshared(organisation: str, keys: set[str], roster: Roster) -> None:
+    """Refuse keys that are somebody else's."""
+    for other in roster.members:
+        if other.id != organisation and set(other.keys.to_json().values()) & keys:
+            raise Refused(
+                f"A key in the request of {organisation} is already that of {other.id}.",
+                hint="Every organisation makes its own keys with `fusion org init`.",
+            )
+    if roster.authority_key.hex in keys:
         raise Refused("A request carries the authority's own key.")
 
 
 def _time(text: str) -> str:
-    """Read a day or a time in UTC."""
-    full = f"{text}T00:00:00Z" if len(text) == len("2027-01-01") else text
+    """Read a day, to its end, or a time; in UTC."""
+    full = f"{text}T23:59:59Z" if len(text) == len("2027-01-01") else text
     try:
         found: datetime = moment(full)
     except MessageInvalid:

@@ -53,7 +53,7 @@ def test_from_keys_without_a_hub_to_a_member(
     assert (roster["schema"], roster["epoch"]) == ("fusion.roster/2", 2)
     (member,) = roster["members"]
     assert member["keys"] == made["keys"]
-    assert (member["status"], member["valid_until"]) == ("active", "2030-01-31T00:00:00Z")
+    assert (member["status"], member["valid_until"]) == ("active", "2030-01-31T23:59:59Z")
     code, out, _ = fusion("org", "show", org)
     assert (code, ORG in out, "NOT encrypted" in out) == (0, True, True)
 
@@ -78,7 +78,7 @@ def test_rotate_extend_revoke_and_look_back(
     assert fusion("hub", "roster", "revoke", "z", "--reason", "left", "--hub", hub)[0] == 5
     told = document(fusion("hub", "roster", "history", "--hub", hub, "--json"))["epochs"]
     assert [c["what"] for epoch in told for c in epoch["changes"]] == [
-        "admitted", "rotated: ca, sealing_key", "valid until 2031-01-01T00:00:00Z", "revoked: left",
+        "admitted", "rotated: ca, sealing_key", "valid until 2031-01-01T23:59:59Z", "revoked: left",
     ]  # fmt: skip
     code, out, _ = fusion("hub", "roster", "history", "--hub", hub)
     assert (code, out.count("epoch ")) == (0, 5)

@@ -60,11 +60,14 @@ class Walk:
         for place in (self.hub, self.dealer, self.desk, *self.machines.values()):
             place.mkdir()
         self.started: list[subprocess.Popen[bytes]] = []
+        self.lines: list[tuple[str, Path]] = []
         self.words = {address: f"127.0.0.1:{free_port()}"}
         for name in ("passphrase", "next"):
             (folder / name).write_text(f"five words of the {name}, in short\n", "utf-8")
             self.words[f"/etc/banyan/{name}"] = str(folder / name)
-        self.environment = {**os.environ, "FUSION_PASSPHRASE_FILE": str(folder / "passphrase")}
+        self.passphrases = dict.fromkeys(
+            (self.hub, self.dealer, self.desk, *self.machines.values()), folder / "passphrase"
+        )
         self._bits = bits
         self._prepare(label)
 
@@ -111,7 +114,7 @@ class Walk:
             case ["org", "rotate" | "passphrase"]:
                 self._keys(line)
             case ["hub", "roster"]:
-                assert self._fusion(line, self.hub)
+                self._roster(line)
             case ["org" | "node", "init"]:
                 for org, machine in self.machines.items():
                     self._fusion(line.replace("tax.example", org), machine)
@@ -158,6 +161,38 @@ class Walk:
         assert self._fusion(line, tax)
         if " rotate " in line:
             shutil.copy(tax / "node" / "rotation.json", self.hub)
+        else:
+            self.passphrases[tax] = tax.parent / "next"
+            self._restart(tax)
+
+    def _roster(self, line: str) -> None:
+        """Grant a rotation, which its node takes up; revoke somebody who is in no study."""
+        if " revoke " in line:
+            self._fusion(f"fusion org init {self.desk}/left --id left.example", self.desk)
+            request = self.desk / "left" / "request.csr"
+            self._fusion(f"fusion hub admit {request} --hub {ROOT_FOLDER}/hub", self.hub)
+            line = line.replace("grid.example", "left.example")
+        assert self._fusion(line, self.hub)
+        if " rotate " in line:
+            tax = self.machines["tax.example"]
+            self._restart(tax)
+            assert not (tax / "node" / "rotation.json").exists()
+
+    def _restart(self, place: Path) -> None:
+        """Start a node again, and wait until it is up."""
+        ready = place / "node" / "ready.json"
+        (number,) = [n for n, (_, where) in enumerate(self.lines) if where == place]
+        line, _ = self.lines.pop(number)
+        process = self.started.pop(number)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        self._start(line, place)
+        self._wait([ready])
+
+    def _environment(self, place: Path) -> dict[str, str]:
+        # Some verbs are called within the folder of a hub or node itself.
+        file = self.passphrases.get(place) or self.passphrases[place.parent]
+        return {**os.environ, "FUSION_PASSPHRASE_FILE": str(file)}
 
     def _admit(self, line: str) -> None:
         """Admit everyone: one request a call, or all of them by the names that the page gives."""
@@ -276,12 +311,13 @@ class Walk:
             text=True,
             timeout=120,
             check=False,
-            env=self.environment,
+            env=self._environment(place),
         )
         assert done.returncode == code, f"{line}: {done.stderr}"
         return done.stdout
 
     def _start(self, line: str, place: Path) -> None:
+        self.lines.append((line, place))
         with (place / "log").open("wb") as log:
             self.started.append(
                 subprocess.Popen(
@@ -290,7 +326,7 @@ class Walk:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=self.environment,
+                    env=self._environment(place),
                 )
             )
 

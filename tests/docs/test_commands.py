@@ -34,8 +34,10 @@ RUN = {
     r"python -m benchmarks\.evidence": "tests/deployment/test_benchmarks.py",
     r"fusion node ping --to ID": "tests/deployment/test_deployment.py",
     r"python -m benchmarks\.relay": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.(noise|private_training)": "tests/privacy/test_utility.py",
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
+    r"fusion data .*": "tests/cli/test_data.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
 NOT_RUN = {

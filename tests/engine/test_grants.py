@@ -21,7 +21,7 @@ from federated.seats import seat_of
 from federated.study import parse_study
 from federated.terms import agree
 from federated.work import do_job
-from fusion.grants.document import schema_digest
+from fusion.catalogue.descriptor import schema_digest
 from fusion.services import grants, rosters
 from fusion.services.clock import SystemClock
 from fusion.services.homes import NodeHome

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.crypto.hashing import digest
 from fusion.crypto.signing import SigningKey
 from fusion.grants import signing
 from fusion.grants.budget import Amount
 from fusion.grants.decide import State, decide
-from fusion.grants.document import Grant, checked, moment_of, schema_digest
+from fusion.grants.document import Grant, checked, moment_of
 from fusion.grants.refusal import patched
 from fusion.grants.request import Request
 from fusion.identity.members import AUTHORITY

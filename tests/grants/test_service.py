@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.errors import (
     FusionError,
     GrantInvalid,
@@ -18,7 +19,6 @@ from fusion.errors import (
     SignatureInvalid,
     VerificationFailed,
 )
-from fusion.grants.document import schema_digest
 from fusion.grants.permit import Permit
 from fusion.grants.signing import Standing
 from fusion.services import grants, rosters

@@ -16,10 +16,13 @@ from fusion.identity.callers import caller
 from fusion.identity.request import open_request
 from fusion.services import node as node_service
 from fusion.services import organisations, rosters
+from fusion.services.dialling import link_of
+from fusion.services.enrolment import ROSTER
 from fusion.services.homes import NodeHome
 from fusion.services.leaves import ensure_leaf, leaf_pems
 from fusion.services.organisations import OrgHome
-from tests.link.federation import admit, make_hub, make_node
+from fusion.wire.limits import MAX_ROSTER_BYTES
+from tests.link.federation import admit, at_port, make_hub, make_node, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,6 +132,33 @@ def test_a_revoked_members_leaf_speaks_for_nobody(tmp_path: Path) -> None:
     with pytest.raises(MemberRevoked):
         caller(roster, leaf, now)
     assert roster.authorities_pem() == b""
+
+
+class Watch:
+    """A clock that is behind by some hours."""
+
+    behind = timedelta(hours=13)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) - self.behind
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def test_a_link_goes_on_with_the_newest_leaf(tmp_path: Path) -> None:
+    hub = make_hub(tmp_path / "hub")
+    made = admit(hub, make_node(hub, tmp_path / "a", "a.example"))
+    watch = Watch()
+    with serving(hub, 1) as port:
+        node = at_port(made, port.port)
+        with link_of(node, watch) as link:
+            assert link.read(ROSTER, MAX_ROSTER_BYTES)
+            first = node.leaf.read_bytes()
+            watch.behind = timedelta()
+            link.renew()
+            assert link.read(ROSTER, MAX_ROSTER_BYTES)
+            assert node.leaf.read_bytes() != first
 
 
 # ---------------------------------------------------------------------- passphrases

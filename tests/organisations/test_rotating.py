@@ -167,7 +167,7 @@ def test_another_members_key_is_not_taken_over(world: World) -> None:
         old_key=world.a.statement_key,
         new_key=world.a.statement_key,
     )
-    with pytest.raises(Refused, match="another member"):
+    with pytest.raises(Refused, match=r"already that of b\.example"):
         rosters.rotate(world.hub, data)
 
 
@@ -179,6 +179,25 @@ def test_a_hub_that_is_away_does_not_keep_a_node_from_serving(world: World) -> N
     assert "Going on with the keys" in said[-1]
     with pytest.raises(PartyUnreachable):
         rotation_granted(world.a)
+
+
+def test_after_a_lost_log_the_node_waits_for_its_other_key(world: World) -> None:
+    for file in world.a.path.glob("state.sqlite*"):
+        file.unlink()
+    request = rotation.rotate(world.a, ["log", "witness"]).read_bytes()
+    assert rotation.needs_log(world.a)
+    grant = threading.Timer(0.5, rosters.rotate, (world.hub, request))
+    grant.start()
+    said: list[str] = []
+    take_up_rotation(world.a, stop=threading.Event(), say=said.append)
+    grant.join()
+    assert "waiting until they are granted" in said[0]
+    assert said[-1] == "The other keys are in use."
+    with Book(world.a) as book:
+        assert (
+            book.keys(world.a.roster()).log == world.hub.roster().member("a.example").keys.log_key
+        )
+        assert book.ledger.size() == 1
 
 
 def test_an_old_epoch_does_not_bring_an_old_key_back(world: World) -> None:
