@@ -23,6 +23,7 @@ from fusion.services.files import write_atomic
 from fusion.services.homes import HubHome
 from fusion.services.ledger import Book
 from fusion.stores.ledger import SqliteLedger
+from fusion.stores.rounds import SqliteRoundLog
 
 
 def main() -> None:
@@ -45,6 +46,14 @@ def _measure(folder: Path, count: int) -> None:
         ledger.append([data[singles % count]])
         singles += 1
     print(f"single appends        {singles / (time.perf_counter() - began):>12,.0f} a second")
+    rounds = SqliteRoundLog(folder / "rounds.sqlite")
+    began = time.perf_counter()
+    opened = 0
+    while time.perf_counter() - began < 3:
+        name = opened.to_bytes(32, "big")
+        rounds.consume("job", opened, name, [name], data[opened % count])
+        opened += 1
+    print(f"sums opened, logged   {opened / (time.perf_counter() - began):>12,.0f} a second")
     ledger = SqliteLedger(folder / "batches.sqlite")
     began = time.perf_counter()
     for first in range(0, count, 1000):

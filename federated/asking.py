@@ -71,6 +71,7 @@ class Asker:
         seconds = {
             "join": limits.submit,
             "submit": limits.submit,
+            "witness": limits.submit,
             "decrypt": limits.decrypt,
             "dispute": limits.decrypt,
         }.get(phase, limits.train)

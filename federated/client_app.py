@@ -1,4 +1,4 @@
-"""The ClientApp: eight kinds of messages, each handed to this process's party.
+"""The ClientApp: nine kinds of messages, each handed to this process's party.
 
 It holds no logic. The node's own loop makes it with :func:`app_for`. Flower's SuperNode imports
 ``app``, which stands for the node whose folder the environment names.
@@ -51,7 +51,7 @@ def app_for(party: Party, organisation: OrgId) -> ClientApp:
         return Message(encode_reply(reply), reply_to=message)
 
     client.train("contribute")(answer)
-    for action in ("hello", "setup", "join", "submit", "decrypt", "dispute", "close"):
+    for action in ("hello", "setup", "join", "submit", "witness", "decrypt", "dispute", "close"):
         client.query(action)(answer)
     return client
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from fusion.errors import FusionError
     from fusion.types import OrgId
 
-Kind = Literal["hello", "setup", "join", "contribute", "submit", "decrypt", "dispute", "close"]
+Kind = Literal[
+    "hello", "setup", "join", "contribute", "submit", "witness", "decrypt", "dispute", "close"
+]
 
 
 @dataclass(frozen=True, slots=True)

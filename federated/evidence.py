@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from federated.protocols.statements import vector_digest
 from fusion.ledger import entry as entries
-from fusion.ledger.entry import encode, stamp
+from fusion.ledger.entry import encode, opening_digest, stamp
 from fusion.ports import ContributionLog, OpeningLog
 
 if TYPE_CHECKING:
@@ -165,6 +165,27 @@ def log_start(run: Run) -> None:
         quorum=terms.quorum,
     )
     run.log(f"job:{terms.job}:started", entry)
+
+
+def list_key(manifest: RoundManifest) -> str:
+    """Return under which name the list of an attempt is logged."""
+    return f"job:{manifest.job}:round:{manifest.round}:attempt:{manifest.attempt}:list"
+
+
+def log_list(run: Run, manifest: RoundManifest, listed: ContributionList) -> None:
+    """Log the list of an attempt, before anything is released for it."""
+    entry = entries.RoundListed(
+        at=stamp(run.clock.now()),
+        job=manifest.job,
+        round=manifest.round,
+        attempt=manifest.attempt,
+        manifest=manifest.digest().hex(),
+        listing=listed.digest().hex(),
+        opening=opening_digest(manifest.digest(), listed.digest()).hex(),
+        contributors=listed.organisations(),
+        commitments=tuple(each.commitment for each in listed.entries),
+    )
+    run.log(list_key(manifest), entry)
 
 
 def log_sum(

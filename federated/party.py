@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from federated.anchors import Anchors
 from federated.cohort import Failure, Reply, Request
 from federated.data import Standardiser, moments, prepare
 from federated.evidence import Evidence, PartyLog
@@ -21,6 +22,7 @@ from federated.layouts import LOSS_CAP
 from federated.leave import take_leave
 from federated.metrics import score_histogram
 from federated.norms import bounded
+from federated.notary import cosign
 from federated.parameters import decode_parameters, draw_of, model_digest
 from federated.privacy.contribution import Part
 from federated.protocols.contributor import Contributor
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from fusion.crypto.signing import SigningKey
     from fusion.identity.roster import Roster
     from fusion.ports import Clock
+    from fusion.services.logbook import LogBook
     from fusion.types import OrgId
 
 _JOB: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -87,6 +90,9 @@ class Seat:
         studies: Digests of the studies that are allowed; empty when all are.
         clock: For how long steps took.
         note: Writes a line to the organisation's own log.
+        book: Its log of evidence, with the keys that it cosigns other logs with.
+        witnesses: How many of a study's organisations have to have cosigned that the hub logged a
+            round before this one opens it; 0 for more than half.
         desk: Where it decides what its grants allow; ``None`` if it works without grants.
     """
 
@@ -100,6 +106,8 @@ class Seat:
     studies: frozenset[str] = frozenset()
     clock: Clock
     note: Callable[[str], None]
+    book: LogBook
+    witnesses: int = 0
     desk: Desk | None
 
 
@@ -114,6 +122,7 @@ class _Job:
     gate: Gate | None
     data: Prepared
     leave: Leave | Ungranted
+    roster: Roster
     standardised: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
         default_factory=dict
     )
@@ -149,6 +158,7 @@ class Party:
             "join": self._join,
             "contribute": self._contribute,
             "submit": self._submit,
+            "witness": self._witness,
             "decrypt": self._decrypt,
             "dispute": self._dispute,
             "close": self._close,
@@ -235,9 +245,10 @@ class Party:
         for notice in data.notices:
             seat.note(f"job {name}: {notice}")
         share = seat.keyring.share(fingerprint)
-        gate = None if share is None else Gate(terms, seat.organisation, share, self._log)
+        evidence = Anchors(seat.book, roster, study.organisations, seat.witnesses)
+        gate = None if share is None else Gate(terms, seat.organisation, share, self._log, evidence)
         contributor = Contributor(terms, seat.organisation, seat.key, self._log)
-        return _Job(study, terms, model, contributor, gate, data, leave)
+        return _Job(study, terms, model, contributor, gate, data, leave, roster)
 
     # ------------------------------------------------------------------ a round
 
@@ -337,11 +348,20 @@ class Party:
         """Release the vector for the list, with its proof."""
         job = self._job(request)
         manifest = self._manifest(job, request)
+        # First: nothing leaves for a hub that shows another history than before.
+        cosigned = self._cosigned(job, request) if "announced" in request.head else {}
         released = job.contributor.submit(manifest, _text(request.head, "list").encode())
         return self._reply(
-            {"submission": released.submission.decode()},
+            {"submission": released.submission.decode(), **cosigned},
             {"vector": released.vector, "proof": released.proof},
         )
+
+    def _witness(self, request: Request) -> Reply:
+        """Cosign the hub's log, if it goes on from what was seen of it."""
+        return self._reply(self._cosigned(self._job(request), request))
+
+    def _cosigned(self, job: _Job, request: Request) -> Mapping[str, Any]:
+        return cosign(self._seat.book, job.roster, _text(request.head, "announced"))
 
     def _decrypt(self, request: Request) -> Reply:
         """Check everything again, and partially decrypt the sum."""
@@ -360,7 +380,8 @@ class Party:
             )
             for index, text in enumerate(_texts(request.head, "submissions"))
         ]
-        opened = job.gate.open(manifest, _text(request.head, "list").encode(), contributions)
+        listing, anchor = (_text(request.head, name).encode() for name in ("list", "anchor"))
+        opened = job.gate.open(manifest, listing, contributions, anchor)
         self._seat.note(
             f"job {manifest.job}, round {manifest.round}: sum opened ({manifest.purpose})"
         )

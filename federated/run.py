@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from federated.cohort import Cohort
     from federated.models.registry import Model
+    from federated.notary import Notary
     from federated.protocols.secure_sum import JobTerms
     from federated.study import Study
     from fusion.crypto.signing import SigningKey
@@ -30,10 +31,10 @@ class Run:
         cohort: The parties.
         journal: What survives a crash.
         clock: Time.
+        notary: The hub's log, and what shows the holders that a round is in it.
         emit: Takes events without their time; see ``docs/map.md`` for the fields.
         pause: Waits some seconds.
         stopping: Whether the run's operator wants it to end; asked before each round.
-        log: Writes an entry to the hub's log, once for its key.
         place: Returns where in the study's file a key stands (``study.toml:12``), or nothing.
     """
 
@@ -44,11 +45,15 @@ class Run:
     cohort: Cohort
     journal: RunJournal
     clock: Clock
+    notary: Notary
     emit: Callable[[Mapping[str, Any]], None]
     pause: Callable[[float], None]
     stopping: Callable[[], bool] = lambda: False
-    log: Callable[[str, Entry], object] = lambda _key, _entry: None
     place: Callable[[str], str] = lambda _key: ""
+
+    def log(self, key: str, entry: Entry) -> None:
+        """Write an entry to the hub's log, once for its key."""
+        self.notary.log(key, entry)
 
     def now(self) -> str:
         """Return the time as RFC 3339 in UTC, to the second."""

@@ -12,7 +12,7 @@ from fusion.services.enrolment import refresh_roster
 from fusion.services.grants import GrantDesk
 from fusion.services.keys import keyring_of
 from fusion.services.ledger import Book
-from fusion.stores.rounds import SqliteRoundLog
+from fusion.services.storage import open_rounds
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
@@ -59,20 +59,22 @@ def seat_of(node: NodeHome, note: Callable[[str], None], link: Link | None = Non
         key=node.statement_key,
         roster=current_roster,
         keyring=keyring_of(node),
-        log=SqliteRoundLog(node.state),
+        log=open_rounds(node),
         read=read,
         min_group=node.config.min_group,
         studies=frozenset(node.config.studies),
         clock=SystemClock(),
         note=note,
-        desk=_desk(node, note),
+        book=book,
+        witnesses=node.config.witnesses,
+        desk=_desk(node, note, book),
     )
 
 
-def _desk(node: NodeHome, note: Callable[[str], None]) -> GrantDesk | None:
+def _desk(node: NodeHome, note: Callable[[str], None], book: Book) -> GrantDesk | None:
     """Return where the node decides; nowhere if its operator switched grants off."""
     if not node.config.require_grants:
         note("this node requires no grants: it takes part in whatever its other rules allow")
         return None
     # The roster on disk: setting a job up has just refreshed it.
-    return GrantDesk(node, roster=node.roster, clock=SystemClock(), note=note)
+    return GrantDesk(node, roster=node.roster, clock=SystemClock(), note=note, book=book)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from federated.cohort import InProcessCohort
+from federated.notary import Notary
 from federated.party import Party, Seat
 from federated.records import record
 from federated.rounds import RoundEngine
@@ -27,11 +28,13 @@ from fusion.crypto.paillier.threshold import ThresholdKey, deal
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
 from fusion.errors import FusionError, InputInvalid, StudyInvalid
-from fusion.identity.members import Member, PublicKeys
+from fusion.identity.members import AUTHORITY, Member, PublicKeys
 from fusion.identity.roster import Roster
 from fusion.services.clock import SystemClock
 from fusion.services.homes import DEFAULT_MIN_GROUP
+from fusion.services.logbook import LogBook
 from fusion.stores.memory import MemoryJournal, MemoryRoundLog
+from fusion.stores.memory_ledger import MemoryLedger
 from fusion.types import OrgId, org_id
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
     from federated.study import Study
     from fusion.connectors.files import Table
-    from fusion.ports import Event
+    from fusion.ports import Event, Ledger
 
 
 class _SharedKeyring:
@@ -119,7 +122,9 @@ def _run(
     key, shares = _deal(study)
     hub = SigningKey.generate()
     signing = {org: SigningKey.generate() for org in paths}
-    roster = _roster(hub, signing)
+    logs = {org: MemoryRoundLog() for org in paths}
+    books = {org: _book(logs[org].ledger, org, signing[org]) for org in paths}
+    roster = _roster(hub, signing, books)
     parties = {
         org: Party(
             Seat(
@@ -127,11 +132,12 @@ def _run(
                 key=signing[org],
                 roster=lambda: roster,
                 keyring=_SharedKeyring(key, study.key.holders, shares.get(org)),
-                log=MemoryRoundLog(),
+                log=logs[org],
                 read=_reader(path),
                 min_group=2,
                 clock=SystemClock(),
                 note=lambda _: None,
+                book=books[org],
                 # All tables are on this machine: there is nobody to ask.
                 desk=None,
             )
@@ -141,9 +147,22 @@ def _run(
     terms, model = agree(study, "simulation", roster, key, study.key.holders)
     return Run(
         study=study, terms=terms, model=model, authority=hub, cohort=InProcessCohort(parties),
+        notary=Notary(_book(MemoryLedger(), AUTHORITY, hub), roster, study.organisations),
         journal=MemoryJournal(), clock=SystemClock(), emit=emit, pause=time.sleep,
         place=place,
     )  # fmt: skip
+
+
+def _book(ledger: Ledger, organisation: str, statement_key: SigningKey) -> LogBook:
+    """Return a log in this process, under keys of its own."""
+    return LogBook(
+        ledger,
+        organisation,
+        statement_key=statement_key,
+        log_key=SigningKey.generate(),
+        witness_key=SigningKey.generate(),
+        clock=SystemClock(),
+    )
 
 
 def _end(status: str, message: str, exit_code: int) -> dict[str, Any]:
@@ -205,19 +224,20 @@ def _deal(study: Study) -> tuple[ThresholdKey, dict[OrgId, int]]:
     return key, dict(zip(study.organisations, shares, strict=True))
 
 
-def _roster(hub: SigningKey, signing: Mapping[OrgId, SigningKey]) -> Roster:
+def _roster(
+    hub: SigningKey, signing: Mapping[OrgId, SigningKey], books: Mapping[OrgId, LogBook]
+) -> Roster:
     members = [
         Member(
             id=org,
             name="",
             keys=PublicKeys(
                 statement_key=key.public,
-                # Nobody is dialled in a simulation, and no log is kept; the roster wants them
-                # distinct.
+                # Nobody is dialled in a simulation; the roster wants them distinct.
                 sealing_key=SealingKey.generate().public,
                 fleet_key=f"simulated:{org}",
-                log_key=SigningKey.generate().public,
-                witness_key=SigningKey.generate().public,
+                log_key=books[org].public[0],
+                witness_key=books[org].public[1],
                 ca=f"simulated:{org}".encode(),
             ),
             admitted_at="1970-01-01T00:00:00Z",

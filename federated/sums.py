@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from federated.asking import Asker, Meter, seconds_of, text_of
 from federated.cohort import Request
 from federated.disputes import settle
-from federated.evidence import log_sum
+from federated.evidence import list_key, log_list, log_sum
 from federated.openings import Opening
 from federated.parameters import model_digest
 from federated.protocols.cohorts import read_join
@@ -272,10 +272,12 @@ class SumRunner:
     ) -> dict[OrgId, tuple[Contribution, Verified]]:
         """Ask the listed to release their vectors, and verify each as it would be opened."""
         listed = read(ContributionList, listing, {HUB: self._run.terms.authority})
+        log_list(self._run, manifest, listed)
         head = {
             "job": manifest.job,
             "manifest": signed_manifest.decode(),
             "list": listing.decode(),
+            "announced": self._run.notary.announce(),
         }
         whom = tuple(OrgId(name) for name in listed.organisations())
         replies = self._asker.ask("submit", manifest.round, Request("submit", head), whom, meter)
@@ -288,6 +290,7 @@ class SumRunner:
                     reply.blobs.get("proof", b""),
                 )
                 verified = verify_contribution(self._run.terms, manifest, listed, contribution)
+                self._run.notary.take(reply)
                 if verified.organisation != organisation:
                     msg = f"{organisation} sent the submission of {verified.organisation}."
                     raise MessageInvalid(msg)
@@ -321,8 +324,10 @@ class SumRunner:
         verified = opening.verified or verify_all(*what, opening.contributions)
         total = add_verified(*what, verified)
         listed = read(ContributionList, opening.listing, {HUB: run.terms.authority})
+        log_list(run, opening.manifest, listed)
         log_sum(run, opening.manifest, listed, total, verified)
         meter.add("aggregate", run.clock.monotonic() - began)
+        self._have_witnessed(opening.manifest, meter)
         answers: dict[OrgId, Answer] = {}
         tried: set[OrgId] = set()
         for _ in range(MAX_ATTEMPTS):
@@ -348,6 +353,35 @@ class SumRunner:
             raise VerificationFailed(msg, hint="Ask the holders to check the share they imported.")
         raise QuorumLost(msg, hint="Start the missing holders' nodes and run the study again.")
 
+    def _have_witnessed(self, manifest: RoundManifest, meter: Meter) -> None:
+        """Have the log cosigned if the cosignatures that came with the vectors are not enough.
+
+        Raises:
+            QuorumLost: Too few cosign, however often they are asked.
+        """
+        run, notary = self._run, self._run.notary
+        for _ in range(MAX_ATTEMPTS):
+            if notary.anchor(list_key(manifest)) is not None:
+                return
+            # Who has seen more, or less, than was announced says so, and is shown the way from it.
+            announced = notary.announce()
+            missing = set(notary.missing())
+            whom = [name for name in self._attendance.present() if name in missing]
+            request = Request("witness", {"job": run.terms.job, "announced": announced})
+            replies = self._asker.ask("witness", manifest.round, request, whom, meter, leave=False)
+            for organisation, reply in replies.items():
+                try:
+                    notary.take(reply)
+                except FusionError as error:
+                    self._asker.leave_out(organisation, f"did not cosign: {error.message}", error)
+            if not replies:
+                self._gather(f"the witnesses of round {manifest.round}")
+        msg = (
+            f"Round {manifest.round} is not opened: of {', '.join(run.study.organisations)}, "
+            f"{notary.quorum} have to cosign that the hub logged it."
+        )
+        raise QuorumLost(msg, hint="Start the missing organisations' nodes; their logs say more.")
+
     def _ask_holders(
         self, opening: Opening, answers: dict[OrgId, Answer], tried: set[OrgId], meter: Meter
     ) -> None:
@@ -363,6 +397,7 @@ class SumRunner:
                 "manifest": opening.signed_manifest.decode(),
                 "list": opening.listing.decode(),
                 "submissions": [c.submission.decode() for c in opening.contributions],
+                "anchor": run.notary.anchor(list_key(opening.manifest)) or "",
             },
             opening.blobs(),
         )

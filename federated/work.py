@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from federated.evidence import log_end, log_model, log_start
+from federated.notary import Notary
 from federated.revocations import revocation_watch
 from federated.rounds import RoundEngine
 from federated.run import Run
@@ -71,7 +72,7 @@ def do_job(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
             stopping=lambda: job.stop_wanted.exists() or revoked(),
-            place=place_in(text, job.origin), log=book.once,
+            place=place_in(text, job.origin), notary=Notary(book, roster, study.organisations),
         )  # fmt: skip
         log_start(run)
         emit(start_event(run))

@@ -14,8 +14,9 @@
     │   ├── ContributionRefused              a contributor will not contribute to this
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
     │   ├── JobUnknown                       a party was not set up for this job
+    │   ├── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
     │   ├── MemberRevoked                    an organisation that the authority has revoked
-    │   └── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
+    │   └── Unwitnessed                      what is to be opened is in no witnessed log
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -163,6 +164,12 @@ class MemberRevoked(Refused):
     """An organisation was revoked, or is outside of the time for which it was admitted."""
 
     code = "F-406"
+
+
+class Unwitnessed(Refused):
+    """A key holder was not shown that what it is to open is in the hub's log, and witnessed."""
+
+    code = "F-407"
 
 
 class VerificationFailed(FusionError):

@@ -193,6 +193,10 @@ class Ledger(Protocol):
         """Return whether an entry is under this key."""
         ...
 
+    def number_of(self, key: str) -> int | None:
+        """Return the number of the entry under this key, if there is one."""
+        ...
+
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the entries from ``start`` below ``stop``."""
         ...

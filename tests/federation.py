@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from federated.cohort import InProcessCohort, Reply, Request
+from federated.notary import Notary
 from federated.party import Party, Seat
 from federated.rounds import RoundEngine
 from federated.run import Run
@@ -15,18 +16,20 @@ from federated.study import Study, parse_study
 from federated.tables import read_columns
 from federated.terms import agree
 from fusion.crypto.signing import SigningKey
-from fusion.identity.roster import Roster
+from fusion.identity.members import AUTHORITY
 from fusion.services.clock import SystemClock
 from fusion.stores.memory import MemoryJournal, MemoryRoundLog
 from fusion.types import OrgId
-from tests.members import light_member
+from tests.books import memory_book, roster_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from fusion.crypto.paillier.threshold import ThresholdKey
+    from fusion.identity.roster import Roster
     from fusion.ports import RunJournal
+    from fusion.services.logbook import LogBook
     from tests.keys import Dealt
 
 NAMES = tuple(map(OrgId, ("north", "east", "south", "west")))
@@ -136,6 +139,7 @@ class Federation:
     key: ThresholdKey
     journal: RunJournal
     notes: dict[OrgId, list[str]]
+    book: LogBook
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, job: str = "job") -> RoundEngine:
@@ -155,10 +159,15 @@ class Federation:
                 cohort=InProcessCohort(self.parties),
                 journal=self.journal,
                 clock=clock,
+                notary=self.notary(),
                 emit=emit,
                 pause=lambda _: None,
             )
         )
+
+    def notary(self) -> Notary:
+        """Return the hub's side of the evidence."""
+        return Notary(self.book, self.roster, self.study.organisations)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """Return the events of a kind."""
@@ -172,8 +181,13 @@ def federation(
     parsed = parse_study(study, "study.toml")
     hub = SigningKey.generate()
     signing = {name: SigningKey.generate() for name in NAMES}
-    members = tuple(light_member(name, signing[name].public) for name in sorted(NAMES))
-    roster = Roster(federation="test", epoch=1, authority_key=hub.public, members=members)
+    logs = {name: MemoryRoundLog() for name in NAMES}
+    books = {name: memory_book(name, signing[name], logs[name].ledger) for name in NAMES}
+    roster = roster_of(
+        hub.public,
+        {name: key.public for name, key in signing.items()},
+        {str(n): b for n, b in books.items()},
+    )
     notes: dict[OrgId, list[str]] = {name: [] for name in NAMES}
     paths = {
         name: (tables or {}).get(name) or write_table(folder / f"{name}.csv", seed=index)
@@ -187,16 +201,18 @@ def federation(
             key=signing[name],
             roster=lambda: roster,
             keyring=Keyring(dealt.key, dealt.shares[index], fingerprint),
-            log=MemoryRoundLog(),
+            log=logs[name],
             read=lambda study: read_columns(study, paths[name]),
             min_group=3,
             clock=SystemClock(),
             note=notes[name].append,
+            book=books[name],
             desk=None,
         )
 
     parties = {name: Flaky(Party(seat(i, name))) for i, name in enumerate(NAMES)}
-    return Federation(parsed, roster, hub, parties, dealt.key, MemoryJournal(), notes)
+    book = memory_book(AUTHORITY, hub)
+    return Federation(parsed, roster, hub, parties, dealt.key, MemoryJournal(), notes, book)
 
 
 def with_deadlines(study: Study, seconds: float) -> Study:

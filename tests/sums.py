@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from federated.anchors import Anchors
+from federated.cohort import Reply
+from federated.notary import Notary, cosign
 from federated.protocols.contributor import Contributor
-from federated.protocols.secure_sum import Contribution, Gate, JobTerms, list_commitments
+from federated.protocols.secure_sum import Contribution, Gate, JobTerms, Opened, list_commitments
 from federated.protocols.statements import (
     HUB,
     Commitment,
@@ -29,12 +32,19 @@ from fusion.crypto.paillier.randomisers import Djn
 from fusion.crypto.paillier.residues import rows_of
 from fusion.crypto.paillier.vectors import EncryptedVector
 from fusion.crypto.signing import SigningKey
+from fusion.identity.members import AUTHORITY
+from fusion.ledger import entry as entries
+from fusion.ledger.entry import opening_digest
 from fusion.stores.memory import MemoryRoundLog
+from fusion.types import OrgId
+from tests.books import memory_book, roster_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusion.crypto.paillier.residues import Rows
+    from fusion.ports import OpeningLog
+    from fusion.services.logbook import LogBook
     from tests.keys import Dealt
 
 NAMES = ("a", "b", "c", "d")
@@ -50,13 +60,42 @@ class Federation:
     keys: dict[str, SigningKey]
     logs: dict[str, MemoryRoundLog]
     dealt: Dealt
+    notary: Notary
+    books: dict[str, LogBook]
 
     def contributor(self, name: str) -> Contributor:
         return Contributor(self.terms, name, self.keys[name], self.logs[name])
 
-    def gate(self, name: str) -> Gate:
+    def gate(self, name: str, log: OpeningLog | None = None) -> Holder:
         share = self.dealt.shares[NAMES.index(name)]
-        return Gate(self.terms, name, share, self.logs[name])
+        anchors = Anchors(self.books[name], self.notary.roster, NAMES)
+        gate = Gate(self.terms, name, share, log or self.logs[name], anchors)
+        return Holder(self, gate)
+
+    def witnessed(self, manifest: RoundManifest, listing: bytes, names: str = "abcd") -> bytes:
+        """Log a list at the hub, have these cosign it, and return what shows it to a holder."""
+        listed = read(ContributionList, listing, {HUB: self.hub.public})
+        key = f"{manifest.digest().hex()} {listed.digest().hex()}"
+        self.notary.log(
+            key,
+            entries.RoundListed(
+                at=self.notary.book.now(),
+                job=manifest.job,
+                round=manifest.round,
+                attempt=manifest.attempt,
+                manifest=manifest.digest().hex(),
+                listing=listed.digest().hex(),
+                opening=opening_digest(manifest.digest(), listed.digest()).hex(),
+                contributors=listed.organisations(),
+                commitments=tuple(each.commitment for each in listed.entries),
+            ),
+        )
+        for _ in range(2):
+            announced = self.notary.announce()
+            for name in names:
+                head = cosign(self.books[name], self.notary.roster, announced)
+                self.notary.take(Reply(OrgId(name), head))
+        return (self.notary.anchor(key) or "").encode()
 
     def manifest(self, number: int = 1, attempt: int = 1) -> RoundManifest:
         return RoundManifest(
@@ -91,6 +130,20 @@ class Federation:
         return list_commitments(self.terms, manifest, commitments, self.hub)
 
 
+@dataclass
+class Holder:
+    """A gate, and what it is shown of the hub's log."""
+
+    federation: Federation
+    gate: Gate
+
+    def open(
+        self, manifest: RoundManifest, listing: bytes, contributions: Sequence[Contribution]
+    ) -> Opened:
+        anchor = self.federation.witnessed(manifest, listing)
+        return self.gate.open(manifest, listing, contributions, anchor)
+
+
 def federation_of(dealt: Dealt) -> Federation:
     """Make a federation that sums ten numbers."""
     hub = SigningKey.generate()
@@ -112,7 +165,11 @@ def federation_of(dealt: Dealt) -> Federation:
         quorum=3,
         rounds=5,
     )
-    return Federation(terms, hub, keys, {name: MemoryRoundLog() for name in NAMES}, dealt)
+    logs = {name: MemoryRoundLog() for name in NAMES}
+    books = {name: memory_book(name, keys[name], logs[name].ledger) for name in NAMES}
+    roster = roster_of(hub.public, terms.parties, books)
+    notary = Notary(memory_book(AUTHORITY, hub), roster, NAMES)
+    return Federation(terms, hub, keys, logs, dealt, notary, books)
 
 
 class Forger:

@@ -10,7 +10,7 @@ Claims and refusals: ``docs/claims/secure-sum.md``, ``docs/claims/contributions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from federated.protocols.statements import (
     HUB,
@@ -315,10 +315,30 @@ class Opened:
     proof: bytes
 
 
+class Evidenced(Protocol):
+    """What a holder has to be shown before it decrypts; :class:`federated.anchors.Anchors`."""
+
+    def check(self, manifest: RoundManifest, listed: ContributionList, anchor: bytes) -> None:
+        """Return if this very list of this round is in the hub's log, and that is witnessed.
+
+        Raises:
+            fusion.errors.Unwitnessed: It is not shown to be.
+            VerificationFailed: A signature is wrong, or the log is not the one seen before.
+        """
+        ...
+
+
 class Gate:
     """A key holder's side: decrypts one listed sum a round, and forgets nothing."""
 
-    def __init__(self, terms: JobTerms, organisation: str, share: int, log: OpeningLog) -> None:
+    def __init__(
+        self,
+        terms: JobTerms,
+        organisation: str,
+        share: int,
+        log: OpeningLog,
+        evidence: Evidenced,
+    ) -> None:
         """Bind a key share to the terms of a job.
 
         Raises:
@@ -333,17 +353,31 @@ class Gate:
         self._terms = terms
         self._share = share
         self._log = log
+        self._evidence = evidence
 
     def open(
-        self, manifest: RoundManifest, listing: bytes, contributions: Sequence[Contribution]
+        self,
+        manifest: RoundManifest,
+        listing: bytes,
+        contributions: Sequence[Contribution],
+        anchor: bytes,
     ) -> Opened:
         """Return this holder's partial decryption of the sum, with its proof.
 
+        Args:
+            manifest: The round.
+            listing: Its signed list.
+            contributions: What is listed.
+            anchor: Shows that manifest and list are in the hub's log, and that others saw it.
+
         Raises:
+            Unwitnessed: They are not shown to be.
             GateRefused: Not exactly one listed set of at least k contributions of this round, or
                 the round, or one of the contributions, was opened before.
             VerificationFailed: A signature or a vector is not what it has to be.
         """
+        listed = _check_listing(self._terms, manifest, listing)
+        self._evidence.check(manifest, listed, anchor)
         total = aggregate(self._terms, manifest, listing, contributions)
         self._log.consume(manifest.job, manifest.round, total.opening, total.contributions)
         key, rows = self._terms.key, total.product.rows

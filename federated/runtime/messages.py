@@ -36,6 +36,7 @@ MESSAGE_TYPES: Final[Mapping[Kind, str]] = {
     "join": "query.join",
     "contribute": "train.contribute",
     "submit": "query.submit",
+    "witness": "query.witness",
     "decrypt": "query.decrypt",
     "dispute": "query.dispute",
     "close": "query.close",

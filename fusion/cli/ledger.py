@@ -42,6 +42,16 @@ Since = Annotated[
 ]
 
 
+TsaCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--tsa-certificate",
+        metavar="FILE",
+        help="Certificates (PEM) of the time stamp authority that you trust.",
+    ),
+]
+
+
 @app.command("show")
 def show(
     folder: Folder = Path(),
@@ -98,7 +108,7 @@ def _value(value: object) -> str:
 @app.command("verify")
 def verify(folder: Folder = Path(), *, earlier: Since = None, as_json: Json = False) -> None:
     """Check the log in a folder: hashes, checkpoints, rules, and who has cosigned it."""
-    from fusion.ledger.verify import Expectations, audit
+    from fusion.ledger.verify import Expectations
     from fusion.services import audit as service
     from fusion.services.ledger import Book, home_of
 
@@ -107,7 +117,7 @@ def verify(folder: Folder = Path(), *, earlier: Since = None, as_json: Json = Fa
         expected = Expectations(witnessed=False, progress=lambda done: told(f"{done:,} entries"))
         if earlier is not None:
             expected = service.since(earlier, expected)
-        found = audit(book.bundle(keep=False), expected)
+        found = service.audit_whole(book.bundle(keep=False), expected, ())
     if as_json:
         output.document("fusion.ledger-verified/1", service.as_document(found))
         return
@@ -142,6 +152,60 @@ def export(
     output.note(f"{len(bundle.entries)} entries, the first {witnessed} cosigned by a quorum")
 
 
+@app.command("stamp")
+def stamp(
+    folder: Folder = Path(),
+    *,
+    tsa_url: Annotated[
+        str, typer.Option("--tsa-url", metavar="URL", help="Ask this authority.")
+    ] = "",
+    request: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the request to a file instead.")
+    ] = None,
+    response: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Take over the authority's response.")
+    ] = None,
+    tsa: TsaCertificate = None,
+    as_json: Json = False,
+) -> None:
+    """Have a time stamp authority (RFC 3161) say when the log had its newest checkpoint.
+
+    Without a way out of this network: --request here, the authority elsewhere, --response here.
+    """
+    from fusion.cli.files import check_writable, read_bounded
+    from fusion.errors import InputInvalid
+    from fusion.services import stamps
+    from fusion.services.files import write_atomic
+    from fusion.services.ledger import Book, home_of
+
+    if sum(given for given in (bool(tsa_url), request is not None, response is not None)) != 1:
+        raise InputInvalid("Give one of --tsa-url, --request and --response.")
+    check_writable(request)
+    known = stamps.certificates(tsa) if tsa is not None else []
+    with Book(home_of(folder)) as book:
+        if request is not None:
+            head, query = stamps.request(book)
+            write_atomic(request, query, 0o644)
+            content = {"file": str(request), "size": head.size, "root": head.root.hex()}
+            if as_json:
+                output.document("fusion.ledger-stamp-request/1", content)
+                return
+            output.result(str(request))
+            output.note(f"asks for the time of {head.size:,} entries; bring back the response")
+            return
+        if response is not None:
+            data = read_bounded(response, stamps.MAX_RESPONSE_BYTES)
+        else:
+            data = stamps.ask(tsa_url, stamps.request(book)[1])
+        kept = stamps.keep(book, data, known)
+    if as_json:
+        output.document("fusion.ledger-stamp/1", kept.to_json())
+        return
+    output.result(f"{kept.size:,} entries were there at {kept.at}")
+    if not kept.verified:
+        output.note("not verified: name the authority's certificate with --tsa-certificate")
+
+
 def audit(
     bundles: Annotated[
         list[Path], typer.Argument(metavar="BUNDLE", help="Made by fusion ledger export.")
@@ -157,6 +221,7 @@ def audit(
     unwitnessed: Annotated[
         bool, typer.Option("--unwitnessed", help="Take a log that no quorum has cosigned.")
     ] = False,
+    tsa: TsaCertificate = None,
     as_json: Json = False,
 ) -> None:
     """Check exported logs offline, each for itself and against each other.
@@ -167,6 +232,7 @@ def audit(
     from fusion.errors import InputInvalid
     from fusion.ledger.verify import Expectations
     from fusion.services import audit as service
+    from fusion.services import stamps
 
     if earlier is not None and len(bundles) > 1:
         raise InputInvalid("--since is about one log.", hint="Audit that bundle on its own.")
@@ -176,7 +242,8 @@ def audit(
     if earlier is not None:
         expected = service.since(earlier, expected)
     with output.progress("auditing") as told:
-        found = service.audit_all(bundles, expected, told)
+        known = stamps.certificates(tsa) if tsa is not None else []
+        found = service.audit_all(bundles, expected, told, known)
     if as_json:
         logs = [service.as_document(item) for item in found]
         output.document("fusion.audit/1", {"logs": logs, "authority_given": bool(authority)})
@@ -204,3 +271,7 @@ def _report(found: Sequence[Findings]) -> None:
     for item in found:
         for notice in item.replay.notices:
             output.note(f"{item.organisation}: {notice}")
+        for stamp in item.stamps[-_LISTED:]:
+            doubt = "" if stamp["verified"] else " (not verified: name --tsa-certificate)"
+            size, at = stamp["size"], stamp["at"]
+            output.note(f"{item.organisation}: {size:,} entries were there at {at}{doubt}")

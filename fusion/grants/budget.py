@@ -7,13 +7,15 @@ before anything left. A crash in between leaves it reserved, which counts as spe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from fusion.errors import GrantRefused
 from fusion.grants.document import Align, Mock, Query, Score, Train
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from fusion.grants.request import Request
 
 Permission = Train | Align | Query | Score | Mock
@@ -87,6 +89,22 @@ def cost_of(request: Request, permission: Permission) -> Amount:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the log says of a move, written in the transaction that makes it.
+
+    Attributes:
+        entries: In their order.
+        papers: Documents that they speak of, by name.
+    """
+
+    entries: Sequence[bytes] = ()
+    papers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+NO_EVIDENCE: Final = Evidence()
+
+
 class Budgets(Protocol):
     """What a data owner must never forget: what was spent under its grants.
 
@@ -102,7 +120,15 @@ class Budgets(Protocol):
         """Return which grant a key was charged to, if it was."""
         ...
 
-    def reserve(self, key: str, grant: str, action: str, asked: Amount, cap: Cap) -> None:
+    def reserve(
+        self,
+        key: str,
+        grant: str,
+        action: str,
+        asked: Amount,
+        cap: Cap,
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> None:
         """Charge an amount durably, before any work; the same again is fine.
 
         Args:
@@ -111,6 +137,7 @@ class Budgets(Protocol):
             action: What is done.
             asked: What it costs.
             cap: The most that may be spent in all.
+            evidence: Goes to the log in the same transaction, the first time.
 
         Raises:
             fusion.errors.GrantRefused: It would go beyond the cap (code of the counter), or the
@@ -118,7 +145,11 @@ class Budgets(Protocol):
         """
         ...
 
-    def commit(self, key: str) -> None:
+    def charged(self, key: str) -> tuple[str, str, Amount] | None:
+        """Return grant, action and amount of a charge that is still reserved, if it is."""
+        ...
+
+    def commit(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Make a reservation final, durably, before anything leaves.
 
         Raises:
@@ -126,7 +157,7 @@ class Budgets(Protocol):
         """
         ...
 
-    def release(self, key: str) -> None:
+    def release(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Give a reservation back, because the use was given up before anything left.
 
         Raises:

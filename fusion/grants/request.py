@@ -19,6 +19,7 @@ from fusion.grants.document import (
     Organisation,
     Part,
 )
+from fusion.wire import canonical
 
 Asked = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Word = Annotated[str, Field(min_length=1, max_length=63)]
@@ -67,6 +68,15 @@ class Request(Part):
     code: Digest | None = None
     study: Digest | None = None
 
+    def canonical(self) -> bytes:
+        """Return its bytes as a log names them (RFC 8785)."""
+        return canonical.encode(self.document())
+
     def document(self) -> dict[str, Any]:
         """Return the request as JSON values, defaults stated."""
         return self.model_dump(mode="json")
+
+
+def charge_name(request: Request) -> str:
+    """Return under which name a request is charged: another study is another use."""
+    return f"{request.action}/{request.job}/{request.study or ''}"

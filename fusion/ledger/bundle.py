@@ -1,15 +1,17 @@
 """An exported log as one file: what an auditor needs, and nothing else.
 
-Three kinds of lines. The first is a header: whose log, rosters, statements of log keys,
+Four kinds of lines. The first is a header: whose log, rosters, statements of log keys,
 checkpoints. The second holds the hashes of all entries, so that a changed one is found by its
-number. Every further line is an entry, exactly as it was logged: canonical JSON has no line breaks.
+number. The third holds the documents that entries name by their SHA-256: grants, revocations,
+requests. Every further line is an entry, exactly as it was logged: canonical JSON has no line
+breaks.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,17 +23,18 @@ from fusion.wire import canonical
 from fusion.wire.limits import MAX_DOCUMENT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MAX_BUNDLE_ENTRIES: Final = 20_000_000
 MAX_BUNDLE_BYTES: Final = 1 << 34
-_SCHEMA: Final = "banyan.ledger-bundle/1"
+MAX_ATTACHMENTS_BYTES: Final = 1 << 28
+_SCHEMA: Final = "banyan.ledger-bundle/2"
 
 
 class _Header(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    schema_: Literal["banyan.ledger-bundle/1"] = Field(alias="schema")
+    schema_: Literal["banyan.ledger-bundle/2"] = Field(alias="schema")
     federation: Organisation
     organisation: Organisation
     authority: Hex
@@ -53,6 +56,7 @@ class Bundle:
         checkpoints: Notes, smallest first.
         leaves: Hash of each entry, as it was logged.
         entries: The entries.
+        attachments: Documents that entries name, by their SHA-256.
     """
 
     federation: str
@@ -63,6 +67,7 @@ class Bundle:
     checkpoints: tuple[bytes, ...]
     leaves: Sequence[bytes]
     entries: Sequence[bytes]
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def lines_of(bundle: Bundle) -> Iterator[bytes]:
@@ -86,6 +91,7 @@ def lines_of(bundle: Bundle) -> Iterator[bytes]:
         raise MessageInvalid("A bundle's rosters, keys and checkpoints are too large to be read.")
     yield header + b"\n"
     yield base64.b64encode(b"".join(bundle.leaves)) + b"\n"
+    yield canonical.encode({k: v.decode() for k, v in bundle.attachments.items()}) + b"\n"
     for entry in bundle.entries:
         yield entry + b"\n"
 
@@ -100,6 +106,7 @@ def read(lines: Iterable[bytes]) -> Bundle:
     source = iter(lines)
     header = _header(_line(next(source, b""), MAX_DOCUMENT_BYTES))
     leaves = _leaves(_line(next(source, b""), MAX_BUNDLE_ENTRIES * 44))
+    attachments = _attachments(_line(next(source, b""), MAX_ATTACHMENTS_BYTES))
     entries: list[bytes] = []
     for line in source:
         if not line.endswith(b"\n"):
@@ -117,6 +124,7 @@ def read(lines: Iterable[bytes]) -> Bundle:
         checkpoints=tuple(text.encode() for text in header.checkpoints),
         leaves=leaves,
         entries=entries,
+        attachments=attachments,
     )
 
 
@@ -131,6 +139,13 @@ def _header(line: bytes) -> _Header:
         return _Header.model_validate(canonical.decode(line))
     except ValidationError:
         raise MessageInvalid("This is no bundle of a log.") from None
+
+
+def _attachments(line: bytes) -> dict[str, bytes]:
+    document = canonical.decode(line, MAX_ATTACHMENTS_BYTES)
+    if not isinstance(document, dict) or not all(isinstance(v, str) for v in document.values()):
+        raise MessageInvalid("A bundle's attachments are not documents.")
+    return {name: text.encode() for name, text in document.items()}
 
 
 def _leaves(line: bytes) -> list[bytes]:

@@ -8,16 +8,13 @@ Kinds about grants and budgets are reserved here with their fields, for the gate
 from __future__ import annotations
 
 import json
-from datetime import UTC
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fusion.crypto.hashing import digest
 from fusion.errors import MessageInvalid
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 MAX_ENTRY_BYTES: Final = 256 * 1024
 """Room for the digests of a thousand contributions, and their organisations."""
@@ -143,6 +140,45 @@ class SumOpened(_Entry):
     contributions: Digests
 
 
+class RoundListed(_Entry):
+    """The hub closed the list of one attempt: a sum may be of these commitments and of no others.
+
+    Logged before anything is released for the list, so that holders can be shown, by the time that
+    they are to open it, that it is in a log that others have witnessed.
+    """
+
+    kind: Literal["round-listed"] = "round-listed"
+    job: Job
+    round: Count
+    attempt: Attempt
+    manifest: Hex
+    listing: Hex
+    opening: Hex
+    contributors: Organisations
+    commitments: Digests
+
+
+class CheckpointSeen(_Entry):
+    """The checkpoint of another log on which this organisation relied when it opened a sum."""
+
+    kind: Literal["checkpoint-seen"] = "checkpoint-seen"
+    organisation: Organisation
+    size: Amount
+    root: Hex
+
+
+class CheckpointStamped(_Entry):
+    """An outside authority stamped a checkpoint of this log with the time (RFC 3161).
+
+    ``stamp`` is the SHA-256 of its response in base64, which a bundle carries.
+    """
+
+    kind: Literal["checkpoint-stamped"] = "checkpoint-stamped"
+    size: Amount
+    root: Hex
+    stamp: Hex
+
+
 class RoundSummed(_Entry):
     """The hub is about to have a sum opened; contributors and contributions in one order."""
 
@@ -175,15 +211,19 @@ class Released(_Entry):
 
 
 class GrantSeen(_Entry):
-    """A grant that this organisation knows, with all its signatures."""
+    """A grant that this organisation knows, and who has signed it so far.
+
+    ``document`` is the SHA-256 of the signed envelope, which a bundle carries.
+    """
 
     kind: Literal["grant-seen"] = "grant-seen"
     grant: Hex
+    document: Hex
     signers: Organisations
 
 
 class GrantRevoked(_Entry):
-    """A grant that holds no longer."""
+    """A grant that holds no longer; ``revocation`` is the SHA-256 of the signed word for it."""
 
     kind: Literal["grant-revoked"] = "grant-revoked"
     grant: Hex
@@ -192,20 +232,28 @@ class GrantRevoked(_Entry):
 
 
 class Decided(_Entry):
-    """A request was measured against a grant; ``code`` is empty if there is a permit."""
+    """A request was measured against a grant; ``code`` is empty if there is a permit.
+
+    ``request`` is the SHA-256 of the request, which a bundle carries; ``grant`` is empty where no
+    grant is about it.
+    """
 
     kind: Literal["decided"] = "decided"
-    grant: Hex
+    grant: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     request: Hex
     permit: bool
     code: Annotated[str, Field(pattern=r"^([A-Z]-\d{2,3})?$")]
 
 
 class BudgetMoved(_Entry):
-    """An amount of a grant's budget was reserved, spent or given back."""
+    """An amount of a grant's budget was reserved, spent or given back.
+
+    ``reservation`` is the SHA-256 of the name of the use that it is charged to.
+    """
 
     kind: Literal["budget-moved"] = "budget-moved"
     grant: Hex
+    action: Literal["train", "align", "query", "score", "mock"]
     budget: Literal["runs", "rows", "epsilon-millionths"]
     move: Literal["reserved", "committed", "released"]
     reservation: Hex
@@ -214,8 +262,8 @@ class BudgetMoved(_Entry):
 
 Entry = (
     OrganisationMade | RosterSeen | LogSeen | KeyImported | StudyAgreed | StudyRefused | JobStarted
-    | JobEnded | RoundContributed | SumOpened | RoundSummed | ModelMade | Released | GrantSeen
-    | GrantRevoked | Decided | BudgetMoved
+    | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen | RoundSummed
+    | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided | BudgetMoved
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
@@ -254,6 +302,11 @@ def decode(data: bytes) -> Entry:
     if _DUMP(entry.model_dump()).encode() != data:
         raise MessageInvalid("An entry of a log is not in canonical form (RFC 8785).")
     return entry
+
+
+def moment_of(timestamp: str) -> datetime:
+    """Return the moment that :func:`stamp` wrote."""
+    return datetime.fromisoformat(timestamp)
 
 
 def stamp(moment: datetime) -> str:

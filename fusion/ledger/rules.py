@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from fusion.ledger.log_keys import LogKeys
 
 _HUB_ONLY = (
-    entries.JobStarted, entries.RoundSummed, entries.ModelMade, entries.Released,
+    entries.JobStarted, entries.RoundListed, entries.RoundSummed, entries.ModelMade,
+    entries.Released,
 )  # fmt: skip
 _NODE_ONLY = (
     entries.StudyAgreed, entries.StudyRefused, entries.RoundContributed, entries.SumOpened,
+    entries.CheckpointSeen,
 )  # fmt: skip
 
 
@@ -61,6 +63,7 @@ class Replay:
         self._number = -1
         self._jobs: dict[str, _Job] = {}
         self._own: dict[tuple[str, int], dict[int, entries.RoundContributed]] = {}
+        self._listed: dict[tuple[str, int, int], entries.RoundListed] = {}
         self._opened: dict[tuple[str, int], int] = {}
         self._consumed: dict[str, int] = {}
         self._revoked: set[str] = set()
@@ -73,6 +76,8 @@ class Replay:
         """Own vectors released: the entry of each, by its digest."""
         self.summed: dict[str, tuple[int, str]] = {}
         """Vectors that the hub counted in: entry and contributor, by digest."""
+        self.relied: list[tuple[int, entries.CheckpointSeen]] = []
+        """Checkpoints of other logs under which sums were opened here, with their entries."""
         self.notices: list[str] = []
         """What is allowed and worth a look."""
         self._logs: dict[str, str] = {}
@@ -87,6 +92,8 @@ class Replay:
             entries.Released: self._released,
             entries.RoundContributed: self._contributed,
             entries.SumOpened: self._sum_opened,
+            entries.CheckpointSeen: lambda seen: self.relied.append((self._number, seen)),
+            entries.RoundListed: self._lists,
             entries.RoundSummed: self._summed,
             entries.GrantRevoked: self._revocation,
             entries.Decided: self._decided,
@@ -190,12 +197,22 @@ class Replay:
             if named == entry.opening and own.vector not in entry.contributions:
                 self._broken("the own contribution to this very list is not in the sum")
 
-    def _summed(self, entry: entries.RoundSummed) -> None:
+    def _lists(self, entry: entries.RoundListed) -> None:
+        self._check_named(entry, len(entry.commitments))
+        where = (entry.job, entry.round, entry.attempt)
+        if where in self._listed:
+            self._broken(f"round {entry.round}, attempt {entry.attempt}, was listed before")
+        self._listed[where] = entry
+
+    def _check_named(
+        self, entry: entries.RoundListed | entries.RoundSummed, contributions: int
+    ) -> None:
+        """Check what a list and the sum of it have in common."""
         job = self._job(entry.job)
         named = opening_digest(bytes.fromhex(entry.manifest), bytes.fromhex(entry.listing)).hex()
         if named != entry.opening:
             self._broken("its opening is not that of its manifest and list")
-        if len(entry.contributors) != len(entry.contributions):
+        if len(entry.contributors) != contributions:
             self._broken("contributors and contributions are not as many")
         if len(set(entry.contributors)) != len(entry.contributors):
             self._broken("an organisation is in the sum twice")
@@ -204,6 +221,15 @@ class Replay:
             self._broken(f"{', '.join(strangers)} takes no part in the job")
         if len(entry.contributors) < job.quorum:
             self._broken(f"{len(entry.contributors)} contributions; the quorum is {job.quorum}")
+
+    def _summed(self, entry: entries.RoundSummed) -> None:
+        self._check_named(entry, len(entry.contributions))
+        listed = self._listed.get((entry.job, entry.round, entry.attempt))
+        if listed is None or (listed.opening, listed.contributors) != (
+            entry.opening,
+            entry.contributors,
+        ):
+            self._broken("no entry before it lists what it sums")
         self._consume(entry.job, entry.round, entry.opening, entry.contributions)
         for name, vector in zip(entry.contributors, entry.contributions, strict=True):
             self.summed[vector] = (self._number, name)

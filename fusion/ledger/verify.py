@@ -11,7 +11,7 @@ import hashlib
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusion.crypto.signing import VerifyKey
 from fusion.errors import (
@@ -75,6 +75,10 @@ class Findings:
         others: How many could.
         kinds: Number of entries of each kind.
         replay: What the entries add up to.
+        leaves: Their hashes.
+        rosters: All that the bundle has, by epoch.
+        decisions: Made again, in order; empty until somebody does (:mod:`fusion.grants.replay`).
+        stamps: Time stamps; empty until somebody verifies them (:mod:`fusion.services.stamps`).
         span: Time of the first and of the last entry.
     """
 
@@ -89,6 +93,10 @@ class Findings:
     others: int
     kinds: dict[str, int]
     replay: Replay
+    leaves: Sequence[bytes]
+    rosters: tuple[Roster, ...]
+    decisions: tuple[dict[str, Any], ...] = ()
+    stamps: tuple[dict[str, Any], ...] = ()
     span: tuple[str, str]
 
 
@@ -139,6 +147,8 @@ def audit(bundle: Bundle, expected: Expectations | None = None) -> Findings:
         others=others,
         kinds=dict(sorted(kinds.items())),
         replay=replay,
+        leaves=actual,
+        rosters=tuple(signed.epochs),
         span=span,
     )
 
@@ -406,8 +416,8 @@ def _check_log_seen(
 def compare(found: Sequence[Findings]) -> None:
     """Check several logs of one federation against each other.
 
-    What a holder opened is what the hub's log says was to be opened, and what the hub counted in
-    is what its contributor released.
+    What a holder opened is what the hub's log says was to be opened, under checkpoints that are of
+    this very log of the hub; and what the hub counted in is what its contributor released.
 
     Raises:
         LedgerBroken: Two logs contradict each other; the entry in the first named.
@@ -424,6 +434,7 @@ def compare(found: Sequence[Findings]) -> None:
         return
     for name, node in by_name.items():
         _compare_openings(name, node.replay, hub.replay)
+        _compare_checkpoints(name, node.replay, hub)
         for vector, (number, contributor) in hub.replay.summed.items():
             if contributor == name and vector not in node.replay.contributed:
                 msg = (
@@ -431,6 +442,21 @@ def compare(found: Sequence[Findings]) -> None:
                     "log there does not know."
                 )
                 raise LedgerBroken(msg, index=number)
+
+
+def _compare_checkpoints(name: str, node: Replay, hub: Findings) -> None:
+    """Check that the hub showed a holder the log that it shows the auditor."""
+    relied = [(number, seen) for number, seen in node.relied if seen.organisation == AUTHORITY]
+    roots = roots_of(hub.leaves, {seen.size for _, seen in relied})
+    for number, seen in relied:
+        found = roots.get(seen.size)
+        if found is None or found.hex() != seen.root:
+            msg = (
+                f"Entry {number} of the log of {name} relied on a checkpoint of {seen.size} "
+                "entries of the hub's log that is not of the log that the hub shows here."
+            )
+            hint = "The hub showed two histories, was put back from a backup, or exported before."
+            raise LedgerBroken(msg, index=number, hint=hint)
 
 
 def _compare_openings(name: str, node: Replay, hub: Replay) -> None:

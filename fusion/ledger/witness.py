@@ -33,7 +33,7 @@ _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Note = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
     """Strict, frozen, nothing unknown; nothing in it is believed before it is verified."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -55,7 +55,7 @@ class _Message(BaseModel):
         return _read(cls, data)
 
 
-_M = TypeVar("_M", bound=_Message)
+_M = TypeVar("_M", bound=Message)
 
 
 def _read(kind: type[_M], data: bytes) -> _M:
@@ -109,7 +109,7 @@ class Published(BaseModel):
         return keys, checkpoint
 
 
-class Packet(_Message):
+class Packet(Message):
     """What a member hands in: its own checkpoint, and what it has cosigned last of every log."""
 
     SCHEMA: ClassVar[str] = "banyan.witness-packet/1"
@@ -119,7 +119,7 @@ class Packet(_Message):
     cosigned: Annotated[list[_Note], Field(max_length=_MAX_PARTIES)]
 
 
-class Item(_Message):
+class Item(Message):
     """What everybody may read of one log: its checkpoint, and each witness's last cosignature."""
 
     SCHEMA: ClassVar[str] = "banyan.witness-item/1"
@@ -129,7 +129,7 @@ class Item(_Message):
     cosigned: Annotated[dict[str, _Note], Field(max_length=_MAX_PARTIES)]
 
 
-class Index(_Message):
+class Index(Message):
     """Which logs there are, with the SHA-256 of each one's item: who has it need not ask."""
 
     SCHEMA: ClassVar[str] = "banyan.witness-index/1"

@@ -108,4 +108,25 @@ def _chain(result: Mapping[str, Any], logs: Sequence[Log]) -> str:
         f"任务 {job}：由枢纽启动，各机构同意其研究，下列各和仅打开一次，最后发布模型。"
         "括号内为条目编号。",
     )
-    return paragraph(begun) + table(heads, rows, numbers=False)
+    return paragraph(begun) + _permits(job, logs) + table(heads, rows, numbers=False)
+
+
+def _permits(job: str, logs: Sequence[Log]) -> str:
+    """Return under which grant each organisation permitted the run, by the entries that say so."""
+    permits: dict[str, list[str]] = {}
+    for log in logs:
+        for decision in log.get("decisions", []):
+            if decision["job"] == job and decision["permit"]:
+                said = f"{log['organisation']} ({decision['entry']})"
+                permits.setdefault(decision["grant"], []).append(said)
+    return "".join(
+        paragraph(
+            Words(
+                f"Grant {grant[:_SHORT]} permits it, as decided by {', '.join(found)}; the audit "
+                "made each decision again.",
+                f"授权 {grant[:_SHORT]} 允许该任务，由 {'、'.join(found)} 各自判定；"
+                "审计已逐一重新判定。",
+            )
+        )
+        for grant, found in permits.items()
+    )

@@ -6,14 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import InputInvalid
+from fusion.grants.replay import replay
 from fusion.ledger import bundle as bundles
 from fusion.ledger.bundle import MAX_BUNDLE_BYTES, Bundle
 from fusion.ledger.checkpoint import MAX_NOTE_BYTES, parse
 from fusion.ledger.verify import Expectations, Findings, audit, compare
+from fusion.services.stamps import stamps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from cryptography.x509 import Certificate
 
 _MAX_LINE_BYTES: Final = 1 << 30
 _MAX_SUMS: Final = 500
@@ -63,6 +67,7 @@ def audit_all(
     paths: Sequence[Path],
     expected: Expectations,
     show: Callable[[str], None] = lambda _: None,
+    tsa: Sequence[Certificate] = (),
 ) -> list[Findings]:
     """Audit bundles, each for itself and then against each other.
 
@@ -70,6 +75,7 @@ def audit_all(
         paths: Their files.
         expected: What the auditor knows.
         show: Told how far it is.
+        tsa: Certificates of a time stamp authority that the auditor knows.
 
     Raises:
         VerificationFailed: As :func:`fusion.ledger.verify.audit` and ``compare`` say.
@@ -84,14 +90,30 @@ def audit_all(
         def progress(done: int, name: str = path.name, total: int = total) -> None:
             show(f"{name} {done:,} of {total:,} entries")
 
-        found.append(audit(bundle, replace(expected, progress=progress)))
+        found.append(audit_whole(bundle, replace(expected, progress=progress), tsa))
     compare(found)
     return found
 
 
+def audit_whole(bundle: Bundle, expected: Expectations, tsa: Sequence[Certificate]) -> Findings:
+    """Audit a bundle, make its decisions again, and verify its time stamps.
+
+    Raises:
+        VerificationFailed: As :func:`fusion.ledger.verify.audit` says.
+        LedgerBroken: A decision does not follow, or a stamp is of another history; its number.
+        SignatureInvalid: A stamp is not signed by the authority.
+    """
+    found = audit(bundle, expected)
+    return replace(
+        found,
+        decisions=tuple(replay(bundle, found.rosters)),
+        stamps=tuple(stamp.to_json() for stamp in stamps_of(bundle, tsa)),
+    )
+
+
 def as_document(found: Findings) -> dict[str, Any]:
     """Return findings as ``--json`` prints them."""
-    replay = found.replay
+    logged = found.replay
     return {
         "organisation": found.organisation,
         "federation": found.federation,
@@ -105,8 +127,8 @@ def as_document(found: Findings) -> dict[str, Any]:
         "first_at": found.span[0],
         "last_at": found.span[1],
         "kinds": found.kinds,
-        "epochs": sorted(replay.epochs),
-        "openings": len(replay.openings),
+        "epochs": sorted(logged.epochs),
+        "openings": len(logged.openings),
         "sums": [
             {
                 "job": job,
@@ -115,9 +137,11 @@ def as_document(found: Findings) -> dict[str, Any]:
                 "opening": opening,
                 "contributions": len(contributions),
             }
-            for (job, number), (entry, opening, contributions) in list(replay.openings.items())[
+            for (job, number), (entry, opening, contributions) in list(logged.openings.items())[
                 -_MAX_SUMS:
             ]
         ],
-        "notices": replay.notices,
+        "decisions": list(found.decisions[-_MAX_SUMS:]),
+        "stamps": list(found.stamps),
+        "notices": logged.notices,
     }

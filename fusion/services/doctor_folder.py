@@ -18,6 +18,7 @@ from fusion.services import keys
 from fusion.services.findings import Finding, ok, problem, warning
 from fusion.services.homes import HubHome, NodeHome
 from fusion.services.hub import RENEWED_BEFORE
+from fusion.services.storage import open_ledger
 from fusion.stores.sqlite import check_file
 
 if TYPE_CHECKING:
@@ -227,11 +228,21 @@ def store_findings(home: Home) -> list[Finding]:
         readers |= {"trust.json": home.trust, "roster.json": home.roster}
     for file in _databases(home):
         readers[str(file.relative_to(home.path))] = partial(check_file, file)
+    if home.database is not None:
+        readers["the PostgreSQL database"] = partial(_database, home)
     return _read("stores", readers, f"read: {', '.join(readers) or 'nothing there yet'}")
 
 
 def _hub_trust(hub: HubHome) -> Trust:
     return open_trust(hub.trust_file.read_bytes(), hub.invitation.pin)
+
+
+def _database(home: Home) -> int:
+    ledger = open_ledger(home)
+    try:
+        return ledger.size()
+    finally:
+        ledger.close()
 
 
 def _databases(home: Home) -> list[Path]:

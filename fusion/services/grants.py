@@ -4,9 +4,10 @@
 
     HOME/grants/ID.grant.json         the grant with the signatures known here
     HOME/grants/ID.revocation.json    there is one when a signer revoked it; it is never removed
-    HOME/budgets.sqlite               what was spent, at a node
+    HOME/state.sqlite                 what was spent, at a node, and what the log says of it
 
-A file from elsewhere is verified before it is kept, and again whenever it is read.
+A file from elsewhere is verified before it is kept, and again whenever it is read. What is kept is
+logged; a node's desk logs what it finds before it decides, in case a crash came in between.
 """
 
 from __future__ import annotations
@@ -18,25 +19,30 @@ from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
 from fusion.errors import (
     EnvironmentUnfit,
+    GrantRefused,
     InputInvalid,
     PartyUnreachable,
     UnknownOrganisation,
     VerificationFailed,
 )
 from fusion.grants import signing
-from fusion.grants.budget import NOTHING
+from fusion.grants.budget import NO_EVIDENCE, NOTHING
 from fusion.grants.decide import State, decide, no_grant, still
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
+from fusion.grants.request import charge_name
 from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.members import AUTHORITY
+from fusion.ledger.entry import moment_of, stamp
+from fusion.services import grant_evidence as evidence
 from fusion.services.catalogue import check_usable
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
 from fusion.services.files import make_folder, write_atomic
 from fusion.services.homes import HubHome, NodeHome
+from fusion.services.ledger import Book
+from fusion.services.storage import open_budgets
 from fusion.services.verified import VerifiedGrants
-from fusion.stores.budgets import SqliteBudgets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,12 +50,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusion.crypto.signing import SigningKey
-    from fusion.grants.budget import Budgets
+    from fusion.grants.budget import Budgets, Evidence
     from fusion.grants.refusal import Refusal
     from fusion.grants.request import Request
     from fusion.grants.signing import Revocation
     from fusion.identity.roster import Roster
     from fusion.ports import Clock
+    from fusion.services.logbook import LogBook
 
     Home = HubHome | NodeHome
 
@@ -149,6 +156,13 @@ class GrantFolder:
         """Return whether there is a revocation; that the file is there is enough to stop."""
         return (self.path / f"{grant}{REVOCATION_SUFFIX}").exists()
 
+    def revocation(self, grant: str) -> bytes | None:
+        """Return the revocation of a grant as it is on disk, if it can be read."""
+        try:
+            return (self.path / f"{grant}{REVOCATION_SUFFIX}").read_bytes()
+        except OSError:
+            return None
+
     def look(self, path: Path, data: bytes) -> Kept:
         """Verify a grant and return it without keeping it.
 
@@ -239,7 +253,9 @@ def propose(home: Home, text: str, origin: str) -> Kept:
     folder = folder_of(home)
     folder.look(folder.path, data)
     with home.lock():
-        return folder.keep(data)
+        kept = folder.keep(data)
+    _log(home, kept)
+    return kept
 
 
 def sign(home: Home, data: bytes) -> Kept:
@@ -253,7 +269,9 @@ def sign(home: Home, data: bytes) -> Kept:
     if name not in folder.look(folder.path, data).signed.signed:
         data = signing.sign(data, name, key)
     with home.lock():
-        return folder.keep(data)
+        kept = folder.keep(data)
+    _log(home, kept)
+    return kept
 
 
 def add(home: Home, data: bytes) -> Kept:
@@ -267,9 +285,25 @@ def add(home: Home, data: bytes) -> Kept:
     if not signing.is_revocation(data):
         folder.look(folder.path, data)
         with home.lock():
-            return folder.keep(data)
-    with home.lock():
-        return folder.get(folder.keep_revocation(data).grant)
+            kept = folder.keep(data)
+    else:
+        with home.lock():
+            kept = folder.get(folder.keep_revocation(data).grant)
+    _log(home, kept)
+    return kept
+
+
+def _log(home: Home, kept: Kept) -> None:
+    """Log what has just been kept; not while the folder is locked."""
+    with Book(home) as book:
+        _see(book, folder_of(home), home.roster(), kept, book.now())
+
+
+def _see(book: LogBook, folder: GrantFolder, roster: Roster, kept: Kept, at: str) -> None:
+    evidence.see_grant(book, kept.signed, at)
+    data = folder.revocation(kept.signed.id) if kept.revoked else None
+    if data is not None:
+        evidence.see_revocation(book, data, roster, at)
 
 
 def revoke(home: Home, name: str, reason: str, *, clock: Clock | None = None) -> tuple[Kept, bytes]:
@@ -289,7 +323,9 @@ def revoke(home: Home, name: str, reason: str, *, clock: Clock | None = None) ->
         data = signing.revoke(kept.signed, who, key, reason=reason, now=now)
         if not kept.revoked:
             folder.keep_revocation(data)
-        return folder.get(kept.signed.id), data
+        kept = folder.get(kept.signed.id)
+    _log(home, kept)
+    return kept, data
 
 
 def check(
@@ -304,8 +340,8 @@ def check(
     """
     request = parse_request(text, origin)
     budgets: Budgets | None = None
-    if isinstance(home, NodeHome) and home.config.id == request.party and home.budgets.exists():
-        budgets = SqliteBudgets(home.budgets)
+    if isinstance(home, NodeHome) and home.config.id == request.party:
+        budgets = open_budgets(home)
     grants = folder_of(home).all()
     return request, choose(grants, request, budgets, (clock or SystemClock()).now())
 
@@ -331,11 +367,6 @@ def schema_of(node: NodeHome, dataset: str) -> dict[str, str]:
 # ----------------------------------------------------------------------------- the decision
 
 
-def key_of(request: Request) -> str:
-    """Return under which name a request is charged: another study is another use."""
-    return f"{request.action}/{request.job}/{request.study or ''}"
-
-
 def choose(
     grants: Iterable[Kept], request: Request, budgets: Budgets | None, now: datetime
 ) -> Permit | Refusal:
@@ -343,7 +374,7 @@ def choose(
 
     A job that was charged before stays with its grant, and its own charge does not count again.
     """
-    key = key_of(request)
+    key = charge_name(request)
     bound = None if budgets is None else budgets.charged_to(key)
     refusals: list[Refusal] = []
     for kept in grants:
@@ -377,6 +408,7 @@ class GrantDesk:
         roster: Returns the roster as the node knows it now.
         clock: Time.
         note: Writes a line to the node's own log.
+        book: The node's log of evidence.
     """
 
     def __init__(
@@ -386,14 +418,16 @@ class GrantDesk:
         roster: Callable[[], Roster],
         clock: Clock,
         note: Callable[[str], None],
+        book: LogBook,
     ) -> None:
         """Open the node's budgets."""
         self._node = node
         self._roster = roster
         self._folder = GrantFolder(node.grants, roster)
-        self._budgets = SqliteBudgets(node.budgets)
+        self._budgets = open_budgets(node)
         self._clock = clock
         self._note = note
+        self._book = book
 
     def schema_digest(self, dataset: str) -> str:
         """Return the digest of a dataset's schema as it is now."""
@@ -405,13 +439,26 @@ class GrantDesk:
         Raises:
             GrantRefused: No grant allows it; the code is that of the clause.
         """
-        grants = self._folder.readable(self._note)
-        result = choose(grants, request, self._budgets, self._clock.now())
-        if not isinstance(result, Permit):
-            raise result.error()
-        # Somebody else may have been charged since: the store looks again, and has the last word.
-        key = key_of(request)
-        self._budgets.reserve(key, result.grant, request.action, result.cost, result.cap)
+        # Under the lock, so that the log has decisions, revocations and moves in their order.
+        with self._node.lock():
+            at = stamp(self._clock.now())
+            grants = self._folder.readable(self._note)
+            for kept in grants:
+                _see(self._book, self._folder, self._roster(), kept, at)
+            return self._decided(request, choose(grants, request, self._budgets, moment_of(at)), at)
+
+    def _decided(self, request: Request, result: Permit | Refusal, at: str) -> Permit:
+        """Charge and log a permit, or log a refusal and raise it."""
+        key = charge_name(request)
+        try:
+            if not isinstance(result, Permit):
+                raise result.error()
+            # Somebody else may have been charged since: the store has the last word.
+            said = evidence.permitted(request, result, key, at)
+            self._budgets.reserve(key, result.grant, request.action, result.cost, result.cap, said)
+        except GrantRefused as error:
+            evidence.refused(self._book, request, result, error, at)
+            raise
         self._note(f"{request.job}: {request.action} permitted under grant {result.grant[:16]}")
         return result
 
@@ -433,8 +480,20 @@ class GrantDesk:
 
     def commit(self, permit: Permit) -> None:
         """Make the charge final, before anything leaves."""
-        self._budgets.commit(key_of(permit.request))
+        with self._node.lock():
+            key = charge_name(permit.request)
+            self._budgets.commit(key, self._moved("committed", key))
 
     def release(self, permit: Permit) -> None:
         """Give the charge back: the use was given up, and nothing has left."""
-        self._budgets.release(key_of(permit.request))
+        with self._node.lock():
+            key = charge_name(permit.request)
+            self._budgets.release(key, self._moved("released", key))
+
+    def _moved(self, move: evidence.Move, key: str) -> Evidence:
+        """Return what is to be logged of the end of a charge, if it is still open."""
+        charge = self._budgets.charged(key)
+        if charge is None:
+            return NO_EVIDENCE
+        grant, action, amount = charge
+        return evidence.moves(move, grant, action, key, amount, stamp(self._clock.now()))

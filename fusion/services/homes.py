@@ -9,7 +9,7 @@
       authority.pub ca.pem server.pem           ca.pem trust.json
       trust.json roster.json rosters/N.json     roster.json rosters/N.json pins.json
       superlink/ca.pem certificate.pem key.pem  paillier/  state.sqlite
-      requests/SHA256.admitted                  grants/ID.grant.json  budgets.sqlite
+      requests/SHA256.admitted                  grants/ID.grant.json
       paillier/  runs/JOB/  superlink.sqlite    ready.json  node.log
       ledger.sqlite  witness/                   .up.lock
       grants/ID.grant.json                      catalogue/OWNER/ID.dataset.json
@@ -23,6 +23,7 @@ import fcntl
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +35,7 @@ from fusion.identity.trust import Address, Invitation, Trust, open_trust
 from fusion.services.files import Folder, make_folder, read_config, read_file, write_atomic
 from fusion.services.key_folder import KeyFolder
 from fusion.services.organisations import OrgHome
+from fusion.stores.sql import Postgres
 from fusion.wire.limits import MAX_NAME_CHARACTERS
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class HubConfig(BaseModel):
         name: For people.
         address: The one port, as nodes reach it.
         listen: What the hub binds to, when that is another address than nodes see.
+        database: ``postgresql://...`` for the log in PostgreSQL; empty for SQLite in the folder.
+        database_password: File with that database's password.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -65,6 +69,8 @@ class HubConfig(BaseModel):
     name: _Name = ""
     address: str
     listen: str
+    database: str = ""
+    database_password: str = ""
 
     @property
     def host(self) -> str:
@@ -81,7 +87,12 @@ class NodeConfig(BaseModel):
         hub_url: Where the hub is.
         pin: SHA-256 of the authority's public key.
         min_group: Fewest organisations in a sum that this node takes part in.
+        witnesses: How many of a study's organisations have to have cosigned the hub's log before
+            this node decrypts a sum; 0 for more than half of them.
         studies: Digests of the only studies it takes part in; empty for all.
+        database: ``postgresql://...`` for log, rounds and budgets in PostgreSQL; empty for SQLite
+            in the folder.
+        database_password: File with that database's password.
         require_grants: Whether it takes part in nothing without a grant of its own that allows it.
         data: Data set name to file, absolute.
     """
@@ -93,7 +104,10 @@ class NodeConfig(BaseModel):
     hub_url: str
     pin: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     min_group: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_MIN_GROUP
+    witnesses: Annotated[int, Field(ge=0, le=1000)] = 0
     studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
+    database: str = ""
+    database_password: str = ""
     require_grants: bool = True
     data: dict[str, Path] = Field(default_factory=dict)
 
@@ -101,8 +115,9 @@ class NodeConfig(BaseModel):
 class _Home(Folder):
     """What both folders have."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, config: HubConfig | NodeConfig) -> None:
         super().__init__(path)
+        self.database: Final = _database(path, config)
         self.ca: Final = path / "ca.pem"
         self.trust_file: Final = path / "trust.json"
         self.roster_file: Final = path / "roster.json"
@@ -161,7 +176,7 @@ class HubHome(_Home):
 
     def __init__(self, path: Path, config: HubConfig, passphrase: bytes | None = None) -> None:
         """Take a folder that was read; use :meth:`open`."""
-        super().__init__(path)
+        super().__init__(path, config)
         self.config: Final = config
         self.key_folder: Final = KeyFolder(self.keys, passphrase)
         self.authority_file: Final = path / "authority.pub"
@@ -246,7 +261,7 @@ class NodeHome(_Home, OrgHome):
     def __init__(self, path: Path, config: NodeConfig, passphrase: bytes | None = None) -> None:
         """Take a folder that was read; use :meth:`open`."""
         # In this order: the first also runs the second's, without the passphrase.
-        _Home.__init__(self, path)
+        _Home.__init__(self, path, config)
         OrgHome.__init__(self, path, passphrase)
         self.config: Final = config
         self.pins: Final = path / "pins.json"
@@ -254,7 +269,7 @@ class NodeHome(_Home, OrgHome):
         self.forward_ca: Final = self.forward / "ca.pem"
         self.state: Final = path / "state.sqlite"
         self.ledger: Final = self.state
-        self.budgets: Final = path / "budgets.sqlite"
+        self.budgets: Final = self.state
         self.log: Final = path / "node.log"
 
     @classmethod
@@ -288,6 +303,25 @@ class NodeHome(_Home, OrgHome):
     def roster(self) -> Roster:
         """Return the roster last fetched, verified."""
         return open_roster(read_file(self.roster_file), self.trust().authority_key)
+
+
+def _database(path: Path, config: HubConfig | NodeConfig) -> Postgres | None:
+    """Return the PostgreSQL database that a folder names, if it does.
+
+    Raises:
+        InputInvalid: It is no such URL, or has a password in it.
+    """
+    if not config.database:
+        return None
+    parts = urlsplit(config.database)
+    secret = parts.password is not None or "password" in parse_qs(parts.query)
+    if parts.scheme != "postgresql" or secret:
+        raise InputInvalid(
+            f"`database` of {path} has to be postgresql://USER@HOST/NAME, without a password.",
+            hint="Put the password into a file, and name that as `database_password`.",
+        )
+    password = path / config.database_password if config.database_password else None
+    return Postgres(url=config.database, password=password)
 
 
 def open_home(path: Path) -> HubHome | NodeHome:

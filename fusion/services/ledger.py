@@ -10,33 +10,32 @@ import hashlib
 from typing import TYPE_CHECKING, Final, Self
 
 from fusion.crypto.signing import SigningKey
-from fusion.errors import InputInvalid
+from fusion.errors import EnvironmentUnfit, InputInvalid
 from fusion.identity.members import AUTHORITY
 from fusion.identity.roster import open_roster
 from fusion.ledger import entry as entries
 from fusion.ledger.bundle import Bundle, lines_of
-from fusion.ledger.checkpoint import Checkpoint, parse
-from fusion.ledger.entry import encode, stamp
-from fusion.ledger.log_keys import LogKeys, open_stated_keys, sign_log_keys
+from fusion.ledger.checkpoint import parse
+from fusion.ledger.entry import decode, encode
 from fusion.ledger.witness import quorum_of
 from fusion.services.clock import SystemClock
 from fusion.services.files import write_atomic
 from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome
-from fusion.stores.ledger import SqliteLedger
+from fusion.services.logbook import ATTACHED, LogBook
+from fusion.services.storage import open_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fusion.identity.roster import Roster
-    from fusion.ledger.entry import Entry
     from fusion.ports import Clock
 
 _MAX_NOTES_BYTES: Final = 2 * 1024 * 1024
 """Checkpoints in a bundle: the newest, as many as fit."""
 
 
-class Book:
-    """One organisation's log and what it takes to keep it."""
+class Book(LogBook):
+    """One organisation's log in its folder."""
 
     def __init__(self, home: HubHome | NodeHome, clock: Clock | None = None) -> None:
         """Open the log of a folder; make its keys and its first entry where they are missing.
@@ -45,26 +44,26 @@ class Book:
             EnvironmentUnfit: A file can't be read or made.
         """
         self.home: Final = home
-        self.clock: Final = clock or SystemClock()
-        self.organisation: Final = home.config.id if isinstance(home, NodeHome) else AUTHORITY
         with home.lock():
-            self._log_key = _key(home, "log")
-            self.witness_key: Final = _key(home, "witness")
-        self._statement_key = (
-            home.statement_key if isinstance(home, NodeHome) else home.authority_key
-        )
-        self.ledger: Final = SqliteLedger(home.ledger)
-        self._seen: dict[int, Roster] = {}
-        self.once(
-            "made",
-            entries.OrganisationMade(
-                at=self.now(),
-                organisation=self.organisation,
-                statement_key=self._statement_key.public.hex,
-                log_key=self._log_key.public.hex,
-                witness_key=self.witness_key.public.hex,
+            log_key, witness_key = _key(home, "log"), _key(home, "witness")
+        self._epochs: dict[int, Roster] = {}
+        self._file = open_ledger(home)
+        super().__init__(
+            self._file,
+            home.config.id if isinstance(home, NodeHome) else AUTHORITY,
+            statement_key=(
+                home.statement_key if isinstance(home, NodeHome) else home.authority_key
             ),
+            log_key=log_key,
+            witness_key=witness_key,
+            clock=clock or SystemClock(),
         )
+        first = decode(next(iter(self.ledger.entries(0, 1))))
+        if isinstance(first, entries.OrganisationMade) and first.organisation != self.organisation:
+            raise EnvironmentUnfit(
+                f"The log that {home.path} names is that of {first.organisation}.",
+                hint="Each organisation has a database, or a schema in one, of its own.",
+            )
 
     def __enter__(self) -> Self:
         """Use the log for a while."""
@@ -72,30 +71,9 @@ class Book:
 
     def __exit__(self, *_: object) -> None:
         """Let go of its file."""
-        self.ledger.close()
-
-    def now(self) -> str:
-        """Return the time as entries have it."""
-        return stamp(self.clock.now())
-
-    def once(self, key: str, entry: Entry) -> bool:
-        """Log something that happens once; say whether it was new."""
-        return self.ledger.append_once(key, encode(entry))
+        self._file.close()
 
     # ------------------------------------------------------------------ who
-
-    def keys(self, roster: Roster) -> LogKeys:
-        """Return the own keys, in this federation."""
-        return LogKeys(
-            federation=roster.federation,
-            organisation=self.organisation,
-            log=self._log_key.public,
-            witness=self.witness_key.public,
-        )
-
-    def stated_keys(self, roster: Roster) -> bytes:
-        """Return the signed statement of the own keys."""
-        return sign_log_keys(self.keys(roster), self._statement_key)
 
     def see_roster(self) -> Roster:
         """Log the roster's epoch if it is new; return the roster.
@@ -117,50 +95,15 @@ class Book:
             self.ledger.append_once(name, encode(entry), {name: data})
         return roster
 
-    def see_log(self, keys: LogKeys, stated: bytes) -> None:
-        """Log under which keys another organisation keeps its log, when that is new."""
-        entry = entries.LogSeen(
-            at=self.now(),
-            organisation=keys.organisation,
-            log_key=keys.log.hex,
-            witness_key=keys.witness.hex,
-        )
-        name = f"keys:{keys.organisation}:{keys.log.hex}:{keys.witness.hex}"
-        self.ledger.append_once(name, encode(entry), {name: stated})
-
-    def witnesses(self, roster: Roster) -> dict[str, list[LogKeys]]:
-        """Return the keys of all other members whose logs are known, as each was first judged."""
-        found: dict[str, list[LogKeys]] = {}
-        epochs = self.epochs(roster)
-        others = {member.id for member in roster.active} - {AUTHORITY, self.organisation}
-        for data in self.ledger.papers("keys:").values():
-            keys = open_stated_keys(data, epochs)
-            if keys.organisation in others:
-                found.setdefault(keys.organisation, []).append(keys)
-        return found
-
     def epochs(self, roster: Roster) -> list[Roster]:
         """Return the epochs that are known here, oldest first: the folder outlives a lost log."""
         for file in self.home.rosters.glob("*.json"):
-            if (epoch := int(file.stem)) not in self._seen:
-                self._seen[epoch] = open_roster(file.read_bytes(), roster.authority_key)
-        self._seen[roster.epoch] = roster
-        return [self._seen[epoch] for epoch in sorted(self._seen)]
+            if (epoch := int(file.stem)) not in self._epochs:
+                self._epochs[epoch] = open_roster(file.read_bytes(), roster.authority_key)
+        self._epochs[roster.epoch] = roster
+        return [self._epochs[epoch] for epoch in sorted(self._epochs)]
 
     # ------------------------------------------------------------------ checkpoints
-
-    def head(self, roster: Roster, *, keep: bool = True) -> Checkpoint:
-        """Return the newest checkpoint: the log as it is now, signed; and keep it."""
-        size = self.ledger.size()
-        kept = self.ledger.heads().get(size)
-        if kept is not None:
-            return parse(kept)
-        origin = self.keys(roster).origin
-        checkpoint = Checkpoint(origin=origin, size=size, root=self.ledger.root(size))
-        checkpoint = checkpoint.signed(self._log_key)
-        if keep:
-            self.ledger.keep_head(size, checkpoint.note())
-        return checkpoint
 
     def quorum(self, roster: Roster) -> int:
         """Return how many other organisations have to cosign."""
@@ -209,6 +152,10 @@ class Book:
             checkpoints=tuple(reversed(notes)),
             leaves=list(self.ledger.leaves(0, head.size)),
             entries=list(self.ledger.entries(0, head.size)),
+            attachments={
+                name.removeprefix(ATTACHED): data
+                for name, data in self.ledger.papers(ATTACHED).items()
+            },
         )
 
     def export(self, path: Path) -> Bundle:

@@ -26,7 +26,7 @@ from fusion.grants.budget import Amount, Cap
 from fusion.services.catalogue import folder_of
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import write_atomic
-from fusion.stores.budgets import SqliteBudgets
+from fusion.services.storage import open_budgets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fusion.catalogue.descriptor import Descriptor
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
+    from fusion.stores.budgets import SqlBudgets
 
 MICRO: Final = 1_000_000
 _ACTION: Final = "mock"
@@ -78,9 +79,9 @@ def budget_of(node: NodeHome, descriptor: Descriptor) -> tuple[Cap, Amount]:
     """Return the owner's budget for samples of a dataset: its cap, and what was used."""
     name = _budget(descriptor)
     cap = Cap(**descriptor.mock.model_dump())
-    if not node.budgets.exists():
+    if node.database is None and not node.budgets.exists():
         return cap, Amount()
-    budgets = SqliteBudgets(node.budgets)
+    budgets = open_budgets(node)
     return budgets.cap(name, _ACTION) or cap, budgets.used(name, _ACTION)
 
 
@@ -116,7 +117,7 @@ def make(
         raise InputInvalid(f"A sample has 1 to {MAX_SAMPLE_ROWS} rows.")
     file = _file_of(node, descriptor)
     _check_folder(out)
-    budgets = SqliteBudgets(node.budgets)
+    budgets = open_budgets(node)
     key = f"mock/{rng.token(16).hex()}"
     asked = Amount(runs=1, epsilon_micro=epsilon_micro, rows=rows)
     _reserve(budgets, key, descriptor, asked)
@@ -166,7 +167,7 @@ def _check_folder(out: Path) -> None:
         raise InputInvalid(f"There is no folder {out}.", hint="Make it, or name another one.")
 
 
-def _reserve(budgets: SqliteBudgets, key: str, descriptor: Descriptor, asked: Amount) -> None:
+def _reserve(budgets: SqlBudgets, key: str, descriptor: Descriptor, asked: Amount) -> None:
     name = _budget(descriptor)
     declared_cap = Cap(**descriptor.mock.model_dump())
     cap = budgets.cap(name, _ACTION)

@@ -91,11 +91,13 @@ class Publisher:
         head = parse(current.checkpoint.encode()) if current is not None else None
         now = book.clock.monotonic()
         own = head is not None and book.ledger.heads().get(head.size) is not None
-        if head is None or not own or self._may_go_on(roster, head.size, now):
+        sizes = {parse(note.encode()).size for note in cosigned.values()}
+        # A run shows its hub's newest checkpoint to the parties at once: the board follows.
+        passed = head is not None and max(sizes, default=0) > head.size
+        if head is None or not own or passed or self._may_go_on(roster, head.size, now):
             head = book.head(roster)
         if head.size != self._size:
             self._size, self._since = head.size, now
-        sizes = {parse(note.encode()).size for note in cosigned.values()}
         before = sorted((size for size in sizes if 0 < size < head.size), reverse=True)
         return Published(
             keys=book.stated_keys(roster).decode(),

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import EnvironmentUnfit
+from fusion.stores.sql import Schema
 from fusion.stores.sqlite import Database
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class SqliteJournal:
         Raises:
             fusion.errors.EnvironmentUnfit: It can't be opened.
         """
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, Schema(tables=_SCHEMA))
 
     def next_attempt(self, round_number: int) -> int:
         """Return the next unused attempt of a round, durably."""

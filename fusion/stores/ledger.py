@@ -1,4 +1,4 @@
-"""The log in SQLite: entries that can't be changed, and every complete subtree (RFC 6962).
+"""The log in a database: entries that can't be changed, and every complete subtree (RFC 6962).
 
 The tables may lie in the file of another store, so that what happened and the entry that says so
 are one transaction: :func:`append` works inside whichever is open. Triggers refuse updates and
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 from fusion.errors import VerificationFailed
 from fusion.ledger import merkle
+from fusion.stores.postgres import PostgresDatabase
+from fusion.stores.sql import Schema
 from fusion.stores.sqlite import KeptDatabase
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fusion.ledger.merkle import Subtree
+    from fusion.stores.sql import Connection, Postgres, Sql
 
-LEDGER_SCHEMA: Final = """
+_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS entry(number INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS subtree(
   level INTEGER, place INTEGER, hash BLOB NOT NULL, PRIMARY KEY (level, place)) WITHOUT ROWID;
@@ -30,6 +32,8 @@ CREATE TABLE IF NOT EXISTS head(size INTEGER PRIMARY KEY, note BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS witnessed(
   log TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB NOT NULL)
   WITHOUT ROWID;
+"""
+_SQLITE: Final = """
 CREATE TRIGGER IF NOT EXISTS entry_stays BEFORE UPDATE ON entry
   BEGIN SELECT RAISE(ABORT, 'an entry is never changed'); END;
 CREATE TRIGGER IF NOT EXISTS entry_kept BEFORE DELETE ON entry
@@ -44,17 +48,37 @@ CREATE TRIGGER IF NOT EXISTS subtree_kept BEFORE DELETE ON subtree
 CREATE TRIGGER IF NOT EXISTS once_kept BEFORE DELETE ON once
   BEGIN SELECT RAISE(ABORT, 'an occasion is never forgotten'); END;
 """
+_POSTGRES: Final = """
+CREATE OR REPLACE FUNCTION banyan_never() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN RAISE EXCEPTION '% is never changed and never dropped', TG_TABLE_NAME; END $$;
+CREATE OR REPLACE FUNCTION banyan_next() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN
+    IF NEW.number <> (SELECT coalesce(max(number) + 1, 0) FROM entry) THEN
+      RAISE EXCEPTION 'an entry comes after the last one';
+    END IF;
+    RETURN NEW;
+  END $$;
+CREATE OR REPLACE TRIGGER entry_next BEFORE INSERT ON entry
+  FOR EACH ROW EXECUTE FUNCTION banyan_next();
+CREATE OR REPLACE TRIGGER entry_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON entry
+  FOR EACH STATEMENT EXECUTE FUNCTION banyan_never();
+CREATE OR REPLACE TRIGGER subtree_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON subtree
+  FOR EACH STATEMENT EXECUTE FUNCTION banyan_never();
+CREATE OR REPLACE TRIGGER once_kept BEFORE DELETE OR TRUNCATE ON once
+  FOR EACH STATEMENT EXECUTE FUNCTION banyan_never();
+"""
+LEDGER: Final = Schema(tables=_TABLES, sqlite=_SQLITE, postgres=_POSTGRES)
 
 _PAGE: Final = 1000
 
 
-def size_of(connection: sqlite3.Connection) -> int:
+def size_of(connection: Connection) -> int:
     """Return the number of entries."""
     (size,) = connection.execute("SELECT coalesce(max(number) + 1, 0) FROM entry").fetchone()
     return int(size)
 
 
-def append(connection: sqlite3.Connection, entries: Sequence[bytes]) -> int:
+def append(connection: Connection, entries: Sequence[bytes]) -> int:
     """Append entries within the open transaction; return the number of the first."""
     first = size_of(connection)
     leaves = [merkle.leaf_hash(entry) for entry in entries]
@@ -72,7 +96,16 @@ def append(connection: sqlite3.Connection, entries: Sequence[bytes]) -> int:
     return first
 
 
-def append_once(connection: sqlite3.Connection, key: str, entry: bytes) -> bool:
+def keep_papers(connection: Connection, papers: Mapping[str, bytes]) -> None:
+    """Keep documents under their names, within the open transaction."""
+    connection.executemany(
+        "INSERT INTO paper VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET document = excluded.document",
+        list(papers.items()),
+    )
+
+
+def append_once(connection: Connection, key: str, entry: bytes) -> bool:
     """Append an entry within the open transaction unless one is under this key."""
     if _is_there(connection, key):
         return False
@@ -80,7 +113,7 @@ def append_once(connection: sqlite3.Connection, key: str, entry: bytes) -> bool:
     return True
 
 
-def _subtrees(connection: sqlite3.Connection) -> Subtree:
+def _subtrees(connection: Connection) -> Subtree:
     def subtree(level: int, place: int) -> bytes:
         row = connection.execute(
             "SELECT hash FROM subtree WHERE level = ? AND place = ?", (level, place)
@@ -94,21 +127,24 @@ def _subtrees(connection: sqlite3.Connection) -> Subtree:
     return subtree
 
 
-class SqliteLedger:
-    """:class:`fusion.ports.Ledger` on disk."""
+class SqlLedger:
+    """:class:`fusion.ports.Ledger` in a database."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file, readable by its owner only.
+    def __init__(self, database: Sql) -> None:
+        """Take a database that has the tables of :data:`LEDGER`."""
+        self._database = database
+
+    @classmethod
+    def in_postgres(cls, place: Postgres) -> SqlLedger:
+        """Open or make the log in PostgreSQL.
 
         Raises:
-            fusion.errors.EnvironmentUnfit: It can't be opened.
+            fusion.errors.EnvironmentUnfit: The server can't be used.
         """
-        if not path.exists() and path.parent.exists():
-            path.touch(mode=0o600)
-        self._database = KeptDatabase(path, LEDGER_SCHEMA)
+        return cls(PostgresDatabase(place, LEDGER))
 
     def close(self) -> None:
-        """Let go of the file until it is used again."""
+        """Let go of the database until it is used again."""
         self._database.close()
 
     def size(self) -> int:
@@ -131,15 +167,19 @@ class SqliteLedger:
         with self._database.transaction() as connection:
             new = append_once(connection, key, entry)
             if new and papers:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO paper VALUES (?, ?)", list(papers.items())
-                )
+                keep_papers(connection, papers)
             return new
 
     def has(self, key: str) -> bool:
         """Return whether an entry is under this key."""
         with self._database.reading() as connection:
             return _is_there(connection, key)
+
+    def number_of(self, key: str) -> int | None:
+        """Return the number of the entry under this key, if there is one."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT number FROM once WHERE key = ?", (key,)).fetchone()
+        return None if row is None else int(row[0])
 
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the entries from ``start`` below ``stop``."""
@@ -185,12 +225,16 @@ class SqliteLedger:
                 "SELECT name, document FROM paper WHERE substr(name, 1, ?) = ? ORDER BY name",
                 (len(prefix), prefix),
             ).fetchall()
-        return dict(rows)
+        return {name: bytes(document) for name, document in rows}
 
     def keep_head(self, size: int, note: bytes) -> None:
         """Store the own signed checkpoint of this size, in place of an earlier copy."""
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (size, note))
+            connection.execute(
+                "INSERT INTO head VALUES (?, ?) "
+                "ON CONFLICT (size) DO UPDATE SET note = excluded.note",
+                (size, note),
+            )
 
     def heads(self, most: int = 256) -> dict[int, bytes]:
         """Return the newest own checkpoints by size, smallest first."""
@@ -216,11 +260,27 @@ class SqliteLedger:
             ).fetchone()
             check_unchanged(log, before, found)
             connection.execute(
-                "INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?, ?)", (log, size, root, note)
+                "INSERT INTO witnessed VALUES (?, ?, ?, ?) ON CONFLICT (log) DO UPDATE "
+                "SET size = excluded.size, root = excluded.root, note = excluded.note",
+                (log, size, root, note),
             )
 
 
-def _is_there(connection: sqlite3.Connection, key: str) -> bool:
+class SqliteLedger(SqlLedger):
+    """A log in an SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file, readable by its owner only.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: It can't be opened.
+        """
+        if not path.exists() and path.parent.exists():
+            path.touch(mode=0o600)
+        super().__init__(KeptDatabase(path, LEDGER))
+
+
+def _is_there(connection: Connection, key: str) -> bool:
     row = connection.execute("SELECT 1 FROM once WHERE key = ?", (key,)).fetchone()
     return row is not None
 

@@ -20,7 +20,7 @@ class MemoryLedger:
         self._lock = threading.RLock()
         self._entries: list[bytes] = []
         self._nodes: dict[tuple[int, int], bytes] = {}
-        self._once: set[str] = set()
+        self._once: dict[str, int] = {}
         self._papers: dict[str, bytes] = {}
         self._heads: dict[int, bytes] = {}
         self._witnessed: dict[str, tuple[int, bytes, bytes]] = {}
@@ -49,14 +49,17 @@ class MemoryLedger:
         with self._lock:
             if key in self._once:
                 return False
-            self.append([entry])
-            self._once.add(key)
+            self._once[key] = self.append([entry])
             self._papers.update(papers or {})
             return True
 
     def has(self, key: str) -> bool:
         """Return whether an entry is under this key."""
         return key in self._once
+
+    def number_of(self, key: str) -> int | None:
+        """Return the number of the entry under this key, if there is one."""
+        return self._once.get(key)
 
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the entries from ``start`` below ``stop``."""

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fusion.stores.ledger import LEDGER_SCHEMA, append, append_once
+from fusion.stores.ledger import LEDGER, append, append_once
 from fusion.stores.memory import opened_before, second_commitment, second_list, second_opening
-from fusion.stores.sqlite import Database
+from fusion.stores.postgres import PostgresDatabase
+from fusion.stores.sql import Schema
+from fusion.stores.sqlite import KeptDatabase
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
     from pathlib import Path
 
-_SCHEMA: Final = """
+    from fusion.stores.sql import Connection, Cursor, Postgres, Sql
+
+_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS job(
   job TEXT PRIMARY KEY, study BLOB NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS commitment(
@@ -38,18 +41,28 @@ CREATE TABLE IF NOT EXISTS opening(
 CREATE TABLE IF NOT EXISTS opened(
   contribution BLOB PRIMARY KEY, opening BLOB NOT NULL) WITHOUT ROWID;
 """
+ROUNDS: Final = Schema(tables=_TABLES) + LEDGER
 
 
-class SqliteRoundLog:
-    """:class:`fusion.ports.ContributionLog` and :class:`fusion.ports.OpeningLog` on disk."""
+class SqlRoundLog:
+    """:class:`fusion.ports.ContributionLog` and :class:`fusion.ports.OpeningLog` in a database."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file.
+    def __init__(self, database: Sql) -> None:
+        """Take a database that has the tables of :data:`ROUNDS`."""
+        self._database = database
+
+    @classmethod
+    def in_postgres(cls, place: Postgres) -> SqlRoundLog:
+        """Open or make the memory in PostgreSQL.
 
         Raises:
-            fusion.errors.EnvironmentUnfit: It can't be opened.
+            fusion.errors.EnvironmentUnfit: The server can't be used.
         """
-        self._database = Database(path, _SCHEMA + LEDGER_SCHEMA)
+        return cls(PostgresDatabase(place, ROUNDS))
+
+    def close(self) -> None:
+        """Let go of the database until it is used again."""
+        self._database.close()
 
     def record(self, key: str, entry: bytes) -> None:
         """Append an entry about nothing that is stored here, once for this key."""
@@ -97,6 +110,7 @@ class SqliteRoundLog:
             connection.execute(
                 "INSERT INTO secret VALUES (?, ?, ?, ?)", (job, round_number, attempt, secret)
             )
+        self._database.scrub()
 
     def secret(self, job: str, round_number: int, attempt: int) -> bytes | None:
         """Return what a vector was made from, while it is kept."""
@@ -114,6 +128,7 @@ class SqliteRoundLog:
                 "DELETE FROM secret WHERE job = ? AND round = ? AND attempt = ?",
                 (job, round_number, attempt),
             )
+        self._database.scrub()
 
     def submission(self, job: str, round_number: int, attempt: int) -> tuple[bytes, bytes] | None:
         """Return list and proof of a submission, if it was claimed."""
@@ -143,12 +158,12 @@ class SqliteRoundLog:
             if row is not None and row[0] != listing:
                 raise second_list(round_number, attempt)
             new = connection.execute(
-                "INSERT OR IGNORE INTO submission VALUES (?, ?, ?, ?)",
+                "INSERT INTO submission VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (job, round_number, attempt, listing),
             )
             _say(connection, new, entry)
             connection.execute(
-                "INSERT OR IGNORE INTO proof VALUES (?, ?, ?, ?)",
+                "INSERT INTO proof VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (job, round_number, attempt, proof),
             )
             first = connection.execute(
@@ -161,7 +176,7 @@ class SqliteRoundLog:
         """Store what was agreed to, durably; what was agreed to first stays."""
         with self._database.transaction() as connection:
             new = connection.execute(
-                "INSERT OR IGNORE INTO job VALUES (?, ?, ?)", (job, study, key)
+                "INSERT INTO job VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (job, study, key)
             )
             _say(connection, new, entry)
 
@@ -184,6 +199,7 @@ class SqliteRoundLog:
                 connection.execute(drop, (job,))
             gone = connection.execute("DELETE FROM job WHERE job = ?", (job,))
             _say(connection, gone, entry)
+        self._database.scrub()
 
     def consume(
         self,
@@ -207,16 +223,29 @@ class SqliteRoundLog:
                 if row is not None and row[0] != opening:
                     raise opened_before(round_number)
             new = connection.execute(
-                "INSERT OR IGNORE INTO opening VALUES (?, ?, ?)", (job, round_number, opening)
+                "INSERT INTO opening VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (job, round_number, opening),
             )
             _say(connection, new, entry)
             connection.executemany(
-                "INSERT OR IGNORE INTO opened VALUES (?, ?)",
+                "INSERT INTO opened VALUES (?, ?) ON CONFLICT DO NOTHING",
                 [(contribution, opening) for contribution in contributions],
             )
 
 
-def _say(connection: sqlite3.Connection, change: sqlite3.Cursor, entry: bytes | None) -> None:
+class SqliteRoundLog(SqlRoundLog):
+    """A node's memory in an SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: It can't be opened.
+        """
+        super().__init__(KeptDatabase(path, ROUNDS))
+
+
+def _say(connection: Connection, change: Cursor, entry: bytes | None) -> None:
     """Append the entry of a change that took place."""
     if entry is not None and change.rowcount:
         append(connection, [entry])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fusion.stores.sql import Schema
+
 
 _BUSY_SECONDS: Final = 30.0
 _AGAIN_SECONDS: Final = 0.01
@@ -61,7 +63,7 @@ def check_file(path: Path) -> None:
 class Database:
     """A file with a schema; a connection for each use, so that threads and forks are no matter."""
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: Schema) -> None:
         """Open or make the file.
 
         Raises:
@@ -70,7 +72,7 @@ class Database:
         self._path = path
         with self.transaction() as connection:
             # executescript commits what came before it; the schema is idempotent.
-            connection.executescript(schema)
+            connection.executescript(schema.tables + schema.sqlite)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -98,8 +100,11 @@ class Database:
             with self._connection(begin) as connection:
                 yield connection
         except (sqlite3.Error, OSError) as error:
-            msg = f"{self._path} can't be used: {error}."
-            raise EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.") from error
+            raise self._unfit(error) from error
+
+    def _unfit(self, error: Exception) -> EnvironmentUnfit:
+        msg = f"{self._path} can't be used: {error}."
+        return EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.")
 
     @contextmanager
     def _connection(self, begin: str) -> Iterator[sqlite3.Connection]:
@@ -117,7 +122,7 @@ class KeptDatabase(Database):
     Threads take turns. Another process, or a file that was replaced, gets a connection of its own.
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: Schema) -> None:
         """Open or make the file.
 
         Raises:
@@ -134,6 +139,20 @@ class KeptDatabase(Database):
             if self._kept is not None:
                 self._kept.close()
             self._kept = None
+
+    def scrub(self) -> None:
+        """Empty the write-ahead log, in which what was deleted would stay for a while.
+
+        Raises:
+            EnvironmentUnfit: The file is damaged, gone or locked.
+        """
+        with self._turn:
+            try:
+                if self._kept is not None and self._made_for == self._present():
+                    self._kept.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                self.close()
+                raise self._unfit(error) from error
 
     @contextmanager
     def _connection(self, begin: str) -> Iterator[sqlite3.Connection]:

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
         ("benchmarks.kernels --seconds 0.001", ""),
         ("benchmarks.contributions --ciphertexts 4", "prove"),
         ("benchmarks.ledger --entries 2000", "audit of 2,000 entries"),
+        ("benchmarks.evidence --rounds 5", "shown to a holder"),
         ("benchmarks.relay --megabytes 8", "round_trip_p50_ms"),
     ],
 )

@@ -16,6 +16,11 @@ from tests.docs.sources import ROOT, SHIPPED, imported_modules, python_files
 LOCKS = ("requirements.lock", "bootstrap.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUNTIME = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+OPTIONAL = [
+    Requirement(line)
+    for lines in PROJECT["project"]["optional-dependencies"].values()
+    for line in lines
+]
 DEVELOPMENT = [Requirement(line) for line in PROJECT["dependency-groups"]["dev"]]
 # Imported by name only: grpcio is what flwr's fleet interface is generated for.
 NOT_IMPORTED: set[str] = set()
@@ -54,7 +59,9 @@ def test_every_line_is_pinned_and_hashed(file: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("requirement", [*RUNTIME, *DEVELOPMENT], ids=lambda item: item.name)
+@pytest.mark.parametrize(
+    "requirement", [*RUNTIME, *OPTIONAL, *DEVELOPMENT], ids=lambda item: item.name
+)
 def test_the_lock_satisfies_what_is_declared(requirement: Requirement) -> None:
     version = _pins("requirements.lock").get(canonicalize_name(requirement.name))
     assert version is not None, "run ./dev lock"
@@ -72,7 +79,7 @@ def _imported_distributions() -> set[str]:
 
 
 def test_every_import_is_declared() -> None:
-    declared = {canonicalize_name(requirement.name) for requirement in RUNTIME}
+    declared = {canonicalize_name(requirement.name) for requirement in [*RUNTIME, *OPTIONAL]}
     assert not sorted(_imported_distributions() - declared)
 
 

@@ -117,7 +117,7 @@ class World:
         budgets = SqliteBudgets(self.nodes[name].budgets)
         with budgets._database.transaction() as connection:
             row = connection.execute(
-                "SELECT state FROM entry WHERE key LIKE ?", (f"train/{job}/%",)
+                "SELECT state FROM charge WHERE key LIKE ?", (f"train/{job}/%",)
             ).fetchone()
         return "" if row is None else str(row[0])
 

@@ -24,6 +24,7 @@ from fusion.grants.signing import Standing
 from fusion.services import grants, rosters
 from fusion.services.grants import GrantDesk
 from fusion.services.homes import NodeHome, open_home
+from fusion.services.ledger import Book
 from fusion.wire import canonical
 from tests.grants.grants import NOW, document, request_from
 from tests.link.federation import admit, at_port, make_node, serving
@@ -73,7 +74,13 @@ def finalised(
 
 def desk(node: NodeHome, watch: Watch | None = None) -> GrantDesk:
     """Return a node's desk."""
-    return GrantDesk(node, roster=node.roster, clock=watch or Watch(), note=lambda _: None)
+    return GrantDesk(
+        node,
+        roster=node.roster,
+        clock=watch or Watch(),
+        note=lambda _: None,
+        book=Book(node),
+    )
 
 
 def asked(**changes: str | int) -> Request:

@@ -160,7 +160,8 @@ class World:
                 quorum=3,
             ),
         ]
-        logged += [self.summed(number, job) for number in range(rounds)]
+        for number in range(rounds):
+            logged += [self.listed(number, job), self.summed(number, job)]
         model = hexed("model")
         return [
             *logged,
@@ -189,6 +190,20 @@ class World:
             round=number,
             opening=opening(number, job),
             contributions=tuple(vector(name, number, job) for name in NAMES),
+        )
+
+    @staticmethod
+    def listed(number: int, job: str = "job") -> entries.RoundListed:
+        return entries.RoundListed(
+            at=AT,
+            job=job,
+            round=number,
+            attempt=1,
+            manifest=hexed(f"manifest {job} {number}"),
+            listing=hexed(f"list {job} {number}"),
+            opening=opening(number, job),
+            contributors=NAMES,
+            commitments=tuple(hexed(f"commitment {job} {name} {number}") for name in NAMES),
         )
 
     @staticmethod

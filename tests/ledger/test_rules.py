@@ -8,6 +8,7 @@ import pytest
 
 from fusion.errors import LedgerBroken
 from fusion.ledger import entry as entries
+from fusion.ledger.merkle import roots_of
 from fusion.ledger.verify import audit, compare
 from tests.ledger.made import AT, World, hexed, vector
 
@@ -23,6 +24,7 @@ def _budget(move: str, amount: int, reservation: str = "r") -> entries.BudgetMov
     return entries.BudgetMoved(
         at=AT,
         grant=G,
+        action="train",
         budget="runs",
         move=move,  # type: ignore[arg-type]  # a literal
         reservation=hexed(reservation),
@@ -111,39 +113,58 @@ def test_a_node_that_logs_what_must_not_happen_is_found(
     assert _broken("north", logged, match) == index
 
 
-SUMMED = HUB[3]
+LISTED, SUMMED = HUB[3:5]
 HUB_CASES: list[tuple[str, list[Entry], int, str]] = [
     ("begun twice", [*HUB[:3], HUB[2]], 3, "begun before"),
     ("a sum before the beginning", [*HUB[:2], SUMMED], 2, "neither agreed to nor begun"),
-    ("an opening of another list", [*HUB[:3], _like(SUMMED, listing=hexed("?"))], 3, "its opening"),
+    ("a list before the beginning", [*HUB[:2], LISTED], 2, "neither agreed to nor begun"),
+    ("a sum of no list", [*HUB[:3], SUMMED], 3, "lists what it sums"),
+    (
+        "a sum of another attempt's list",
+        [*HUB[:4], _like(SUMMED, attempt=2)],
+        4,
+        "lists what it sums",
+    ),
+    (
+        "a sum of fewer than listed",
+        [
+            *HUB[:4],
+            _like(SUMMED, contributors=("east", "north", "south"), contributions=(G,) * 3),
+        ],
+        4,
+        "lists what it sums",
+    ),
+    ("a list again", [*HUB[:4], LISTED], 4, "listed before"),
+    ("an opening of another list", [*HUB[:4], _like(SUMMED, listing=hexed("?"))], 4, "its opening"),
+    ("a list of another opening", [*HUB[:3], _like(LISTED, listing=hexed("?"))], 3, "its opening"),
     (
         "too few",
         [
             *HUB[:3],
             _like(
-                SUMMED,
+                LISTED,
                 contributors=("east", "north"),
-                contributions=(hexed("a"), hexed("b")),
+                commitments=(hexed("a"), hexed("b")),
             ),
         ],
         3,
         "the quorum is 3",
     ),
-    ("uneven", [*HUB[:3], _like(SUMMED, contributors=("east", "north", "south"))], 3, "as many"),
+    ("uneven", [*HUB[:4], _like(SUMMED, contributors=("east", "north", "south"))], 4, "as many"),
     (
         "twice in a sum",
-        [*HUB[:3], _like(SUMMED, contributors=("east", "east", "south", "west"))],
-        3,
+        [*HUB[:4], _like(SUMMED, contributors=("east", "east", "south", "west"))],
+        4,
         "twice",
     ),
     (
         "a stranger",
-        [*HUB[:3], _like(SUMMED, contributors=("east", "north", "south", "x"))],
-        3,
+        [*HUB[:4], _like(SUMMED, contributors=("east", "north", "south", "x"))],
+        4,
         "x takes no part",
     ),
-    ("a round again", [*HUB[:4], SUMMED], 4, "opened before"),
-    ("a model from nowhere", [*HUB[:4], HUB[-2]], 4, "no entry says"),
+    ("a round again", [*HUB[:5], SUMMED], 5, "opened before"),
+    ("a model from nowhere", [*HUB[:5], HUB[-2]], 5, "no entry says"),
     ("after the end", [*HUB, HUB[-3]], len(HUB), "has ended"),
     ("a node's entry", [*HUB[:2], NODE[2]], 2, "no place"),
 ]
@@ -196,4 +217,19 @@ def test_a_contribution_that_its_contributor_does_not_know_is_found() -> None:
     node = audit(WORLD.bundle("north", [*NODE[:3], NODE[-1]]))
     with pytest.raises(LedgerBroken, match="contribution of north") as found:
         compare([node, hub])
-    assert found.value.index == 3
+    assert found.value.index == 4
+
+
+def test_a_hub_that_showed_a_holder_another_log_is_found() -> None:
+    hub_bundle = WORLD.bundle("hub", HUB)
+    hub = audit(hub_bundle)
+    right = roots_of(hub_bundle.leaves, {4})[4]
+    for root, size in ((hexed("fork"), 4), (right.hex(), 4), (hexed("longer"), 400)):
+        seen = entries.CheckpointSeen(at=AT, organisation="hub", size=size, root=root)
+        node = audit(WORLD.bundle("north", [*NODE[:4], seen, *NODE[4:]]))
+        if (root, size) == (right.hex(), 4):
+            compare([node, hub])
+            continue
+        with pytest.raises(LedgerBroken, match="relied on") as found:
+            compare([node, hub])
+        assert found.value.index == 4

@@ -62,7 +62,7 @@ def test_logs_that_hold_together_are_found_so() -> None:
     node, hub = audit(NODE), audit(HUB)
     assert (node.size, node.witnessed, node.quorum, node.others) == (SIZE, SIZE, 2, 3)
     assert sorted(node.witnesses) == ["east", "south", "west"]
-    assert (hub.size, hub.quorum, hub.others) == (10, 3, 4)
+    assert (hub.size, hub.quorum, hub.others) == (14, 3, 4)
     assert node.kinds["sum-opened"] == 4
     assert node.span == (AT, AT)
     east = audit(WORLD.bundle("east", WORLD.node_log("east")))

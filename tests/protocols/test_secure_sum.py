@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from federated.anchors import Anchors
 from federated.protocols.contributor import Contributor
 from federated.protocols.secure_sum import (
     Contribution,
@@ -317,10 +318,11 @@ def test_a_manifest_that_is_not_as_agreed_is_refused(
 
 
 def test_a_share_that_is_not_the_holders_is_refused(federation: Federation) -> None:
+    evidence = Anchors(federation.books["a"], federation.notary.roster, NAMES)
     with pytest.raises(KeyRefused):
-        Gate(federation.terms, "a", federation.dealt.shares[1], MemoryRoundLog())
+        Gate(federation.terms, "a", federation.dealt.shares[1], MemoryRoundLog(), evidence)
     with pytest.raises(GateRefused):
-        Gate(federation.terms, "x", federation.dealt.shares[0], MemoryRoundLog())
+        Gate(federation.terms, "x", federation.dealt.shares[0], MemoryRoundLog(), evidence)
 
 
 def test_a_partial_decryption_of_the_wrong_size_is_refused(federation: Federation) -> None:
@@ -337,12 +339,11 @@ def test_a_partial_decryption_of_the_wrong_size_is_refused(federation: Federatio
 
 def test_what_was_consumed_survives_a_restart(federation: Federation, tmp_path: Path) -> None:
     file = tmp_path / "state.sqlite"
-    share = federation.dealt.shares[0]
     first = federation.manifest(attempt=1)
     second = federation.manifest(attempt=2)
     one, other = federation.collect(first), federation.collect(second, "abc")
-    Gate(federation.terms, "a", share, SqliteRoundLog(file)).open(first, *one)
-    restarted = Gate(federation.terms, "a", share, SqliteRoundLog(file))
+    federation.gate("a", SqliteRoundLog(file)).open(first, *one)
+    restarted = federation.gate("a", SqliteRoundLog(file))
     restarted.open(first, *one)
     with pytest.raises(GateRefused):
         restarted.open(second, *other)

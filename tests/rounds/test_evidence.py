@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from federated.evidence import log_start
 from fusion.ledger import entry as entries
-from fusion.ledger.entry import Entry, decode, encode
-from fusion.ledger.log_keys import LogKeys
+from fusion.ledger.entry import Entry, decode
 from fusion.ledger.rules import Replay
 from fusion.stores.memory import MemoryRoundLog
-from fusion.stores.memory_ledger import MemoryLedger
 from tests.federation import NAMES, Federation, federation, with_deadlines
-from tests.ledger.made import AT, Organisation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from federated.cohort import Request
+    from fusion.identity.roster import Roster
+    from fusion.services.logbook import LogBook
     from fusion.types import OrgId
     from tests.keys import Dealt
 
@@ -29,18 +29,18 @@ def _logged(made: Federation, name: OrgId) -> list[Entry]:
     return [decode(data) for data in log.ledger.entries(0, log.ledger.size())]
 
 
-def _replayed(name: str, logged: list[Entry]) -> Replay:
-    own = Organisation(name)
-    keys = LogKeys(
-        federation="test.example",
-        organisation=name,
-        log=own.log.public,
-        witness=own.witness.public,
-    )
-    replay = Replay(keys, own.statement.public.hex)
-    for item in (own.made(), *logged):
+def _replayed(book: LogBook, roster: Roster, logged: list[Entry]) -> Replay:
+    made = logged[0]
+    assert isinstance(made, entries.OrganisationMade)
+    replay = Replay(book.keys(roster), made.statement_key)
+    for item in logged:
         replay.feed(item)
     return replay
+
+
+def _node(made: Federation, name: OrgId) -> Replay:
+    book = made.parties[name].party._seat.book
+    return _replayed(book, made.roster, _logged(made, name))
 
 
 @pytest.fixture
@@ -49,38 +49,26 @@ def made(tmp_path: Path, dealt: Dealt) -> Federation:
     return federation(tmp_path, dealt)
 
 
-def _hub_log(made: Federation) -> MemoryLedger:
+def _hub_log(made: Federation) -> list[Entry]:
     """Run the study; return the hub's log of it."""
-    ledger = MemoryLedger()
     engine = made.run()
-    run = engine._run
-    object.__setattr__(run, "log", lambda key, entry: ledger.append_once(key, encode(entry)))
-    started = entries.JobStarted(
-        at=AT,
-        job="job",
-        study=run.terms.study,
-        key=run.terms.key.public.fingerprint,
-        organisations=NAMES,
-        quorum=3,
-    )
-    ledger.append([encode(started)])
+    log_start(engine._run)
     engine.run()
     engine.close("done")
-    return ledger
+    ledger = made.book.ledger
+    return [decode(data) for data in ledger.entries(0, ledger.size())]
 
 
 def test_a_run_is_told_the_same_by_all_logs(made: Federation) -> None:
-    ledger = _hub_log(made)
-    hub_entries = [decode(data) for data in ledger.entries(0, ledger.size())]
-    hub = _replayed("hub", hub_entries)
+    hub = _replayed(made.book, made.roster, _hub_log(made))
     # Moments, two rounds, the judging of the model.
     assert sorted(hub.openings) == [("job", number) for number in range(4)]
     opened = 0
     for name in NAMES:
         logged = _logged(made, name)
-        assert isinstance(logged[0], entries.StudyAgreed)
+        assert isinstance(logged[1], entries.StudyAgreed)
         assert logged[-1] == entries.JobEnded(at=logged[-1].at, job="job", status="done")
-        node = _replayed(name, logged)
+        node = _node(made, name)
         for where, (_, opening, contributions) in node.openings.items():
             assert (opening, contributions) == hub.openings[where][1:]
             opened += 1
@@ -111,12 +99,11 @@ def test_a_party_that_leaves_a_round_void_opens_nothing_twice(made: Federation) 
         return False
 
     made.parties[NAMES[0]].away = away
-    ledger = _hub_log(made)
-    hub = _replayed("hub", [decode(d) for d in ledger.entries(0, ledger.size())])
+    hub = _replayed(made.book, made.roster, _hub_log(made))
     assert len(hub.openings) == 4
     for name in NAMES[1:]:
         logged = _logged(made, name)
-        _replayed(name, logged)
+        _node(made, name)
         first = [
             item.attempt
             for item in logged

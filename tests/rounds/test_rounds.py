@@ -345,7 +345,8 @@ def test_the_hub_sees_no_count_mean_or_score_of_a_party(tmp_path: Path, dealt: D
     assert seen == {
         "setup": {"engine"},  # which of three names
         "contribute": {"commitment", "seconds"},
-        "submit": {"submission", "vector", "proof"},
+        # Cosignatures of the hub's log, with the keys they are made with, are public.
+        "submit": {"submission", "vector", "proof", "cosigned", "log_keys"},
         "decrypt": {"partials", "proof"},
     }
 

@@ -167,7 +167,8 @@ def test_each_party_is_asked_its_own_and_answers_for_itself(setting: Setting) ->
 
 
 @pytest.mark.parametrize(
-    "kind", ["hello", "setup", "join", "contribute", "submit", "decrypt", "dispute", "close"]
+    "kind",
+    ["hello", "setup", "join", "contribute", "submit", "witness", "decrypt", "dispute", "close"],
 )
 def test_every_kind_of_request_arrives(setting: Setting, kind: str) -> None:
     request = Request(kind)  # type: ignore[arg-type]

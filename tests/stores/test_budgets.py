@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fusion.errors import GrantRefused
+from fusion.errors import EnvironmentUnfit, GrantRefused
 from fusion.grants.budget import Amount, Budgets, Cap
 from fusion.stores.budgets import MemoryBudgets, SqliteBudgets
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.postgres import STORES, new_schema
+from tests.stores.places import Place
 
 CAP = Cap(runs=5, epsilon_micro=1000, rows=None)
 ONE = Amount(runs=1, epsilon_micro=300)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=STORES)
 def budgets(request: pytest.FixtureRequest, tmp_path: Path) -> Budgets:
+    if request.param == "postgres":
+        return Place(new_schema(request.getfixturevalue("server"))).budgets()
     return SqliteBudgets(tmp_path / "b.sqlite") if request.param == "sqlite" else MemoryBudgets()
 
 
@@ -118,25 +118,23 @@ def test_an_amount_is_a_whole_number_from_zero_up() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "DELETE FROM entry",
-        "DELETE FROM cap",
-        "UPDATE cap SET runs = 100",
-        "UPDATE entry SET runs = 0",
-        "UPDATE entry SET state = 'reserved'",
-        "UPDATE entry SET state = 'released' WHERE key = 'a'",
-        "INSERT INTO entry VALUES ('z', 'g', 'train', 99, 0, 0, 'reserved')",
-        "INSERT INTO entry VALUES ('z', 'g', 'train', -1, 0, 0, 'reserved')",
+        "DELETE FROM charge",
+        "DELETE FROM charge_cap",
+        "UPDATE charge_cap SET runs = 100",
+        "UPDATE charge SET runs = 0",
+        "UPDATE charge SET state = 'reserved'",
+        "UPDATE charge SET state = 'released' WHERE key = 'a'",
+        "INSERT INTO charge VALUES ('z', 'g', 'train', 99, 0, 0, 'reserved')",
+        "INSERT INTO charge VALUES ('z', 'g', 'train', -1, 0, 0, 'reserved')",
     ],
 )
-def test_the_file_itself_refuses(tmp_path: Path, statement: str) -> None:
-    path = tmp_path / "b.sqlite"
-    budgets = SqliteBudgets(path)
+def test_the_database_itself_refuses(place: Place, statement: str) -> None:
+    budgets = place.budgets()
     budgets.reserve("a", "g", "train", ONE, CAP)
     budgets.commit("a")
-    connection = sqlite3.connect(path)
-    with pytest.raises(sqlite3.IntegrityError):
-        connection.execute(statement)
-    connection.close()
+    with pytest.raises(EnvironmentUnfit):
+        place.run(statement)
+    assert budgets.used("g", "train") == ONE
 
 
 class _Model(RuleBasedStateMachine):
@@ -144,7 +142,6 @@ class _Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        from pathlib import Path  # noqa: PLC0415
         from tempfile import mkdtemp  # noqa: PLC0415 - hypothesis makes many
 
         self.path = Path(mkdtemp(prefix="budgets-")) / "b.sqlite"
@@ -200,12 +197,12 @@ TestModel = _Model.TestCase
 
 WRITER = """
 import sys
-from pathlib import Path
 from fusion.errors import GrantRefused
 from fusion.grants.budget import Amount, Cap
-from fusion.stores.budgets import SqliteBudgets
-path, acks, name, cap = Path(sys.argv[1]), open(sys.argv[2], "a"), sys.argv[3], int(sys.argv[4])
-budgets = SqliteBudgets(path)
+from tests.stores.places import place_of
+place, acks = place_of(sys.argv[1]), open(sys.argv[2], "a")
+name, cap = sys.argv[3], int(sys.argv[4])
+budgets = place.budgets()
 print("ready", flush=True)
 limits = Cap(runs=cap, epsilon_micro=3 * cap)
 for count in range(10**6):
@@ -222,21 +219,21 @@ for count in range(10**6):
 """
 
 
-def _start(path: Path, acks: Path, name: str, cap: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, str(path), str(acks), name, str(cap)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def _start(place: Place, acks: Path, name: str, cap: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, place.argument, str(acks), name, str(cap)]
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
 
 
-def _check(path: Path, acks: list[Path], cap: int) -> int:
+def _check(place: Place, acks: list[Path], cap: int) -> int:
     """Nothing that was acknowledged is lost, nothing is overspent; return what is used."""
     acknowledged = {
         line for file in acks if file.exists() for line in file.read_text().split("\n")[:-1]
     }
-    connection = sqlite3.connect(path)
     # One read: the others go on writing.
-    rows = connection.execute("SELECT key, runs, epsilon_micro FROM entry").fetchall()
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
+    rows = place.rows("SELECT key, runs, epsilon_micro FROM charge")
+    if isinstance(place.at, Path):
+        assert place.rows("PRAGMA integrity_check") == [("ok",)]
     assert acknowledged <= {key for key, _, _ in rows}
     runs = sum(int(row[1]) for row in rows)
     assert runs == len(rows) <= cap
@@ -244,58 +241,56 @@ def _check(path: Path, acks: list[Path], cap: int) -> int:
     return runs
 
 
-def test_eight_writers_at_once_spend_exactly_the_cap(tmp_path: Path) -> None:
-    path, cap = tmp_path / "b.sqlite", 60
+def test_eight_writers_at_once_spend_exactly_the_cap(place: Place, tmp_path: Path) -> None:
+    cap = 60
     acks = [tmp_path / f"acks-{index}" for index in range(8)]
-    writers = [_start(path, file, f"w{index}", cap) for index, file in enumerate(acks)]
+    writers = [_start(place, file, f"w{index}", cap) for index, file in enumerate(acks)]
     for writer in writers:
         writer.communicate(timeout=100)
         assert writer.returncode == 0
-    assert _check(path, acks, cap) == cap
+    assert _check(place, acks, cap) == cap
 
 
-def _kill_loop(folder: Path, *, kills: int, cap: int) -> None:
+def _kill_loop(place: Place, folder: Path, *, kills: int, cap: int) -> None:
     """Kill one of three writers again and again, in the middle of whatever it does."""
-    path = folder / "b.sqlite"
-    SqliteBudgets(path)
+    place.budgets().close()
     acks: list[Path] = []
     running: list[subprocess.Popen[str]] = []
     try:
         for number in range(kills):
             while len(running) < 3:
                 acks.append(folder / f"acks-{len(acks)}")
-                running.append(_start(path, acks[-1], f"w{len(acks)}", cap))
+                running.append(_start(place, acks[-1], f"w{len(acks)}", cap))
             writer = running.pop(0)
             assert writer.stdout is not None
             writer.stdout.readline()
             time.sleep(0.005 * (number % 7))
             os.kill(writer.pid, signal.SIGKILL)
             writer.communicate(timeout=30)
-            _check(path, acks, cap)
+            _check(place, acks, cap)
     finally:
         for writer in running:
             writer.kill()
             writer.communicate(timeout=30)
-    assert _check(path, acks, cap) > 0
+    assert _check(place, acks, cap) > 0
 
 
-def test_a_few_kills_lose_nothing_and_overspend_nothing(tmp_path: Path) -> None:
-    _kill_loop(tmp_path, kills=4, cap=10_000)
+def test_a_few_kills_lose_nothing_and_overspend_nothing(place: Place, tmp_path: Path) -> None:
+    _kill_loop(place, tmp_path, kills=4, cap=10_000)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_forty_kills_lose_nothing_and_overspend_nothing(tmp_path: Path) -> None:
-    _kill_loop(tmp_path, kills=40, cap=400)
+def test_forty_kills_lose_nothing_and_overspend_nothing(place: Place, tmp_path: Path) -> None:
+    _kill_loop(place, tmp_path, kills=40, cap=400)
 
 
-def test_a_crash_leaves_it_charged(tmp_path: Path) -> None:
-    path = tmp_path / "b.sqlite"
-    writer = _start(path, tmp_path / "acks", "w", 10**6)
+def test_a_crash_leaves_it_charged(place: Place, tmp_path: Path) -> None:
+    writer = _start(place, tmp_path / "acks", "w", 10**6)
     assert writer.stdout is not None
     writer.stdout.readline()
     while not (tmp_path / "acks").exists() or not (tmp_path / "acks").read_text():
         time.sleep(0.01)
     os.kill(writer.pid, signal.SIGKILL)
     writer.communicate(timeout=30)
-    assert SqliteBudgets(path).used("g", "train").runs >= 1
+    assert place.budgets().used("g", "train").runs >= 1

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from fusion.crypto import rng
 from fusion.ledger import merkle
-from fusion.stores.ledger import SqliteLedger
-from fusion.stores.rounds import SqliteRoundLog
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.stores.places import Place
 
+ROOT: Final = Path(__file__).parents[2]
 WRITERS: Final = 3
 WRITER: Final = """
 import sys
-from pathlib import Path
-from fusion.stores.ledger import SqliteLedger
-from fusion.stores.rounds import SqliteRoundLog
+from tests.stores.places import place_of
 
-path, job = Path(sys.argv[1]), sys.argv[2]
-rounds, ledger = SqliteRoundLog(path), SqliteLedger(path)
+place, job = place_of(sys.argv[1]), sys.argv[2]
+rounds, ledger = place.rounds(), place.ledger()
 print("up", flush=True)
 number = 0
 while True:
@@ -41,15 +37,15 @@ while True:
 """
 
 
-def _write_and_kill(path: Path, turn: int) -> list[str]:
-    """Let three writers at the file, kill each at some moment; return what they acknowledged."""
+def _write_and_kill(place: Place, folder: Path, turn: int) -> list[str]:
+    """Let three writers at the database, kill each some time; return what they acknowledged."""
     names = [f"turn{turn}-{number}" for number in range(WRITERS)]
-    said = [path.parent / name for name in names]
+    said = [folder / name for name in names]
     writers = []
     for name, file in zip(names, said, strict=True):
         with file.open("wb") as out:
-            words = [sys.executable, "-c", WRITER, str(path), name]
-            writers.append(subprocess.Popen(words, stdout=out))
+            words = [sys.executable, "-c", WRITER, place.argument, name]
+            writers.append(subprocess.Popen(words, stdout=out, cwd=ROOT))
     until = time.monotonic() + 60
     while any(file.stat().st_size < 16 for file in said) and time.monotonic() < until:
         time.sleep(0.01)
@@ -62,35 +58,35 @@ def _write_and_kill(path: Path, turn: int) -> list[str]:
     return [line for file in said for line in file.read_text("ascii").split("\n")[1:-1]]
 
 
-def _check(path: Path, acknowledged: list[str]) -> None:
-    ledger = SqliteLedger(path)
+def _check(place: Place, acknowledged: list[str]) -> None:
+    ledger = place.ledger()
     size = ledger.size()
     logged = list(ledger.entries(0, size))
     assert len(set(logged)) == size
     assert {name.encode() for name in acknowledged} <= set(logged)
     assert ledger.root(size) == merkle.roots_of(map(merkle.leaf_hash, logged), {size})[size]
-    with closing(sqlite3.connect(path)) as connection:
-        (state,) = connection.execute("PRAGMA integrity_check").fetchone()
-        opened = {row[0] for row in connection.execute("SELECT opening FROM opening")}
-    assert state == "ok"
+    ledger.close()
+    if isinstance(place.at, Path):
+        assert place.rows("PRAGMA integrity_check") == [("ok",)]
+    opened = {bytes(row[0]) for row in place.rows("SELECT opening FROM opening")}
     # An opening and its entry: both or neither, acknowledged or not.
     assert opened == {item for item in logged if int(item.split()[-1]) % 2 == 0}
 
 
-def _loop(path: Path, turns: int) -> None:
-    SqliteRoundLog(path)
+def _loop(place: Place, folder: Path, turns: int) -> None:
+    place.rounds().close()
     acknowledged: list[str] = []
     for turn in range(turns):
-        acknowledged += _write_and_kill(path, turn)
-        _check(path, acknowledged)
+        acknowledged += _write_and_kill(place, folder, turn)
+        _check(place, acknowledged)
     assert len(acknowledged) >= turns * WRITERS
 
 
-def test_twelve_kills_lose_nothing(tmp_path: Path) -> None:
-    _loop(tmp_path / "state.sqlite", 4)
+def test_twelve_kills_lose_nothing(place: Place, tmp_path: Path) -> None:
+    _loop(place, tmp_path, 4)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_ninety_kills_lose_nothing(tmp_path: Path) -> None:
-    _loop(tmp_path / "state.sqlite", 30)
+def test_ninety_kills_lose_nothing(place: Place, tmp_path: Path) -> None:
+    _loop(place, tmp_path, 30)

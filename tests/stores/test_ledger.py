@@ -13,20 +13,25 @@ from hypothesis import strategies as st
 
 from fusion.errors import EnvironmentUnfit, GateRefused, VerificationFailed
 from fusion.ledger import merkle
-from fusion.stores.ledger import SqliteLedger
+from fusion.stores.ledger import SqliteLedger, SqlLedger
 from fusion.stores.memory import MemoryRoundLog
 from fusion.stores.memory_ledger import MemoryLedger
 from fusion.stores.rounds import SqliteRoundLog
+from tests.postgres import STORES, new_schema
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from federated.evidence import PartyLog
     from fusion.ports import Ledger
+    from tests.stores.places import Place
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=STORES)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
-    """One implementation after the other; what holds for one holds for both."""
+    """One implementation after the other; what holds for one holds for all."""
+    if request.param == "postgres":
+        return SqlLedger.in_postgres(new_schema(request.getfixturevalue("server")))
     return MemoryLedger() if request.param == "memory" else SqliteLedger(tmp_path / "l.sqlite")
 
 
@@ -111,11 +116,13 @@ def test_what_was_cosigned_moves_only_from_what_was_checked(ledger: Ledger) -> N
 # -------------------------------------------------------------------- with what it is about
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_an_entry_is_logged_with_what_it_is_about_and_once(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "s.sqlite"
-    log = MemoryRoundLog() if kind == "memory" else SqliteRoundLog(path)
-    ledger = log.ledger if isinstance(log, MemoryRoundLog) else SqliteLedger(path)
+def test_an_entry_is_logged_with_what_it_is_about_and_once(place: Place) -> None:
+    memory = MemoryRoundLog()
+    _log_what_happens(memory, memory.ledger)
+    _log_what_happens(place.rounds(), place.ledger())
+
+
+def _log_what_happens(log: PartyLog, ledger: Ledger) -> None:
     for _ in range(2):
         log.keep_job("job", b"study", "key", b"agreed")
         log.claim_submission("job", 1, 1, b"list", b"proof", b"contributed")
@@ -161,19 +168,17 @@ def test_a_log_that_cannot_be_written_lets_nothing_be_opened(tmp_path: Path) -> 
         "DELETE FROM entry WHERE number = 4",
         "DELETE FROM entry",
         "INSERT INTO entry VALUES (7, 'x')",
-        "INSERT OR REPLACE INTO entry VALUES (2, 'x')",
         "UPDATE subtree SET hash = 'x'",
         "DELETE FROM subtree",
         "DELETE FROM once",
     ],
 )
-def test_sqlite_refuses_to_change_what_is_logged(tmp_path: Path, statement: str) -> None:
-    path = tmp_path / "l.sqlite"
-    ledger = SqliteLedger(path)
+def test_the_database_refuses_to_change_what_is_logged(place: Place, statement: str) -> None:
+    ledger = place.ledger()
     ledger.append([_entry(n) for n in range(4)])
     ledger.append_once("a", _entry(4))
-    with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
-        connection.execute(statement)
+    with pytest.raises(EnvironmentUnfit):
+        place.run(statement)
     _check(ledger, [_entry(n) for n in range(5)])
 
 
@@ -195,9 +200,8 @@ def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_two_opened_at_once_and_many_threads_make_one_log(tmp_path: Path) -> None:
-    path = tmp_path / "l.sqlite"
-    ledgers = [SqliteLedger(path), SqliteLedger(path)]
+def test_two_opened_at_once_and_many_threads_make_one_log(place: Place) -> None:
+    ledgers = [place.ledger(), place.ledger()]
 
     def append(number: int) -> int:
         return ledgers[number % 2].append([_entry(number)])

@@ -46,6 +46,7 @@ def _strategy(made: Federation, folder: Path) -> tuple[SecureAveraging, InProces
             cohort=cohort,
             journal=MemoryJournal(),
             clock=SystemClock(),
+            notary=made.notary(),
             emit=made.events.append,  # type: ignore[arg-type]
             pause=lambda _: None,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from federated.notary import Notary, cosign
 from fusion.errors import LedgerBroken
 from fusion.ledger import entry as entries
 from fusion.ledger.checkpoint import Checkpoint, parse
@@ -207,3 +208,43 @@ def test_an_earlier_bundle_shows_that_a_log_only_grew(federation: Federation) ->
     audit(later, Expectations(earlier=earlier))
     with pytest.raises(LedgerBroken, match="gone back"):
         audit(earlier, Expectations(earlier=later))
+
+
+def test_a_board_that_a_run_has_overtaken_is_no_log_that_went_back(
+    federation: Federation,
+) -> None:
+    """Parties of a run cosign the hub's newest checkpoint before the board has it."""
+    federation.settle()
+    hub, a = federation.book("hub"), federation.book("a.example")
+    roster = hub.see_roster()
+    hub.once("more", entries.JobStarted(
+        at=AT, job="job", study=hexed("s"), key=hexed("k"), organisations=NAMES, quorum=2
+    ))  # fmt: skip
+    notary = Notary(hub, roster, NAMES)
+    assert "cosigned" in cosign(a, roster, notary.announce())
+    # The board is asked for anew, and is behind.
+    witness = federation.witnesses["a.example"]
+    witness._index.clear()
+    assert not witness.exchange()
+    assert not federation.said
+    # It follows, and all is settled.
+    assert federation.settle() > 0
+    assert not federation.said
+
+
+def test_a_board_that_stays_behind_is_a_log_that_went_back(federation: Federation) -> None:
+    federation.settle()
+    hub, a = federation.book("hub"), federation.book("a.example")
+    roster = hub.see_roster()
+    hub.once("more", entries.KeyImported(
+        at=AT, fingerprint=hexed("f"), transcript=hexed("t"), share=False
+    ))  # fmt: skip
+    cosign(a, roster, Notary(hub, roster, NAMES).announce())
+    witness = federation.witnesses["a.example"]
+    witness._index.clear()
+    for _ in range(3):
+        witness.exchange()
+        assert not federation.said
+        federation.clock.ahead += 29
+    witness.exchange()
+    assert any("NO cosignature for the log of hub" in line for line in federation.said)

@@ -1,0 +1,109 @@
+"""What a log says of grants: which are known, what was decided under them, what was charged.
+
+Each entry names the document that it is about by its SHA-256, and the document is kept beside the
+log, so that an auditor makes every decision again (:mod:`fusion.grants.replay`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final, Literal
+
+from fusion.grants.budget import Evidence
+from fusion.grants.signing import open_revocation
+from fusion.ledger import entry as entries
+from fusion.ledger.entry import encode
+from fusion.services.logbook import papers_of
+
+if TYPE_CHECKING:
+    from fusion.errors import GrantRefused
+    from fusion.grants.budget import Amount, Counter
+    from fusion.grants.permit import Permit
+    from fusion.grants.refusal import Refusal
+    from fusion.grants.request import Request
+    from fusion.grants.signing import SignedGrant
+    from fusion.identity.roster import Roster
+    from fusion.services.logbook import LogBook
+
+Move = Literal["reserved", "committed", "released"]
+Budget = Literal["runs", "rows", "epsilon-millionths"]
+_NAMES: Final[dict[Counter, Budget]] = {
+    "runs": "runs",
+    "rows": "rows",
+    "epsilon_micro": "epsilon-millionths",
+}
+
+
+def see_grant(book: LogBook, signed: SignedGrant, at: str) -> None:
+    """Log a grant as it is known here, once for each set of signatures."""
+    document = _digest(signed.envelope)
+    entry = entries.GrantSeen(
+        at=at, grant=signed.id, document=document, signers=tuple(sorted(signed.signed))
+    )
+    book.once(f"grant:{document}", entry, (signed.envelope,))
+
+
+def see_revocation(book: LogBook, data: bytes, roster: Roster, at: str) -> None:
+    """Log that a grant is revoked, once.
+
+    Raises:
+        VerificationFailed: It is no revocation that verifies.
+    """
+    revocation = open_revocation(data, roster)
+    entry = entries.GrantRevoked(
+        at=at,
+        grant=revocation.grant,
+        organisation=revocation.organisation,
+        revocation=_digest(data),
+    )
+    book.once(f"revoked:{revocation.grant}", entry, (data,))
+
+
+def permitted(request: Request, permit: Permit, key: str, at: str) -> Evidence:
+    """Return what is logged, in the transaction that charges it, of a permit."""
+    data = request.canonical()
+    decided = entries.Decided(
+        at=at, grant=permit.grant, request=_digest(data), permit=True, code=""
+    )
+    moved = moves("reserved", permit.grant, request.action, key, permit.cost, at)
+    return Evidence((encode(decided), *moved.entries), papers_of((data,)))
+
+
+def refused(
+    book: LogBook, request: Request, result: Refusal | Permit, error: GrantRefused, at: str
+) -> None:
+    """Log a refusal; the same again adds nothing."""
+    data = request.canonical()
+    grant = result.grant or ""
+    entry = entries.Decided(
+        at=at, grant=grant, request=_digest(data), permit=False, code=error.code
+    )
+    book.once(f"refused:{grant}:{_digest(data)}:{error.code}", entry, (data,))
+
+
+def moves(move: Move, grant: str, action: str, key: str, amount: Amount, at: str) -> Evidence:
+    """Return what is logged of a charge: an entry for each counter that it moves."""
+    reservation = _digest(key.encode())
+    return Evidence(
+        tuple(
+            encode(
+                entries.BudgetMoved.model_validate(
+                    {
+                        "at": at,
+                        "grant": grant,
+                        "action": action,
+                        "budget": name,
+                        "move": move,
+                        "reservation": reservation,
+                        "amount": getattr(amount, counter),
+                    }
+                )
+            )
+            for counter, name in _NAMES.items()
+            if getattr(amount, counter)
+        )
+    )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
