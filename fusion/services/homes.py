@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 HUB_FILE: Final = "hub.toml"
 NODE_FILE: Final = "node.toml"
+DEFAULT_WORKER_USER: Final = "nobody"
 DEFAULT_MIN_GROUP: Final = 3
 """Fewest organisations in a sum that a node takes part in, unless its owner says otherwise."""
 _Identifier = Annotated[str, Field(min_length=1, max_length=63)]
@@ -140,6 +141,7 @@ class NodeConfig(BaseModel):
         min_group: Fewest organisations in a sum that this node takes part in.
         studies: Digests of the only studies it takes part in; empty for all.
         require_grants: Whether it takes part in nothing without a grant of its own that allows it.
+        worker_user: Account that confined work runs as where the node runs as root; never root.
         data: Data set name to file, absolute.
     """
 
@@ -152,6 +154,7 @@ class NodeConfig(BaseModel):
     min_group: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_MIN_GROUP
     studies: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=list)
     require_grants: bool = True
+    worker_user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = DEFAULT_WORKER_USER
     data: dict[str, Path] = Field(default_factory=dict)
 
 

@@ -1,0 +1,110 @@
+"""Workers in stock: started ahead, handed out once, replaced; never handed out again.
+
+A worker sees the inputs that it was started with, so the stock is by function and inputs. One
+thread starts them all, for the reason in :mod:`sandbox.process`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final
+
+from fusion.errors import WorkCrashed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from sandbox.process import Worker
+
+    Start = Callable[[], Worker]
+
+_START_WAIT_SECONDS: Final = 60.0
+
+
+class Pool:
+    """A bounded stock of idle workers, the longest unused kind dropped first."""
+
+    def __init__(self, spares: int) -> None:
+        """Keep so many idle workers at most; 0 starts every worker when it is asked for."""
+        self._most = spares
+        self._lock = threading.Lock()
+        self._stock: OrderedDict[Hashable, Worker] = OrderedDict()
+        self._orders: queue.SimpleQueue[tuple[Hashable, Start, Future[Worker] | None] | None] = (
+            queue.SimpleQueue()
+        )
+        self._closed = False
+        self._starter = threading.Thread(target=self._serve, name="sandbox-starter", daemon=True)
+        self._starter.start()
+
+    def take(self, key: Hashable, start: Start) -> Worker:
+        """Return a worker for this key that nobody else gets, and order the next one.
+
+        Raises:
+            WorkCrashed: None could be started.
+        """
+        with self._lock:
+            worker = self._stock.pop(key, None)
+        if worker is not None and not worker.alive():
+            worker.kill()
+            worker = None
+        if worker is None:
+            fresh: Future[Worker] = Future()
+            self._orders.put((key, start, fresh))
+            try:
+                worker = fresh.result(_START_WAIT_SECONDS)
+            except (OSError, TimeoutError) as error:
+                raise WorkCrashed(f"no worker could be started: {error}") from None
+        self.stock(key, start)
+        return worker
+
+    def stock(self, key: Hashable, start: Start) -> None:
+        """Order an idle worker for this key, unless there is one; returns at once."""
+        if self._most:
+            self._orders.put((key, start, None))
+
+    def idle(self) -> int:
+        """Return how many workers are in stock."""
+        with self._lock:
+            return len(self._stock)
+
+    def close(self) -> None:
+        """Kill all idle workers and start no more."""
+        with self._lock:
+            self._closed = True
+            dropped = list(self._stock.values())
+            self._stock.clear()
+        self._orders.put(None)
+        for worker in dropped:
+            worker.kill()
+        self._starter.join()
+
+    def _serve(self) -> None:
+        while (order := self._orders.get()) is not None:
+            key, start, asked = order
+            if asked is not None:
+                try:
+                    asked.set_result(start())
+                except Exception as error:  # noqa: BLE001 - handed to who waits for it
+                    asked.set_exception(error)
+                continue
+            with self._lock:
+                needed = not self._closed and key not in self._stock
+            if needed:
+                self._keep(key, start)
+
+    def _keep(self, key: Hashable, start: Start) -> None:
+        try:
+            worker = start()
+        except OSError:
+            return  # whoever asks next is told
+        with self._lock:
+            dropped = [worker] if self._closed else []
+            if not self._closed:
+                self._stock[key] = worker
+                while len(self._stock) > self._most:
+                    dropped.append(self._stock.popitem(last=False)[1])
+        for old in dropped:
+            old.kill()
