@@ -17,6 +17,9 @@ MAX_INPUTS: Final = 64
 LOG_BYTES: Final = 64 * 1024
 """The end of a worker's standard error that is kept for the owner."""
 
+PRINTED_BYTES: Final = MEBI
+"""All that a worker may print on standard error; past it, it is killed."""
+
 START_SECONDS: Final = 60.0
 """From starting a worker until it says that it is ready."""
 

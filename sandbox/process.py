@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from fusion.wire import canonical
 from sandbox import bubblewrap, seccomp
-from sandbox.limits import KILL_SECONDS, LOG_BYTES, START_SECONDS
+from sandbox.limits import KILL_SECONDS, LOG_BYTES, PRINTED_BYTES, START_SECONDS
 from sandbox.worker import DONE, FAILED, OUT_OF_MEMORY, READY
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Result:
         answer: What it returned, if it is done.
         log: The end of its standard error, for the owner alone.
         code: Exit code, as far as it is known; for the owner alone.
-        seconds: From the request to the end.
+        seconds: From the request until it was gone.
     """
 
     ending: Ending
@@ -99,30 +100,35 @@ class Worker:
     info: int
     first: int = -1
     log: bytearray = field(default_factory=bytearray)
+    printed: int = 0
 
     def exchange(self, request: bytes, limits: Limits, *, others: int, stop: Stop | None) -> Result:
         """Wait until it is ready, hand over the request, read the answer, kill it."""
+        began = None
         try:
             ended = self._until_ready(stop)
             if ended is None:
                 began = time.monotonic()
                 ended = self._answer(_frames(self.plan, request, limits, others), limits, stop)
-                ended.seconds = time.monotonic() - began
         finally:
             self.kill()
+        ended.seconds = 0.0 if began is None else time.monotonic() - began
         ended.log, ended.code = bytes(self.log), self.process.returncode
         return ended
 
     def kill(self) -> None:
         """Kill it and everything in it, and wait until it is gone."""
-        for descriptor in (self.first,):
-            if descriptor >= 0:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._find_first()
+        if self.first >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.first, signal.SIGKILL)
+        if self.process.returncode is None:  # else its number may be another process's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(KILL_SECONDS)
+        if self.first >= 0:
+            select.select([self.first], [], [], KILL_SECONDS)  # until it has ended
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
@@ -160,7 +166,7 @@ class Worker:
 
     def _find_first(self) -> None:
         """Take hold of the first process inside, which ends all of them (pid_namespaces(7))."""
-        if self.info < 0:
+        if self.info < 0 or self.first >= 0:
             return
         try:
             told = json.loads(os.read(self.info, 4096))
@@ -191,6 +197,8 @@ class Worker:
                         selector.unregister(into)
                 if err in ready and not self._keep_log(err):
                     selector.unregister(err)
+                if self.printed > PRINTED_BYTES:
+                    return Result("output")
                 if out in ready:
                     part = os.read(out, _CHUNK)
                     got += part
@@ -208,6 +216,7 @@ class Worker:
         """Keep the end of what was printed; return False at its end."""
         part = os.read(descriptor, _CHUNK)
         self.log += part
+        self.printed += len(part)
         del self.log[:-LOG_BYTES]
         return bool(part)
 
@@ -226,7 +235,7 @@ def start(plan: Plan, program: Path | None) -> Worker:
     Raises:
         OSError: The system has no process, memory or descriptor left.
     """
-    worker = [sys.executable, "-I", "-B", "-m", "sandbox.worker", plan.kind, plan.entry]
+    worker = [sys.executable, "-I", "-B", "-u", "-m", "sandbox.worker", plan.kind, plan.entry]
     command, passed, info = worker, [], -1
     if plan.kind == "bubblewrap" and program is not None:
         # As a pipe: it fits, and is gone when it was read.

@@ -1,6 +1,6 @@
 """The inside of a worker: imports, waits, confines itself, does one piece of work, ends.
 
-``python -I -B -m sandbox.worker KIND ENTRY``. It speaks over two pipes, and the other end believes
+``python -I -B -u -m sandbox.worker KIND ENTRY``. It speaks over two pipes, and the other end believes
 nothing that comes back:
 
     standard input   head: 4 bytes length, canonical JSON (inputs, limits)
@@ -58,7 +58,6 @@ def main(kind: str, entry: str) -> None:
     request = _exactly(size, size)
     os.close(0)
     _answer(answer, *_work(execute, request, inputs))
-    sys.stderr.flush()
     os._exit(0)  # no thread, hook or finaliser of the work gets another turn
 
 
