@@ -3,7 +3,7 @@
     FusionError                     exit 1
     ├── PartyFailed                 as at the party that said no
     ├── RunStopped                  exit 1   somebody asked for it
-    ├── WorkFailed                  exit 1   confined work without a result; one text whatever it was
+    ├── WorkFailed                  exit 1   confined work without a result; one text for all
     │   ├── WorkTimedOut                     past its wall limit, and killed
     │   ├── WorkOutOfMemory
     │   ├── WorkOutputTooLarge
@@ -177,7 +177,7 @@ class EnvironmentUnfit(FusionError):
 
 
 class IsolationUnavailable(EnvironmentUnfit):
-    """Nothing on this machine confines untrusted work, so none is run; the hint says what to install."""
+    """Nothing on this machine confines untrusted work, so none is run."""
 
     code = "F-301"
 

@@ -1,9 +1,9 @@
 """bubblewrap: a worker in namespaces of its own, with a root of only what Python needs.
 
 Options are those of ``bwrap(1)``; namespaces are explained in ``namespaces(7)``. There is no /proc
-in it (so none of /proc/sys, keys, symbols or other processes can be read or written, and a container
-that hides parts of its own /proc is no obstacle), no shell, no /etc but the linker's cache, and of
-/dev only the four sources of nothing and of randomness.
+in it, so that none of /proc/sys, keys, symbols or other processes can be read or written (and a
+container that hides parts of its own /proc is no obstacle); no shell, no /etc but the linker's
+cache, and of /dev only the four sources of nothing and of randomness.
 """
 
 from __future__ import annotations
@@ -97,9 +97,8 @@ def command(
         filter_fd: Holds the filter of system calls.
         info_fd: Takes a JSON document with the id of the first process inside.
     """
-    words = [str(program)]
-    for kind in ("user", "pid", "net", "ipc", "uts", "cgroup-try"):
-        words.append(f"--unshare-{kind}")
+    words = [str(program), "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
+    words += ["--unshare-uts", "--unshare-cgroup-try"]
     words += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
     words += ["--hostname", "worker", "--uid", _NOBODY, "--gid", _NOBODY]
     for name, value in environment.items():

@@ -22,7 +22,6 @@ INSTALL: Final = (
     "Install bubblewrap (apt-get install bubblewrap) and let ordinary users make user namespaces, "
     "or run a kernel 6.2 or newer with Landlock switched on; see docs/deploy.md."
 )
-_LIMITS: Final = Limits(wall_seconds=10, cpu_seconds=10)
 _PER_NAMESPACE: Final = (5, 14)
 
 
@@ -68,8 +67,7 @@ def examine(kind: Kind, account: str) -> Verdict:
     try:
         user = service_user.resolve(account)
     except FusionError as error:
-        return Verdict(str(error))
-    # As an idle worker's parent has to: the thread that starts it outlives it.
+        return Verdict(error.message)
     with tempfile.TemporaryDirectory(prefix="banyan-probe-") as folder:
         return _judge(_probe(kind, user, Path(folder)))
 
@@ -137,9 +135,8 @@ def tasks_beside(kind: Kind, user: tuple[int, int] | None, crowd: int) -> int:
     if kind == "bubblewrap" and release >= _PER_NAMESPACE:
         return 0
     uid = os.getuid() if user is None else user[0]
-    return crowd + sum(
-        _threads(entry, uid) for entry in os.scandir("/proc") if entry.name.isdigit()
-    )
+    with os.scandir("/proc") as entries:
+        return crowd + sum(_threads(entry, uid) for entry in entries if entry.name.isdigit())
 
 
 def _threads(entry: os.DirEntry[str], uid: int) -> int:

@@ -1,7 +1,7 @@
 """The functions that a worker may be started for; there is no way to name another.
 
-Each is ``execute(request: bytes, inputs: Mapping[str, Path]) -> bytes``. It runs confined, once, and
-its process ends after it. What it returns is untrusted to the caller, whatever the function is.
+Each is ``execute(request: bytes, inputs: Mapping[str, Path]) -> bytes``. It runs confined, once,
+and its process ends after it. What it returns is untrusted to the caller, whatever the function is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Runs untrusted work: in bubblewrap, else under Landlock, else not at all.
 
     with Isolation.open() as isolation:
-        answer = isolation.run("sandbox.engine:execute", request, {"persons": path}, Limits())
+        entry = "sandbox.engine:execute"
+        answer = isolation.run(entry, request, {"persons": path}, Limits())
 
 Threat model, what is stopped and what is not: ``docs/claims/isolation.md``. The answer is bytes from
 an untrusted process: check them against a schema before anything else.
@@ -149,8 +150,8 @@ class Isolation:
         Raises:
             InputInvalid: A function that is not on the list, a name or a file that can't be.
             IsolationBusy: No place in time, or too many wait.
-            WorkFailed: Time-out, memory, output, crash, cancelled: its subclasses, with one message;
-                hand only :meth:`~fusion.errors.WorkFailed.outward` to who asked.
+            WorkFailed: Time-out, memory, output, crash, cancelled: its subclasses, with one
+                message; hand only :meth:`~fusion.errors.WorkFailed.outward` to who asked.
         """
         if len(request) > MAX_REQUEST_BYTES:
             msg = f"A request has {len(request)} bytes; {MAX_REQUEST_BYTES} is the limit."

@@ -45,6 +45,9 @@ _ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    # The C library's allocator reserves little; others take a gibibyte of address space at once.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
 }
 _LAUNCH: Final = Path(__file__).with_name("launch.py")
 
@@ -185,11 +188,10 @@ class Worker:
             selector.register(out, selectors.EVENT_READ)
             selector.register(err, selectors.EVENT_READ)
             while True:
-                if stop is not None and stop.is_set():
-                    return Result("cancelled")
                 rest = end - time.monotonic()
-                if rest <= 0:
-                    return Result("time")
+                over = self._over(rest, stop)
+                if over is not None:
+                    return Result(over)
                 ready = {key.fd for key, _ in selector.select(min(rest, _LOOK_SECONDS))}
                 if into in ready:
                     left = left[_written(into, left) :]
@@ -197,8 +199,6 @@ class Worker:
                         selector.unregister(into)
                 if err in ready and not self._keep_log(err):
                     selector.unregister(err)
-                if self.printed > PRINTED_BYTES:
-                    return Result("output")
                 if out in ready:
                     part = os.read(out, _CHUNK)
                     got += part
@@ -207,6 +207,14 @@ class Worker:
                     if not part:
                         self._drain(err)
                         return _judge(bytes(got))
+
+    def _over(self, rest: float, stop: Stop | None) -> Ending | None:
+        """Return why the work has to end now, if it has to."""
+        if stop is not None and stop.is_set():
+            return "cancelled"
+        if rest <= 0:
+            return "time"
+        return "output" if self.printed > PRINTED_BYTES else None
 
     def _streams(self) -> tuple[int, int]:
         out, err = self.process.stdout, self.process.stderr

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import IsolationUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 DEFAULT: Final = "nobody"
 

@@ -1,7 +1,7 @@
 """The inside of a worker: imports, waits, confines itself, does one piece of work, ends.
 
-``python -I -B -u -m sandbox.worker KIND ENTRY``. It speaks over two pipes, and the other end believes
-nothing that comes back:
+``python -I -B -u -m sandbox.worker KIND ENTRY``. It speaks over two pipes, and the other end
+believes nothing that comes back:
 
     standard input   head: 4 bytes length, canonical JSON (inputs, limits)
                      request: 8 bytes length, bytes

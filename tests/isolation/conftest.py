@@ -17,10 +17,9 @@ import pytest
 
 from sandbox import choice, service_user
 from sandbox.isolate import Isolation, Settings
-from tests.isolation.host import worker_uid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sandbox.process import Kind
 
@@ -39,7 +38,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene() -> Iterator[Scene]:
     """The inputs, another owner's file in the same folder, a victim and a socket to call."""
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setenv("NODE_SECRET", "a-secret-of-the-node")

@@ -46,7 +46,7 @@ def host_state(inputs: Iterable[Path], victims: Iterable[int]) -> HostState:
             if b"banyan" in line or not line.startswith(b"tmpfs")
         ),
         inputs={str(path): _file(path) for path in inputs},
-        beside=tuple(sorted(name for path in inputs for name in os.listdir(path.parent))),
+        beside=tuple(sorted(file.name for path in inputs for file in path.parent.iterdir())),
         victims=tuple(Path(f"/proc/{pid}").exists() and _running(pid) for pid in victims),
     )
 

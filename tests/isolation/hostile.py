@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CORPUS: Final = Path(__file__).parents[1] / "corpora" / "python"
 SCRIPTS: Final = sorted(CORPUS.glob("*.py.txt"), key=lambda path: int(path.name.split("_")[0]))
 LIMITS: Final = Limits(
-    wall_seconds=0.8,
+    wall_seconds=0.6,
     cpu_seconds=2,
     memory_bytes=256 << 20,
     scratch_bytes=8 << 20,

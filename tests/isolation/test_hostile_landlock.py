@@ -1,4 +1,4 @@
-"""Every script of the corpus in the fallback, Landlock: reaches nothing, changes nothing, ends in time."""
+"""Every script of the corpus under Landlock: reaches nothing, changes nothing, ends in time."""
 
 from __future__ import annotations
 
