@@ -123,8 +123,8 @@ def _judge(result: Result) -> Verdict:
 def tasks_beside(kind: Kind, user: tuple[int, int] | None, crowd: int) -> int:
     """Return how many threads count against a worker's limit that are not its own.
 
-    RLIMIT_NPROC is of a user, not of a process (getrlimit(2)); in a user namespace it is of the user
-    there, since Linux 5.14.
+    RLIMIT_NPROC is of a user, not of a process (getrlimit(2)); in a user namespace it is of the
+    user there, since Linux 5.14.
 
     Args:
         kind: Of isolation.
@@ -136,7 +136,8 @@ def tasks_beside(kind: Kind, user: tuple[int, int] | None, crowd: int) -> int:
         return 0
     uid = os.getuid() if user is None else user[0]
     with os.scandir("/proc") as entries:
-        return crowd + sum(_threads(entry, uid) for entry in entries if entry.name.isdigit())
+        processes = [entry for entry in entries if entry.name.isdigit()]
+    return crowd + sum(_threads(entry, uid) for entry in processes)
 
 
 def _threads(entry: os.DirEntry[str], uid: int) -> int:

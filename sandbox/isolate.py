@@ -2,10 +2,10 @@
 
     with Isolation.open() as isolation:
         entry = "sandbox.engine:execute"
-        answer = isolation.run(entry, request, {"persons": path}, Limits())
+        answer = isolation.run(entry, request, {"a": path}, Limits())
 
-Threat model, what is stopped and what is not: ``docs/claims/isolation.md``. The answer is bytes from
-an untrusted process: check them against a schema before anything else.
+Threat model, what is stopped and what is not: ``docs/claims/isolation.md``. The answer is bytes
+from an untrusted process: check them against a schema before anything else.
 """
 
 from __future__ import annotations
@@ -122,8 +122,7 @@ class Isolation:
         Raises:
             InputInvalid: As :meth:`run`.
         """
-        plan = self._plan(entry, inputs, limits or Limits())
-        self._pool.stock(_key(plan), lambda: start(plan, self._program))
+        self._stock(self._plan(entry, inputs, limits or Limits()))
 
     def run(
         self,
@@ -159,6 +158,7 @@ class Isolation:
         plan = self._plan(entry, inputs, limits)
         with self._turns.turn(caller, stop, wait_seconds):
             result = self._exchange(plan, request, limits, stop)
+            self._stock(plan)
         if result.ending == "done":
             return result.answer
         raise _failure(entry, result)
@@ -178,6 +178,9 @@ class Isolation:
         if result.ending == "unready":  # an idle worker may have been killed: one more try
             result = self._worker(plan).exchange(request, limits, others=others, stop=stop)
         return result
+
+    def _stock(self, plan: Plan) -> None:
+        self._pool.stock(_key(plan), lambda: start(plan, self._program))
 
     def _worker(self, plan: Plan) -> Worker:
         return self._pool.take(_key(plan), lambda: start(plan, self._program))

@@ -40,7 +40,10 @@ class Pool:
         self._starter.start()
 
     def take(self, key: Hashable, start: Start) -> Worker:
-        """Return a worker for this key that nobody else gets, and order the next one.
+        """Return a worker for this key that nobody else gets.
+
+        Order the next one (:meth:`stock`) when its work is done: starting it would take processor
+        time away from this one.
 
         Raises:
             WorkCrashed: None could be started.
@@ -50,15 +53,14 @@ class Pool:
         if worker is not None and not worker.alive():
             worker.kill()
             worker = None
-        if worker is None:
-            fresh: Future[Worker] = Future()
-            self._orders.put((key, start, fresh))
-            try:
-                worker = fresh.result(_START_WAIT_SECONDS)
-            except (OSError, TimeoutError) as error:
-                raise WorkCrashed(f"no worker could be started: {error}") from None
-        self.stock(key, start)
-        return worker
+        if worker is not None:
+            return worker
+        fresh: Future[Worker] = Future()
+        self._orders.put((key, start, fresh))
+        try:
+            return fresh.result(_START_WAIT_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise WorkCrashed(f"no worker could be started: {error}") from None
 
     def stock(self, key: Hashable, start: Start) -> None:
         """Order an idle worker for this key, unless there is one; returns at once."""

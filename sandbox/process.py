@@ -128,10 +128,7 @@ class Worker:
         if self.process.returncode is None:  # else its number may be another process's by now
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(KILL_SECONDS)
-        if self.first >= 0:
-            select.select([self.first], [], [], KILL_SECONDS)  # until it has ended
+        self._wait()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
@@ -140,6 +137,18 @@ class Worker:
             if descriptor >= 0:
                 os.close(descriptor)
         self.first = self.info = -1
+
+    def _wait(self) -> None:
+        """Wait until the process and its first one inside have ended, at once when they have."""
+        if self.process.returncode is None:
+            own = os.pidfd_open(self.process.pid)  # not reaped yet: the number is still its
+            try:
+                _ended(own)
+            finally:
+                os.close(own)
+            self.process.poll()
+        if self.first >= 0:
+            _ended(self.first)
 
     def alive(self) -> bool:
         """Whether it still runs."""
@@ -235,6 +244,13 @@ class Worker:
             for _ in range(4):
                 if not self._keep_log(descriptor):
                     break
+
+
+def _ended(descriptor: int) -> None:
+    """Wait until a process descriptor says that its process has ended (pidfd_open(2))."""
+    poll = select.poll()  # select() can't have descriptors beyond 1023
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(KILL_SECONDS * 1000)
 
 
 def start(plan: Plan, program: Path | None) -> Worker:

@@ -18,8 +18,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.acero  # grouping and joining import these two when they are first used
 import pyarrow.compute
 import pyarrow.csv
+import pyarrow.dataset
 import pyarrow.parquet
 
 from fusion.wire import canonical
