@@ -1,9 +1,9 @@
 """What confining costs: ``python -m benchmarks.isolation [--count 30] [--rows 100000] [--json]``.
 
 One script reads a Parquet file, groups it and hands over a table. It runs in this process, and in a
-worker of each isolation that this machine has. ``start`` is the time of a call that does nothing and
-finds no worker ready: the pool starts them ahead. ``work`` is the whole call with a worker that was
-ready, and ``overhead`` that minus the median of the same work in this process.
+worker of each isolation that this machine has. ``start`` is the time of a call that does nothing
+and finds no worker ready: the pool starts them ahead. ``work`` is the whole call with a worker that
+was ready, and ``overhead`` that minus the median of the same work in this process.
 """
 
 from __future__ import annotations

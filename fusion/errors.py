@@ -93,7 +93,7 @@ class WorkFailed(FusionError):
             hold rows.
     """
 
-    code = "F-010"
+    code = "F-020"
 
     def __init__(self, details: str = "") -> None:
         """Keep the details apart from the message, which is fixed."""
@@ -111,37 +111,37 @@ class WorkFailed(FusionError):
 class WorkTimedOut(WorkFailed):
     """Confined work was killed at its wall limit; the owner's log alone says so."""
 
-    code = "F-011"
+    code = "F-021"
 
 
 class WorkOutOfMemory(WorkFailed):
     """Confined work had no memory left; the owner's log alone says so."""
 
-    code = "F-012"
+    code = "F-022"
 
 
 class WorkOutputTooLarge(WorkFailed):
     """Confined work answered more than it may; the owner's log alone says so."""
 
-    code = "F-013"
+    code = "F-023"
 
 
 class WorkCrashed(WorkFailed):
     """Confined work raised, ended early or answered nonsense; the owner's log alone says so."""
 
-    code = "F-014"
+    code = "F-024"
 
 
 class WorkCancelled(WorkFailed):
     """Confined work was ended because somebody asked for it."""
 
-    code = "F-015"
+    code = "F-025"
 
 
 class IsolationBusy(FusionError):
     """Too many requests wait for a worker, or none became free in time; ask again later."""
 
-    code = "F-016"
+    code = "F-026"
 
 
 class InputInvalid(FusionError):

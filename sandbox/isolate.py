@@ -11,7 +11,6 @@ from an untrusted process: check them against a schema before anything else.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -232,7 +231,10 @@ def _key(plan: Plan) -> tuple[object, ...]:
     """Name a kind of worker; a file that was replaced or written to makes another one of it."""
     files = []
     for name, path in plan.inputs.items():
-        found = os.stat(path)  # noqa: PTH116 - as in stat(2)
+        try:
+            found = path.stat()
+        except OSError:
+            raise InputInvalid(f"The input {name} is not there.") from None
         files.append((name, path, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size))
     return plan.entry, plan.scratch, tuple(files)
 

@@ -12,11 +12,11 @@ import ctypes
 import errno
 import os
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 NEEDED: Final = 3
 """Oldest interface that will do (kernel 6.2): before it, files could still be cut short."""
@@ -31,6 +31,13 @@ _EXECUTE, _READ, _LIST = 1 << 0, 1 << 2, 1 << 3
 _FILES: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _TCP_SINCE, _TCP = 4, 0b11
 _SCOPES_SINCE, _SCOPES = 6, 0b11
+_LIMIT_FILES: Final = (
+    "memory.max",
+    "memory.limit_in_bytes",
+    "cpu.max",
+    "cpu.cfs_quota_us",
+    "cpu.cfs_period_us",
+)
 
 
 def version() -> int:
@@ -73,6 +80,25 @@ def restrict(read: Iterable[Path], list_and_read: Iterable[Path]) -> None:
         os.close(rules)
 
 
+def own_limits() -> list[Path]:
+    """Return the files that tell a process the limits of its own control group (cgroups(7)).
+
+    DuckDB reads them when it opens, and gives up if they are there and may not be read.
+    """
+    groups = Path("/proc/self/cgroup")
+    try:
+        lines = groups.read_text("utf-8").splitlines()
+    except OSError:
+        return []
+    found = [groups]
+    for line in lines:
+        _, controllers, below = line.split(":", 2)
+        top = Path("/sys/fs/cgroup", controllers)
+        folders = {top, top / below.lstrip("/")}
+        found += [folder / name for folder in sorted(folders) for name in _LIMIT_FILES]
+    return [path for path in found if path.is_file()]
+
+
 def _add(rules: int, path: Path, access: int) -> None:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -80,7 +106,9 @@ def _add(rules: int, path: Path, access: int) -> None:
         rule = ctypes.create_string_buffer(struct.pack("=Qi", access, descriptor), 12)
         _call(_ADD, rules, _PATH_BENEATH, rule, 0)
     finally:
-        os.close(descriptor)
+        # A rule is about an inode, and /proc forgets its own unless somebody holds them.
+        if not path.is_relative_to("/proc"):
+            os.close(descriptor)
 
 
 def _call(number: int, *arguments: object) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 from fusion.errors import InputInvalid
 from fusion.wire.limits import MEBI
 
-MAX_REQUEST_BYTES: Final = 4 * MEBI
+MAX_REQUEST_BYTES: Final = 16 * MEBI
 """What a worker is handed, beside its inputs."""
 
 MAX_INPUTS: Final = 64

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
-from fusion.errors import WorkCrashed
+from fusion.errors import FusionError, WorkCrashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -49,6 +49,8 @@ class Pool:
             WorkCrashed: None could be started.
         """
         with self._lock:
+            if self._closed:
+                raise WorkCrashed("the pool is closed")
             worker = self._stock.pop(key, None)
         if worker is not None and not worker.alive():
             worker.kill()
@@ -59,7 +61,8 @@ class Pool:
         self._orders.put((key, start, fresh))
         try:
             return fresh.result(_START_WAIT_SECONDS)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, FusionError) as error:
+            fresh.cancel()
             raise WorkCrashed(f"no worker could be started: {error}") from None
 
     def stock(self, key: Hashable, start: Start) -> None:
@@ -87,6 +90,8 @@ class Pool:
         while (order := self._orders.get()) is not None:
             key, start, asked = order
             if asked is not None:
+                if not asked.set_running_or_notify_cancel():
+                    continue  # nobody waits for it any more
                 try:
                     asked.set_result(start())
                 except Exception as error:  # noqa: BLE001 - handed to who waits for it
@@ -100,7 +105,7 @@ class Pool:
     def _keep(self, key: Hashable, start: Start) -> None:
         try:
             worker = start()
-        except OSError:
+        except (OSError, FusionError):
             return  # whoever asks next is told
         with self._lock:
             dropped = [worker] if self._closed else []

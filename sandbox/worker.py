@@ -16,6 +16,7 @@ error, which only the data's owner ever reads.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import mmap
@@ -38,6 +39,7 @@ DONE, OUT_OF_MEMORY, FAILED = b"+", b"m", b"-"
 MAX_HEAD_BYTES: Final = 64 * 1024
 _STACK_BYTES: Final = 8 << 20
 _PAGE: Final = 4096
+_PR_SET_DUMPABLE: Final = 4
 # The processes beside the work that count with it: bubblewrap's first one and the main thread.
 _OWN_PROCESSES: Final = 2
 
@@ -93,6 +95,9 @@ def _exactly(count: int, most: int = 8) -> bytes:
 
 def _confine(kind: str, head: dict[str, Any], inputs: dict[str, Path]) -> None:
     """Give up what the work must not have; an error here ends the process."""
+    # Other processes of the same account can't look into its memory from here on (ptrace(2)).
+    if ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        sys.exit("a worker can't hide its memory")
     limits = head["limits"]
     bounds = {
         resource.RLIMIT_CORE: 0,
@@ -111,7 +116,8 @@ def _confine(kind: str, head: dict[str, Any], inputs: dict[str, Path]) -> None:
         resource.setrlimit(what, (least, least))
     if kind == "landlock":
         devices = [Path(name) for name in ("/dev/null", "/dev/zero", "/dev/urandom")]
-        landlock.restrict([*inputs.values(), *devices], [Path(name) for name in head["code"]])
+        read = [*inputs.values(), *devices, *landlock.own_limits()]
+        landlock.restrict(read, [Path(name) for name in head["code"]])
     seccomp.confine(os.getpid())
 
 

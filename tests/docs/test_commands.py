@@ -29,7 +29,8 @@ RUN = {
     r"fusion --version": "tests/cli/test_app.py",
     r"fusion (audit BUNDLE|ledger export --out FILE)": "tests/cli/test_ledger.py",
     r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
-    r"python -m benchmarks\.(kernels|contributions|ledger)": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.(kernels|contributions)": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.(ledger|isolation)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
 }

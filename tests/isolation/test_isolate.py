@@ -148,7 +148,7 @@ def test_who_asked_is_told_the_same_whatever_happened(
     with caplog.at_level("WARNING", OWNER_LOG.name):
         errors = [failure(isolation, text) for text in texts]
     assert len({str(error) for error in errors}) == 1
-    assert {error.outward().code for error in errors} == {"F-010"}
+    assert {error.outward().code for error in errors} == {"F-020"}
     assert not any(error.outward().details for error in errors)
     assert "row 17: 4711" in errors[0].details
     assert "row 17: 4711" in caplog.text
