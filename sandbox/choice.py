@@ -91,7 +91,7 @@ def _probe(kind: Kind, user: tuple[int, int] | None, folder: Path) -> Result:
     sample.write_text("sample", "ascii")
     sample.chmod(0o644)
     program = bubblewrap.find() if kind == "bubblewrap" else None
-    needed = [*bubblewrap.code_paths(), sample]
+    needed = [*bubblewrap.code_paths(), sample, mount_point]
     plan = Plan(
         kind=kind,
         entry="sandbox.probe:execute",

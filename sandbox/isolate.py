@@ -186,7 +186,7 @@ class Isolation:
 
     def _plan(self, entry: str, inputs: Mapping[str, Path], limits: Limits) -> Plan:
         real = _checked(inputs, self._user)
-        needed = [*bubblewrap.code_paths(), *real.values()]
+        needed = [*bubblewrap.code_paths(), *real.values(), Path(self._folder.name)]
         if self._program is not None:
             needed.append(self._program)
         has_scratch = bool(limits.scratch_bytes) and self.kind == "bubblewrap"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fusion.errors import MessageInvalid, WorkCrashed
 from fusion.wire import canonical
+from fusion.wire.limits import MAX_DOCUMENT_BYTES
 from sandbox.limits import Limits
 from sandbox.python_job import ANSWER_SCHEMA, REQUEST_SCHEMA
 
@@ -104,7 +106,7 @@ def run_job(
         isolation: Where.
         job: What.
         inputs: Files, by the names that the script uses.
-        limits: Bounds of the worker; ``output_bytes`` is lowered to what the table can need.
+        limits: Bounds of the worker; ``output_bytes`` is at most that of a JSON document.
         caller: On whose behalf.
         stop: Ends it.
 
@@ -114,7 +116,9 @@ def run_job(
         WorkFailed: It has no such table; details are for the owner.
     """
     request = canonical.encode({"schema": REQUEST_SCHEMA, "script": job.script})
-    answer = isolation.run(ENTRY, request, inputs, limits or Limits(), caller=caller, stop=stop)
+    limits = limits or Limits()
+    limits = replace(limits, output_bytes=min(limits.output_bytes, MAX_DOCUMENT_BYTES))
+    answer = isolation.run(ENTRY, request, inputs, limits, caller=caller, stop=stop)
     return check_answer(job, answer)
 
 

@@ -88,6 +88,6 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture
 def isolation(kind: Kind) -> Iterator[Isolation]:
-    """One of each kind."""
-    with Isolation.open(Settings(kind=kind)) as opened:
+    """One of each kind; it keeps no worker ready, since a test seldom asks twice."""
+    with Isolation.open(Settings(kind=kind, spares=0)) as opened:
         yield opened

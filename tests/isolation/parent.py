@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from sandbox.isolate import Isolation, Settings
 from sandbox.limits import Limits
-from tests.isolation.test_isolate import PYTHON, script
+from tests.isolation.test_isolate import PROBE, PYTHON, script
 
 if TYPE_CHECKING:
     from sandbox.process import Kind
@@ -20,6 +20,7 @@ def main() -> None:
     limits = Limits(wall_seconds=600, cpu_seconds=600)
     text = script("import time; time.sleep(500)")
     threading.Thread(target=isolation.run, args=(PYTHON, text, {}, limits)).start()
+    isolation.prepare(PROBE, {}, limits)
     sys.stdin.read()
 
 

@@ -47,6 +47,11 @@ def failure(isolation: Isolation, text: str, limits: Limits = SHORT) -> WorkFail
     return found.value
 
 
+def failing(isolation: Isolation, request: bytes, inputs: dict[str, Path]) -> None:
+    with pytest.raises(WorkFailed):
+        isolation.run(PYTHON, request, inputs, SHORT)
+
+
 def test_a_worker_reads_its_inputs_and_every_door_is_shut(
     isolation: Isolation, scene: Scene
 ) -> None:
@@ -59,7 +64,9 @@ def test_a_worker_reads_its_inputs_and_every_door_is_shut(
 
 
 def test_a_worker_is_not_root(isolation: Isolation, scene: Scene) -> None:
-    isolation.prepare(PROBE, scene.inputs, LONG)
+    sleep = script("import time; time.sleep(2)")
+    work = threading.Thread(target=failing, args=(isolation, sleep, scene.inputs))
+    work.start()
     end = time.monotonic() + 10
     users: set[str] = set()
     while not users and time.monotonic() < end:
@@ -69,6 +76,7 @@ def test_a_worker_is_not_root(isolation: Isolation, scene: Scene) -> None:
             # The one line that changes user comes before it is a worker.
             if b"launch.py" not in Path(f"/proc/{pid}/cmdline").read_bytes():
                 users |= set(words)
+    work.join()
     assert users == {str(worker_uid())}
     assert "0" not in users
 

@@ -137,7 +137,7 @@ banyan.result({"long": grouped["long"], "n": grouped["person_count"]})
 print("for the owner")
 """
     columns = (Column(name="long", kind="boolean"), Column(name="n", kind="integer", step=1))
-    with Isolation.open(Settings(kind=kind)) as isolation:
+    with Isolation.open(Settings(kind=kind, spares=0)) as isolation:
         table = run_job(isolation, Job(script=script, columns=columns), scene.inputs)
         found = dict(zip(*table.to_pydict().values(), strict=True))
         numbers = [7 * n % 90 for n in range(100)]

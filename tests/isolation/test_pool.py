@@ -22,6 +22,7 @@ from tests.isolation.test_isolate import LONG, PROBE, PYTHON, SHORT, script
 
 if TYPE_CHECKING:
     from sandbox.process import Kind
+    from tests.isolation.conftest import Scene
 
 
 def test_callers_get_places_in_turn() -> None:
@@ -100,7 +101,7 @@ def test_eight_callers_at_once_and_never_more_workers_than_places(kind: Kind) ->
 
 
 def test_work_without_end_is_killed_and_the_pool_goes_on(kind: Kind) -> None:
-    with Isolation.open(Settings(kind=kind, running=1, spares=1)) as isolation:
+    with Isolation.open(Settings(kind=kind, running=1, spares=0)) as isolation:
         hog = script("x = []\nwhile True: x.append(bytearray(50_000)); ")
         with ThreadPoolExecutor(1) as other:
             waiting = other.submit(isolation.run, PROBE, b"next", {}, LONG)
@@ -115,11 +116,10 @@ def test_work_without_end_is_killed_and_the_pool_goes_on(kind: Kind) -> None:
         assert canonical.decode(isolation.run(PROBE, b"on", {}, LONG))["echo"] == "on"
 
 
-def test_stock_is_bounded_and_closing_leaves_nothing(kind: Kind) -> None:
+def test_stock_is_bounded_and_closing_leaves_nothing(kind: Kind, scene: Scene) -> None:
     isolation = Isolation.open(Settings(kind=kind, running=1, spares=2))
-    for size in (1 << 20, 2 << 20, 3 << 20, 4 << 20):
-        limits = Limits(wall_seconds=10, scratch_bytes=size)
-        isolation.run(PROBE, b"", {}, limits)
+    for name in ("a", "b", "c"):
+        isolation.run(PROBE, b"", {name: scene.inputs["data"]}, LONG)
     assert isolation.idle() <= 2
     isolation.close()
     assert not end_of(workers(), 1)
