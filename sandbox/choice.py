@@ -18,10 +18,11 @@ from sandbox.process import Kind, Plan, Result, start
 KINDS: Final[tuple[Kind, ...]] = ("bubblewrap", "landlock")
 """Better first: Landlock leaves file names, sizes and the host's name to be seen."""
 
-INSTALL: Final = (
-    "Install bubblewrap (apt-get install bubblewrap) and let ordinary users make user namespaces, "
-    "or run a kernel 6.2 or newer with Landlock switched on; see docs/deploy.md."
+INSTALL_BETTER: Final = (
+    "Install bubblewrap (apt-get install bubblewrap) and let ordinary users make user namespaces; "
+    "see docs/deploy.md."
 )
+INSTALL: Final = f"{INSTALL_BETTER} Or run a kernel 6.2 or newer with Landlock switched on."
 _PER_NAMESPACE: Final = (5, 14)
 
 

@@ -20,7 +20,11 @@ class Diagnosis:
             return False, "; ".join(words), choice.INSTALL
         better_is_missing = choice.KINDS[0] not in works
         head = f"untrusted work runs in {works[0]}"
-        return True, f"{head} ({'; '.join(words)})", choice.INSTALL if better_is_missing else ""
+        return (
+            True,
+            f"{head} ({'; '.join(words)})",
+            choice.INSTALL_BETTER if better_is_missing else "",
+        )
 
 
 DIAGNOSIS = Diagnosis()

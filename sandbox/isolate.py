@@ -121,7 +121,9 @@ class Isolation:
         Raises:
             InputInvalid: As :meth:`run`.
         """
-        self._stock(self._plan(entry, inputs, limits or Limits()))
+        plan = self._plan(entry, inputs, limits or Limits())
+        if not self._pool.has(_key(plan)):
+            self._stock(plan)
 
     def run(
         self,

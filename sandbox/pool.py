@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
@@ -25,13 +24,13 @@ _START_WAIT_SECONDS: Final = 60.0
 
 
 class Pool:
-    """A bounded stock of idle workers, the longest unused kind dropped first."""
+    """A bounded stock of idle workers; of another key's, the oldest makes room for a new one."""
 
     def __init__(self, spares: int) -> None:
         """Keep so many idle workers at most; 0 starts every worker when it is asked for."""
         self._most = spares
         self._lock = threading.Lock()
-        self._stock: OrderedDict[Hashable, Worker] = OrderedDict()
+        self._stock: list[tuple[Hashable, Worker]] = []  # oldest first
         self._orders: queue.SimpleQueue[tuple[Hashable, Start, Future[Worker] | None] | None] = (
             queue.SimpleQueue()
         )
@@ -51,7 +50,8 @@ class Pool:
         with self._lock:
             if self._closed:
                 raise WorkCrashed("the pool is closed")
-            worker = self._stock.pop(key, None)
+            place = next((i for i, (kept, _) in enumerate(self._stock) if kept == key), None)
+            worker = None if place is None else self._stock.pop(place)[1]
         if worker is not None and not worker.alive():
             worker.kill()
             worker = None
@@ -66,9 +66,14 @@ class Pool:
             raise WorkCrashed(f"no worker could be started: {error}") from None
 
     def stock(self, key: Hashable, start: Start) -> None:
-        """Order an idle worker for this key, unless there is one; returns at once."""
+        """Order one more idle worker for this key, up to the size of the stock; returns at once."""
         if self._most:
             self._orders.put((key, start, None))
+
+    def has(self, key: Hashable) -> bool:
+        """Return whether there is an idle worker for this key."""
+        with self._lock:
+            return any(kept == key for kept, _ in self._stock)
 
     def idle(self) -> int:
         """Return how many workers are in stock."""
@@ -79,7 +84,7 @@ class Pool:
         """Kill all idle workers and start no more."""
         with self._lock:
             self._closed = True
-            dropped = list(self._stock.values())
+            dropped = [worker for _, worker in self._stock]
             self._stock.clear()
         self._orders.put(None)
         for worker in dropped:
@@ -98,7 +103,8 @@ class Pool:
                     asked.set_exception(error)
                 continue
             with self._lock:
-                needed = not self._closed and key not in self._stock
+                count = sum(kept == key for kept, _ in self._stock)
+                needed = not self._closed and count < self._most
             if needed:
                 self._keep(key, start)
 
@@ -110,8 +116,9 @@ class Pool:
         with self._lock:
             dropped = [worker] if self._closed else []
             if not self._closed:
-                self._stock[key] = worker
-                while len(self._stock) > self._most:
-                    dropped.append(self._stock.popitem(last=False)[1])
+                self._stock.append((key, worker))
+                if len(self._stock) > self._most:
+                    others = (i for i, (kept, _) in enumerate(self._stock) if kept != key)
+                    dropped.append(self._stock.pop(next(others, 0))[1])
         for old in dropped:
             old.kill()

@@ -125,6 +125,21 @@ def test_stock_is_bounded_and_closing_leaves_nothing(kind: Kind, scene: Scene) -
     assert not end_of(workers(), 1)
 
 
+def test_stock_follows_what_is_asked(kind: Kind, scene: Scene) -> None:
+    with (
+        Isolation.open(Settings(kind=kind, running=2, spares=2)) as isolation,
+        ThreadPoolExecutor(2) as callers,
+    ):
+        isolation.prepare(PROBE, scene.inputs, LONG)
+        asked = [callers.submit(isolation.run, PROBE, b"", {}, LONG) for _ in range(2)]
+        assert all(canonical.decode(answer.result(30))["open"] == [] for answer in asked)
+        end = time.monotonic() + 10
+        while isolation.idle() < 2 and time.monotonic() < end:
+            time.sleep(0.02)
+        assert isolation.idle() == 2
+    assert not end_of(workers(), 1)
+
+
 def test_a_killed_node_leaves_no_worker(kind: Kind) -> None:
     node = subprocess.Popen(
         [sys.executable, "-m", "tests.isolation.parent", kind], cwd=ROOT, stdin=subprocess.PIPE
