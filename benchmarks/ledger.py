@@ -17,9 +17,10 @@ from pathlib import Path
 from fusion.ledger import entry, merkle
 from fusion.ledger.entry import encode
 from fusion.ledger.verify import Expectations
-from fusion.services import hub, node
+from fusion.services import hub, node, rosters
 from fusion.services.audit import audit_all
-from fusion.services.homes import HubHome, write_atomic
+from fusion.services.files import write_atomic
+from fusion.services.homes import HubHome
 from fusion.services.ledger import Book
 from fusion.stores.ledger import SqliteLedger
 
@@ -63,10 +64,10 @@ def _audit(folder: Path, count: int) -> None:
     hub.init(folder / "hub", address="127.0.0.1:0")
     home = HubHome.open(folder / "hub")
     made = node.init(folder / "node", hub=str(home.invitation), org="node.example")
-    hub.admit(home, made.request.read_bytes())
+    rosters.admit(home, made.request.read_bytes())
     write_atomic(made.ca, home.ca.read_bytes())
     write_atomic(made.trust_file, home.trust_file.read_bytes())
-    write_atomic(made.roster_file, home.roster_file.read_bytes())
+    made.keep_epoch(home.roster(), home.roster_file.read_bytes())
     book = Book(made)
     book.see_roster()
     data = [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from federated.seeds import generator
+from fusion.crypto.hashing import digest
 from fusion.errors import DataInvalid, MessageInvalid
 
 if TYPE_CHECKING:
@@ -72,13 +73,13 @@ def prepare(study: Study, table: Table) -> Prepared:
     """
     if table.rows == 0:
         raise DataInvalid("The table is empty.", hint="Point the dataset at a file with rows.")
-    if table.rows < MIN_ROWS:
+    # In a private run the number of rows, and of classes, is what the noise hides.
+    if table.rows < MIN_ROWS and study.privacy is None:
         raise _refused(f"The table has fewer than {MIN_ROWS} rows.", "", table.rows)
     _check_present(study, table)
     labels = _labels(study, table)
-    train, judge, notices = _split(study, table.rows)
     blocks = [_numbers(column, table) for column in study.numbers]
-    clipped = 0
+    clipped, notices = 0, []
     for column, block in zip(study.numbers, blocks, strict=True):
         outside = int(((block < column.min) | (block > column.max)).sum())
         if outside:
@@ -92,6 +93,11 @@ def prepare(study: Study, table: Table) -> Prepared:
         )
     numbers = np.stack(blocks, axis=1) if blocks else np.empty((table.rows, 0))
     codes = [_codes(column, table) for column in study.categories]
+    if study.privacy is None:
+        train, judge, more = _split(study, table.rows)
+        notices += more
+    else:
+        train, judge = split_by_row(study, [*blocks, *codes, labels])
     return Prepared(
         train_x=_encode(study, numbers, codes, train),
         train_y=labels[train],
@@ -192,7 +198,7 @@ def _labels(study: Study, table: Table) -> Floats:
         message = f"The label {study.label!r} is missing."
         raise _refused(message, "Drop these rows.", missing, "study.label")
     positives = int(labels.sum())
-    if positives in (0, len(labels)):
+    if positives in (0, len(labels)) and study.privacy is None:
         raise _refused(
             f"The label {study.label!r} has one class only.",
             "Check `positive` in the study, and its spelling in the table.",
@@ -214,6 +220,42 @@ def _split(study: Study, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64
         if len(part) > study.max_rows:
             notices.append(f"{study.max_rows} of {len(part)} {name} rows are used (`max_rows`).")
     return train[: study.max_rows], judge[: study.max_rows], notices
+
+
+def split_by_row(
+    study: Study, columns: list[NDArray[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that train and those that judge, each decided by what is in that row alone.
+
+    A row more or less moves no other row from one side to the other, which a shuffle of all rows
+    would. Rows that are the same go the same way. All rows are used: `max_rows` cuts none.
+
+    Args:
+        study: Its seed and dataset decide, with the row.
+        columns: The row's inputs and label, as numbers.
+    """
+    salt = int.from_bytes(digest("banyan/split/v1", f"{study.seed}:{study.dataset}".encode())[:8])
+    mixed = np.full(len(columns[0]), salt, np.uint64)
+    for column in columns:
+        # Adding zero makes one zero of two.
+        words = np.ascontiguousarray(column.astype(np.float64) + 0.0).view(np.uint64)
+        mixed = _mix(mixed ^ words)
+    judges = mixed < np.uint64(int(study.holdout * 2**64))
+    return np.flatnonzero(~judges), np.flatnonzero(judges)
+
+
+def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return well-mixed words: the finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014)."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+def centred(study: Study, x_train: Floats) -> Floats:
+    """Return the numbers among the features, scaled to [-1/2, 1/2] by their declared range."""
+    low, span = _ranges(study)
+    return np.clip((x_train[:, : len(low)] - low) / span, 0.0, 1.0) - 0.5
 
 
 def _encode(

@@ -183,7 +183,7 @@ class Engine:
 
 def _check_members(study: Study, text: str, origin: str, roster: Roster) -> None:
     """Refuse a study whose organisations the federation does not have."""
-    known = {member.id for member in roster.members}
+    known = {member.id for member in roster.active}
     missing = sorted(set(study.organisations) - known)
     if not missing:
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fusion.crypto import rng
 from fusion.errors import InputInvalid
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 from fusion.stores.journal import SqliteJournal
 
 if TYPE_CHECKING:

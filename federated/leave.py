@@ -32,6 +32,7 @@ _KEYS: Final[dict[str, str]] = {
     Code.MODEL: "model.kind",
     Code.CONTRIBUTORS: "study.quorum",
     Code.ROUNDS: "study.rounds",
+    Code.EPSILON: "privacy.epsilon_micro",
 }
 """Which key of the study a refusal is about."""
 
@@ -156,6 +157,9 @@ def take_leave(
         permit = desk.admit(request)
     except GrantRefused as error:
         error.study_key = _KEYS.get(error.code, "")
+        if error.code == Code.UNDECLARED and study.privacy is None:
+            # Everything else that a grant limits, a study always says.
+            error.hint += " In a study: [privacy] with `epsilon_micro`, `delta` and `clip_norm`."
         raise
     permit.spend()
     return Leave(desk, permit, clock)
@@ -187,5 +191,6 @@ def request_of(organisation: OrgId, job: str, study: Study, schema_digest: str) 
         model=study.model.kind,
         k=study.quorum,
         rounds=study.rounds,
+        epsilon_micro=None if study.privacy is None else study.privacy.epsilon_micro,
         study=study.digest(),
     )

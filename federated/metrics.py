@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_ROC_POINTS: Final = 64
 MAX_CALIBRATION_GROUPS: Final = 20
+_LARGEST_LOGIT: Final = 8.0
 CHANCE: Final = 0.5
 """AUC of scores that rank nothing; reported where a class is missing."""
 
@@ -72,10 +73,37 @@ def score_histogram(scores: Floats, y: Floats, bins: int) -> Floats:
     return np.bincount(index + bins * (y > 0), minlength=2 * bins).astype(np.float64)
 
 
-def from_histogram(histogram: Floats) -> Metrics:
-    """Return the quality that a (summed) histogram shows."""
+def stretched(scores: Floats) -> Floats:
+    """Return scores stretched at both ends, in order and within [0, 1]: their logits, up to 8.
+
+    Where noise forbids many bins, these are where the scores are.
+    """
+    with np.errstate(divide="ignore"):
+        logits = np.log(scores) - np.log1p(-scores)
+    return np.clip(logits / (2 * _LARGEST_LOGIT) + 0.5, 0.0, 1.0)
+
+
+def shrunk(stretches: Floats) -> Floats:
+    """Return the scores that :func:`stretched` maps to these."""
+    return 1.0 / (1.0 + np.exp((0.5 - stretches) * 2 * _LARGEST_LOGIT))
+
+
+def middles_of(bins: int) -> Floats:
+    """Return the middle of each of equally wide bins of [0, 1]."""
+    return np.asarray((np.arange(bins) + 0.5) / bins)
+
+
+def from_histogram(histogram: Floats, middles: Floats | None = None) -> Metrics:
+    """Return the quality that a (summed) histogram shows.
+
+    Args:
+        histogram: Negatives a bin, then positives a bin.
+        middles: The score that each bin stands for; equally wide bins if left out.
+    """
     negative, positive = np.split(np.asarray(histogram, dtype=np.float64), 2)
-    calibration = _calibration(negative, positive)
+    if middles is None:
+        middles = middles_of(len(negative))
+    calibration = _calibration(negative, positive, middles)
     rows = sum(count for _, _, count in calibration)
     error = sum(count * abs(mean - rate) for mean, rate, count in calibration)
     ece = error / rows if rows else 0.0
@@ -98,10 +126,11 @@ def _thin(false: Floats, true: Floats) -> tuple[tuple[float, float], ...]:
     return tuple((float(false[i]), float(true[i])) for i in picked)
 
 
-def _calibration(negative: Floats, positive: Floats) -> tuple[tuple[float, float, float], ...]:
+def _calibration(
+    negative: Floats, positive: Floats, middles: Floats
+) -> tuple[tuple[float, float, float], ...]:
     """Return mean score, rate and rows of up to 20 groups of neighbouring bins."""
     bins = len(negative)
-    middles = (np.arange(bins) + 0.5) / bins
     edges = np.unique(np.linspace(0, bins, min(MAX_CALIBRATION_GROUPS, bins) + 1).astype(int))
     groups = []
     for low, high in itertools.pairwise(edges):

@@ -22,6 +22,7 @@ from federated.leave import take_leave
 from federated.metrics import score_histogram
 from federated.norms import bounded
 from federated.parameters import decode_parameters, draw_of, model_digest
+from federated.privacy.contribution import Part
 from federated.protocols.contributor import Contributor
 from federated.protocols.secure_sum import Contribution, Gate
 from federated.protocols.statements import HUB, RoundManifest, read, same
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from federated.data import Prepared
     from federated.leave import Desk, Leave, Ungranted
     from federated.models.registry import Model
+    from federated.privacy.contribution import Incoming
     from federated.protocols.secure_sum import JobTerms
     from fusion.connectors.files import Table
     from fusion.crypto.paillier.threshold import ThresholdKey
@@ -116,7 +118,9 @@ class _Job:
         default_factory=dict
     )
 
-    def standardise(self, document: Mapping[str, Any]) -> tuple[NDArray[np.float64], ...]:
+    def standardise(
+        self, document: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return train and hold-out rows under a standardisation; the last one is kept."""
         name = canonical.encode(dict(document))
         if name not in self.standardised:
@@ -255,19 +259,13 @@ class Party:
         commitment = job.contributor.committed(manifest)
         trained = began
         if commitment is None:
-            values = self._values(job, manifest, request)
-            quantised = quantise(job.terms.layout(manifest), values)
-            if quantised.clipped and manifest.purpose == "train":
-                values["clipped"] = np.array([float(quantised.clipped)])
-                quantised = quantise(job.terms.layout(manifest), values)
-                self._seat.note(
-                    f"job {manifest.job}, round {manifest.round}: {quantised.clipped} coordinates "
-                    f"of the update were clipped to {job.study.aggregation.clip}"
-                )
+            slots = self._slots(job, manifest, request)
             trained = self._seat.clock.monotonic()
             job.leave.begin()
             joins = [text.encode() for text in _texts(request.head, "joins")]
-            commitment = job.contributor.commit(manifest, quantised.slots, joins)
+            commitment = job.contributor.commit(manifest, slots, joins)
+            if job.study.noise is not None:
+                began = trained  # how long training takes tells how many rows there are
         done = self._seat.clock.monotonic()
         # Encrypting is not interrupted; what came of it stays here if the grant is gone.
         job.leave.check()
@@ -278,12 +276,31 @@ class Party:
             }
         )
 
-    def _values(
-        self, job: _Job, manifest: RoundManifest, request: Request
-    ) -> dict[str, NDArray[np.float64]]:
-        """Compute the tensors of a contribution in the clear; they never leave this process."""
-        if manifest.purpose == "moments":
-            return {"moments": moments(job.study, job.data.train_x)}
+    def _slots(self, job: _Job, manifest: RoundManifest, request: Request) -> NDArray[np.uint64]:
+        """Compute a contribution as whole numbers, with its noise if the study is private."""
+        layout, moments_only = job.terms.layout(manifest), manifest.purpose == "moments"
+        if job.study.noise is not None:
+            incoming = None if moments_only else self._model_of(job, manifest, request)
+            part = Part(job.study, job.model, job.data, job.leave.watch)
+            return part.slots(layout, manifest.purpose, incoming)
+        values = self._values(job, manifest, request)
+        quantised = quantise(layout, values)
+        if quantised.clipped and manifest.purpose == "train":
+            values["clipped"] = np.array([float(quantised.clipped)])
+            quantised = quantise(layout, values)
+            self._seat.note(
+                f"job {manifest.job}, round {manifest.round}: {quantised.clipped} coordinates "
+                f"of the update were clipped to {job.study.aggregation.clip}"
+            )
+        return quantised.slots
+
+    def _model_of(self, job: _Job, manifest: RoundManifest, request: Request) -> Incoming:
+        """Return the model that came in, and the rows that train and judge, standardised.
+
+        Raises:
+            ContributionRefused: It is not the model that the manifest names.
+            MessageInvalid: Model or standardisation is not well formed.
+        """
         blob = request.blobs.get("model", b"")
         standardisation = request.head.get("standardisation")
         if not isinstance(standardisation, dict):
@@ -293,7 +310,15 @@ class Party:
             msg = "The model that came is not the one the manifest names."
             raise ContributionRefused(msg)
         params = decode_parameters(blob, job.terms.layouts["train"].tensors[0].size)
-        train_x, holdout_x = job.standardise(standardisation)
+        return params, *job.standardise(standardisation)
+
+    def _values(
+        self, job: _Job, manifest: RoundManifest, request: Request
+    ) -> dict[str, NDArray[np.float64]]:
+        """Compute the tensors of a contribution in the clear; they never leave this process."""
+        if manifest.purpose == "moments":
+            return {"moments": moments(job.study, job.data.train_x)}
+        params, train_x, holdout_x = self._model_of(job, manifest, request)
         # Within the bounds on model and standardisation scores are numbers; if not, no reply tells.
         scores = np.nan_to_num(job.model.scores(params, holdout_x), nan=0.5)
         values = quality(job.study, scores, job.data.holdout_y)

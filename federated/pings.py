@@ -29,7 +29,7 @@ def do_pings(
     job.update(status="running")
     ending: dict[str, Any] = {"status": "done", "message": "", "exit_code": 0}
     try:
-        members = hub.roster().members
+        members = hub.roster().active
         cohort = cohort_of({member.id: member.fleet_key for member in members})
         hello = dict.fromkeys((member.id for member in members), Request("hello"))
         for number in range(1, int(job.state()["count"]) + 1):

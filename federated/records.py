@@ -17,6 +17,7 @@ def record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         ``job``, ``study``, ``status``, ``message``, ``organisations``, ``key``,
         ``bytes_per_parameter``, ``parameters``, ``rounds`` and ``metrics`` (their events, the
         newest of each round), ``refusals``, ``setup`` and ``seconds`` (summed over all rounds).
+        Of a private run also ``privacy``: what was asked for, and the epsilon spent.
     """
     summary: dict[str, Any] = {"status": "running", "message": "", "exit_code": None}
     rounds: dict[int, Mapping[str, Any]] = {}
@@ -42,6 +43,9 @@ def record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             case _:
                 pass  # phases are for watching
     done = [rounds[number] for number in sorted(rounds)]
+    if "privacy" in summary:
+        spent = max((event.get("epsilon_micro", 0) for event in done), default=0)
+        summary["privacy"] = {**summary["privacy"], "spent_micro": spent}
     return {
         **summary,
         "setup": list(setup.values()),

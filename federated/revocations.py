@@ -1,4 +1,4 @@
-"""The hub's part in a revocation: a job whose grants are gone is ended before its next round.
+"""The hub's part in a revocation: a job without its grants or a member ends before its next round.
 
 Nodes decide for themselves and need no hub for it. The hub only knows the grants that were handed
 to it; it neither permits anything nor counts anything.
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def revocation_watch(hub: HubHome, study: Study, note: Callable[[str], None]) -> Callable[[], bool]:
-    """Return what says whether an organisation has no grant left for a study.
+    """Return what says whether an organisation was revoked, or has no grant left for a study.
 
-    Only organisations for which the hub knows a grant when the watch begins are looked at.
+    Of grants, only those that the hub knows when the watch begins are looked at.
 
     Args:
         hub: Its folder.
@@ -42,6 +42,9 @@ def revocation_watch(hub: HubHome, study: Study, note: Callable[[str], None]) ->
     ]
 
     def gone() -> bool:
-        return any(ids and all(map(folder.revoked, ids)) for ids in covering)
+        if any(ids and all(map(folder.revoked, ids)) for ids in covering):
+            return True
+        active = {member.id for member in hub.roster().active}
+        return not active.issuperset(study.organisations)
 
     return gone

@@ -21,6 +21,7 @@ from federated.metrics import from_histogram
 from federated.norms import check_mean
 from federated.optimisers import make
 from federated.parameters import decode_parameters, encode_parameters
+from federated.privacy.reading import quality_of, read_moments, rows_of
 from federated.sums import SumResult, SumRunner
 from fusion.crypto.paillier.engines.selection import NAMES as ENGINE_NAMES
 from fusion.errors import PartyFailed, RunStopped
@@ -90,7 +91,11 @@ class RoundEngine:
         run = self._run
         result = self._sums.run("moments", 0, b"", {})
         self._report(0, result)
-        standardiser = Standardiser.from_sums(run.study, result.totals["moments"])
+        noise, count = run.study.noise, len(result.contributors)
+        moments = result.totals.get("moments", np.zeros(0))
+        if noise is not None:
+            moments = read_moments(noise, result.totals, count)
+        standardiser = Standardiser.from_sums(run.study, moments)
         return _State(
             round=0,
             parameters=run.model.initial(run.study.seed),
@@ -106,11 +111,9 @@ class RoundEngine:
         result = self._sums.run(
             "train", number, encode_parameters(state.parameters), state.standardisation
         )
-        self._metrics(state.round, result)
-        rows = float(result.totals["rows"][0])
-        mean = result.totals["update"] * (run.study.max_rows / max(rows, 1.0))
-        layout = run.terms.layouts["train"]
-        check_mean(run.study, layout, mean, rows, len(result.contributors))
+        mean = self._mean(result)
+        if run.study.noise is None:  # a private run judges the last model only
+            self._metrics(state.round, result)
         optimiser = make(run.study)
         if state.optimiser:
             optimiser.restore(state.optimiser)
@@ -125,8 +128,25 @@ class RoundEngine:
             number,
             {**after.document(), "mean": encode_parameters(mean), "attempt": result.attempts},
         )
-        self._report(number, result, clipped=int(result.totals["clipped"][0]))
+        clipped = result.totals.get("clipped", np.zeros(1))
+        self._report(number, result, clipped=int(clipped[0]))
         return after
+
+    def _mean(self, result: SumResult) -> NDArray[np.float64]:
+        """Return the mean update: of organisations, or a step down the noisy mean gradient.
+
+        Raises:
+            SumDisputed: It is longer than updates within ``max_norm`` can have made it.
+        """
+        study, totals = self._run.study, result.totals
+        if study.noise is not None:
+            rows = rows_of(totals, len(result.contributors))
+            return totals["update"] * (study.local.learning_rate / rows)
+        rows = float(totals["rows"][0])
+        mean = totals["update"] * (study.max_rows / max(rows, 1.0))
+        layout = self._run.terms.layouts["train"]
+        check_mean(study, layout, mean, rows, len(result.contributors))
+        return mean
 
     def _evaluate(self, state: _State) -> None:
         """Judge the last model: one sum of histograms."""
@@ -138,10 +158,13 @@ class RoundEngine:
 
     def _metrics(self, number: int, result: SumResult) -> None:
         """Report the quality of the model after round ``number``, on all hold-outs together."""
-        histogram = result.totals["histogram"]
-        metrics = from_histogram(histogram)
-        scored = max(float(histogram.sum()), 1.0)
-        loss = float(result.totals["loss"][0]) * LOSS_CAP * self._run.study.max_rows / scored
+        if self._run.study.noise is not None:
+            metrics, loss = quality_of(result.totals)
+        else:
+            histogram = result.totals["histogram"]
+            metrics = from_histogram(histogram)
+            scored = max(float(histogram.sum()), 1.0)
+            loss = float(result.totals["loss"][0]) * LOSS_CAP * self._run.study.max_rows / scored
         self._run.emit(
             {
                 "event": "metrics",
@@ -159,6 +182,7 @@ class RoundEngine:
         """Report a finished round."""
         self._run.emit(
             {
+                **self._spent(number, result),
                 "event": "round",
                 "round": number,
                 "purpose": result.purpose,
@@ -173,6 +197,15 @@ class RoundEngine:
                 "seconds": result.seconds,
             }
         )
+
+    def _spent(self, number: int, result: SumResult) -> dict[str, int]:
+        """Return the epsilon spent up to and with a sum, in millionths, if the run is private."""
+        study = self._run.study
+        if study.noise is None:
+            return {}
+        judged = result.purpose == "evaluate"
+        rounds = min(number, study.rounds)
+        return {"epsilon_micro": study.noise.spent_micro(rounds, judged=judged)}
 
     # ------------------------------------------------------------------ attendance
 

@@ -10,7 +10,7 @@ from fusion.errors import InputInvalid, PartyUnreachable
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import refresh_roster
 from fusion.services.grants import GrantDesk
-from fusion.services.keys import Keyring
+from fusion.services.keys import keyring_of
 from fusion.services.ledger import Book
 from fusion.stores.rounds import SqliteRoundLog
 from fusion.types import OrgId
@@ -21,11 +21,18 @@ if TYPE_CHECKING:
     from federated.study import Study
     from fusion.connectors.files import Table
     from fusion.identity.roster import Roster
+    from fusion.link.dial import Link
     from fusion.services.homes import NodeHome
 
 
-def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
-    """Return what the organisation of a node's folder brings to every run."""
+def seat_of(node: NodeHome, note: Callable[[str], None], link: Link | None = None) -> Seat:
+    """Return what the organisation of a node's folder brings to every run.
+
+    Args:
+        node: The folder.
+        note: Told what the owner should know.
+        link: The node's connection to the hub; without one, one is made whenever it is needed.
+    """
 
     def read(study: Study) -> Table:
         path = node.config.data.get(study.dataset)
@@ -39,7 +46,7 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
 
     def current_roster() -> Roster:
         try:
-            refresh_roster(node)
+            refresh_roster(node, link)
             with book:
                 return book.see_roster()
         except PartyUnreachable as error:
@@ -51,7 +58,7 @@ def seat_of(node: NodeHome, note: Callable[[str], None]) -> Seat:
         organisation=OrgId(node.config.id),
         key=node.statement_key,
         roster=current_roster,
-        keyring=Keyring(node.paillier),
+        keyring=keyring_of(node),
         log=SqliteRoundLog(node.state),
         read=read,
         min_group=node.config.min_group,

@@ -27,7 +27,8 @@ from fusion.crypto.paillier.threshold import ThresholdKey, deal
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
 from fusion.errors import FusionError, InputInvalid, StudyInvalid
-from fusion.identity.roster import Member, Roster
+from fusion.identity.members import Member, PublicKeys
+from fusion.identity.roster import Roster
 from fusion.services.clock import SystemClock
 from fusion.services.homes import DEFAULT_MIN_GROUP
 from fusion.stores.memory import MemoryJournal, MemoryRoundLog
@@ -209,12 +210,18 @@ def _roster(hub: SigningKey, signing: Mapping[OrgId, SigningKey]) -> Roster:
         Member(
             id=org,
             name="",
-            statement_key=key.public,
-            sealing_key=SealingKey.generate().public,
-            # Nobody is dialled in a simulation; the roster wants them distinct.
-            fleet_key=f"simulated:{org}",
-            tls_fingerprint=f"simulated:{org}",
+            keys=PublicKeys(
+                statement_key=key.public,
+                # Nobody is dialled in a simulation, and no log is kept; the roster wants them
+                # distinct.
+                sealing_key=SealingKey.generate().public,
+                fleet_key=f"simulated:{org}",
+                log_key=SigningKey.generate().public,
+                witness_key=SigningKey.generate().public,
+                ca=f"simulated:{org}".encode(),
+            ),
             admitted_at="1970-01-01T00:00:00Z",
+            valid_from="1970-01-01T00:00:00Z",
         )
         for org, key in sorted(signing.items())
     ]

@@ -11,11 +11,12 @@ import difflib
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from federated.privacy.plan import plan
 from federated.study_document import (
     Aggregation,
     CategoryColumn,
@@ -29,6 +30,7 @@ from federated.study_document import (
     Logistic,
     Mlp,
     NumberColumn,
+    Privacy,
     StudySection,
     broken_rules,
     feature_count,
@@ -43,6 +45,7 @@ from fusion.wire.limits import MEBI
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from federated.privacy.plan import Plan
     from federated.study_lines import KeyPath
     from fusion.types import OrgId
 
@@ -53,7 +56,7 @@ _TOML_PLACE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
 _TOML_END: Final = " (at end of document)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A study that keeps all the rules.
 
@@ -76,6 +79,7 @@ class Study:
         aggregation: Fixed point of the secure sum.
         key: Length, threshold and holders.
         deadlines: Seconds a phase may take.
+        privacy: Differential privacy of each row, if there is any.
         columns: Inputs, in order.
     """
 
@@ -97,6 +101,7 @@ class Study:
     aggregation: Aggregation
     key: Key
     deadlines: Deadlines
+    privacy: Privacy | None
     columns: tuple[NumberColumn | CategoryColumn, ...]
 
     @property
@@ -120,10 +125,26 @@ class Study:
         words = [column.name for column in self.categories]
         return tuple([*words, self.label] if isinstance(self.positive, str) else words)
 
+    @cached_property
+    def noise(self) -> Plan | None:
+        """The noise of every sum, if the study asks for privacy."""
+        if self.privacy is None:
+            return None
+        return plan(
+            epsilon_micro=self.privacy.epsilon_micro,
+            delta=self.privacy.delta,
+            rounds=self.rounds,
+            sharers=self.quorum - self.privacy.colluders,
+            max_rows=self.max_rows,
+            value_bits=self.aggregation.value_bits,
+        )
+
     def canonical(self) -> bytes:
         """Return the study, defaults filled in, as canonical JSON."""
         section = {name: getattr(self, name) for name in StudySection.model_fields}
-        parts = ("model", "local", "optimiser", "aggregation", "key", "deadlines")
+        parts = ["model", "local", "optimiser", "aggregation", "key", "deadlines"]
+        # A study without privacy has the bytes, and the digest, that it always had.
+        parts += [] if self.privacy is None else ["privacy"]
         return canonical.encode(
             {
                 "schema": SCHEMA,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
+from federated.privacy.plan import plan
 from fusion.errors import InputInvalid
 from fusion.types import OrgId, org_id
 
@@ -165,6 +166,15 @@ class Deadlines(Section):
     decrypt: Seconds = 120.0
 
 
+class Privacy(Section):
+    """``[privacy]``: differential privacy of every row, by noise in every contribution."""
+
+    epsilon_micro: Annotated[int, Field(ge=10_000, le=100_000_000)]
+    delta: Annotated[float, Field(ge=1e-12, le=1e-5, allow_inf_nan=False)]
+    clip_norm: Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+    colluders: Annotated[int, Field(ge=0, lt=MAX_ORGANISATIONS)] = 1
+
+
 class NumberColumn(Section):
     """``[[columns]] type = "number"``: clipped to a declared range."""
 
@@ -197,6 +207,7 @@ class Document(Section):
     aggregation: Aggregation = Aggregation()
     key: Key
     deadlines: Deadlines = Deadlines()
+    privacy: Privacy | None = None
     columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=MAX_COLUMNS)]
 
 
@@ -208,6 +219,7 @@ _CLASSES: Final[dict[str, tuple[type[Section], ...]]] = {
     "aggregation": (Aggregation,),
     "key": (Key,),
     "deadlines": (Deadlines,),
+    "privacy": (Privacy,),
     "columns": (NumberColumn, CategoryColumn),
 }
 
@@ -242,6 +254,8 @@ def broken_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
     yield from _key_rules(document)
     yield from _column_rules(document)
     yield from _size_rules(document)
+    if document.privacy is not None:
+        yield from _privacy_rules(document, document.privacy)
     if document.aggregation.masks and len(document.study.organisations) > MAX_MASKED:
         message = f"A masked sum has at most {MAX_MASKED} organisations."
         yield ("aggregation", "masks"), message, "Leave `masks` out: the proofs stay."
@@ -314,6 +328,54 @@ def _size_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
         if count > limit:
             message = f"The model has {count} parameters; {limit} is the limit."
             yield ("model", "hidden"), message, "Choose smaller layers."
+
+
+def _privacy_rules(document: Document, privacy: Privacy) -> Iterator[tuple[KeyPath, str, str]]:
+    study, local = document.study, document.local
+    if privacy.colluders >= study.quorum:
+        message = f"`colluders` is {privacy.colluders}; the quorum is {study.quorum}."
+        yield ("privacy", "colluders"), message, "Somebody's noise has to be unknown to the others."
+    if privacy.delta * study.max_rows * len(study.organisations) >= 1:
+        yield (
+            ("privacy", "delta"),
+            "`delta` allows one row to be shown: it is not below 1 over all rows there may be.",
+            f"Choose a delta below {1 / (study.max_rows * len(study.organisations)):.1e}.",
+        )
+    whole = "A private round is one step in which every row counts once."
+    if local.steps != 1:
+        yield ("local", "steps"), "With [privacy], `steps` has to be 1.", whole
+    if local.batch < study.max_rows:
+        message = "With [privacy], `batch` has to be at least `max_rows`."
+        yield ("local", "batch"), message, whole
+    if local.proximal:
+        yield ("local", "proximal"), "With [privacy], `proximal` has to be 0.", whole
+    if document.model.l2:
+        hint = "The noise and the clip keep the model small."
+        yield ("model", "l2"), "With [privacy], `l2` has to be 0.", hint
+    hint = "`clip_norm` under [privacy] bounds each row."
+    if document.aggregation.clip != Aggregation().clip:
+        yield ("aggregation", "clip"), "With [privacy], `clip` is left out.", hint
+    if document.aggregation.max_norm is not None:
+        yield ("aggregation", "max_norm"), "With [privacy], `max_norm` is left out.", hint
+    if privacy.colluders < study.quorum:
+        yield from _noise_rules(document, privacy)
+
+
+def _noise_rules(document: Document, privacy: Privacy) -> Iterator[tuple[KeyPath, str, str]]:
+    study = document.study
+    try:
+        plan(
+            epsilon_micro=privacy.epsilon_micro,
+            delta=privacy.delta,
+            rounds=study.rounds,
+            sharers=study.quorum - privacy.colluders,
+            max_rows=study.max_rows,
+            value_bits=document.aggregation.value_bits,
+        )
+    except InputInvalid as error:
+        message = f"`value_bits` is {document.aggregation.value_bits}, but {error.message}."
+        hint = "Raise it (40 at most) or epsilon, or lower `max_rows` or `rounds`."
+        yield ("aggregation", "value_bits"), message, hint
 
 
 def _repeated(path: KeyPath, items: tuple[str, ...]) -> Iterator[tuple[KeyPath, str, str]]:

@@ -16,7 +16,7 @@ from federated.terms import agree
 from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.keys import RANDOMISER
 from fusion.errors import FusionError, RunStopped
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 from fusion.services.keys import Keyring
 from fusion.services.ledger import Book
 
@@ -126,11 +126,28 @@ def start_event(run: Run) -> dict[str, Any]:
         },
         "engine": current().name,
         "masks": terms.masks,
+        **privacy_facts(study),
+    }
+
+
+def privacy_facts(study: Study) -> dict[str, Any]:
+    """Return what is protected, and how much noise that takes; nothing if it is not asked for."""
+    if study.privacy is None or study.noise is None:
+        return {}
+    return {
+        "privacy": {
+            "unit": "row",
+            "epsilon_micro": study.privacy.epsilon_micro,
+            "delta": study.privacy.delta,
+            "clip_norm": study.privacy.clip_norm,
+            "colluders": study.privacy.colluders,
+            "noise_multiplier": study.noise.noise_multiplier,
+        }
     }
 
 
 def model_document(study: Study, model: Model, parameters: NDArray[np.float64], run: Run) -> bytes:
-    """Return the finished model as JSON: shapes, parameters, standardisation."""
+    """Return the finished model as JSON: shapes, parameters, standardisation, privacy."""
     last = run.journal.last_round()
     document = {
         "schema": "banyan.model/1",
@@ -139,5 +156,6 @@ def model_document(study: Study, model: Model, parameters: NDArray[np.float64], 
         "shapes": [[name, list(shape)] for name, shape in model.shapes],
         "parameters": [float(value) for value in parameters],
         "standardisation": last[1]["standardisation"] if last else {},
+        **privacy_facts(study),
     }
     return json.dumps(document, indent=1).encode()

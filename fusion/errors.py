@@ -13,7 +13,8 @@
     ├── InputInvalid                exit 2   what the user typed or wrote is wrong
     │   ├── StudyInvalid                     a study file; names the line
     │   ├── DataInvalid                      a table that does not fit what was declared
-    │   └── GrantInvalid                     a grant or a request under one; names the line
+    │   ├── GrantInvalid                     a grant or a request under one; names the line
+    │   └── CatalogueInvalid                 what an owner declares about a dataset
     ├── EnvironmentUnfit            exit 3   Python, port, file, disk, missing package
     │   └── IsolationUnavailable             nothing here confines untrusted work
     ├── Refused                     exit 4   a rule said no
@@ -21,16 +22,19 @@
     │   ├── ContributionRefused              a contributor will not contribute to this
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
     │   ├── JobUnknown                       a party was not set up for this job
+    │   ├── MemberRevoked                    an organisation that the authority has revoked
     │   └── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
     │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
     │   ├── UnknownOrganisation
+    │   ├── CertificateInvalid               a certificate that is not what its holder may show
     │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
     │   └── LedgerBroken                     a log that was changed, forked or put back
     └── PartyUnreachable            exit 6   a party did not answer in time
-        └── QuorumLost                       too few parties to go on
+        ├── QuorumLost                       too few parties to go on
+        └── HubRefused                       the hub answers, and says no
 
 A message says what did not happen and why; ``hint`` says what to do about it. Neither ever
 carries a protected value: no cell of a table, no key, no plaintext.
@@ -169,6 +173,12 @@ class GrantInvalid(InputInvalid):
     code = "F-203"
 
 
+class CatalogueInvalid(InputInvalid):
+    """A declaration of a dataset is wrong as it was written, or does not fit its table."""
+
+    code = "F-204"
+
+
 class EnvironmentUnfit(FusionError):
     """The machine lacks something: a port, a file, a package, disk."""
 
@@ -222,6 +232,12 @@ class GrantRefused(Refused):
         """Take over the code of the clause that refused, where one did."""
         super().__init__(message, hint=hint)
         self.code = code or type(self).code
+
+
+class MemberRevoked(Refused):
+    """An organisation was revoked, or is outside of the time for which it was admitted."""
+
+    code = "F-406"
 
 
 class VerificationFailed(FusionError):
@@ -285,6 +301,12 @@ class LedgerBroken(VerificationFailed):
         self.index = index
 
 
+class CertificateInvalid(VerificationFailed):
+    """A certificate is not one that the organisation it names may issue or show."""
+
+    code = "F-507"
+
+
 class PartyUnreachable(FusionError):
     """A party did not answer in time."""
 
@@ -296,3 +318,9 @@ class QuorumLost(PartyUnreachable):
     """Too few parties answered for the work to go on."""
 
     code = "F-601"
+
+
+class HubRefused(PartyUnreachable):
+    """The hub answers, and refuses; the message has the rule."""
+
+    code = "F-602"

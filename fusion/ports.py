@@ -41,6 +41,18 @@ class Stop(Protocol):
         ...
 
 
+class Rings(Protocol):
+    """A bell: :class:`fusion.link.rings.Rings` within a process, ``fusion.link.bell`` between."""
+
+    def rings(self) -> int:
+        """Return how often it has rung."""
+        ...
+
+    def wait(self, heard: int, seconds: float) -> int:
+        """Return the number of rings once it is another than ``heard``, or time is up."""
+        ...
+
+
 class ContributionLog(Protocol):
     """What a contributor must never forget: what it committed to and which list it released for."""
 

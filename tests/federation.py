@@ -14,12 +14,12 @@ from federated.seeds import generator
 from federated.study import Study, parse_study
 from federated.tables import read_columns
 from federated.terms import agree
-from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
-from fusion.identity.roster import Member, Roster
+from fusion.identity.roster import Roster
 from fusion.services.clock import SystemClock
 from fusion.stores.memory import MemoryJournal, MemoryRoundLog
 from fusion.types import OrgId
+from tests.members import light_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -172,18 +172,7 @@ def federation(
     parsed = parse_study(study, "study.toml")
     hub = SigningKey.generate()
     signing = {name: SigningKey.generate() for name in NAMES}
-    members = tuple(
-        Member(
-            id=name,
-            name="",
-            statement_key=signing[name].public,
-            sealing_key=SealingKey.generate().public,
-            fleet_key=f"test:{name}",
-            tls_fingerprint=f"test:{name}",
-            admitted_at="2026-01-01T00:00:00Z",
-        )
-        for name in sorted(NAMES)
-    )
+    members = tuple(light_member(name, signing[name].public) for name in sorted(NAMES))
     roster = Roster(federation="test", epoch=1, authority_key=hub.public, members=members)
     notes: dict[OrgId, list[str]] = {name: [] for name in NAMES}
     paths = {

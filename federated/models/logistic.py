@@ -56,6 +56,17 @@ class LogisticModel:
         loss = float(log_loss(logits, y).mean() + 0.5 * self.l2 * (weights @ weights))
         return loss, np.concatenate([x.T @ error + self.l2 * weights, [error.sum()]])
 
+    def row_gradients(self, params: Floats, x: Floats, y: Floats) -> Floats:
+        """Return each row's own gradient of its log-loss: (rows, parameters)."""
+        error = (self.row_scores(params, x) - y)[:, None]
+        return np.concatenate([error * x, error], axis=1)
+
+    @np.errstate(over="ignore", invalid="ignore")  # a caller judges what is not finite
+    def row_scores(self, params: Floats, x: Floats) -> Floats:
+        """Return :meth:`scores`, each the same whatever rows are beside it."""
+        # Stacked: one small product a row. A product of matrices would mix how rows are rounded.
+        return sigmoid(np.matmul(x[:, None, :], params[:-1, None])[:, 0, 0] + params[-1])
+
     @np.errstate(over="ignore", invalid="ignore")  # a caller judges what is not finite
     def scores(self, params: Floats, x: Floats) -> Floats:
         """Return the probability of the positive class of each row."""

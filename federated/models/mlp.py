@@ -75,6 +75,36 @@ class MlpModel:
                 error = (error @ weights.T) * self._slope(inputs[index])
         return loss, np.concatenate(gradients[::-1])
 
+    def row_gradients(self, params: Floats, x: Floats, y: Floats) -> Floats:
+        """Return each row's own gradient of its log-loss: (rows, parameters)."""
+        layers = list(self._layers(params))
+        inputs, logits = self._row_forward(layers, x)
+        error = (sigmoid(logits) - y)[:, None, None]
+        gradients: list[Floats] = []
+        for index in range(len(layers) - 1, -1, -1):
+            outer = inputs[index].transpose(0, 2, 1) * error
+            gradients += [error[:, 0, :], outer.reshape(len(y), -1)]
+            if index:
+                transposed = np.ascontiguousarray(layers[index][0].T)
+                error = np.matmul(error, transposed) * self._slope(inputs[index])
+        return np.concatenate(gradients[::-1], axis=1)
+
+    @np.errstate(over="ignore", invalid="ignore")  # a caller judges what is not finite
+    def row_scores(self, params: Floats, x: Floats) -> Floats:
+        """Return :meth:`scores`, each the same whatever rows are beside it."""
+        return sigmoid(self._row_forward(list(self._layers(params)), x)[1])
+
+    def _row_forward(
+        self, layers: list[tuple[Floats, Floats]], x: Floats
+    ) -> tuple[list[Floats], Floats]:
+        """Return what goes into each layer, (rows, 1, units), and the logits."""
+        inputs = [x[:, None, :]]  # stacked: each product is of one row
+        for weights, bias in layers[:-1]:
+            sums = np.matmul(inputs[-1], weights) + bias
+            inputs.append(np.tanh(sums) if self.activation == "tanh" else np.maximum(sums, 0.0))
+        weights, bias = layers[-1]
+        return inputs, (np.matmul(inputs[-1], weights) + bias)[:, 0, 0]
+
     @np.errstate(over="ignore", invalid="ignore")  # a caller judges what is not finite
     def scores(self, params: Floats, x: Floats) -> Floats:
         """Return the probability of the positive class of each row."""

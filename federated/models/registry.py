@@ -33,6 +33,18 @@ class Model(Protocol):
         """Return mean log-loss with its penalty, and the gradient."""
         ...
 
+    def row_gradients(self, params: Floats, x: Floats, y: Floats) -> Floats:
+        """Return each row's own gradient of its log-loss, without penalty: (rows, parameters).
+
+        A row's gradient is computed by calls that see no other row, so that it is the same to the
+        last bit whatever rows are beside it.
+        """
+        ...
+
+    def row_scores(self, params: Floats, x: Floats) -> Floats:
+        """Return :meth:`scores`, each to the last bit the same whatever rows are beside it."""
+        ...
+
     def scores(self, params: Floats, x: Floats) -> Floats:
         """Return the probability of the positive class of each row, strictly between 0 and 1."""
         ...

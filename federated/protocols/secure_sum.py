@@ -105,7 +105,10 @@ class JobTerms:
             return "only round 0 sums moments"
         if manifest.round > self.rounds + (manifest.purpose == "evaluate"):
             return f"the study has {self.rounds} rounds"
-        return self._reason_against_cohort(manifest.joined())
+        # A second sum that judges would cost a private study its epsilon again.
+        early = manifest.purpose == "evaluate" and manifest.round <= self.rounds
+        reason = "only the last sum judges" if early else None
+        return reason or self._reason_against_cohort(manifest.joined())
 
     def _reason_against_cohort(self, cohort: tuple[str, ...]) -> str | None:
         """Say why these can't be the ones that a sum is masked between, or None."""

@@ -9,6 +9,7 @@ are done one after the other, runs side by side. Why not Flower's SuperNode:
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -46,10 +47,10 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from federated.runtime.contents import pull_content, push_contents
 from fusion.crypto import rng
-from fusion.errors import EnvironmentUnfit, FusionError, PartyUnreachable
+from fusion.errors import EnvironmentUnfit, FusionError, HubRefused, PartyUnreachable
+from fusion.link.rules import is_passed_on
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -62,18 +63,22 @@ if TYPE_CHECKING:
     from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
     from flwr.proto.message_pb2 import ObjectTree
     from flwr.proto.run_pb2 import GetRunResponse
+    from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
     from flwr.supercore.run import Run
 
-    from fusion.ports import Clock, Stop
+    from fusion.link.dial import Link
+    from fusion.ports import Clock, Rings, Stop
 
 _LOG: Final = logging.getLogger("banyan.fleet")
 _RequestT = TypeVar("_RequestT")
 _ResponseT = TypeVar("_ResponseT")
 
-HELD_SECONDS: Final = 0.25
-"""An empty answer that took longer was held back by the hub's port until there might be more."""
+_STOP_SECONDS: Final = 0.25
+"""How long a node that rests may take to see that it is to stop."""
+
 _RETRIED_STATUS: Final = {429, 502, 503, 504}
 _UPLOAD_SECONDS: Final = 600
+_FLEET_PATH: Final = "/v1/fleet/"
 _REGISTRATION_SECONDS: Final = 30.0
 
 
@@ -86,40 +91,29 @@ class Pace:
     """How often a node looks for work, and how long it tries.
 
     Attributes:
-        hot: Seconds between looks while a run is under way.
-        idle: Seconds between looks otherwise.
-        cooling: Seconds without a message after which a run counts as not under way.
+        idle: Seconds between looks when no bell rings: one may get lost with a connection.
         heartbeat: Seconds; the SuperLink calls the node offline after two of them (10 at least).
         retry: Seconds for which one call is tried again through an outage of the hub.
         workers: Runs served side by side.
     """
 
-    hot: float = 0.05
-    idle: float = 1.0
-    cooling: float = 30.0
+    idle: float = 10.0
     heartbeat: float = 10.0
     retry: float = 120.0
     workers: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetLink:
-    """How a node reaches the fleet interface.
+class Served:
+    """Who a node is to the SuperLink, and which runs it serves.
 
     Attributes:
-        url: The hub's address, ``https://host:port``.
-        tls: Trusts the hub and shows the node's certificate.
-        key: The node's Flower key (P-384).
+        public_key: By which the SuperLink knows the node.
+        bundle_digest: Of the only bundle whose runs are served.
     """
 
-    url: str
-    tls: ssl.SSLContext
-    key: ec.EllipticCurvePrivateKey
-
-    @property
-    def public_key(self) -> bytes:
-        """The key by which the SuperLink knows the node."""
-        return bytes(public_key_to_bytes(self.key.public_key()))
+    public_key: bytes
+    bundle_digest: str
 
 
 class Fleet(Protocol):
@@ -143,16 +137,55 @@ class Fleet(Protocol):
         ...
 
 
-def dial(link: FleetLink) -> FleetHttpClient:
-    """Return the fleet interface of a hub, over HTTPS; connects when it is first used."""
+class _ThroughLink:
+    """The last of the interceptors: sends what Flower's client would send over the node's link."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def intercept(
+        self,
+        context: ProtobufRequestContext,
+        call_next: ProtobufCall,  # noqa: ARG002 - nothing comes after this one
+    ) -> httpx.Response:
+        """Answer a request as the hub does.
+
+        Raises:
+            httpx.TransportError: The hub does not answer.
+        """
+        request = context.request
+        headers = {k: v for k, v in request.headers.items() if is_passed_on(k)}
+        name = request.url.path.removeprefix(_FLEET_PATH)
+        try:
+            status, kind, body = self._link.fleet(name, headers, request.read())
+        except HubRefused as error:
+            return httpx.Response(httpx.codes.FORBIDDEN, text=error.message, request=request)
+        except PartyUnreachable as error:
+            raise httpx.ConnectError(error.message, request=request) from error
+        return httpx.Response(status, headers={"content-type": kind}, content=body, request=request)
+
+
+def dial(link: Link, key: ec.EllipticCurvePrivateKey) -> FleetHttpClient:
+    """Return the fleet interface of a hub, over a node's link.
+
+    Args:
+        link: The connection to the hub.
+        key: The node's Flower key (P-384).
+    """
     return FleetHttpClient(
-        link.url,
-        verify=link.tls,
+        "http://hub",
+        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nothing: it connects to nothing
         interceptors=[
             RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-            NodeAuthHttpInterceptor(link.key, link.key.public_key()),
+            NodeAuthHttpInterceptor(key, key.public_key()),
+            _ThroughLink(link),
         ],
     )
+
+
+def public_key_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return the key by which the SuperLink knows a node."""
+    return bytes(public_key_to_bytes(key.public_key()))
 
 
 class FleetNode:
@@ -162,22 +195,34 @@ class FleetNode:
         self,
         fleet: Fleet,
         app: ClientApp,
+        served: Served,
         *,
-        public_key: bytes,
-        bundle_digest: str,
+        bell: Rings,
         stop: Stop,
         clock: Clock,
         note: Callable[[str], None],
         pace: Pace | None = None,
     ) -> None:
-        """Prepare; nothing is sent yet."""
+        """Prepare; nothing is sent yet.
+
+        Args:
+            fleet: The SuperLink's fleet interface.
+            app: Answers messages.
+            served: Who the node is, and whose runs it serves.
+            bell: Rings when there may be something to pull.
+            stop: Says when to stop.
+            clock: Time.
+            note: Told what the owner should know.
+            pace: How often to look, and how long to try.
+        """
         self._app = app
-        self._bundle_digest = bundle_digest
+        self._bell = bell
+        self._bundle_digest = served.bundle_digest
         self._stop = stop
         self._clock = clock
         self._note = note
         self._pace = pace or Pace()
-        self._public_key = public_key
+        self._public_key = served.public_key
         self._client = fleet
         self._node = Node()
         self._runs: dict[int, Run] = {}
@@ -185,7 +230,6 @@ class FleetNode:
         self._busy: set[int] = set()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(self._pace.workers, thread_name_prefix="run")
-        self._last_message = -self._pace.cooling
 
     def serve(self, on_ready: Callable[[], None]) -> None:
         """Serve until ``stop`` is set; running tasks are finished and their replies sent.
@@ -199,20 +243,20 @@ class FleetNode:
             beat = threading.Thread(target=self._heartbeat, name="heartbeat", daemon=True)
             beat.start()
             while not self._stop.is_set():
-                began = self._clock.monotonic()
+                heard = self._bell.rings()
                 if not self._pull():
-                    self._rest(self._clock.monotonic() - began)
+                    self._rest(heard)
         finally:
             self._pool.shutdown(wait=True)
             self._deactivate()
             self._client.close()
 
-    def _rest(self, asked_for: float) -> None:
-        """Pause before the next look, unless the hub has made us wait for this one already."""
-        if asked_for > HELD_SECONDS:
-            return
-        hot = self._clock.monotonic() - self._last_message < self._pace.cooling
-        self._stop.wait(self._pace.hot if hot else self._pace.idle)
+    def _rest(self, heard: int) -> None:
+        """Wait for a ring, or until it is time to look anyway."""
+        until = self._clock.monotonic() + self._pace.idle
+        while not self._stop.is_set() and (left := until - self._clock.monotonic()) > 0:
+            if self._bell.wait(heard, min(left, _STOP_SECONDS)) != heard:
+                return
 
     # ------------------------------------------------------------------ the link
 
@@ -323,7 +367,6 @@ class FleetNode:
             return False
         if not response.messages_list:
             return False
-        self._last_message = self._clock.monotonic()
         for proto, tree in zip(response.messages_list, response.message_object_trees, strict=True):
             self._enqueue(message_from_proto(proto), tree)
         return True

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from federated.runtime.environment import QUIET
 from federated.runtime.logs import log_to_stderr
-from fusion.link.client import hub_ssl_context
+from fusion.link.rules import FLEET_BELL
 from fusion.services.clock import SystemClock
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
+from fusion.services.node_link import Connection
 from fusion.services.witness import Witnessing
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusion.link.dial import Link
     from fusion.ports import Stop
     from fusion.services.homes import NodeHome
 
@@ -41,13 +43,15 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     log_to_stderr()
     with node.serving():
         changed = _what_changed(say)
-        with Witnessing(node, say):
+        with Connection(node) as connection, Witnessing(node, connection.link, say):
+            connection.serve(say)
+            link = connection.link
             if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
                 from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
 
-                serve_stock(node, stop=stop, say=say, on_ready=ready)
+                serve_stock(node, link, stop=stop, say=say, on_ready=ready)
             else:
-                _serve_own(node, stop, say, ready)
+                _serve_own(node, link, stop, say, ready)
 
 
 def _what_changed(say: Callable[[str], None]) -> bool:
@@ -61,26 +65,26 @@ def _what_changed(say: Callable[[str], None]) -> bool:
 
 
 def _serve_own(
-    node: NodeHome, stop: Stop, say: Callable[[str], None], ready: Callable[[], None]
+    node: NodeHome,
+    link: Link,
+    stop: Stop,
+    say: Callable[[str], None],
+    ready: Callable[[], None],
 ) -> None:
     # Only now: these import what the contract has been checked for.
     from federated.client_app import app_for  # noqa: PLC0415
     from federated.party import Party  # noqa: PLC0415
     from federated.runtime.bundle import bundle  # noqa: PLC0415
-    from federated.runtime.fleet import FleetLink, FleetNode, dial  # noqa: PLC0415
+    from federated.runtime.fleet import FleetNode, Served, dial, public_key_of  # noqa: PLC0415
     from federated.seats import seat_of  # noqa: PLC0415
 
-    link = FleetLink(
-        url=node.config.hub_url,
-        tls=hub_ssl_context(node.credentials()),
-        key=node.fleet_private_key(),
-    )
-    party = Party(seat_of(node, say))
+    key = node.fleet_private_key()
+    party = Party(seat_of(node, say, link))
     fleet = FleetNode(
-        dial(link),
+        dial(link, key),
         app_for(party, OrgId(node.config.id)),
-        public_key=link.public_key,
-        bundle_digest=bundle().digest,
+        Served(public_key=public_key_of(key), bundle_digest=bundle().digest),
+        bell=link.bell(FLEET_BELL),
         stop=stop,
         clock=SystemClock(),
         note=say,

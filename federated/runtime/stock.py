@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Final
 from federated.client_app import NODE_VARIABLE
 from federated.runtime.environment import QUIET, STOP_SECONDS
 from fusion.errors import EnvironmentUnfit
+from fusion.identity.keys import fleet_openssh
 from fusion.link.loopback import free_port
+from fusion.services.files import write_atomic
 from fusion.services.node import forwarder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusion.link.dial import Link
     from fusion.ports import Stop
     from fusion.services.homes import NodeHome
 
@@ -32,7 +35,12 @@ _READY_MARK: Final = b"SuperNode ID"
 
 
 def serve_stock(
-    node: NodeHome, *, stop: Stop, say: Callable[[str], None], on_ready: Callable[[], None]
+    node: NodeHome,
+    link: Link,
+    *,
+    stop: Stop,
+    say: Callable[[str], None],
+    on_ready: Callable[[], None],
 ) -> None:
     """Serve through Flower's SuperNode until ``stop``.
 
@@ -40,9 +48,12 @@ def serve_stock(
         EnvironmentUnfit: It ended, or did not come up in time.
     """
     say("serving through Flower's SuperNode: slow, and the bundle of a run is fetched and run")
-    forwarder = forwarder_of(node)
+    forwarder = forwarder_of(node, link)
     forwarder.start()
     log = node.path / "supernode.log"
+    key = node.forward / "fleet.pem"
+    # Flower reads no encrypted key: this copy is there only while its program runs.
+    write_atomic(key, fleet_openssh(node.fleet_private_key()))
     try:
         process = _start(node, forwarder.port, log)
         try:
@@ -58,6 +69,7 @@ def serve_stock(
                 process.kill()
                 process.wait()
     finally:
+        key.unlink(missing_ok=True)
         forwarder.stop()
 
 
@@ -77,7 +89,7 @@ def _start(node: NodeHome, port: int, log: Path) -> subprocess.Popen[bytes]:
         sys.executable, "-m", "federated.runtime.tethered", str(os.getpid()), "flower-supernode",
         "--superlink", f"127.0.0.1:{port}",
         "--root-certificates", str(node.forward_ca),
-        "--auth-supernode-private-key", str(node.fleet_key),
+        "--auth-supernode-private-key", str(node.forward / "fleet.pem"),
         "--host", "127.0.0.1", "--port", str(free_port()),
     ]  # fmt: skip
     with log.open("wb") as output:

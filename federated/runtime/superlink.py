@@ -2,7 +2,7 @@
 
 The SuperLink listens on loopback only, with TLS under a throw-away authority, and keeps its state
 in the hub's folder. Its control interface knows no credentials, so nothing but the hub's own port
-(:mod:`fusion.link.front`) may reach it from outside.
+(:mod:`fusion.link.port`) may reach it from outside.
 """
 
 from __future__ import annotations

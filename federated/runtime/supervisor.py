@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -22,8 +23,9 @@ from federated.server_app import HUB_VARIABLE
 from fusion.link.loopback import free_port
 from fusion.services.board import Board
 from fusion.services.clock import SystemClock
-from fusion.services.homes import write_atomic
-from fusion.services.hub import front_of, renew_certificates
+from fusion.services.files import write_atomic
+from fusion.services.hub import renew_certificates
+from fusion.services.hub_port import port_of
 from fusion.services.ledger import Book
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.2
 MAX_STARTS: Final = 6
 """Starts of one job before it is given up."""
+MAX_FILES: Final = 65536
 START_SECONDS: Final = 60.0
 """Time from starting a run to its worker holding the job's lock."""
 
@@ -50,23 +53,32 @@ def serve_hub(hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]
         _serve(hub, stop, say)
 
 
+def _more_files() -> None:
+    """Let this process have many files open: a connection is one, a stranger's, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> None:
+    _more_files()
     files = _superlink_files(hub)
     contract.check()
     renew_certificates(hub)
     board = Board(hub, say)
     superlink = SuperLink(files, {HUB_VARIABLE: str(hub.path.resolve())})
-    front = front_of(hub, files.port)
+    port = port_of(hub, files.port)
     try:
         # The port first: that it is taken is found out before Flower is started.
         hub.requests_bell.unlink(missing_ok=True)
         hub.replies_bell.unlink(missing_ok=True)
-        front.start()
+        port.start()
         superlink.start()
         jobs = _Jobs(hub, files, say)
         try:
             jobs.look()
-            url = f"https://{hub.address.host}:{front.port}"
+            url = f"https://{hub.address.host}:{port.port}"
             write_atomic(hub.ready, json.dumps({"url": url, "pid": os.getpid()}).encode())
             say(f"hub of {hub.config.federation} is up at {url}")
             while not stop.wait(LOOK_SECONDS):
@@ -76,7 +88,7 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
         finally:
             jobs.close()
     finally:
-        front.stop()
+        port.stop()
         superlink.stop()
 
 
@@ -119,7 +131,7 @@ class _Jobs:
     def _register(self) -> None:
         version = self._hub.roster_file.stat().st_mtime_ns
         if version != self._roster_version:
-            members = self._hub.roster().members
+            members = self._hub.roster().active
             self._control.register(member.fleet_key for member in members)
             self._roster_version = version
 

@@ -7,16 +7,32 @@ leaves as one line and exit code 1, with the traceback under ``--debug``.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
-from fusion.cli import demo, doctor, grant, hub, key, ledger, node, output, simulate, train
+from fusion.cli import (
+    data,
+    demo,
+    doctor,
+    grant,
+    hub,
+    key,
+    ledger,
+    node,
+    org,
+    output,
+    simulate,
+    train,
+)
 from fusion.cli.help import plain_help
 from fusion.errors import FusionError
+from fusion.services.passphrases import VARIABLE as PASSPHRASE_VARIABLE
 from fusion.services.tether import tie_if_asked
 
 if TYPE_CHECKING:
@@ -56,8 +72,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(hub.app, name="hub")
+app.add_typer(org.app, name="org")
 app.add_typer(node.app, name="node")
 app.add_typer(key.app, name="key")
+app.add_typer(data.app, name="data")
 app.add_typer(grant.app, name="grant")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")
@@ -78,6 +96,14 @@ def _globals(
     context: typer.Context,
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--passphrase-file",
+            metavar="FILE",
+            help="Holds the passphrase of private keys; else $FUSION_PASSPHRASE_FILE.",
+        ),
+    ] = None,
     version: Annotated[  # noqa: ARG001 - its callback ends the program
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
@@ -86,6 +112,9 @@ def _globals(
     """Read the global options, which stand before the verb."""
     if isinstance(context.obj, Settings):
         context.obj.debug = debug
+    if passphrase_file is not None:
+        # In the environment, because a hub's or node's own processes need it too.
+        os.environ[PASSPHRASE_VARIABLE] = str(passphrase_file.resolve())
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -11,10 +11,11 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
-from fusion.errors import InputInvalid
+from fusion.errors import InputInvalid, PartyUnreachable
 
 if TYPE_CHECKING:
     from fusion.services.grants import Kept
+    from fusion.services.homes import HubHome, NodeHome
 
 app = typer.Typer(
     help="Propose, sign, show, revoke and check grants: who may do what with which data.",
@@ -55,11 +56,29 @@ def _signed(path: Path) -> bytes:
 
 
 def _hand_out(data: bytes, out: Path | None) -> None:
-    from fusion.services.homes import write_atomic
+    from fusion.services.files import write_atomic
 
     if out is not None:
         write_atomic(out, data, 0o644)
         output.note(f"written to {out}")
+
+
+def _send(home: NodeHome | HubHome, data: bytes) -> None:
+    """Hand it to the hub, from which the others fetch it; say so, and what to do where it fails."""
+    from fusion.services import grant_exchange
+    from fusion.services.homes import NodeHome
+
+    if not isinstance(home, NodeHome) or not home.enrolled:
+        return
+    try:
+        grant_exchange.hand_in(home, data)
+    except PartyUnreachable as error:
+        output.note(f"not handed to the hub: {error.message}")
+        output.note(
+            "a node that is up does it as soon as it can; or hand the others a file (--out)"
+        )
+    else:
+        output.note("handed to the hub; the others fetch it from there")
 
 
 def _print(kept: Kept, *, as_json: bool) -> None:
@@ -103,8 +122,10 @@ def propose(
     from fusion.services import grants
     from fusion.services.homes import open_home
 
-    kept = grants.propose(open_home(home), _text(file), str(file))
+    opened = open_home(home)
+    kept = grants.propose(opened, _text(file), str(file))
     _hand_out(kept.signed.envelope, out)
+    _send(opened, kept.signed.envelope)
     _print(kept, as_json=as_json)
 
 
@@ -130,6 +151,7 @@ def sign(
     data = _signed(path) if path.exists() else grants.folder_of(opened).get(grant).signed.envelope
     kept = grants.sign(opened, data)
     _hand_out(kept.signed.envelope, out)
+    _send(opened, kept.signed.envelope)
     _print(kept, as_json=as_json)
 
 
@@ -149,6 +171,21 @@ def add(
     opened = open_home(home)
     kept = [grants.add(opened, _signed(file)) for file in files]
     _list(kept, as_json=as_json)
+
+
+@app.command("fetch")
+def fetch(*, home: Home = Path(), as_json: Json = False) -> None:
+    """Fetch grants and revocations from the hub; a node that is up does it by itself."""
+    from fusion.services import grant_exchange, grants
+    from fusion.services.dialling import link_of
+    from fusion.services.homes import NodeHome
+
+    node = NodeHome.open(home)
+    with link_of(node) as link:
+        names = grant_exchange.exchange(node, link, output.note)
+    folder = grants.folder_of(node)
+    changed = dict.fromkeys(name.split(".")[0] for name in names)
+    _list([folder.get(name) for name in changed], as_json=as_json)
 
 
 @app.command("list")
@@ -214,13 +251,16 @@ def revoke(
 ) -> None:
     """Revoke a grant for good. Running work under it stops at this node within a second.
 
-    Hand the revocation (--out) to the others, who take it over with fusion grant add.
+    It is handed to the hub, from which the others take it over; where there is no way to the hub,
+    hand them the file (--out) for fusion grant add.
     """
     from fusion.services import grants
     from fusion.services.homes import open_home
 
-    kept, data = grants.revoke(open_home(home), grant, reason)
+    opened = open_home(home)
+    kept, data = grants.revoke(opened, grant, reason)
     _hand_out(data, out)
+    _send(opened, data)
     _print(kept, as_json=as_json)
 
 
@@ -270,7 +310,7 @@ def schema(
     as_json: Json = False,
 ) -> None:
     """Show the columns of a node's dataset and the digest that a grant names. Reads no row."""
-    from fusion.grants.document import schema_digest
+    from fusion.catalogue.descriptor import schema_digest
     from fusion.services import grants
     from fusion.services.homes import NodeHome
 

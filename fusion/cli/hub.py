@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from fusion.cli import output
+from fusion.cli import output, roster
 from fusion.cli.files import read_bounded
 from fusion.cli.serving import serve
-from fusion.errors import InputInvalid
+from fusion.errors import EnvironmentUnfit, InputInvalid
 
 app = typer.Typer(help="Run a federation: its roster, its one port.", no_args_is_help=True)
+app.add_typer(roster.app, name="roster")
 
 Folder = Annotated[
     Path,
@@ -35,6 +36,10 @@ FolderOption = Annotated[
         help="The hub's folder, else $FUSION_HOME or this one.",
     ),
 ]
+NoPassphrase = Annotated[
+    bool,
+    typer.Option("--no-passphrase", help="Keep private keys unencrypted, by explicit choice."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -49,16 +54,24 @@ def init(
         str, typer.Option(help="The federation's identifier, part of every certificate.")
     ] = "federation.local",
     name: Annotated[str, typer.Option(help="The federation's name, for people.")] = "",
+    no_passphrase: NoPassphrase = False,
     as_json: Json = False,
 ) -> None:
     """Make a hub: keys, certificates, an empty roster. Prints the invitation for nodes."""
     from fusion.services import hub as service
+    from fusion.services import passphrases
 
     if address.endswith(":0"):
         raise InputInvalid(
             f"{address} has no port that nodes could dial.", hint="Name one, such as 8443."
         )
-    invitation = service.init(folder, federation=federation, address=address, name=name)
+    invitation = service.init(
+        folder,
+        federation=federation,
+        address=address,
+        name=name,
+        passphrase=passphrases.for_making(unencrypted=no_passphrase),
+    )
     if as_json:
         output.document("fusion.hub/1", {"folder": str(folder), "invitation": str(invitation)})
         return
@@ -69,19 +82,28 @@ def init(
 @app.command("admit")
 def admit(
     requests: Annotated[
-        list[Path], typer.Argument(metavar="REQUEST.csr", help="Requests made by fusion node init.")
+        list[Path],
+        typer.Argument(
+            metavar="REQUEST.csr", help="Requests made by fusion org init or node init."
+        ),
     ],
     *,
+    until: Annotated[
+        str, typer.Option(metavar="DAY", help="Last day (UTC); without it, until they are revoked.")
+    ] = "",
     folder: FolderOption = Path(),
     as_json: Json = False,
 ) -> None:
-    """Admit organisations: check their requests, issue certificates, sign the next roster."""
-    from fusion.services import hub as service
+    """Admit organisations: check their requests, sign the next epoch of the roster."""
+    from fusion.services import rosters as service
     from fusion.services.homes import HubHome
     from fusion.wire.limits import MAX_REQUEST_BYTES
 
     hub = HubHome.open(folder)
-    members = [service.admit(hub, read_bounded(request, MAX_REQUEST_BYTES)) for request in requests]
+    members = [
+        service.admit(hub, read_bounded(request, MAX_REQUEST_BYTES), until=until or None)
+        for request in requests
+    ]
     if as_json:
         content = [
             {"id": m.id, "name": m.name, "statement_key": m.statement_key.hex} for m in members
@@ -95,10 +117,16 @@ def admit(
 @app.command("up")
 def up(folder: Folder = Path()) -> None:
     """Serve the federation until Ctrl-C or SIGTERM."""
-    from fusion.services import engines
+    from fusion.services import engines, passphrases
     from fusion.services.homes import HubHome
 
     hub = HubHome.open(folder)
+    if hub.key_folder.encrypted and passphrases.given() is None:
+        # Runs work in processes of their own, where nobody could be asked.
+        raise EnvironmentUnfit(
+            "The hub's private keys are encrypted, and its own processes need the passphrase.",
+            hint="Name the file that holds it: fusion --passphrase-file FILE hub up DIR.",
+        )
     engine = engines.training()
     raise typer.Exit(serve(lambda stop: engine.hub_up(hub, stop=stop, say=output.note)))
 
@@ -111,17 +139,18 @@ def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
     from fusion.services.processes import is_up
 
     hub = HubHome.open(folder)
-    roster = hub.roster()
+    found = hub.roster()
     jobs = engines.training().jobs(hub)
     content = {
-        "federation": roster.federation,
+        "federation": found.federation,
         "address": hub.config.address,
-        "authority_key": roster.authority_key.hex,
+        "authority_key": found.authority_key.hex,
         "invitation": str(hub.invitation),
-        "epoch": roster.epoch,
+        "epoch": found.epoch,
         "up": is_up(hub.ready),
         "members": [
-            {"id": m.id, "name": m.name, "admitted_at": m.admitted_at} for m in roster.members
+            {"id": m.id, "name": m.name, "status": m.status, "admitted_at": m.admitted_at}
+            for m in found.members
         ],
         "jobs": jobs,
     }
@@ -134,9 +163,9 @@ def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
             ("address", content["address"]),
             ("authority key", content["authority_key"]),
             ("invitation", content["invitation"]),
-            ("roster", f"epoch {roster.epoch}, {len(roster.members)} members"),
+            ("roster", f"epoch {found.epoch}, {len(found.active)} members"),
             ("state", "up" if content["up"] else "down"),
-            *((f"  {m.id}", f"{m.name}  since {m.admitted_at}") for m in roster.members),
+            *((f"  {m.id}", f"{m.name}  {m.status}, since {m.admitted_at}") for m in found.members),
             *((j["job"], f"{j['status']} {j.get('message', '')}".strip()) for j in jobs),
         ]
     )

@@ -26,15 +26,24 @@ Folder = Annotated[
         help="The node's folder, else $FUSION_HOME or this one.",
     ),
 ]
+NoPassphrase = Annotated[
+    bool,
+    typer.Option("--no-passphrase", help="Keep private keys unencrypted, by explicit choice."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command("init")
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the node.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="An organisation's folder, or a new one.")
+    ],
     *,
     hub: Annotated[str, typer.Option(metavar="URL", help="The invitation that the hub printed.")],
-    org: Annotated[str, typer.Option(metavar="ID", help="The organisation's identifier.")],
+    org: Annotated[
+        str,
+        typer.Option(metavar="ID", help="The organisation's identifier, if the folder is new."),
+    ] = "",
     name: Annotated[str, typer.Option(help="The organisation's name, for people.")] = "",
     data: Annotated[
         list[str] | None,
@@ -47,18 +56,26 @@ def init(
             help="Whether every use of the data needs a signed grant.",
         ),
     ] = True,
+    no_passphrase: NoPassphrase = False,
     as_json: Json = False,
 ) -> None:
-    """Make a node: keys and a request for admission, which goes to the hub's operator."""
+    """Make a node of an organisation's folder, or with new keys and a request for admission."""
     from fusion.services import node as service
+    from fusion.services import passphrases
+    from fusion.services.organisations import ORG_FILE
 
+    datasets = _datasets(data or [])
+    # An organisation's folder has its keys already.
+    made = (folder / ORG_FILE).exists()
+    passphrase = None if made else passphrases.for_making(unencrypted=no_passphrase)
     node = service.init(
         folder,
         hub=hub,
         org=org,
         name=name,
-        data=_datasets(data or []),
+        data=datasets,
         require_grants=require_grants,
+        passphrase=passphrase,
     )
     if as_json:
         content = {"folder": str(node.path), "id": node.config.id, "request": str(node.request)}
@@ -96,6 +113,8 @@ def up(folder: Folder = Path()) -> None:
     def service_loop(stop: threading.Event) -> int:
         if not node.enrolled:
             enrolment.enrol(node, stop=stop, say=output.note)
+        elif node.rotation.exists():
+            enrolment.take_up_rotation(node, stop=stop, say=output.note)
         return 0 if stop.is_set() else engine.node_up(node, stop=stop, say=output.note)
 
     raise typer.Exit(serve(service_loop))
@@ -127,3 +146,37 @@ def status(folder: Folder = Path(), *, as_json: Json = False) -> None:
             *((f"  {name}", path) for name, path in node.config.data.items()),
         ]
     )
+
+
+@app.command("ping")
+def ping(
+    folder: Folder = Path(),
+    *,
+    to: Annotated[str, typer.Option(metavar="ID", help="The organisation whose node to reach.")],
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How often.")] = 5,
+    size: Annotated[int, typer.Option(min=0, max=1048576, help="Bytes there and back.")] = 1024,
+    as_json: Json = False,
+) -> None:
+    """Reach another member's node through the hub, which can't read what passes."""
+    from statistics import median
+
+    from fusion.crypto import rng
+    from fusion.services.homes import NodeHome
+    from fusion.services.node_link import Connection
+
+    node = NodeHome.open(folder)
+    with Connection(node) as connection:
+        seconds = [connection.ping(to, rng.token(size)) for _ in range(count)]
+    milliseconds = [round(1000 * each, 2) for each in seconds]
+    # The first one makes the tunnel and shakes hands.
+    content = {
+        "to": to,
+        "bytes": size,
+        "milliseconds": milliseconds,
+        "median": round(median(milliseconds[1:] or milliseconds), 2),
+    }
+    if as_json:
+        output.document("fusion.node-ping/1", content)
+        return
+    output.result(f"{to} answers: {size} bytes there and back in {content['median']} ms")
+    output.note(f"first {milliseconds[0]} ms, {count} times; TLS between the two nodes")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.cli.output import clean
+from fusion.reports.privacy import micro
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,6 +137,16 @@ _HANDLERS: Final[Mapping[str, Callable[[Progress, Event], None]]] = {
     "refusal": _refusal,
     "end": _end,
 }
+
+
+def privacy_facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Return the closing line about epsilon; none for a run that is not private."""
+    privacy = record.get("privacy")
+    if not privacy:
+        return []
+    asked, spent = micro(privacy["epsilon_micro"]), micro(privacy["spent_micro"])
+    words = f"epsilon {spent} of {asked} at delta {privacy['delta']:g}, for each row"
+    return [("privacy", words)]
 
 
 # ------------------------------------------------------------------------------ one line

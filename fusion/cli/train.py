@@ -132,9 +132,9 @@ def read_study(path: Path) -> str:
 
 def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> None:
     """Print a run's closing lines and write its report."""
-    from fusion.cli.progress import key_words, metric_words
+    from fusion.cli.progress import key_words, metric_words, privacy_facts
     from fusion.reports.training import render
-    from fusion.services.homes import write_atomic
+    from fusion.services.files import write_atomic
 
     if report is not None:
         try:
@@ -156,5 +156,6 @@ def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> 
             ("status", f"{record.get('status')} {record.get('message') or ''}".strip()),
             ("key", key_words(record.get("key") or {})),
             ("model", metric_words(last)),
+            *privacy_facts(record),
         ]
     )

@@ -40,6 +40,40 @@ def read_schema(path: Path) -> dict[str, str]:
     raise unknown
 
 
+def count_rows(path: Path) -> int:
+    """Return how many rows a table has; of a CSV file one column is read, a block at a time.
+
+    Raises:
+        DataInvalid: The file is missing or can't be read.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    try:
+        return _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        refused = DataInvalid("The table can't be read.", hint="Check the file and its name.")
+        refused.add_note(f"{path}: {type(error).__name__}")
+        raise refused from None
+
+
+def _parquet_rows(path: Path) -> int:
+    from pyarrow import parquet  # noqa: PLC0415
+
+    with parquet.ParquetFile(str(path)) as file:
+        rows: int = file.metadata.num_rows
+        return rows
+
+
+def _csv_rows(path: Path) -> int:
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import csv  # noqa: PLC0415
+
+    first = _header(path)[0]
+    options = csv.ConvertOptions(include_columns=[first], column_types={first: pa.string()})
+    with pa.OSFile(str(path)) as file, csv.open_csv(file, convert_options=options) as blocks:
+        return sum(block.num_rows for block in blocks)
+
+
 def _unique(path: Path, columns: Iterable[tuple[str, str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, kind in columns:

@@ -27,7 +27,7 @@ from fusion.grants.document import (
 from fusion.grants.permit import Permit, _issue
 from fusion.grants.refusal import Change, Clause, Code, Refusal
 from fusion.grants.signing import Standing, stamp, standing
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import GrantInvalid, InputInvalid, MessageInvalid
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.types import OrgId, org_id
 from fusion.wire import canonical
 
@@ -270,15 +270,6 @@ def checked(grant: Grant) -> Grant:
     for path, message in broken_rules(grant):
         raise GrantInvalid(f"{'.'.join(map(str, path))}: {message}")
     return grant
-
-
-def schema_digest(columns: dict[str, str]) -> str:
-    """Return what names the schema of a table: its columns' names and types, in no order.
-
-    Args:
-        columns: Name to type of every column that the table has.
-    """
-    return hashlib.sha256(canonical.encode({"columns": columns})).hexdigest()
 
 
 def broken_rules(grant: Grant) -> Iterator[Rule]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import MessageInvalid, SignatureInvalid
 from fusion.grants.document import MAX_GRANT_BYTES, Digest, Grant, Moment, Name, checked, grant_of
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.wire import canonical, countersigned, envelope
 
 if TYPE_CHECKING:

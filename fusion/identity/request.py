@@ -1,41 +1,55 @@
 """A request for admission: a signing request (PKCS #10) that carries a signed statement.
 
-The request is signed by the TLS key. The statement inside it is signed by the statement key, names
-the organisation and its other public keys, and the digest of the TLS key: neither can be cut out
-and used with another one's.
+The request is signed by the key of the organisation's CA. The statement inside it is signed by the
+statement key and names the organisation and all of its public keys, the CA certificate among them:
+neither can be cut out and used with another one's.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fusion.crypto.sealing import SealingKey, SealingPublicKey
-from fusion.crypto.signing import SigningKey, VerifyKey
-from fusion.errors import InputInvalid, KeyRefused, MessageInvalid, SignatureInvalid
-from fusion.identity.keys import fleet_header, public_digest, read_fleet_header
-from fusion.identity.roster import Digest, Identifier, Name, member_id
+from fusion.crypto.signing import VerifyKey
+from fusion.errors import (
+    CertificateInvalid,
+    InputInvalid,
+    KeyRefused,
+    MessageInvalid,
+    SignatureInvalid,
+)
+from fusion.identity.certificates import organisation_ca
+from fusion.identity.members import (
+    Identifier,
+    KeysModel,
+    Name,
+    PublicKeys,
+    member_id,
+    read_keys,
+)
 from fusion.wire import envelope
 from fusion.wire.limits import MAX_REQUEST_BYTES
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from fusion.crypto.signing import SigningKey
     from fusion.types import OrgId
 
 STATEMENT_OID: Final = x509.ObjectIdentifier("2.25.220038112542108378752632571395540715088")
 """Of the extension with the statement; from a random UUID (X.667), so registered nowhere."""
 
-_SCHEMA: Final = "fusion.request/1"
-_TYPE: Final = "application/vnd.fusion.request/1+json"
+_SCHEMA: Final = "fusion.request/2"
+_TYPE: Final = "application/vnd.fusion.request/2+json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,60 +59,50 @@ class Request:
     Attributes:
         id: The organisation.
         name: For people.
-        statement_key: Verifies its statements.
-        sealing_key: What only it may read is sealed to this.
-        fleet_key: As Flower's header carries it.
-        tls_key: Its P-256 public key.
+        keys: All its public keys.
         digest: SHA-256 of the request (DER), in hexadecimal.
     """
 
     id: OrgId
     name: str
-    statement_key: VerifyKey
-    sealing_key: SealingPublicKey
-    fleet_key: str
-    tls_key: ec.EllipticCurvePublicKey
+    keys: PublicKeys
     digest: str
 
 
 class _StatementModel(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    schema_: Literal["fusion.request/1"] = Field(alias="schema")
+    schema_: Literal["fusion.request/2"] = Field(alias="schema")
     id: Identifier
     name: Name
-    statement_key: Digest
-    sealing_key: Digest
-    fleet_key: Annotated[str, Field(max_length=512)]
-    tls_key: Digest
+    keys: KeysModel
 
 
 def make_request(
     organisation: OrgId,
     name: str,
+    keys: PublicKeys,
     *,
     statement: SigningKey,
-    sealing: SealingKey,
-    fleet: ec.EllipticCurvePrivateKey,
-    tls: ec.EllipticCurvePrivateKey,
+    authority: ec.EllipticCurvePrivateKey,
 ) -> bytes:
-    """Return a request in PEM form."""
-    document = {
-        "schema": _SCHEMA,
-        "id": organisation,
-        "name": name,
-        "statement_key": statement.public.hex,
-        "sealing_key": sealing.public.hex,
-        "fleet_key": fleet_header(fleet.public_key()),
-        "tls_key": public_digest(tls.public_key()),
-    }
+    """Return a request in PEM form.
+
+    Args:
+        organisation: Its identifier.
+        name: For people.
+        keys: All its public keys.
+        statement: The private half of its statement key.
+        authority: The private key of its CA.
+    """
+    document = {"schema": _SCHEMA, "id": organisation, "name": name, "keys": keys.to_json()}
     signed = asn1.encode_der(envelope.sign(document, _TYPE, statement, statement.public.hex))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, organisation)])
     request = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(subject)
         .add_extension(x509.UnrecognizedExtension(STATEMENT_OID, signed), critical=False)
-        .sign(tls, hashes.SHA256())
+        .sign(authority, hashes.SHA256())
     )
     return request.public_bytes(Encoding.PEM)
 
@@ -120,24 +124,19 @@ def open_request(pem: bytes) -> Request:
         SignatureInvalid: Not signed by the keys it presents, or put together from two requests.
     """
     loaded = _load(pem)
-    tls = _verified_key(loaded)
+    _check_signature(loaded)
     statement = _statement(loaded)
     try:
-        read_fleet_header(statement.fleet_key)
         organisation = member_id(statement.id)
-        key = VerifyKey.from_hex(statement.statement_key)
-        sealing = SealingPublicKey.from_hex(statement.sealing_key)
-    except (InputInvalid, KeyRefused) as error:
+        keys = read_keys(statement.keys.model_dump(), organisation)
+    except (InputInvalid, KeyRefused, CertificateInvalid) as error:
         raise MessageInvalid(f"A request is not acceptable: {error.message}") from None
-    if statement.tls_key != public_digest(tls):
-        raise SignatureInvalid("A request's statement was made for another TLS key.")
+    if organisation_ca(keys.ca, organisation).public_key() != loaded.public_key():
+        raise SignatureInvalid("A request's statement was made for another CA.")
     return Request(
         id=organisation,
         name=statement.name,
-        statement_key=key,
-        sealing_key=sealing,
-        fleet_key=statement.fleet_key,
-        tls_key=tls,
+        keys=keys,
         digest=hashlib.sha256(loaded.public_bytes(Encoding.DER)).hexdigest(),
     )
 
@@ -150,21 +149,17 @@ def _load(pem: bytes) -> x509.CertificateSigningRequest:
     except ValueError:
         raise MessageInvalid(
             "The file is no certificate signing request.",
-            hint="`fusion node init` makes it: request.csr in the node's folder.",
+            hint="`fusion org init` makes it: request.csr in the organisation's folder.",
         ) from None
 
 
-def _verified_key(request: x509.CertificateSigningRequest) -> ec.EllipticCurvePublicKey:
+def _check_signature(request: x509.CertificateSigningRequest) -> None:
     try:
         valid = request.is_signature_valid
-        key = request.public_key()
     except (ValueError, UnsupportedAlgorithm, InvalidSignature):
-        valid, key = False, None
+        valid = False
     if not valid:
         raise SignatureInvalid("A request is not signed by the key it presents.")
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
-        raise MessageInvalid("A request's TLS key is not a P-256 key.")
-    return key
 
 
 def _statement(request: x509.CertificateSigningRequest) -> _StatementModel:
@@ -184,7 +179,7 @@ def _statement(request: x509.CertificateSigningRequest) -> _StatementModel:
         raise malformed from None
     _, payload = envelope.open_signed(data, _TYPE, keys, MAX_REQUEST_BYTES)
     statement = _parse(payload, malformed)
-    if statement.statement_key != claimed:
+    if statement.keys.statement_key != claimed:
         raise SignatureInvalid("A request's statement is signed with another key than it names.")
     return statement
 

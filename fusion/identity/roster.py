@@ -1,19 +1,20 @@
 """The roster: who is a member, with which keys; signed by the authority, numbered by epochs.
 
-A reader never accepts an epoch older than the one it has (:func:`newer`), so that a member that
-was removed can't be brought back by an old file.
+Each epoch names the digest of the one before, so that the epochs are a chain. A reader never
+accepts an epoch older than the one it has, nor one that forgets or brings back a member, nor other
+keys for a member than its own rotations lead to (:func:`newer`). Members are never taken off the
+roster, only revoked: so a signature can be judged by the epoch that was in force when it was made.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fusion.crypto.sealing import SealingPublicKey
-from fusion.crypto.signing import VerifyKey
 from fusion.errors import (
     InputInvalid,
     KeyRefused,
@@ -22,74 +23,28 @@ from fusion.errors import (
     UnknownOrganisation,
     VerificationFailed,
 )
-from fusion.identity.keys import read_fleet_header
-from fusion.types import OrgId, org_id
+from fusion.identity.certificates import from_der, pem
+from fusion.identity.members import (
+    AUTHORITY,
+    Digest,
+    Identifier,
+    Member,
+    MemberModel,
+    PublicKeys,
+    Timestamp,
+    moment,
+)
+from fusion.identity.rotation import follow, read_rotation, rotated
 from fusion.wire import envelope
-from fusion.wire.limits import MAX_MEMBERS, MAX_NAME_CHARACTERS, MAX_ROSTER_BYTES
+from fusion.wire.limits import MAX_MEMBERS, MAX_ROSTER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fusion.crypto.signing import SigningKey
+    from fusion.crypto.signing import SigningKey, VerifyKey
 
-AUTHORITY: Final = "hub"
-"""The key id of the authority's signature, therefore no organisation's identifier."""
-
-_SCHEMA: Final = "fusion.roster/1"
-_TYPE: Final = "application/vnd.fusion.roster/1+json"
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Identifier = Annotated[str, Field(min_length=1, max_length=63)]
-Name = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
-Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
-
-
-def member_id(text: str) -> OrgId:
-    """Return ``text`` as an organisation's identifier.
-
-    Raises:
-        InputInvalid: It is none, or the one under which the authority signs.
-    """
-    if text == AUTHORITY:
-        raise InputInvalid(
-            f"{AUTHORITY!r} is the authority's own identifier.", hint="Choose another one."
-        )
-    return org_id(text)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One organisation of a federation.
-
-    Attributes:
-        id: Identifier, unique in the federation.
-        name: For people.
-        statement_key: Verifies its statements.
-        sealing_key: What only it may read is sealed to this.
-        fleet_key: Its key on Flower's fleet interface, as the header ``flwr-public-key`` has it.
-        tls_fingerprint: SHA-256 of its client certificate (DER), in hexadecimal.
-        admitted_at: When, RFC 3339 in UTC.
-    """
-
-    id: OrgId
-    name: str
-    statement_key: VerifyKey
-    sealing_key: SealingPublicKey
-    fleet_key: str
-    tls_fingerprint: str
-    admitted_at: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the member as the roster's document has it."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "statement_key": self.statement_key.hex,
-            "sealing_key": self.sealing_key.hex,
-            "fleet_key": self.fleet_key,
-            "tls_fingerprint": self.tls_fingerprint,
-            "admitted_at": self.admitted_at,
-        }
+_SCHEMA: Final = "fusion.roster/2"
+_TYPE: Final = "application/vnd.fusion.roster/2+json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,35 +54,51 @@ class Roster:
     Attributes:
         federation: Its identifier.
         epoch: Counts the versions, from 1.
+        previous: SHA-256 of the signed document of the epoch before; empty in the first.
+        issued_at: When the authority signed it, RFC 3339 in UTC.
         authority_key: Verifies the roster itself and the authority's statements.
-        members: Sorted by identifier; no two share an identifier or a key.
+        members: Sorted by identifier, those revoked included; no two share an identifier or a key.
+        digest: SHA-256 of the signed document it was read from; empty if it was not.
     """
 
     federation: str
     epoch: int
+    previous: str = ""
+    issued_at: str = "1970-01-01T00:00:00Z"
     authority_key: VerifyKey
     members: tuple[Member, ...]
+    digest: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse members out of order, doubled, or sharing a key.
+        """Refuse members out of order, doubled, or sharing a key, and a chain without a link.
 
         Raises:
             MessageInvalid: One of these.
         """
+        if (self.epoch == 1) != (not self.previous):
+            raise MessageInvalid("Every epoch of a roster but the first names the one before.")
         ids = [member.id for member in self.members]
         if ids != sorted(set(ids)):
             raise MessageInvalid("A roster's members are not sorted, or one is listed twice.")
-        signing = [self.authority_key.hex, *(m.statement_key.hex for m in self.members)]
+        keys = [member.keys for member in self.members]
+        signing = [self.authority_key.hex]
+        for own in keys:
+            signing += [own.statement_key.hex, own.log_key.hex, own.witness_key.hex]
         for what, values in (
-            ("statement key", signing),
-            ("sealing key", [m.sealing_key.hex for m in self.members]),
-            ("fleet key", [m.fleet_key for m in self.members]),
-            ("certificate", [m.tls_fingerprint for m in self.members]),
+            ("signing key", signing),
+            ("sealing key", [own.sealing_key.hex for own in keys]),
+            ("fleet key", [own.fleet_key for own in keys]),
+            ("certificate", [own.ca.hex() for own in keys]),
         ):
             _refuse_shared(what, values)
 
-    def member(self, organisation: str) -> Member:
-        """Return a member.
+    @property
+    def active(self) -> tuple[Member, ...]:
+        """Members that were not revoked."""
+        return tuple(member for member in self.members if member.revoked is None)
+
+    def listed(self, organisation: str) -> Member:
+        """Return a member, also one that was revoked.
 
         Raises:
             UnknownOrganisation: There is none of that identifier.
@@ -140,19 +111,67 @@ class Roster:
             hint="The data authority admits it with `fusion hub admit REQUEST.csr`.",
         )
 
-    def statement_keys(self) -> dict[str, VerifyKey]:
-        """Return each member's statement key by its identifier."""
-        return {member.id: member.statement_key for member in self.members}
+    def member(self, organisation: str) -> Member:
+        """Return a member.
 
-    def with_member(self, member: Member) -> Roster:
-        """Return the next epoch, with ``member`` added or replaced."""
+        Raises:
+            UnknownOrganisation: There is none of that identifier.
+            MemberRevoked: It was revoked.
+        """
+        member = self.listed(organisation)
+        member.check_active()
+        return member
+
+    def statement_keys(self) -> dict[str, VerifyKey]:
+        """Return the statement key of each member that was not revoked, by its identifier."""
+        return {member.id: member.statement_key for member in self.active}
+
+    def authorities_pem(self) -> bytes:
+        """Return the CA certificates of all members that were not revoked, in PEM form.
+
+        These are the roots that TLS trusts; :func:`fusion.identity.callers.caller` does the rest.
+        """
+        return b"".join(pem(from_der(member.ca)) for member in self.active)
+
+    def with_member(self, member: Member, issued_at: str) -> Roster:
+        """Return the next epoch, with ``member`` added or replaced.
+
+        Raises:
+            VerificationFailed: This epoch was not read from a signed document.
+        """
+        if not self.digest:
+            raise VerificationFailed("Only a signed roster has an epoch after it.")
         others = [m for m in self.members if m.id != member.id]
         return Roster(
             federation=self.federation,
             epoch=self.epoch + 1,
+            previous=self.digest,
+            issued_at=max(issued_at, self.issued_at),
             authority_key=self.authority_key,
             members=tuple(sorted([*others, member], key=lambda m: m.id)),
         )
+
+    def with_rotation(self, data: bytes, issued_at: str) -> Roster:
+        """Return the next epoch, in which a member's request for other keys is granted.
+
+        Raises:
+            UnknownOrganisation: It is of nobody who is listed.
+            MemberRevoked: It is of a member that was revoked.
+            VerificationFailed: It was not made for the keys that are listed, or not signed by
+                the member's old statement key and its new one.
+            MessageInvalid: It is not well formed, or a key in it is another member's.
+        """
+        rotation = read_rotation(data)
+        member = self.member(rotation.id)
+        if rotation.number != len(member.rotations) + 1:
+            raise VerificationFailed(
+                f"This is request {rotation.number} of {rotation.id} for other keys; "
+                f"{len(member.rotations)} were granted.",
+                hint="Was it granted already? Else make it anew with `fusion org rotate`.",
+            )
+        keys = rotated(member.keys, rotation)
+        changed = replace(member, keys=keys, rotations=(*member.rotations, data.decode()))
+        return self.with_member(changed, issued_at)
 
 
 def _refuse_shared(what: str, values: Iterable[str]) -> None:
@@ -160,38 +179,18 @@ def _refuse_shared(what: str, values: Iterable[str]) -> None:
         raise MessageInvalid(f"Two entries of a roster have the same {what}.")
 
 
-class _MemberModel(BaseModel):
+class RosterModel(BaseModel):
+    """How the roster is written."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    id: Identifier
-    name: Name
-    statement_key: Digest
-    sealing_key: Digest
-    fleet_key: Annotated[str, Field(max_length=512)]
-    tls_fingerprint: Digest
-    admitted_at: Timestamp
-
-    def member(self) -> Member:
-        read_fleet_header(self.fleet_key)
-        return Member(
-            id=member_id(self.id),
-            name=self.name,
-            statement_key=VerifyKey.from_hex(self.statement_key),
-            sealing_key=SealingPublicKey.from_hex(self.sealing_key),
-            fleet_key=self.fleet_key,
-            tls_fingerprint=self.tls_fingerprint,
-            admitted_at=self.admitted_at,
-        )
-
-
-class _RosterModel(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    schema_: Literal["fusion.roster/1"] = Field(alias="schema")
+    schema_: Literal["fusion.roster/2"] = Field(alias="schema")
     federation: Identifier
     epoch: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    previous: Digest | Literal[""]
+    issued_at: Timestamp
     authority_key: Digest
-    members: Annotated[list[_MemberModel], Field(max_length=MAX_MEMBERS)]
+    members: Annotated[list[MemberModel], Field(max_length=MAX_MEMBERS)]
 
 
 def sign_roster(roster: Roster, key: SigningKey) -> bytes:
@@ -206,6 +205,8 @@ def sign_roster(roster: Roster, key: SigningKey) -> bytes:
         "schema": _SCHEMA,
         "federation": roster.federation,
         "epoch": roster.epoch,
+        "previous": roster.previous,
+        "issued_at": roster.issued_at,
         "authority_key": roster.authority_key.hex,
         "members": [member.to_json() for member in roster.members],
     }
@@ -222,14 +223,21 @@ def open_roster(data: bytes, authority: VerifyKey) -> Roster:
     """
     _, payload = envelope.open_signed(data, _TYPE, {AUTHORITY: authority}, MAX_ROSTER_BYTES)
     try:
-        model = _RosterModel.model_validate(payload)
+        model = RosterModel.model_validate(payload)
         members = tuple(member.member() for member in model.members)
-    except (ValidationError, InputInvalid, KeyRefused):
+    except (ValidationError, InputInvalid, KeyRefused, VerificationFailed):
         raise MessageInvalid("A roster is signed but not well formed.") from None
     if model.authority_key != authority.hex:
         raise MessageInvalid("A roster names another authority than the one that signed it.")
+    moment(model.issued_at)
     return Roster(
-        federation=model.federation, epoch=model.epoch, authority_key=authority, members=members
+        federation=model.federation,
+        epoch=model.epoch,
+        previous=model.previous,
+        issued_at=model.issued_at,
+        authority_key=authority,
+        members=members,
+        digest=hashlib.sha256(data).hexdigest(),
     )
 
 
@@ -237,8 +245,9 @@ def newer(known: Roster, offered: Roster) -> Roster:
     """Return ``offered`` if it may replace ``known``.
 
     Raises:
-        VerificationFailed: It is of another federation or authority, of an earlier epoch, or
-            another roster of the same epoch, or a member known here has other keys in it.
+        VerificationFailed: It is of another federation or authority, of an earlier epoch, another
+            roster of the same epoch, not the successor that it should be, forgets a member, brings
+            a revoked one back, or has keys for a member that no rotation of it leads to.
     """
     if (offered.federation, offered.authority_key) != (known.federation, known.authority_key):
         raise VerificationFailed("The roster offered is of another federation.")
@@ -252,32 +261,54 @@ def newer(known: Roster, offered: Roster) -> Roster:
             f"Two different rosters of epoch {known.epoch} are signed.",
             hint="Keep both files, and ask the data authority what happened.",
         )
+    follows = offered.epoch > known.epoch + 1 or offered.previous == known.digest
+    if offered.epoch > known.epoch and (not follows or offered.issued_at < known.issued_at):
+        raise VerificationFailed(
+            f"The roster offered, of epoch {offered.epoch}, does not follow epoch {known.epoch}.",
+            hint="Keep both files, and ask the data authority what happened.",
+        )
+    _check_members(known, offered)
     check_pins(pins_of(known), offered)
     return offered
 
 
-Pins = dict[str, tuple[str, str, str]]
-"""Statement, sealing and fleet key of every organisation ever seen, by its identifier."""
+def _check_members(known: Roster, offered: Roster) -> None:
+    """Refuse a roster that says less of a member than the one before."""
+    listed = {member.id: member for member in offered.members}
+    for before in known.members:
+        now = listed.get(before.id)
+        if now is None:
+            raise VerificationFailed(
+                f"The roster offered does not list {before.id} any more.",
+                hint="A member is revoked, never taken off. Ask the data authority.",
+            )
+        if before.revoked is not None and now.revoked != before.revoked:
+            raise VerificationFailed(
+                f"The roster offered brings {before.id} back, which was revoked.",
+                hint="Who was revoked comes back under a new identifier.",
+            )
+        if now.rotations[: len(before.rotations)] != before.rotations:
+            raise VerificationFailed(f"The roster offered tells another history of {before.id}.")
+
+
+Pins = dict[str, PublicKeys]
+"""The keys of every organisation ever seen, by its identifier."""
 
 
 def pins_of(roster: Roster) -> Pins:
     """Return the keys that a roster lists."""
-    return {m.id: (m.statement_key.hex, m.sealing_key.hex, m.fleet_key) for m in roster.members}
+    return {member.id: member.keys for member in roster.members}
 
 
 def check_pins(pins: Pins, offered: Roster) -> None:
-    """Refuse a roster in which an organisation seen before has other keys.
+    """Refuse a roster in which an organisation seen before has keys that it did not ask for.
 
     Whoever could change a member's statement key could contribute in its name, and take the sum
-    apart. Keys are not replaced: an organisation that lost its own is admitted under a new name.
+    apart. Keys change by a request that the member's old key has signed, and in no other way.
 
     Raises:
         VerificationFailed: One has.
     """
-    listed = pins_of(offered)
-    changed = sorted(name for name in pins.keys() & listed.keys() if pins[name] != listed[name])
-    if changed:
-        raise VerificationFailed(
-            f"The roster offered has other keys for {', '.join(changed)} than were seen before.",
-            hint="Ask that organisation, not the hub. Who lost its keys takes a new identifier.",
-        )
+    for member in offered.members:
+        if member.id in pins:
+            follow(pins[member.id], member)

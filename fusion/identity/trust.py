@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fusion.crypto.signing import SigningKey, VerifyKey
 from fusion.errors import InputInvalid, KeyRefused, MessageInvalid, VerificationFailed
 from fusion.identity.keys import authority_pin
-from fusion.identity.roster import Identifier, Name
+from fusion.identity.members import Identifier, Name
 from fusion.wire import envelope
 from fusion.wire.limits import MAX_REQUEST_BYTES
 

@@ -1,8 +1,8 @@
 """Which keys an organisation keeps its log and witnesses others with, by its own signature.
 
-The roster has no field for them. A small document, signed with the statement key that the roster
-names, travels with every checkpoint instead. The three keys are apart: whoever has the log key can
-fork a log, and can't make a statement or witness for it.
+A small document, signed with the statement key, travels with every checkpoint; the roster has to
+list the same keys. The three keys are apart: whoever has the log key can fork a log, and can't make
+a statement or witness for it. The data authority is no member, and states its own.
 """
 
 from __future__ import annotations
@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.crypto.signing import VerifyKey
-from fusion.errors import MessageInvalid, SignatureInvalid
-from fusion.identity.roster import AUTHORITY
+from fusion.errors import (
+    MessageInvalid,
+    SignatureInvalid,
+    UnknownOrganisation,
+    VerificationFailed,
+)
+from fusion.identity.members import AUTHORITY
 from fusion.ledger.entry import Hex, Organisation
 from fusion.wire import envelope
 from fusion.wire.limits import MAX_REQUEST_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusion.crypto.signing import SigningKey
     from fusion.identity.roster import Roster
 
@@ -105,9 +112,35 @@ def open_log_keys(data: bytes, roster: Roster) -> LogKeys:
         raise MessageInvalid("A statement of log keys is of another federation.")
     if len({found.log_key, found.witness_key, signers[signer].hex}) != 3:
         raise MessageInvalid(f"{signer} uses one key for two purposes.")
+    if signer != AUTHORITY:
+        listed = roster.member(signer).keys
+        if (listed.log_key.hex, listed.witness_key.hex) != (found.log_key, found.witness_key):
+            raise SignatureInvalid(f"{signer} states other log keys than the roster lists.")
     return LogKeys(
         federation=found.federation,
         organisation=found.organisation,
         log=VerifyKey.from_hex(found.log_key),
         witness=VerifyKey.from_hex(found.witness_key),
     )
+
+
+def open_stated_keys(data: bytes, epochs: Sequence[Roster]) -> LogKeys:
+    """Verify and return an organisation's keys for logs, as one of several epochs has them.
+
+    Args:
+        data: The document.
+        epochs: The rosters that were in force, oldest first; the newest that fits counts.
+
+    Raises:
+        SignatureInvalid: Not signed by the organisation it speaks of, or not with these keys.
+        UnknownOrganisation: No roster has it, or none is given.
+        MessageInvalid: Too large, malformed, or of another federation.
+    """
+    failure: VerificationFailed = UnknownOrganisation("No roster says whose log keys these are.")
+    for roster in reversed(epochs):
+        try:
+            return open_log_keys(data, roster)
+        except VerificationFailed as error:
+            if roster is epochs[-1]:
+                failure = error
+    raise failure

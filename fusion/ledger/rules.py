@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fusion.errors import LedgerBroken
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import opening_digest
 

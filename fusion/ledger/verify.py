@@ -8,6 +8,7 @@ or, where hashes were changed along with entries, by the two checkpoints between
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,21 +17,23 @@ from fusion.crypto.signing import VerifyKey
 from fusion.errors import (
     FusionError,
     LedgerBroken,
+    MemberRevoked,
     MessageInvalid,
     SignatureInvalid,
     UnknownOrganisation,
     VerificationFailed,
 )
-from fusion.identity.roster import AUTHORITY, Roster, open_roster
+from fusion.identity.members import AUTHORITY
+from fusion.identity.roster import Roster, newer, open_roster
 from fusion.ledger.checkpoint import Checkpoint, parse
-from fusion.ledger.entry import decode
-from fusion.ledger.log_keys import LogKeys, open_log_keys, origin_of
+from fusion.ledger.entry import LogSeen, decode
+from fusion.ledger.log_keys import LogKeys, open_log_keys, open_stated_keys, origin_of
 from fusion.ledger.merkle import leaf_hash, roots_of
 from fusion.ledger.rules import Replay
 from fusion.ledger.witness import quorum_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from fusion.ledger.bundle import Bundle
 
@@ -94,6 +97,7 @@ class _Signed:
     """The parts of a bundle that are signed, verified."""
 
     rosters: dict[str, Roster]
+    epochs: list[Roster]
     newest: Roster
     keys: LogKeys
     witnesses: dict[str, list[LogKeys]]
@@ -150,19 +154,32 @@ def _signed(bundle: Bundle, authority: VerifyKey | None) -> _Signed:
     rosters = {hashlib.sha256(data).hexdigest(): open_roster(data, key) for data in bundle.rosters}
     if not rosters or {r.federation for r in rosters.values()} != {bundle.federation}:
         raise VerificationFailed("The bundle has no roster of its federation.")
-    newest = max(rosters.values(), key=lambda roster: roster.epoch)
+    epochs = _chained(rosters)
+    newest = epochs[-1]
     stated: dict[str, list[LogKeys]] = {}
     for data in bundle.keys:
-        keys = open_log_keys(data, newest)
+        keys = open_stated_keys(data, epochs)
         stated.setdefault(keys.organisation, []).append(keys)
     checkpoints = sorted(map(parse, bundle.checkpoints), key=lambda c: (c.size, c.root))
     return _Signed(
         rosters=rosters,
+        epochs=epochs,
         newest=newest,
         keys=_own_keys(bundle, stated.get(bundle.organisation, []), checkpoints),
         witnesses={n: k for n, k in stated.items() if n not in {bundle.organisation, AUTHORITY}},
         checkpoints=checkpoints,
     )
+
+
+def _chained(rosters: Mapping[str, Roster]) -> list[Roster]:
+    """Return the epochs in their order, once each is found to follow the one before.
+
+    Keys change only by the signed requests that the later epoch carries; nobody is forgotten.
+    """
+    epochs = sorted(rosters.values(), key=lambda roster: roster.epoch)
+    for before, after in itertools.pairwise(epochs):
+        newer(before, after)
+    return epochs
 
 
 def _own_keys(bundle: Bundle, stated: list[LogKeys], checkpoints: list[Checkpoint]) -> LogKeys:
@@ -200,7 +217,7 @@ def _others(signed: _Signed, size: int, replay: Replay) -> list[str]:
     """Return the other members under the roster that held when the log had this size."""
     before = [digest for number, digest in replay.epochs.values() if number < size]
     roster = signed.rosters[before[-1]] if before else signed.newest
-    return [m.id for m in roster.members if m.id != signed.keys.organisation]
+    return [m.id for m in roster.active if m.id != signed.keys.organisation]
 
 
 def _witnessed(signed: _Signed, replay: Replay) -> tuple[int, tuple[str, ...], int]:
@@ -309,12 +326,8 @@ def _replayed(
     bundle: Bundle, signed: _Signed, progress: Callable[[int], None]
 ) -> tuple[Replay, Counter[str], tuple[str, str]]:
     """Read every entry and hold it to the rules."""
-    statement_key = (
-        signed.newest.authority_key
-        if bundle.organisation == AUTHORITY
-        else signed.newest.member(bundle.organisation).statement_key
-    )
-    replay = Replay(signed.keys, statement_key.hex)
+    replay = Replay(signed.keys, _first_statement_key(bundle, signed))
+    stated = {keys: data for data in bundle.keys for keys in [_claimed(data, signed)]}
     kinds: Counter[str] = Counter()
     first = last = ""
     for number, data in enumerate(bundle.entries):
@@ -324,17 +337,67 @@ def _replayed(
             msg = f"Entry {number} is none: {error.message}"
             raise LedgerBroken(msg, index=number) from None
         replay.feed(entry)
+        if isinstance(entry, LogSeen):
+            _check_log_seen(entry, number, replay, signed, stated)
         kinds[entry.kind] += 1
         first, last = first or entry.at, entry.at
         if number % _STEP == 0:
             progress(number)
-    for epoch, (number, digest) in replay.epochs.items():
-        roster = signed.rosters.get(digest)
-        if roster is None or roster.epoch != epoch:
-            msg = f"Entry {number} names a roster of epoch {epoch} that the bundle does not have."
-            raise LedgerBroken(msg, index=number)
+    for epoch in replay.epochs:
+        _epoch(epoch, replay, signed)
     progress(len(bundle.entries))
     return replay, kinds, (first, last)
+
+
+def _epoch(epoch: int, replay: Replay, signed: _Signed) -> Roster:
+    """Return the roster of an epoch that an entry names."""
+    number, digest = replay.epochs[epoch]
+    roster = signed.rosters.get(digest)
+    if roster is None or roster.epoch != epoch:
+        msg = f"Entry {number} names a roster of epoch {epoch} that the bundle does not have."
+        raise LedgerBroken(msg, index=number)
+    return roster
+
+
+def _first_statement_key(bundle: Bundle, signed: _Signed) -> str:
+    """Return the statement key under which a log was begun: that of the first epoch in it."""
+    if bundle.organisation == AUTHORITY:
+        return signed.newest.authority_key.hex
+    for roster in signed.epochs:
+        for member in roster.members:
+            if member.id == bundle.organisation:
+                return member.statement_key.hex
+    return signed.newest.listed(bundle.organisation).statement_key.hex
+
+
+def _claimed(data: bytes, signed: _Signed) -> tuple[str, str, str]:
+    keys = open_stated_keys(data, signed.epochs)
+    return keys.organisation, keys.log.hex, keys.witness.hex
+
+
+def _check_log_seen(
+    entry: LogSeen,
+    number: int,
+    replay: Replay,
+    signed: _Signed,
+    stated: Mapping[tuple[str, str, str], bytes],
+) -> None:
+    """Judge the statement that an entry goes back to by the roster in force at its place."""
+    if not replay.epochs:
+        raise LedgerBroken(f"Entry {number} is before any roster.", index=number)
+    data = stated.get((entry.organisation, entry.log_key, entry.witness_key))
+    if data is None:
+        msg = f"Entry {number} goes back to a statement of {entry.organisation} that is not there."
+        raise LedgerBroken(msg, index=number)
+    roster = _epoch(max(replay.epochs), replay, signed)
+    try:
+        open_log_keys(data, roster)
+    except (VerificationFailed, MemberRevoked) as error:
+        msg = (
+            f"Entry {number} takes a statement of {entry.organisation} that does not hold in "
+            f"epoch {roster.epoch}: {error.message}"
+        )
+        raise LedgerBroken(msg, index=number) from None
 
 
 # ------------------------------------------------------------------------------ several logs

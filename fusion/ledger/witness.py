@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fusion.errors import LedgerBroken, MessageInvalid, SignatureInvalid, VerificationFailed
 from fusion.ledger import merkle
 from fusion.ledger.checkpoint import Checkpoint, parse
-from fusion.ledger.log_keys import open_log_keys
+from fusion.ledger.log_keys import open_stated_keys
 from fusion.wire import canonical
 from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
 
@@ -92,13 +92,16 @@ class Published(BaseModel):
     checkpoint: _Note
     proofs: Annotated[list[Proof], Field(max_length=64)]
 
-    def opened(self, roster: Roster) -> tuple[LogKeys, Checkpoint]:
+    def opened(self, *epochs: Roster) -> tuple[LogKeys, Checkpoint]:
         """Return whose log it is and its checkpoint, both verified.
+
+        Args:
+            epochs: The roster; for what was published before, those that were in force, too.
 
         Raises:
             VerificationFailed: A signature is missing or wrong, or the log is somebody else's.
         """
-        keys = open_log_keys(self.keys.encode(), roster)
+        keys = open_stated_keys(self.keys.encode(), epochs)
         checkpoint = parse(self.checkpoint.encode())
         if checkpoint.origin != keys.origin:
             raise SignatureInvalid(f"{keys.origin} publishes a checkpoint of {checkpoint.origin}.")

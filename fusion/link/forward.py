@@ -1,33 +1,33 @@
 """A forwarder on a node's loopback, for Flower's stock SuperNode.
 
-The stock SuperNode can't show a client certificate, and wants TLS where it has a key. This takes
-its TLS on 127.0.0.1, under a certificate made for the purpose, and passes the bytes inside on to
-the hub over the node's own mutually authenticated TLS. The hub's rules apply as to any member.
+The stock SuperNode speaks HTTP over TLS and knows no other way. This takes its requests on
+127.0.0.1, under a certificate made for the purpose, and asks the hub over the node's link. The
+hub's rules apply as to any member.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final
 
-from fusion.errors import EnvironmentUnfit
-from fusion.wire.limits import CHUNK_BYTES, MAX_CONNECTIONS_A_MEMBER
+from fusion.errors import EnvironmentUnfit, HubRefused, PartyUnreachable
+from fusion.link.rules import is_passed_on
+from fusion.wire.limits import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from fusion.identity.trust import Address
+    from fusion.link.dial import Link
 
 HOST: Final = "127.0.0.1"
+_PATH: Final = "/v1/fleet/"
 _LOG: Final = logging.getLogger("banyan.forward")
-_CONNECT_SECONDS: Final = 10.0
-_CLOSE_SECONDS: Final = 1.0
+_IDLE_SECONDS: Final = 90.0
+_POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +37,18 @@ class ForwardConfig:
     Attributes:
         certificate: For the loopback side; the SuperNode trusts its CA.
         key: Its private key.
-        hub: The hub's port.
-        tls: Trusts the hub and shows the node's certificate.
+        link: The node's connection to the hub.
         port: On loopback; 0 leaves it to the system.
     """
 
     certificate: Path
     key: Path
-    hub: Address
-    tls: ssl.SSLContext
+    link: Link
     port: int = 0
 
 
 class Forwarder:
-    """Runs in a thread of its own between :meth:`start` and :meth:`stop`."""
+    """Runs in threads of its own between :meth:`start` and :meth:`stop`."""
 
     def __init__(self, config: ForwardConfig) -> None:
         """Prepare; nothing is bound yet.
@@ -59,16 +57,13 @@ class Forwarder:
             EnvironmentUnfit: The loopback side's certificate can't be used.
         """
         self._config = config
-        self._server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            self._server_tls.load_cert_chain(str(config.certificate), str(config.key))
+            self._tls.load_cert_chain(str(config.certificate), str(config.key))
         except (OSError, ssl.SSLError) as error:
             raise EnvironmentUnfit("The forwarder's certificate can't be used.") from error
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS_A_MEMBER)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
-        self._stop: Callable[[], object] | None = None
-        self._failure: OSError | None = None
         self.port = config.port
 
     def start(self) -> None:
@@ -77,91 +72,67 @@ class Forwarder:
         Raises:
             EnvironmentUnfit: The port is taken.
         """
-        ready = threading.Event()
+        link = self._config.link
+
+        class Handler(_Handler):
+            hub = link
+
+        try:
+            server = ThreadingHTTPServer((HOST, self._config.port), Handler)
+        except OSError as error:
+            raise EnvironmentUnfit(
+                f"Port {self._config.port} on loopback can't be opened: {error.strerror}."
+            ) from error
+        server.daemon_threads = True
+        # The handshake is the handler's first read, in its own thread.
+        server.socket = self._tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        self.port = int(server.server_address[1])
+        self._server = server
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(ready)), name="forward"
+            target=lambda: server.serve_forever(_POLL_SECONDS), name="forward"
         )
         self._thread.start()
-        ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise EnvironmentUnfit(
-                f"Port {self._config.port} on loopback can't be opened: {self._failure.strerror}."
-            )
 
     def stop(self) -> None:
         """End; connections are dropped."""
-        if self._stop is not None:
-            self._stop()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
         if self._thread is not None:
             self._thread.join()
-        self._thread, self._stop = None, None
+        self._server, self._thread = None, None
 
-    async def _serve(self, ready: threading.Event) -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        try:
-            server = await asyncio.start_server(
-                self._connected, HOST, self._config.port, ssl=self._server_tls, limit=CHUNK_BYTES
-            )
-        except OSError as error:
-            self._failure = error
-            ready.set()
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection of the SuperNode."""
+
+    hub: Link
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+    wbufsize = -1
+
+    def do_POST(self) -> None:
+        """Ask the hub, and answer as it does."""
+        length = self.headers.get("content-length", "")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            self.send_error(411)
             return
-        self.port = server.sockets[0].getsockname()[1]
-        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-        ready.set()
-        await stop.wait()
-        server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await server.wait_closed()
-        # Aborted transports report to their protocols in the next turn of the loop.
-        await asyncio.sleep(0)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        headers = {k.lower(): v for k, v in self.headers.items() if is_passed_on(k.lower())}
+        body = self.rfile.read(int(length))
         try:
-            async with self._slots:
-                await self._splice(reader, writer)
-            # What the hub said last still goes out, if it is taken in time.
-            writer.close()
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await writer.wait_closed()
-        except (OSError, TimeoutError) as error:
-            _LOG.info("a connection to the hub ended: %s", type(error).__name__)
-        except asyncio.CancelledError:
-            _LOG.debug("a connection to the hub is dropped")
-        finally:
-            writer.transport.abort()
+            status, kind, answer = self.hub.fleet(self.path.removeprefix(_PATH), headers, body)
+        except HubRefused as error:
+            status, kind, answer = 403, "text/plain", error.message.encode()
+        except PartyUnreachable as error:
+            status, kind, answer = 503, "text/plain", error.message.encode()
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
 
-    async def _splice(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hub = self._config.hub
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            hub_reader, hub_writer = await asyncio.open_connection(
-                hub.host, hub.port, ssl=self._config.tls, limit=CHUNK_BYTES
-            )
-        copies = [
-            asyncio.create_task(_copy(reader, hub_writer)),
-            asyncio.create_task(_copy(hub_reader, writer)),
-        ]
-        try:
-            # TLS has no half-closed connections: when one side ends, both do.
-            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            # Before anything is awaited: a stop can come in at any await.
-            hub_writer.transport.abort()
-            for copy in copies:
-                copy.cancel()
-            await asyncio.gather(*copies, return_exceptions=True)
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(CHUNK_BYTES):
-            sink.write(data)
-            await sink.drain()
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Say it where the rest is said."""
+        _LOG.debug(format, *args)

@@ -1,29 +1,40 @@
-"""The rules of the hub's one port: who may ask for what. No connection is handled here."""
+"""The rules of the hub's one port: which calls there are, who may make them, how much of each.
+
+=======================  =======================================================================
+``Attach``               the hub's frames to a node: bells, and tunnels to pick up
+``Tunnel``               bytes between two members, which the hub passes on and can't read
+``Fleet``                one of ten calls of Flower's fleet interface, passed on to the SuperLink
+``FleetLong``            the same, with a body in many pieces
+``Read``, ``HandIn``     the hub's own services: documents out, documents in
+=======================  =======================================================================
+
+Every call needs the certificate of a member of the current roster; there is nothing for others, and
+no other call. No connection is handled here.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fusion.identity.roster import Member, open_roster
 from fusion.wire import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
-    import h11
+    from fusion.identity.members import Member
 
-    from fusion.crypto.signing import VerifyKey
-    from fusion.identity.trust import Address
-    from fusion.link.bell import Bell
-    from fusion.ports import Clock
+SERVICE: Final = "fusion.link.v1.Hub"
+ATTACH: Final = "Attach"
+TUNNEL: Final = "Tunnel"
+FLEET: Final = "Fleet"
+FLEET_LONG: Final = "FleetLong"
+READ: Final = "Read"
+HAND_IN: Final = "HandIn"
 
-FLEET_PATHS: Final = frozenset(
-    f"/v1/fleet/{name}".encode()
-    for name in (
+FLEET_CALLS: Final = frozenset(
+    (
         "activate-node",
         "deactivate-node",
         "send-node-heartbeat",
@@ -36,205 +47,136 @@ FLEET_PATHS: Final = frozenset(
         "confirm-message-received",
     )
 )
-FLEET_KEY_HEADER: Final = b"flwr-public-key"
+"""What a node may ask of the SuperLink, each ``POST /v1/fleet/NAME``."""
+
+FLEET_BELL: Final = "fleet"
+"""Rings at the nodes when there may be messages to pull."""
+
+FLEET_PUSHES: Final = frozenset(("push-messages", "push-object"))
+FLEET_KEY_HEADER: Final = "flwr-public-key"
+_FLEET_HEADER = re.compile(r"flwr-[a-z0-9-]{1,64}")
+_PLAIN_HEADERS: Final = frozenset(("content-type", "accept"))
+
+CALL: Final = "call"
+LENGTH: Final = "length"
+STATUS: Final = "status"
+TARGET: Final = "target"
+TOKEN: Final = "token"  # noqa: S105 - the name of a field
+DOCUMENT: Final = "document"
+HEADER_PREFIX: Final = "http-"
+"""A header of HTTP travels as the field of this and its name."""
 
 
-WITNESS_PATH: Final = b"/v1/federation/witness"
-"""Where a member hands in checkpoints and cosignatures, and reads those of others."""
-
-_ENROLMENT = re.compile(rb"/v1/federation/enrolment/([0-9a-f]{64})")
-_WITNESS = re.compile(WITNESS_PATH + rb"(?:/([a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?))?")
+def method(name: str) -> str:
+    """Return the full name of a call."""
+    return f"/{SERVICE}/{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrontLimits:
+class PortLimits:
     """How long and how much.
 
     Attributes:
+        answer: Seconds for the SuperLink to go on with an answer.
+        rendezvous: Seconds for the called node to pick a tunnel up.
+        linger: Seconds for the other direction of a tunnel to end when one has.
+        body: Bytes of a request to the fleet interface.
+        tunnels: Tunnels that one member may have called for at a time.
+        calls: Fleet calls that one member may have under way.
         handshake: Seconds for a TLS handshake.
-        idle: Seconds that a member's connection may be silent between two requests.
-        stranger: Seconds that anybody else's connection may.
-        head: Seconds from the first byte of a request to the end of its headers.
-        stall: Seconds without progress within a body, either way.
-        answer: Seconds for the SuperLink to answer.
-        hold: Seconds for which a member that found nothing to pull is kept waiting for a ring.
-        linger: Seconds for which a refused caller may go on sending, so that it reads the refusal.
-        body: Bytes of a request's body.
-        connections: Connections at a time.
-        unknown: Connections one address may have before it is known who calls.
-        a_member: Connections one member may have.
     """
 
-    handshake: float = 10.0
-    idle: float = 90.0
-    stranger: float = 10.0
-    head: float = 10.0
-    stall: float = 30.0
     answer: float = 60.0
-    hold: float = 2.0
+    rendezvous: float = 10.0
     linger: float = 2.0
     body: int = limits.MAX_BODY_BYTES
-    connections: int = limits.MAX_CONNECTIONS
-    unknown: int = limits.MAX_CONNECTIONS_A_CALLER
-    a_member: int = limits.MAX_CONNECTIONS_A_MEMBER
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontConfig:
-    """What the port serves.
-
-    Attributes:
-        listen: Where to bind.
-        ca: The federation's CA: who may be a member.
-        certificate: The hub's server certificate.
-        key: Its private key.
-        trust: The signed trust document.
-        roster: The signed roster; read again when it changes.
-        authority: Verifies the roster.
-        issued: Folder of issued certificates, by the digest of the request: ``SHA256.pem``.
-        superlink_port: Where the SuperLink is, on loopback.
-        superlink_ca: Its throw-away CA.
-        requests_bell: Rings when there is something for nodes to pull.
-        replies_bell: Is rung when a node has pushed something.
-        witness: Folder with ``index.json`` and, of each log, ``ID.json``.
-        deliver: Takes what a member hands in for it: the member's identifier and the bytes.
-        clock: For the date in the port's own answers, with which a node compares its own.
-        limits: How long and how much.
-    """
-
-    listen: Address
-    ca: Path
-    certificate: Path
-    key: Path
-    trust: Path
-    roster: Path
-    authority: VerifyKey
-    issued: Path
-    superlink_port: int
-    superlink_ca: Path
-    requests_bell: Bell
-    replies_bell: Bell
-    witness: Path
-    deliver: Callable[[str, bytes], None]
-    clock: Clock
-    limits: FrontLimits = field(default_factory=FrontLimits)
+    tunnels: int = limits.MAX_TUNNELS_A_MEMBER
+    calls: int = limits.MAX_CONNECTIONS_A_MEMBER
+    handshake: float = 10.0
 
 
 class Refusal(Exception):
     """An answer that says no.
 
     Attributes:
-        status: Of HTTP.
         rule: Which rule; stable, for scripts.
         message: The rule in words.
     """
 
-    def __init__(self, status: int, rule: str, message: str) -> None:
+    def __init__(self, rule: str, message: str) -> None:
         """Keep what is answered."""
-        super().__init__(message)
-        self.status = status
+        super().__init__(f"{rule}: {message}")
         self.rule = rule
         self.message = message
 
 
-class Route(Enum):
-    """What a permitted request asks for."""
+@dataclass(frozen=True, slots=True)
+class FleetCall:
+    """A permitted call of the fleet interface.
 
-    TRUST = "trust"
-    ENROLMENT = "enrolment"
-    ROSTER = "roster"
-    FLEET = "fleet"
-    WITNESS = "witness"
-    HAND_IN = "hand-in"
+    Attributes:
+        name: One of :data:`FLEET_CALLS`.
+        length: Bytes of its body.
+        headers: Those that are passed on.
+    """
+
+    name: str
+    length: int
+    headers: dict[str, str]
 
 
-def permit(request: h11.Request, member: Member | None, body_limit: int) -> tuple[Route, str]:
-    """Decide on a request from its head.
+def permit_fleet(fields: Iterable[tuple[str, str | bytes]], member: Member, body: int) -> FleetCall:
+    """Decide on a call of the fleet interface.
 
     Args:
-        request: Its method, target and headers.
-        member: Whose certificate the connection shows, if it is a member's.
-        body_limit: Greatest body in bytes.
-
-    Returns:
-        What it asks for; with an enrolment, the digest of the request for admission; with a log,
-        whose.
+        fields: What the call carries beside its body.
+        member: Who calls.
+        body: Greatest body in bytes.
 
     Raises:
-        Refusal: The request is not one of those permitted.
+        Refusal: It is not one of those permitted, or carries another member's key.
     """
-    headers = dict(request.headers)
-    if len(headers) != len(list(request.headers)):
-        raise Refusal(400, "headers", "A header is given twice.")
-    if b"transfer-encoding" in headers or b"upgrade" in headers:
-        raise Refusal(400, "headers", "Transfer codings and upgrades are not accepted.")
-    if request.method == b"GET":
-        return _permit_get(request.target, headers, member)
-    if member is None:
-        raise _no_member()
-    if request.method == b"POST" and request.target == WITNESS_PATH:
-        _check_length(headers, min(body_limit, limits.MAX_WITNESS_PACKET_BYTES))
-        return Route.HAND_IN, ""
-    if request.method != b"POST" or request.target not in FLEET_PATHS:
-        raise Refusal(403, "path", "This method and path are not served here.")
-    if headers.get(FLEET_KEY_HEADER) != member.fleet_key.encode():
-        raise Refusal(403, "fleet-key", "The fleet key is not that of the certificate's member.")
-    _check_length(headers, body_limit)
-    return Route.FLEET, ""
+    found = _single(fields)
+    name = found.get(CALL, "")
+    if name not in FLEET_CALLS:
+        raise Refusal("path", "This is no call of the fleet interface that is passed on.")
+    length = found.get(LENGTH, "")
+    if not re.fullmatch(r"[0-9]{1,12}", length):
+        raise Refusal("length", "A body needs its length.")
+    if int(length) > body:
+        raise Refusal("size", f"A body may have {body} bytes.")
+    headers = {
+        key.removeprefix(HEADER_PREFIX): value
+        for key, value in found.items()
+        if key.startswith(HEADER_PREFIX)
+    }
+    for key in headers:
+        if not is_passed_on(key):
+            raise Refusal("headers", f"The header {key[:40]!r} is not passed on.")
+    # A signature of Flower's can be replayed by who has seen it; not under another certificate.
+    if headers.get(FLEET_KEY_HEADER) != member.fleet_key:
+        raise Refusal("fleet-key", "The fleet key is not that of the certificate's member.")
+    return FleetCall(name, int(length), headers)
 
 
-def _check_length(headers: dict[bytes, bytes], most: int) -> None:
-    if b"content-length" not in headers:
-        raise Refusal(411, "length", "A body needs a content-length.")
-    if int(headers[b"content-length"]) > most:
-        raise Refusal(413, "size", f"A body may have {most} bytes.")
+def is_passed_on(header: str) -> bool:
+    """Return whether a header of this name reaches the SuperLink."""
+    return header in _PLAIN_HEADERS or _FLEET_HEADER.fullmatch(header) is not None
 
 
-def _permit_get(
-    target: bytes, headers: dict[bytes, bytes], member: Member | None
-) -> tuple[Route, str]:
-    if int(headers.get(b"content-length", b"0")):
-        raise Refusal(413, "size", "A GET has no body here.")
-    if target == b"/v1/federation":
-        return Route.TRUST, ""
-    if found := _ENROLMENT.fullmatch(target):
-        return Route.ENROLMENT, found[1].decode()
-    if member is None:
-        raise _no_member()
-    if target == b"/v1/federation/roster":
-        return Route.ROSTER, ""
-    if found := _WITNESS.fullmatch(target):
-        return Route.WITNESS, (found[1] or b"index").decode()
-    raise Refusal(403, "path", "This method and path are not served here.")
+def field(fields: Iterable[tuple[str, str | bytes]], name: str) -> str:
+    """Return what a call carries under ``name``, or nothing.
+
+    Raises:
+        Refusal: It is there twice, or is no text.
+    """
+    return _single(fields).get(name, "")
 
 
-def _no_member() -> Refusal:
-    return Refusal(403, "member", "This needs the certificate of a member on the current roster.")
-
-
-class RosterFile:
-    """The roster, read again when its file was replaced."""
-
-    def __init__(self, path: Path, authority: VerifyKey) -> None:
-        """Take the file; it is read when it is first needed."""
-        self._path = path
-        self._authority = authority
-        self._seen: tuple[int, int, int] | None = None
-        self._members: dict[str, Member] = {}
-
-    def member(self, fingerprint: str | None) -> Member | None:
-        """Return whose certificate this is, if anybody's.
-
-        Raises:
-            OSError: The file can't be read.
-            fusion.errors.FusionError: What is in it is no roster signed by the authority.
-        """
-        if fingerprint is None:
-            return None
-        found = self._path.stat()
-        version = (found.st_mtime_ns, found.st_size, found.st_ino)
-        if version != self._seen:
-            roster = open_roster(self._path.read_bytes(), self._authority)
-            self._members = {member.tls_fingerprint: member for member in roster.members}
-            self._seen = version
-        return self._members.get(fingerprint)
+def _single(fields: Iterable[tuple[str, str | bytes]]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for key, value in fields:
+        if key in found or isinstance(value, bytes):
+            raise Refusal("headers", "A field is given twice, or is not text.")
+        found[key] = value
+    return found

@@ -18,12 +18,14 @@ LANGUAGES: Final = ("en", "zh")
 _LIGHT: Final = (
     "--paper:#fdfdfc;--ink:#1d2327;--soft:#5b6570;--rule:#d9dde1;--tint:#f1f4f6;"
     "--c0:#0b5cad;--c1:#b34700;--c2:#00735c;--c3:#a0307a;--c4:#7a6000;--c5:#5a5fc7;--c6:#5b6570;"
-    "--good:#00735c;--bad:#b3261e"
+    "--good:#00735c;--bad:#b3261e;"
+    "--l0:#00735c;--l1:#4c7a00;--l2:#8a6d00;--l3:#b34700;--l4:#b3261e;--l5:#6a1b9a"
 )
 _DARK: Final = (
     "--paper:#14181b;--ink:#e6e9ec;--soft:#a3adb6;--rule:#353c42;--tint:#1d2328;"
     "--c0:#6db3f8;--c1:#f39a5b;--c2:#4cc7a8;--c3:#e58ac4;--c4:#d9bd4a;--c5:#a5a9f5;--c6:#a3adb6;"
-    "--good:#4cc7a8;--bad:#ff8a80"
+    "--good:#4cc7a8;--bad:#ff8a80;"
+    "--l0:#4cc7a8;--l1:#a5cc55;--l2:#d9bd4a;--l3:#f39a5b;--l4:#ff8a80;--l5:#d9a0f0"
 )
 _DRAWING: Final = "".join(
     [
@@ -35,6 +37,15 @@ _DRAWING: Final = "".join(
         *(f".s{i}{{stroke:var(--c{i})}}.f{i}{{fill:var(--c{i})}}" for i in range(7)),
         ".mark-yes{fill:var(--good)}.mark-no{fill:none;stroke:var(--bad);stroke-width:2.4}",
         ".mark-none{fill:none;stroke:var(--soft);stroke-width:2}",
+        # The entity graph: owners, cards of datasets, levels (l0 general 1 to l5 core), entities.
+        ".panel{fill:var(--tint);stroke:var(--rule)}.card{fill:var(--paper);stroke:var(--rule)}",
+        *(f".l{i}{{fill:var(--l{i})}}" for i in range(6)),
+        "svg .name{fill:var(--ink);font-size:13px;font-weight:650}svg .big{font-size:14px}",
+        ".hang{fill:none;stroke-width:2.2;stroke-opacity:.8}.hang:hover{stroke-width:4.5}",
+        ".alone{stroke-dasharray:2 5;stroke-linecap:round}",
+        ".grant{fill:none;stroke:var(--soft);stroke-width:1.4;stroke-dasharray:6 4}",
+        ".ring{fill:var(--paper);stroke-width:2.2}.sign{fill:none;stroke-width:1.8;",
+        "stroke-linecap:round;stroke-linejoin:round}",
     ]
 )
 # The buttons stand before what they switch: siblings are all that a style sheet can reach.
@@ -48,7 +59,7 @@ p{max-width:72ch;margin:.4rem 0}
 .wide{display:grid;gap:1.2rem;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}
 figure{margin:0;overflow-x:auto}figcaption{font-weight:600;margin-bottom:.2rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}.scroll>svg{max-width:none}
 th,td{padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--rule);text-align:left}
 td.n,th.n{text-align:right}tr.strong td,tr.strong th{font-weight:650}
 tbody th{font-weight:inherit}

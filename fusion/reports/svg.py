@@ -118,7 +118,7 @@ def line_chart(
     for index, item in enumerate(series):
         body += _line(item, index, across, up)
     body += _legend([s.name for s in series])
-    return _drawing(title, f"{x.both}; {y.both}", body)
+    return drawing(title, f"{x.both}; {y.both}", body)
 
 
 def stacked_bars(
@@ -151,7 +151,7 @@ def stacked_bars(
         if column % max(1, len(names) // 16) == 0:
             body.append(_text(left + width * 0.38, HEIGHT - _BOTTOM + 15, name, "middle"))
     body += _legend([part for part, _ in parts], "f")
-    return _drawing(title, f"{x.both}; {y.both}", body)
+    return drawing(title, f"{x.both}; {y.both}", body)
 
 
 def mark_grid(
@@ -177,7 +177,7 @@ def mark_grid(
             if cell is not None:
                 tip = escape(f"{row}, {column}: {cell.tip.both}")
                 body.append(_mark(cell.mark, left + _CELL * (across + 0.5), y, tip))
-    return _drawing(title, f"{len(rows)} × {len(columns)}", body, size=(width, height))
+    return drawing(title, f"{len(rows)} × {len(columns)}", body, size=(width, height))
 
 
 # ------------------------------------------------------------------------------- pieces
@@ -288,7 +288,7 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _drawing(
+def drawing(
     title: Words,
     description: str,
     body: Sequence[str],

@@ -21,6 +21,7 @@ from fusion.reports.page import (
     table,
     without_namespace,
 )
+from fusion.reports.privacy import privacy_section
 from fusion.reports.svg import Cell, Series, line_chart, mark_grid, stacked_bars
 from fusion.reports.words import Words, same, spans
 
@@ -72,6 +73,7 @@ def render(result: Record, *, baselines: Record | None = None, language: str = "
             _attendance(result),
             _time(result),
             _key(result),
+            privacy_section(result),
             _what_left(result),
             ledgers_section(result),
         ]

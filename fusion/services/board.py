@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from fusion.crypto import rng
 from fusion.errors import FusionError, MessageInvalid
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
 from fusion.ledger.checkpoint import parse
 from fusion.ledger.witness import Index, Item, Packet, Published
-from fusion.services.homes import make_folder, write_atomic
+from fusion.services.files import make_folder, write_atomic
 from fusion.services.ledger import Book
 from fusion.services.publishing import Publisher
 
@@ -70,7 +70,7 @@ class Board:
         self._next = 0.0
         _inbox(hub)
         roster = self._book.see_roster()
-        for name in (AUTHORITY, *(member.id for member in roster.members)):
+        for name in (AUTHORITY, *(member.id for member in roster.active)):
             self._load(name)
         if AUTHORITY in self._items:
             self._publisher.check_own(roster, self._items[AUTHORITY].published)
@@ -124,7 +124,7 @@ class Board:
         if before is None:
             self._items[name] = Item(published=packet.published, cosigned={})
         else:
-            had, last = before.published.opened(roster)
+            had, last = before.published.opened(*self._book.epochs(roster))
             if had.log_id != keys.log_id:
                 self._say(f"{name} keeps its log under a new key; the old one is another log")
                 self._items[name] = Item(published=packet.published, cosigned={})

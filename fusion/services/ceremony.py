@@ -19,7 +19,7 @@ from fusion.crypto.paillier.received import check_received
 from fusion.crypto.paillier.threshold import deal
 from fusion.errors import InputInvalid, KeyRefused
 from fusion.identity.ceremony import KeyDocument, ShareFile, share_context
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

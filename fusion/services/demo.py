@@ -26,7 +26,9 @@ from fusion.reports.training import engines_of, render
 from fusion.services import engines
 from fusion.services.demo_grants import grant_study
 from fusion.services.demo_ledgers import await_witnesses, export_and_audit
-from fusion.services.homes import HubHome, NodeHome, write_atomic
+from fusion.services.files import write_atomic
+from fusion.services.homes import HubHome, NodeHome
+from fusion.services.keys import SHARE, keyring_of
 from fusion.services.processes import Child, Children
 
 if TYPE_CHECKING:
@@ -176,7 +178,7 @@ def _set_up(stage: _Stage, children: Children) -> tuple[dict[str, Any], dict[str
     with stage.step("make", f"hub and {len(stage.tables)} nodes made, each in its own folder"):
         invitation = _make_hub(stage, children)
         _make_nodes(stage, children, invitation, str(study["study"]["dataset"]))
-    with stage.step("admit", "requests checked, certificates issued, roster signed"):
+    with stage.step("admit", "requests checked, roster signed"):
         requests = [NodeHome.open(stage.node(org)).request for org in stage.tables]
         admit = children.start("admit", "hub", "admit", "--hub", stage.hub, *requests)
         children.finish([admit], seconds=_VERB_SECONDS)
@@ -219,7 +221,8 @@ def _grant(stage: _Stage, children: Children) -> dict[str, Any]:
 
 def _make_hub(stage: _Stage, children: Children) -> str:
     address = f"127.0.0.1:{free_port()}"
-    made = children.start("hub-init", "hub", "init", stage.hub, "--address", address, "--json")
+    words = ("--address", address, "--no-passphrase", "--json")
+    made = children.start("hub-init", "hub", "init", stage.hub, *words)
     return str(json.loads(children.finish([made], seconds=_VERB_SECONDS)[0])["invitation"])
 
 
@@ -227,6 +230,7 @@ def _make_nodes(stage: _Stage, children: Children, invitation: str, dataset: str
     making = []
     for org, table in stage.tables.items():
         words = ["--hub", invitation, "--org", org, "--data", f"{dataset}={table}"]
+        words.append("--no-passphrase")
         making.append(children.start(f"{org}-init", "node", "init", stage.node(org), *words))
     children.finish(making, seconds=_VERB_SECONDS)
 
@@ -311,17 +315,22 @@ def _compare(stage: _Stage, engine: TrainingEngine, job: str) -> dict[str, Any]:
 def hub_holds_share(hub: Path, nodes: list[Path]) -> bool:
     """Look whether any node's share lies anywhere in the hub's folder.
 
-    Every file of the hub is searched for the bytes of every share, as they are, as hexadecimal
-    and as decimal text; a sealed share is recognised by its name.
+    Every file of the hub is searched for the bytes of every share, sealed and as they are, as
+    hexadecimal and as decimal text; a sealed share is recognised by its name, too.
 
     Raises:
         InputInvalid: No node holds a share, so that finding none would mean nothing.
     """
     needles: set[bytes] = set()
     for node in nodes:
-        for path in NodeHome.open(node).paillier.rglob("share"):
-            share = path.read_bytes()
-            needles |= {share, share.hex().encode(), str(int.from_bytes(share, "big")).encode()}
+        home = NodeHome.open(node)
+        for path in home.paillier.glob(f"*/{SHARE}"):
+            sealed = path.read_bytes()
+            share = keyring_of(home).share(path.parent.name)
+            if share is not None:
+                raw = share.to_bytes((share.bit_length() + 7) // 8, "big")
+                needles |= {sealed, sealed.hex().encode(), raw, raw.hex().encode()}
+                needles |= {str(share).encode()}
     if not needles:
         raise InputInvalid("No node holds a share that could be looked for.")
     for path in hub.rglob("*"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError
 from fusion.services.clock import SystemClock, timestamp
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

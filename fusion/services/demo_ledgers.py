@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import PartyUnreachable
-from fusion.services.homes import make_folder
+from fusion.services.files import make_folder
 from fusion.services.ledger import Book, home_of
 
 if TYPE_CHECKING:

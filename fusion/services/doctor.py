@@ -1,7 +1,8 @@
 """Examines a machine, and the hub or node on it, and says what to do.
 
-It changes nothing: no file is written, no port stays bound, and the hub is asked for what any
-member may ask. Findings carry paths, names and dates, never a key, a share or a cell.
+It changes nothing: no port stays bound, the hub is asked for what any member may ask, and no file
+is written but a node's certificate of the day, if that is due when the hub is dialled. Findings
+carry paths, names and dates, never a key, a share or a cell.
 """
 
 from __future__ import annotations

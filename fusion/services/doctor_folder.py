@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from fusion.crypto.paillier.threshold import check_share
 from fusion.errors import FusionError
 from fusion.identity import certificates
-from fusion.identity.keys import tls_from_pem
 from fusion.identity.trust import open_trust
 from fusion.services import keys
 from fusion.services.findings import Finding, ok, problem, warning
@@ -114,10 +113,16 @@ def identity_findings(home: Home) -> list[Finding]:
             "statement": lambda: home.statement_key,
             "sealing": lambda: home.sealing_key,
             "fleet": home.fleet_private_key,
-            "tls": lambda: tls_from_pem(home.tls_key.read_bytes()),
+            "org-ca": lambda: home.key_folder.tls("org-ca"),
+            "log": lambda: home.key_folder.signing("log"),
+            "witness": lambda: home.key_folder.signing("witness"),
         }
     )
-    return _read("identity", readers, f"private keys: {', '.join(readers)}")
+    found = _read("identity", readers, f"private keys: {', '.join(readers)}")
+    if home.key_folder.encrypted:
+        return [*found, ok("passphrase", "private keys are encrypted")]
+    todo = f"fusion org passphrase {home.path}; whoever copies the folder has the keys until then."
+    return [*found, warning("passphrase", "Private keys are not encrypted.", todo)]
 
 
 def _read(check: str, readers: dict[str, Callable[[], object]], good: str) -> list[Finding]:
@@ -136,12 +141,12 @@ def _read(check: str, readers: dict[str, Callable[[], object]], good: str) -> li
 def certificate_findings(home: Home, now: datetime) -> list[Finding]:
     """Judge how long each certificate lasts, and whether this clock is within its time."""
     if isinstance(home, NodeHome) and not home.enrolled:
-        msg = "This node is not admitted, or has not fetched its certificate."
+        msg = "This node is not admitted, or has not fetched the roster."
         todo = f"Send {home.request} to the hub's operator, then `fusion node up {home.path}`."
         return [warning("certificates", msg, todo)]
     found = [_certificate(name, file, todo, now) for name, file, todo in _certificates(home)]
     if isinstance(home, NodeHome):
-        found += _listed(home)
+        found += [_leaf(home, now), _standing(home, now)]
     return found
 
 
@@ -149,18 +154,40 @@ def _certificates(home: Home) -> Iterator[tuple[str, Path, str]]:
     """Yield name, file, and how it is renewed."""
     yield "the federation's CA", home.ca, "Make a new federation in good time."
     if isinstance(home, NodeHome):
-        again = "Have the hub's operator admit request.csr again; then move certificate.pem away"
-        yield "this node", home.certificate, f"{again} and start the node (docs/deploy.md)."
+        yield "this organisation's CA", home.org_ca, f"fusion org rotate {home.path} --tls"
         return
     restart = f"Start the hub again, it renews its own: `fusion hub up {home.path}`."
     yield "the hub's port", home.server_certificate, restart
     yield "the SuperLink", home.superlink_certificate, restart
-    for file in sorted(home.admitted.glob("*.pem")):
-        yield (
-            file.stem,
-            file,
-            f"Admit the request of {file.stem} again; it has to fetch the result.",
-        )
+
+
+def _leaf(node: NodeHome, now: datetime) -> Finding:
+    """Judge the certificate of the day; a node that was down has an old one, and makes another."""
+    if not node.leaf.exists():
+        return ok("certificates", "this node: it makes its certificate when it dials")
+    try:
+        leaf = certificates.from_pem(node.leaf.read_bytes())
+    except (OSError, FusionError):
+        return ok("certificates", "this node: it makes its certificate anew when it dials")
+    if now < leaf.not_valid_before_utc:
+        msg = f"this node: valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, and this "
+        return problem("certificates", f"{msg}clock says {now:%Y-%m-%d}.", "Set this clock.")
+    ends = leaf.not_valid_after_utc
+    return ok("certificates", f"this node: to {ends:%Y-%m-%d %H:%M} UTC, renewed by itself")
+
+
+def _standing(node: NodeHome, now: datetime) -> Finding:
+    """See whether the roster known here still has this organisation, with its keys."""
+    try:
+        member = node.roster().listed(node.config.id)
+        member.check_valid(now)
+        same = member.keys == node.public_keys()
+    except FusionError as error:
+        return problem("roster", error.message, error.hint or _RESTORE)
+    if same:
+        return ok("roster", f"epoch {node.roster().epoch}, this organisation is {member.status}")
+    msg = "The roster lists other keys than this node has: a rotation was granted."
+    return problem("roster", msg, f"Start the node again: `fusion node up {node.path}`.")
 
 
 def _certificate(name: str, file: Path, todo: str, now: datetime) -> Finding:
@@ -188,20 +215,6 @@ def newest_certificate(home: Home) -> datetime | None:
         with suppress(OSError, FusionError):
             moments.append(certificates.from_pem(file.read_bytes()).not_valid_before_utc)
     return max(moments, default=None)
-
-
-def _listed(node: NodeHome) -> list[Finding]:
-    """Compare the node's certificate with the roster it knows: a new one may be waiting."""
-    try:
-        listed = node.roster().member(node.config.id).tls_fingerprint
-        own = certificates.fingerprint(certificates.from_pem(node.certificate.read_bytes()))
-    except (OSError, FusionError):
-        return []  # found by another check
-    if listed == own:
-        return []
-    msg = "The roster lists another certificate: this node was admitted again."
-    todo = f"Move {node.certificate} away and start the node again."
-    return [problem("certificates", msg, todo)]
 
 
 def store_findings(home: Home) -> list[Finding]:
@@ -245,7 +258,7 @@ def key_findings(home: Home) -> list[Finding]:
 def _key(home: Home, info: keys.KeyInfo) -> Finding:
     own = home.config.id if isinstance(home, NodeHome) else ""
     words = f"{info.fingerprint[:16]}: {info.bits} bits, {info.threshold} of {len(info.holders)}"
-    ring = keys.Keyring(home.paillier)
+    ring = keys.keyring_of(home)
     key, holders = ring.key(info.fingerprint)
     if own not in holders:
         return ok("keys", f"{words}, no share here")

@@ -1,26 +1,24 @@
 """Examines what a hub or node needs of the network: its port, the other side, the same time.
 
-A node asks its hub twice. First as a stranger, whose answer is believed only as far as the pin in
-the invitation vouches for it: a wrong clock breaks every verified connection, and has to be told
-from a hub that is away. Then as the member it is.
+A node asks its hub twice. First as a stranger, who sees the hub's certificate and believes it only
+as far as the pin in the invitation vouches for it: a wrong clock breaks every verified connection,
+and has to be told from a hub that is away. Then as the member it is.
 """
 
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
-from fusion.errors import FusionError
+from fusion.errors import FusionError, HubRefused, PartyUnreachable
+from fusion.identity.certificates import from_der, trust_of
 from fusion.identity.trust import open_trust
-from fusion.link.client import hub_ssl_context, unverified_context
+from fusion.link.introduction import introduced
+from fusion.services.dialling import link_of
 from fusion.services.findings import Finding, ok, problem, warning
+from fusion.services.hub_port import NOW
 from fusion.services.processes import is_up
-from fusion.wire.limits import MAX_REQUEST_BYTES
 
 if TYPE_CHECKING:
     from fusion.ports import Clock
@@ -31,7 +29,7 @@ SKEW: Final = timedelta(minutes=5)
 
 NOTICED_SKEW: Final = timedelta(seconds=30)
 _SECONDS: Final = 5.0
-_FEDERATION: Final = "/v1/federation"
+_MAX_NOW_BYTES: Final = 32
 
 
 def port_finding(hub: HubHome) -> Finding:
@@ -58,59 +56,40 @@ def port_finding(hub: HubHome) -> Finding:
     return ok("port", f"{where} is free; the hub is down")
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the hub said to a stranger.
-
-    Attributes:
-        body: The trust document, not verified yet.
-        ahead: How far its clock is ahead of ours, if it told the time.
-    """
-
-    body: bytes
-    ahead: timedelta | None
-
-
 def hub_findings(node: NodeHome, clock: Clock) -> list[Finding]:
     """See whether a node's hub answers, is the right one, knows the node, and has the same time."""
     try:
-        answer = _ask(node, clock)
-    except (httpx.HTTPError, OSError) as error:
-        msg = f"{node.config.hub_url} can't be reached: {_reason(error)}."
-        todo = "Is the hub up? Can this machine reach its port (name, route, firewall, proxy)?"
-        return [problem("hub", msg, todo)]
-    found = [] if answer.ahead is None else [clock_finding(answer.ahead)]
+        shown = introduced(node.invitation.address, _SECONDS)
+    except PartyUnreachable as error:
+        return [problem("hub", error.message, error.hint)]
+    found = _validity(shown, clock)
     try:
-        trust = open_trust(answer.body, node.config.pin)
+        trust = open_trust(trust_of(shown), node.config.pin)
     except FusionError as error:
         todo = "Ask the hub's operator for the invitation; something else may answer in its place."
         return [*found, problem("hub", f"Not the invitation's hub: {error.message}", todo)]
     if not node.enrolled:
         return [*found, ok("hub", f"{node.config.hub_url} answers for {trust.federation}")]
-    return [*found, _membership(node)]
+    member = _membership(node, clock)
+    # Who gets in is told the time, which says more than the dates of a certificate.
+    return member if any(f.check == "clock" for f in member) else [*found, *member]
 
 
-def _ask(node: NodeHome, clock: Clock) -> _Answer:
-    """Ask for the trust document as anybody may."""
-    with (
-        _client(node, unverified=True) as client,
-        client.stream("GET", _FEDERATION) as response,
-    ):
-        body = b""
-        for chunk in response.iter_raw():
-            body += chunk
-            if len(body) > MAX_REQUEST_BYTES:
-                break  # no trust document: opening it will say so
-        told = _told(response.headers.get("date", ""))
-    return _Answer(body, None if told is None else told - clock.now())
-
-
-def _told(text: str) -> datetime | None:
+def _validity(shown: bytes, clock: Clock) -> list[Finding]:
+    """See whether the hub's certificate is valid by this machine's clock: nothing connects else."""
     try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo is not None else None
+        certificate = from_der(shown)
+    except FusionError:
+        return []  # the next look says what it is instead
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if begins <= clock.now() <= ends:
+        return []
+    words = (
+        f"By this clock the hub's certificate is not valid ({begins:%Y-%m-%d} to {ends:%Y-%m-%d})."
+    )
+    return [
+        problem("clock", words, "Set this machine's clock; or the hub was not started in years.")
+    ]
 
 
 def clock_finding(ahead: timedelta) -> Finding:
@@ -129,32 +108,23 @@ def clock_finding(ahead: timedelta) -> Finding:
     return ok("clock", words)
 
 
-def _membership(node: NodeHome) -> Finding:
-    """Ask for the roster as the member that this node is."""
+def _membership(node: NodeHome, clock: Clock) -> list[Finding]:
+    """Ask for the hub's time as the member that this node is."""
     try:
-        with _client(node, unverified=False) as client:
-            status = client.get(f"{_FEDERATION}/roster").status_code
+        with link_of(node, clock) as link:
+            told = link.read(NOW, _MAX_NOW_BYTES) or b""
+    except HubRefused as error:
+        todo = "Ask the data authority: `fusion hub roster show` says who is a member."
+        return [
+            problem("hub", f"The hub does not count this node as a member: {error.message}", todo)
+        ]
+    except PartyUnreachable as error:
+        msg = f"The hub answers, and does not let this node in: {error.message}"
+        todo = "Was it admitted, or revoked? Do the clocks of both machines agree within 5 minutes?"
+        return [problem("hub", msg, todo)]
     except FusionError as error:
-        return problem("hub", error.message, error.hint)
-    except (httpx.HTTPError, OSError) as error:
-        msg = f"The hub answers, and TLS to it fails: {_reason(error)}."
-        return problem("hub", msg, "Compare clocks and certificates, above.")
-    if status != httpx.codes.OK:
-        msg = f"The hub does not count this node as a member (HTTP {status})."
-        todo = "It may have been admitted again: move certificate.pem away and start the node."
-        return problem("hub", msg, todo)
-    return ok("hub", f"{node.config.hub_url} answers and knows this node")
-
-
-def _client(node: NodeHome, *, unverified: bool) -> httpx.Client:
-    context = unverified_context() if unverified else hub_ssl_context(node.credentials())
-    return httpx.Client(
-        base_url=node.config.hub_url, verify=context, timeout=_SECONDS, trust_env=False
-    )
-
-
-def _reason(error: BaseException) -> str:
-    """What a library's error goes back to, in its own words."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+        return [problem("hub", error.message, error.hint)]
+    found = [ok("hub", f"{node.config.hub_url} answers and knows this node")]
+    if told.isdigit():
+        found.insert(0, clock_finding(datetime.fromtimestamp(int(told), UTC) - clock.now()))
+    return found

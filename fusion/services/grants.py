@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
 from fusion.errors import (
     EnvironmentUnfit,
@@ -25,14 +26,16 @@ from fusion.errors import (
 from fusion.grants import signing
 from fusion.grants.budget import NOTHING
 from fusion.grants.decide import State, decide, no_grant, still
-from fusion.grants.document import schema_digest
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
 from fusion.grants.signing import SignedGrant, Standing, standing
-from fusion.identity.roster import AUTHORITY
+from fusion.identity.members import AUTHORITY
+from fusion.services.catalogue import check_usable
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
-from fusion.services.homes import HubHome, NodeHome, make_folder, write_atomic
+from fusion.services.files import make_folder, write_atomic
+from fusion.services.homes import HubHome, NodeHome
+from fusion.services.verified import VerifiedGrants
 from fusion.stores.budgets import SqliteBudgets
 
 if TYPE_CHECKING:
@@ -106,6 +109,7 @@ class GrantFolder:
         self.path = path
         self._roster = roster
         self._newest = newest
+        self._verified = VerifiedGrants()
 
     def all(self) -> list[Kept]:
         """Return every grant, by id.
@@ -198,7 +202,7 @@ class GrantFolder:
             data = path.read_bytes()
         except OSError as error:
             raise EnvironmentUnfit(f"{path} can't be read: {error.strerror}.") from error
-        signed = signing.open_grant(data, roster)
+        signed = self._verified.open(data, roster)
         if path.name != f"{signed.id}{GRANT_SUFFIX}":
             raise VerificationFailed(f"{path} holds another grant than its name says.")
         return Kept(signed=signed, revoked=self.revoked(signed.id), path=path)
@@ -312,13 +316,15 @@ def schema_of(node: NodeHome, dataset: str) -> dict[str, str]:
     Raises:
         InputInvalid: It has none of that name.
         DataInvalid: The file can't be read.
+        Refused: It is described as core data.
     """
     path = node.config.data.get(dataset)
     if path is None:
         raise InputInvalid(
             f"{node.config.id} has no dataset called {dataset!r}.",
-            hint=f'Add `{dataset} = "FILE"` under [data] in its node.toml.',
+            hint=f"Describe its file: fusion data add FILE --id {dataset} --classify FILE.yaml",
         )
+    check_usable(node, dataset)
     return read_schema(path)
 
 
@@ -383,6 +389,7 @@ class GrantDesk:
     ) -> None:
         """Open the node's budgets."""
         self._node = node
+        self._roster = roster
         self._folder = GrantFolder(node.grants, roster)
         self._budgets = SqliteBudgets(node.budgets)
         self._clock = clock
@@ -413,7 +420,12 @@ class GrantDesk:
 
         Raises:
             GrantRefused: It may not.
+            MemberRevoked: The one for whom it is done is a member no longer, or this node is not.
         """
+        roster = self._roster()
+        for name in {permit.request.assignee, permit.request.party} - {AUTHORITY}:
+            if any(member.id == name for member in roster.members):
+                roster.member(name)
         revoked = self._folder.revoked(permit.grant)
         refusal = still(permit, revoked=revoked, now=self._clock.now())
         if refusal is not None:

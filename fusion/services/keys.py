@@ -11,18 +11,18 @@ from fusion.crypto.paillier.modulus_proof import ROOTS
 from fusion.crypto.paillier.received import check_received
 from fusion.crypto.paillier.threshold import check_share
 from fusion.errors import InputInvalid, KeyRefused, Refused
-from fusion.identity.ceremony import KeyDocument, ShareFile, read_file
+from fusion.identity.ceremony import KeyDocument, ShareFile, read_file, share_context
 from fusion.ledger.entry import KeyImported
 from fusion.services.clock import timestamp
-from fusion.services.homes import write_atomic
+from fusion.services.files import write_atomic
+from fusion.services.homes import HubHome, NodeHome
 from fusion.services.ledger import Book
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fusion.crypto.paillier.threshold import ThresholdKey
-    from fusion.services.homes import HubHome, NodeHome
 
 _DOCUMENT: Final = "key.json"
 SHARE: Final = "share"
@@ -85,12 +85,11 @@ def import_share(node: NodeHome, file: Path, transcript: str) -> KeyInfo:
         hint = "Somebody gave the dealer a false roster. Do not use this key; hold a new ceremony."
         raise KeyRefused(msg, hint=hint)
     key = _checked(shared.document)
-    share = int.from_bytes(
-        node.sealing_key.open(bytes.fromhex(shared.sealed), shared.context()), "big"
-    )
-    check_share(key, number + 1, share)
+    sealed = bytes.fromhex(shared.sealed)
+    check_share(key, number + 1, int.from_bytes(node.open_sealed(sealed, shared.context()), "big"))
     folder = _folder(node.paillier, key)
-    write_atomic(folder / SHARE, share.to_bytes(key.public.residue_bytes, "big"))
+    # As it came: sealed. Whoever copies the folder needs the sealing key, and its passphrase.
+    write_atomic(folder / SHARE, sealed)
     write_atomic(folder / _DOCUMENT, shared.document.to_bytes(), 0o644)
     _log(node, shared.document, share=True)
     return _info(folder, shared.document)
@@ -179,12 +178,32 @@ def _info(folder: Path, document: KeyDocument) -> KeyInfo:
     )
 
 
+def keyring_of(home: HubHome | NodeHome) -> Keyring:
+    """Return the keys of a folder, with the shares in it if it is an organisation's."""
+    if isinstance(home, HubHome):
+        return Keyring(home.paillier)
+    return Keyring(home.paillier, home.config.id, home.open_sealed)
+
+
 class Keyring:
     """The keys in a folder, for those who use them."""
 
-    def __init__(self, paillier: Path) -> None:
-        """Take the folder; files are read when they are asked for."""
+    def __init__(
+        self,
+        paillier: Path,
+        holder: str = "",
+        unseal: Callable[[bytes, bytes], bytes] | None = None,
+    ) -> None:
+        """Take the folder; files are read when they are asked for.
+
+        Args:
+            paillier: The folder.
+            holder: Whose shares are in it; nobody's at the hub.
+            unseal: Opens what is sealed to the holder, in a context.
+        """
         self._paillier = paillier
+        self._holder = holder
+        self._unseal = unseal
 
     def key(self, fingerprint: str) -> tuple[ThresholdKey, tuple[str, ...]]:
         """Return a key and its holders.
@@ -202,9 +221,18 @@ class Keyring:
         return document.key(), tuple(document.holders)
 
     def share(self, fingerprint: str) -> int | None:
-        """Return the own share of a key that :meth:`key` knows, if there is one."""
+        """Return the own share of a key that :meth:`key` knows, if there is one.
+
+        Raises:
+            SealBroken: It is another organisation's, or was changed.
+            KeyRefused: The sealing key can't be opened.
+        """
         file = self._paillier / fingerprint / SHARE
-        return int.from_bytes(file.read_bytes(), "big") if file.exists() else None
+        if self._unseal is None or not file.exists():
+            return None
+        document = read_file(KeyDocument, _read(file.parent / _DOCUMENT))
+        context = share_context(document, self._holder)
+        return int.from_bytes(self._unseal(file.read_bytes(), context), "big")
 
     def fitting(self, bits: int, threshold: int, holders: Sequence[str]) -> ThresholdKey:
         """Return the newest imported key of this description.

@@ -1,7 +1,7 @@
 """An organisation's log: opened with its keys, written to, signed, exported.
 
-Keys and the first entry are made with the folder; a folder of an older release gets them when its
-log is first opened. Every process that writes opens the log anew: SQLite keeps them in order.
+A node's keys are made with its organisation, the hub's when its log is first opened. Every process
+that writes opens the log anew: SQLite keeps them in order.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import hashlib
 from typing import TYPE_CHECKING, Final, Self
 
 from fusion.crypto.signing import SigningKey
-from fusion.errors import EnvironmentUnfit, InputInvalid
-from fusion.identity import keys as key_files
-from fusion.identity.roster import AUTHORITY
+from fusion.errors import InputInvalid
+from fusion.identity.members import AUTHORITY
+from fusion.identity.roster import open_roster
 from fusion.ledger import entry as entries
 from fusion.ledger.bundle import Bundle, lines_of
 from fusion.ledger.checkpoint import Checkpoint, parse
 from fusion.ledger.entry import encode, stamp
-from fusion.ledger.log_keys import LogKeys, open_log_keys, sign_log_keys
+from fusion.ledger.log_keys import LogKeys, open_stated_keys, sign_log_keys
 from fusion.ledger.witness import quorum_of
 from fusion.services.clock import SystemClock
-from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome, write_atomic
+from fusion.services.files import write_atomic
+from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome
 from fusion.stores.ledger import SqliteLedger
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ class Book:
         self.clock: Final = clock or SystemClock()
         self.organisation: Final = home.config.id if isinstance(home, NodeHome) else AUTHORITY
         with home.lock():
-            self._log_key = _key(home.log_key)
-            self.witness_key: Final = _key(home.witness_key)
+            self._log_key = _key(home, "log")
+            self.witness_key: Final = _key(home, "witness")
         self._statement_key = (
             home.statement_key if isinstance(home, NodeHome) else home.authority_key
         )
         self.ledger: Final = SqliteLedger(home.ledger)
+        self._seen: dict[int, Roster] = {}
         self.once(
             "made",
             entries.OrganisationMade(
@@ -127,13 +129,23 @@ class Book:
         self.ledger.append_once(name, encode(entry), {name: stated})
 
     def witnesses(self, roster: Roster) -> dict[str, list[LogKeys]]:
-        """Return the keys of all other members whose logs are known."""
+        """Return the keys of all other members whose logs are known, as each was first judged."""
         found: dict[str, list[LogKeys]] = {}
+        epochs = self.epochs(roster)
+        others = {member.id for member in roster.active} - {AUTHORITY, self.organisation}
         for data in self.ledger.papers("keys:").values():
-            keys = open_log_keys(data, roster)
-            if keys.organisation not in {AUTHORITY, self.organisation}:
+            keys = open_stated_keys(data, epochs)
+            if keys.organisation in others:
                 found.setdefault(keys.organisation, []).append(keys)
         return found
+
+    def epochs(self, roster: Roster) -> list[Roster]:
+        """Return the epochs that are known here, oldest first: the folder outlives a lost log."""
+        for file in self.home.rosters.glob("*.json"):
+            if (epoch := int(file.stem)) not in self._seen:
+                self._seen[epoch] = open_roster(file.read_bytes(), roster.authority_key)
+        self._seen[roster.epoch] = roster
+        return [self._seen[epoch] for epoch in sorted(self._seen)]
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -152,7 +164,7 @@ class Book:
 
     def quorum(self, roster: Roster) -> int:
         """Return how many other organisations have to cosign."""
-        return quorum_of(sum(m.id != self.organisation for m in roster.members))
+        return quorum_of(sum(m.id != self.organisation for m in roster.active))
 
     def witnessed(self, roster: Roster) -> int:
         """Return the size of the newest checkpoint that a quorum has cosigned, or 0."""
@@ -206,14 +218,14 @@ class Book:
         return bundle
 
 
-def _key(path: Path) -> SigningKey:
-    """Read a key; make it where there is none. The caller holds the folder's lock."""
-    if not path.exists():
-        write_atomic(path, key_files.signing_pem(SigningKey.generate()))
-    try:
-        return key_files.signing_from_pem(path.read_bytes())
-    except OSError as error:
-        raise EnvironmentUnfit(f"{path} can't be read: {error.strerror}.") from error
+def _key(home: HubHome | NodeHome, name: str) -> SigningKey:
+    """Read a key; make the hub's where there is none. The caller holds the folder's lock.
+
+    A node's are made with its organisation: the roster lists them. The hub states its own.
+    """
+    if isinstance(home, HubHome) and name not in home.key_folder:
+        home.key_folder.write(name, SigningKey.generate())
+    return home.key_folder.signing(name)
 
 
 def home_of(folder: Path) -> HubHome | NodeHome:

@@ -5,32 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fusion.crypto.sealing import SealingKey
-from fusion.crypto.signing import SigningKey
 from fusion.errors import InputInvalid
 from fusion.identity import certificates, keys
-from fusion.identity.request import make_request
-from fusion.identity.roster import member_id
+from fusion.identity.members import member_id
 from fusion.identity.trust import Invitation
-from fusion.link.client import hub_ssl_context
 from fusion.link.forward import HOST, ForwardConfig, Forwarder
 from fusion.services.clock import SystemClock
-from fusion.services.homes import (
-    DEFAULT_MIN_GROUP,
-    NODE_FILE,
-    NodeConfig,
-    NodeHome,
-    make_folder,
-    new_home,
-    readable_name,
-    toml_text,
-    write_atomic,
-)
+from fusion.services.files import make_folder, new_home, readable_name, toml_text, write_atomic
+from fusion.services.homes import DEFAULT_MIN_GROUP, NODE_FILE, NodeConfig, NodeHome
 from fusion.services.ledger import Book
+from fusion.services.organisations import ORG_FILE, OrgHome, make_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusion.link.dial import Link
     from fusion.ports import Clock
 
 
@@ -41,60 +30,76 @@ def init(
     path: Path,
     *,
     hub: str,
-    org: str,
+    org: str = "",
     name: str = "",
     data: Mapping[str, Path] | None = None,
     require_grants: bool = True,
+    passphrase: bytes | None = None,
+    clock: Clock | None = None,
 ) -> NodeHome:
-    """Make a node: its keys, a request for admission, a configuration.
+    """Make a node: a configuration, and the organisation's keys and request if it has none yet.
 
     Args:
-        path: A new or empty folder.
+        path: The folder of an organisation, or a new or empty one.
         hub: The invitation, ``https://host:port#pin``.
-        org: Identifier of the organisation.
+        org: Identifier of the organisation; an organisation's folder knows it.
         name: Of the organisation, for people.
         data: File of each data set, by the name that studies use.
         require_grants: Whether the node takes part in nothing that no grant of its own allows.
+        passphrase: Encrypts keys that are made; None leaves them readable.
+        clock: Time.
 
     Raises:
         InputInvalid: The folder is in use, or an argument is not what it should be.
         EnvironmentUnfit: The folder can't be made.
     """
     invitation = Invitation.parse(hub)
-    organisation = member_id(org)
-    config = NodeConfig(
-        id=organisation,
-        name=readable_name(name),
-        hub_url=invitation.url,
-        pin=invitation.pin,
-        min_group=DEFAULT_MIN_GROUP,
-        require_grants=require_grants,
-        data={_dataset(k): Path(v).resolve() for k, v in (data or {}).items()},
-    )
-    home = NodeHome(new_home(path, NODE_FILE, "node"), config)
-    make_folder(home.keys)
+    config = _config(path, invitation, org, name, require_grants=require_grants, data=data or {})
+    home = NodeHome(new_home(path, NODE_FILE, "node", beside=ORG_FILE), config, passphrase)
     make_folder(home.paillier)
-    statement, sealing = SigningKey.generate(), SealingKey.generate()
-    tls, fleet = keys.new_tls_key(), keys.new_fleet_key()
-    write_atomic(home.keys / "statement.pem", keys.signing_pem(statement))
-    write_atomic(home.keys / "sealing.pem", keys.sealing_pem(sealing))
-    write_atomic(home.tls_key, keys.tls_pem(tls))
-    write_atomic(home.fleet_key, keys.fleet_pem(fleet))
-    request = make_request(
-        organisation, config.name, statement=statement, sealing=sealing, fleet=fleet, tls=tls
-    )
-    write_atomic(home.request, request, 0o644)
+    if not home.org_file.exists():
+        make_keys(home, member_id(config.id), config.name, clock or SystemClock())
+        known = {"id": config.id, "name": config.name}
+        write_atomic(home.org_file, toml_text(known))
     # Last: with this file the folder is a node.
     write_atomic(home.path / NODE_FILE, toml_text(config.model_dump(mode="json")))
     with Book(home):
         return home
 
 
-def forwarder_of(node: NodeHome, *, clock: Clock | None = None) -> Forwarder:
+def _config(
+    path: Path,
+    invitation: Invitation,
+    org: str,
+    name: str,
+    *,
+    require_grants: bool,
+    data: Mapping[str, Path],
+) -> NodeConfig:
+    if (path / ORG_FILE).exists():
+        known = OrgHome.open_org(path).org_config()
+        if org not in {"", known.id} or name not in {"", known.name}:
+            raise InputInvalid(
+                f"{path} is the folder of {known.id}, {known.name!r}.",
+                hint="Leave out --org and --name, or name a new folder.",
+            )
+        org, name = known.id, known.name
+    return NodeConfig(
+        id=member_id(org),
+        name=readable_name(name),
+        hub_url=invitation.url,
+        pin=invitation.pin,
+        min_group=DEFAULT_MIN_GROUP,
+        require_grants=require_grants,
+        data={_dataset(k): Path(v).resolve() for k, v in data.items()},
+    )
+
+
+def forwarder_of(node: NodeHome, link: Link, *, clock: Clock | None = None) -> Forwarder:
     """Return a forwarder to the hub for Flower's stock SuperNode, not yet started.
 
-    The SuperNode is given ``node.forward_ca`` as its root certificates and ``node.fleet_key`` as
-    its key. The certificate is made anew each time; its CA's key is dropped.
+    The SuperNode is given ``node.forward_ca`` as its root certificates. The certificate is made
+    anew each time; its CA's key is dropped.
 
     Raises:
         EnvironmentUnfit: The node's own certificate is missing or can't be used.
@@ -110,8 +115,7 @@ def forwarder_of(node: NodeHome, *, clock: Clock | None = None) -> Forwarder:
     config = ForwardConfig(
         certificate=node.forward / "certificate.pem",
         key=node.forward / "key.pem",
-        hub=node.invitation.address,
-        tls=hub_ssl_context(node.credentials()),
+        link=link,
     )
     return Forwarder(config)
 

@@ -38,7 +38,7 @@ class Publisher:
         Raises:
             LedgerBroken: The log was put back from a backup, or lost.
         """
-        keys, checkpoint = published.opened(roster)
+        keys, checkpoint = published.opened(*self._book.epochs(roster))
         if keys.log_id != self._book.keys(roster).log_id:
             return  # a log under an earlier key: another log, and everybody can see that
         ledger = self._book.ledger

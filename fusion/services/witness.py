@@ -11,8 +11,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
 from fusion.errors import (
     FusionError,
     LedgerBroken,
@@ -22,9 +20,6 @@ from fusion.errors import (
 )
 from fusion.ledger.checkpoint import Checkpoint
 from fusion.ledger.witness import Index, Item, Packet, check_extends
-from fusion.link.client import hub_ssl_context
-from fusion.link.rules import WITNESS_PATH
-from fusion.services.enrolment import fetch
 from fusion.services.ledger import Book
 from fusion.services.publishing import Publisher
 
@@ -32,22 +27,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fusion.identity.roster import Roster
+    from fusion.link.dial import Link
     from fusion.ports import Clock, Stop
     from fusion.services.homes import NodeHome
 
-_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0
 _SELDOM_SECONDS: Final = 15.0
-_PATH: Final = WITNESS_PATH.decode()
+_DOCUMENT: Final = "witness"
 
 
 class Witness:
     """One node's exchange with the others, over the hub."""
 
     def __init__(
-        self, node: NodeHome, note: Callable[[str], None], clock: Clock | None = None
+        self,
+        node: NodeHome,
+        link: Link,
+        note: Callable[[str], None],
+        clock: Clock | None = None,
     ) -> None:
-        """Take an admitted node.
+        """Take an admitted node, and its connection to the hub.
 
         Raises:
             EnvironmentUnfit: A file can't be read.
@@ -55,21 +54,12 @@ class Witness:
         self._book = Book(node, clock)
         self._publisher = Publisher(self._book)
         self._note = note
-        self._client = httpx.Client(
-            base_url=node.config.hub_url,
-            verify=hub_ssl_context(node.credentials()),
-            timeout=_SECONDS,
-            trust_env=False,
-        )
+        self._link = link
         self._index: dict[str, str] = {}
         self._logs: dict[str, str] = {}
         self._own: Item | None = None
         self._handed_in = b""
         self._said: set[str] = set()
-
-    def close(self) -> None:
-        """Close the connection to the hub."""
-        self._client.close()
 
     def exchange(self) -> bool:
         """Read, cosign, hand in; say whether everything is settled for now.
@@ -84,7 +74,7 @@ class Witness:
 
     def _exchange(self) -> bool:
         roster = self._book.see_roster()
-        data = fetch(self._client, _PATH, Index.LIMIT)
+        data = self._link.read(_DOCUMENT, Index.LIMIT)
         found = Index.from_bytes(data).items if data is not None else {}
         changed = {
             name: digest for name, digest in found.items() if self._index.get(name) != digest
@@ -116,7 +106,7 @@ class Witness:
 
     def _item(self, name: str) -> Item | None:
         try:
-            data = fetch(self._client, f"{_PATH}/{name}", Item.LIMIT)
+            data = self._link.read(f"{_DOCUMENT}/{name}", Item.LIMIT)
             return Item.from_bytes(data) if data is not None else None
         except MessageInvalid as error:
             self._say(f"what the hub publishes of the log of {name} can't be read: {error}")
@@ -151,27 +141,25 @@ class Witness:
             self._note(message)
 
     def _hand_in(self, packet: bytes) -> None:
-        try:
-            answer = self._client.post(_PATH, content=packet)
-        except httpx.TransportError as error:
-            raise PartyUnreachable(f"The hub does not answer: {type(error).__name__}.") from None
-        if answer.status_code != httpx.codes.OK:
-            raise PartyUnreachable(f"The hub refuses with HTTP {answer.status_code}.")
+        self._link.hand_in(_DOCUMENT, packet)
         self._handed_in = packet
 
     # ------------------------------------------------------------------ beside the node's work
 
     def run(self, stop: Stop) -> None:
         """Exchange until ``stop``: soon when there is news, seldom when there is none."""
+        bell = self._link.bell(_DOCUMENT)
         pause = waited = _LOOK_SECONDS
-        size = -1
+        size = heard = -1
         while not stop.wait(_LOOK_SECONDS):
             waited += _LOOK_SECONDS
             try:
                 with self._book:
                     now = self._book.ledger.size()
-                if waited < pause and now == size:
+                rung = bell.rings()
+                if waited < pause and now == size and rung == heard:
                     continue
+                heard = rung
                 settled = self.exchange()
                 pause = min(2 * pause, _SELDOM_SECONDS) if settled else _LOOK_SECONDS
                 size = now
@@ -187,9 +175,9 @@ class Witness:
 class Witnessing:
     """Runs a :class:`Witness` in a thread of its own while inside."""
 
-    def __init__(self, node: NodeHome, note: Callable[[str], None]) -> None:
+    def __init__(self, node: NodeHome, link: Link, note: Callable[[str], None]) -> None:
         """Prepare; see :class:`Witness` for what can be wrong."""
-        self._witness = Witness(node, note)
+        self._witness = Witness(node, link, note)
         self._note = note
         self._stop = threading.Event()
         self._thread = threading.Thread(
@@ -205,7 +193,6 @@ class Witnessing:
         try:
             self._witness.exchange()
         except LedgerBroken:
-            self._witness.close()
             raise
         except PartyUnreachable:
             pass  # whoever serves says that the hub is away; it is asked again in any case
@@ -217,4 +204,3 @@ class Witnessing:
         """End with the exchange in hand."""
         self._stop.set()
         self._thread.join()
-        self._witness.close()

@@ -110,6 +110,15 @@ class SqliteBudgets:
         with self._database.transaction() as connection:
             return _used(connection, grant, action, besides)
 
+    def cap(self, grant: str, action: str) -> Cap | None:
+        """Return the cap that was stated with the first charge, if there was one: it stays."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT runs, epsilon_micro, rows FROM cap WHERE grant_id = ? AND action = ?",
+                (grant, action),
+            ).fetchone()
+        return None if row is None else Cap(runs=row[0], epsilon_micro=row[1], rows=row[2])
+
     def charged_to(self, key: str) -> str | None:
         """Return which grant a key was charged to, if it was."""
         with self._database.transaction() as connection:

@@ -18,8 +18,14 @@ MAX_DEPTH: Final = 32
 MAX_REQUEST_BYTES: Final = 64 * 1024
 """A signed request for admission, and a trust document."""
 
-MAX_ROSTER_BYTES: Final = MEBI
+MAX_ROSTER_BYTES: Final = 2 * MEBI
 """A signed roster: about a thousand members."""
+
+MAX_ROTATION_BYTES: Final = 16 * 1024
+"""A signed request for other keys."""
+
+MAX_CERTIFICATE_BYTES: Final = 4096
+"""One certificate (DER)."""
 
 MAX_MEMBERS: Final = 1000
 """Members of a federation."""
@@ -41,6 +47,9 @@ MAX_CONNECTIONS: Final = 1024
 
 MAX_CONNECTIONS_A_CALLER: Final = 32
 """Connections that the hub's port serves one address at a time, before it knows who calls."""
+
+MAX_TUNNELS_A_MEMBER: Final = 64
+"""Tunnels that one member may have called for at a time."""
 
 MAX_CONNECTIONS_A_MEMBER: Final = 64
 """Connections that the hub's port serves one member at a time."""

@@ -132,7 +132,7 @@ def test_each_holder_gets_its_share_and_two_of_them_decrypt(
             transcript=dealing.held.transcript,
             imported_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
-    rings = [keys.Keyring(nodes[name].paillier) for name in HOLDERS]
+    rings = [keys.keyring_of(nodes[name]) for name in HOLDERS]
     key, holders = rings[0].key(dealing.held.fingerprint)
     assert holders == HOLDERS
     ciphertexts = encrypted(key.public, [42])
@@ -154,10 +154,13 @@ def test_an_imported_share_is_for_its_owners_eyes(
     folder = node.paillier / dealing.held.fingerprint
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "share").stat().st_mode & 0o777 == 0o600
-    share = (folder / "share").read_bytes()
-    # Neither file that travelled has it in the clear.
+    share = keys.keyring_of(node).share(dealing.held.fingerprint)
+    assert share is not None
+    # Neither a file that travelled nor the one that is kept has it in the clear.
     for path in (dealing.held.document, *dealing.held.files.values()):
-        assert share.hex() not in path.read_text("utf-8")
+        assert f"{share:x}" not in path.read_text("utf-8")
+    raw = share.to_bytes((share.bit_length() + 7) // 8, "big")
+    assert not any(raw in path.read_bytes() for path in node.path.rglob("*") if path.is_file())
 
 
 def test_a_transcript_is_compared_as_people_write_it(
@@ -302,7 +305,7 @@ def test_the_public_file_takes_no_share_away(dealing: Dealing, nodes: dict[str, 
     node = nodes["a.example"]
     keys.import_share(node, dealing.held.files["a.example"], dealing.held.transcript)
     assert keys.import_public(node, dealing.held.document, dealing.held.transcript).share
-    assert keys.Keyring(node.paillier).share(dealing.held.fingerprint) is not None
+    assert keys.keyring_of(node).share(dealing.held.fingerprint) is not None
 
 
 # -------------------------------------------------------------------- what was imported

@@ -44,10 +44,10 @@ def fusion(capsys: pytest.CaptureFixture[str]) -> Terminal:
 
 def invited(fusion: Terminal, folder: Path, *organisations: str) -> str:
     """Make a hub and nodes; return the invitation."""
-    words = ("hub", "init", folder / "hub", "--address", "127.0.0.1:8443")
+    words = ("hub", "init", folder / "hub", "--address", "127.0.0.1:8443", "--no-passphrase")
     invitation = str(fusion.document(*words)["invitation"])
     for org in organisations:
-        node = ("node", "init", folder / org, "--hub", invitation, "--org", org)
+        node = ("node", "init", folder / org, "--hub", invitation, "--org", org, "--no-passphrase")
         assert fusion(*node, "--data", f"adult={folder / org}.csv") == 0
     return invitation
 
@@ -120,20 +120,22 @@ def test_a_federation_by_hand(fusion: Terminal, tmp_path: Path) -> None:
 
 
 def test_an_invitation_is_all_of_stdout(fusion: Terminal, tmp_path: Path) -> None:
-    assert fusion("hub", "init", tmp_path / "hub") == 0
+    assert fusion("hub", "init", tmp_path / "hub", "--no-passphrase") == 0
     assert fusion.out.startswith("https://127.0.0.1:8443#")
     assert fusion.out.count("\n") == 1
 
 
 def test_an_address_without_a_port_to_dial_is_refused(fusion: Terminal, tmp_path: Path) -> None:
-    assert fusion("hub", "init", tmp_path / "hub", "--address", "127.0.0.1:0") == 2
+    assert (
+        fusion("hub", "init", tmp_path / "hub", "--address", "127.0.0.1:0", "--no-passphrase") == 2
+    )
     assert "F-200: 127.0.0.1:0 has no port" in fusion.err
     assert not (tmp_path / "hub").exists()
 
 
 def test_a_hub_is_not_made_twice(fusion: Terminal, tmp_path: Path) -> None:
-    assert fusion("hub", "init", tmp_path / "hub") == 0
-    assert fusion("hub", "init", tmp_path / "hub") == 2
+    assert fusion("hub", "init", tmp_path / "hub", "--no-passphrase") == 0
+    assert fusion("hub", "init", tmp_path / "hub", "--no-passphrase") == 2
     assert "->" in fusion.err
 
 

@@ -14,8 +14,8 @@ import pytest
 from fusion.ledger import bundle as bundles
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import encode
-from fusion.services.homes import write_atomic
-from fusion.services.ledger import Book, home_of
+from fusion.services.files import write_atomic
+from fusion.services.ledger import Book
 from tests.cli.test_app import Terminal
 from tests.ledger.made import AT, World, hexed
 from tests.link.federation import admit, make_hub, make_node
@@ -165,14 +165,3 @@ sys.exit(run(sys.argv[1:]))
     words = [sys.executable, "-c", code, "audit", *map(str, exported.values()), "--json"]
     done = subprocess.run(words, capture_output=True, check=True, timeout=60)
     assert len(json.loads(done.stdout)["logs"]) == 5
-
-
-def test_a_home_of_an_older_release_gets_its_log_when_it_is_needed(node: Path) -> None:
-    for name in ("keys/log.pem", "keys/witness.pem", "state.sqlite"):
-        (node / name).unlink()
-    for leftover in node.glob("state.sqlite-*"):
-        leftover.unlink()
-    book = Book(home_of(node))
-    assert book.ledger.size() == 1
-    assert (node / "keys/log.pem").stat().st_mode & 0o777 == 0o600
-    assert Book(home_of(node)).ledger.size() == 1

@@ -48,6 +48,23 @@ def test_one_document_and_a_report(
     assert "//" not in page
 
 
+def test_the_private_demo_study_tells_its_epsilon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = engines.training().demo_files()
+    study = files["study"].with_name("study-private.toml").read_text("utf-8")
+    path, report = tmp_path / "private.toml", tmp_path / "report.html"
+    path.write_text(study.replace("rounds = 20 ", "rounds = 1 "), "utf-8")
+    words = ["simulate", "horizontal", *parties(), str(path)]
+    assert run([*words, "--report", str(report)]) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"privacy +epsilon 1 of 1 at delta 1e-06, for each row", captured.out)
+    assert "Differential privacy" in report.read_text("utf-8")
+    assert run([*words, "--json"]) == 0
+    privacy = json.loads(capsys.readouterr().out)["privacy"]
+    assert privacy["spent_micro"] == privacy["epsilon_micro"] == 1_000_000
+
+
 def test_a_mistake_in_the_study_is_refused_by_the_line(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

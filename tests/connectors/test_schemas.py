@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fusion.connectors.schemas import read_schema
+from fusion.connectors.schemas import count_rows, read_schema
 from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
@@ -60,3 +60,19 @@ def test_a_refusal_does_not_quote_the_file(tmp_path: Path) -> None:
     with pytest.raises(DataInvalid) as refused:
         read_schema(tmp_path / "t.parquet")
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 70_000])
+def test_rows_are_counted_without_being_held(tmp_path: Path, rows: int) -> None:
+    table = pa.table({"a": [f"line\n{n}" for n in range(rows)], "b": list(range(rows))})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    assert count_rows(tmp_path / "t.parquet") == rows
+    lines = "".join(f'"{n}",x\n' for n in range(rows))
+    (tmp_path / "t.csv").write_text(f"a,b\n{lines}", "utf-8")
+    assert count_rows(tmp_path / "t.csv") == rows
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none.parquet"])
+def test_a_file_that_is_not_there_has_no_rows_to_count(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataInvalid):
+        count_rows(tmp_path / name)

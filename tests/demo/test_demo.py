@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fusion.errors import InputInvalid
-from fusion.services import demo, hub, node
-from fusion.services.homes import NodeHome, make_folder
+from fusion.services import demo
+from tests.doctor.homes import member
+from tests.link.federation import make_hub
 
-SHARE = bytes(range(7, 207))
+if TYPE_CHECKING:
+    from tests.keys import Dealt
 
 
 @pytest.fixture
-def federation(tmp_path: Path) -> Path:
+def federation(tmp_path: Path, dealt: Dealt) -> Path:
     """Make a hub, and a node that holds a share."""
-    invitation = hub.init(
-        tmp_path / "hub", federation="test.local", address="127.0.0.1:8443", name=""
-    )
-    home: NodeHome = node.init(tmp_path / "state", hub=str(invitation), org="state", data={})
-    key = make_folder(home.paillier / ("ab" * 32))
-    (key / "share").write_bytes(SHARE)
+    member(make_hub(tmp_path / "hub"), tmp_path, tmp_path / "table.csv", dealt)
     return tmp_path
 
 
 def holds(federation: Path) -> bool:
-    return demo.hub_holds_share(federation / "hub", [federation / "state"])
+    return demo.hub_holds_share(federation / "hub", [federation / "a"])
 
 
 def test_a_hub_without_a_share_is_believed(federation: Path) -> None:
     assert not holds(federation)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("share", SHARE),
-        ("anything", b"before" + SHARE + b"after"),
-        ("hub.log", b"the share is " + SHARE.hex().encode()),
-        ("x.json", str(int.from_bytes(SHARE, "big")).encode()),
-        ("state.share", b"sealed"),
-    ],
-)
-def test_a_share_is_found_wherever_it_lies(federation: Path, name: str, content: bytes) -> None:
+@pytest.mark.parametrize("how", ["raw", "within", "hex", "decimal", "sealed", "named"])
+def test_a_share_is_found_wherever_it_lies(federation: Path, dealt: Dealt, how: str) -> None:
+    share = dealt.shares[0]
+    raw = share.to_bytes((share.bit_length() + 7) // 8, "big")
+    sealed = next((federation / "a" / "paillier").glob("*/share")).read_bytes()
+    name, content = {
+        "raw": ("share", raw),
+        "within": ("anything", b"before" + raw + b"after"),
+        "hex": ("hub.log", b"the share is " + raw.hex().encode()),
+        "decimal": ("x.json", str(share).encode()),
+        "sealed": ("x", sealed),
+        "named": ("state.share", b"sealed"),
+    }[how]
     folder = federation / "hub" / "deep" / "down"
     folder.mkdir(parents=True)
     (folder / name).write_bytes(content)
@@ -51,7 +51,7 @@ def test_a_share_is_found_wherever_it_lies(federation: Path, name: str, content:
 
 
 def test_without_shares_there_is_nothing_to_compare(federation: Path) -> None:
-    for path in (federation / "state").rglob("share"):
+    for path in (federation / "a").rglob("share"):
         path.unlink()
     with pytest.raises(InputInvalid, match="No node holds a share"):
         holds(federation)

@@ -137,11 +137,13 @@ class Deployment:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
-        invitation = self.json("hub", "init", self.hub, "--address", address)["invitation"]
+        invitation = self.json("hub", "init", self.hub, "--address", address, "--no-passphrase")[
+            "invitation"
+        ]
         making = []
         for name in self.names:
             words: list[str | Path] = ["node", "init", self.node(name), "--org", name]
-            words += ["--hub", invitation, "--no-require-grants"]
+            words += ["--hub", invitation, "--no-require-grants", "--no-passphrase"]
             if name in self._data:
                 words += ["--data", f"people={self._data[name]}"]
             making.append(words)

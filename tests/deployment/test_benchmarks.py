@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
         ("benchmarks.isolation --count 1 --rows 100 --settle 0", "none"),
         ("benchmarks.isolation --count 1 --rows 100 --settle 0 --json", "fusion.bench-isolation/1"),
         ("benchmarks.ledger --entries 2000", "audit of 2,000 entries"),
+        ("benchmarks.relay --megabytes 8", "round_trip_p50_ms"),
     ],
 )
 def test_a_benchmark_prints_its_table(line: str, printed: str) -> None:

@@ -99,6 +99,19 @@ def test_a_study_runs_to_its_end(deployment: Deployment) -> None:
     assert json.loads((watch.hub.runs / watch.job / "model.json").read_text())["kind"] == "logistic"
 
 
+def test_a_node_reaches_another_through_the_hub(deployment: Deployment) -> None:
+    found = deployment.json(
+        "node", "ping", deployment.node("north"), "--to", "east", "--count", "3"
+    )
+    assert found["to"] == "east"
+    assert len(found["milliseconds"]) == 3
+    refused = deployment.fusion(
+        "node", "ping", deployment.node("north"), "--to", "nobody", check=False
+    )
+    assert refused.returncode == 5
+    assert "nobody" in refused.stderr
+
+
 def test_a_masked_study_runs_to_its_end(deployment: Deployment) -> None:
     text = study_text(rounds=1).replace("[deadlines]", "[aggregation]\nmasks = true\n\n[deadlines]")
     watch = Watch(deployment, text)

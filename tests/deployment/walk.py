@@ -8,6 +8,7 @@ what one organisation does is done by all four.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -59,7 +60,14 @@ class Walk:
         for place in (self.hub, self.dealer, self.desk, *self.machines.values()):
             place.mkdir()
         self.started: list[subprocess.Popen[bytes]] = []
+        self.lines: list[tuple[str, Path]] = []
         self.words = {address: f"127.0.0.1:{free_port()}"}
+        for name in ("passphrase", "next"):
+            (folder / name).write_text(f"five words of the {name}, in short\n", "utf-8")
+            self.words[f"/etc/banyan/{name}"] = str(folder / name)
+        self.passphrases = dict.fromkeys(
+            (self.hub, self.dealer, self.desk, *self.machines.values()), folder / "passphrase"
+        )
         self._bits = bits
         self._prepare(label)
 
@@ -101,9 +109,13 @@ class Walk:
                 self.words["INVITATION"] = re.findall(r"https://\S+#[0-9a-f]{64}", printed)[0]
             case ["hub", "admit"]:
                 self._admit(line)
-            case ["hub" | "node" | "key", "status" | "show"]:
+            case ["hub" | "node" | "key" | "org", "status" | "show"]:
                 self._look(line)
-            case ["node", "init"]:
+            case ["org", "rotate" | "passphrase"]:
+                self._keys(line)
+            case ["hub", "roster"]:
+                self._roster(line)
+            case ["org" | "node", "init"]:
                 for org, machine in self.machines.items():
                     self._fusion(line.replace("tax.example", org), machine)
             case ["node", "up"]:
@@ -142,6 +154,45 @@ class Walk:
             case words:
                 message = f"the page shows a command that no test runs: {words}"
                 raise AssertionError(message)
+
+    def _keys(self, line: str) -> None:
+        """Have one organisation's keys rotated, or their passphrase changed."""
+        tax = self.machines["tax.example"]
+        assert self._fusion(line, tax)
+        if " rotate " in line:
+            shutil.copy(tax / "node" / "rotation.json", self.hub)
+        else:
+            self.passphrases[tax] = tax.parent / "next"
+            self._restart(tax)
+
+    def _roster(self, line: str) -> None:
+        """Grant a rotation, which its node takes up; revoke somebody who is in no study."""
+        if " revoke " in line:
+            self._fusion(f"fusion org init {self.desk}/left --id left.example", self.desk)
+            request = self.desk / "left" / "request.csr"
+            self._fusion(f"fusion hub admit {request} --hub {ROOT_FOLDER}/hub", self.hub)
+            line = line.replace("grid.example", "left.example")
+        assert self._fusion(line, self.hub)
+        if " rotate " in line:
+            tax = self.machines["tax.example"]
+            self._restart(tax)
+            assert not (tax / "node" / "rotation.json").exists()
+
+    def _restart(self, place: Path) -> None:
+        """Start a node again, and wait until it is up."""
+        ready = place / "node" / "ready.json"
+        (number,) = [n for n, (_, where) in enumerate(self.lines) if where == place]
+        line, _ = self.lines.pop(number)
+        process = self.started.pop(number)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        self._start(line, place)
+        self._wait([ready])
+
+    def _environment(self, place: Path) -> dict[str, str]:
+        # Some verbs are called within the folder of a hub or node itself.
+        file = self.passphrases.get(place) or self.passphrases[place.parent]
+        return {**os.environ, "FUSION_PASSPHRASE_FILE": str(file)}
 
     def _admit(self, line: str) -> None:
         """Admit everyone: one request a call, or all of them by the names that the page gives."""
@@ -254,12 +305,19 @@ class Walk:
     def _fusion(self, line: str, place: Path, *, code: int = 0) -> str:
         command = self._command(line, place)
         done = subprocess.run(
-            command, cwd=place, capture_output=True, text=True, timeout=120, check=False
+            command,
+            cwd=place,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=self._environment(place),
         )
         assert done.returncode == code, f"{line}: {done.stderr}"
         return done.stdout
 
     def _start(self, line: str, place: Path) -> None:
+        self.lines.append((line, place))
         with (place / "log").open("wb") as log:
             self.started.append(
                 subprocess.Popen(
@@ -268,6 +326,7 @@ class Walk:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
+                    env=self._environment(place),
                 )
             )
 

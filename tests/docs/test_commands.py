@@ -31,8 +31,12 @@ RUN = {
     r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.(kernels|contributions)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.(ledger|isolation)": "tests/deployment/test_benchmarks.py",
+    r"fusion node ping --to ID": "tests/deployment/test_deployment.py",
+    r"python -m benchmarks\.relay": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.(noise|private_training)": "tests/privacy/test_utility.py",
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
+    r"fusion data .*": "tests/cli/test_data.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
 NOT_RUN = {
@@ -42,8 +46,6 @@ NOT_RUN = {
     r"\./dev (fmt|docs)": "writes into the checkout",
     r"\./dev": "the name of the script",
     r"python": "the name of a kind of output",
-    r"systemctl (start|stop) banyan-node": "needs systemd and its unit",
-    r"mv /srv/banyan/node/certificate\.pem .*": "belongs to the two lines around it",
     r"python -m examples\.adult\.make_partitions .*": "reads the original data set, not shipped",
 }
 """What no test runs, and why."""
@@ -163,7 +165,7 @@ def test_the_readme_shows_the_two_commands() -> None:
         assert "./dev test" in lines
 
 
-_PROGRAMS = ("fusion", "./dev", "python", "python3", "/opt/banyan/bin/python", "systemctl", "mv")
+_PROGRAMS = ("fusion", "./dev", "python", "python3", "/opt/banyan/bin/python")
 
 
 def _lines() -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ SECTIONS: dict[str, type[document.Section]] = {
     "`[aggregation]`": document.Aggregation,
     "`[key]`": document.Key,
     "`[deadlines]`": document.Deadlines,
+    "`[privacy]`": document.Privacy,
     '`[[columns]]`, `type = "number"`': document.NumberColumn,
     '`[[columns]]`, `type = "category"`': document.CategoryColumn,
 }
@@ -52,7 +53,7 @@ def _fields() -> Iterator[tuple[str, str, Any]]:
 def _numbers(text: str) -> set[float]:
     """Return the numbers in a cell."""
     plain = text.replace(",", "").replace("2⁵³ − 1", str(2**53 - 1)).replace("2³⁰", str(2**30))
-    return {float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:e\d+)?", plain)}
+    return {float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", plain)}
 
 
 def test_the_page_has_the_sections_of_the_code() -> None:

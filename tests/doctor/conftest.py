@@ -23,6 +23,6 @@ def world(tmp_path: Path, dealt: Dealt) -> Iterator[World]:
     hub = new_hub(tmp_path / "hub")
     table = write_table(tmp_path / "people.csv")
     node = member(hub, tmp_path, table, dealt)
-    with serving(hub, 1) as front:
-        made = World(hub, node, table, front)
-        yield World(hub, write_node(made, node), table, front)
+    with serving(hub, 1) as port:
+        made = World(hub, node, table, port)
+        yield World(hub, write_node(made, node), table, port)

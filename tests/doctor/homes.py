@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from fusion.identity.ceremony import KeyDocument, ShareFile
 from fusion.services import keys
 from fusion.services.doctor import examine
-from fusion.services.homes import NodeHome, toml_text, write_atomic
+from fusion.services.files import toml_text, write_atomic
+from fusion.services.homes import NodeHome
+from fusion.services.leaves import ensure_leaf
 from tests.link.federation import admit, make_hub, make_node
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusion.link.front import Front
+    from fusion.link.port import Port
     from fusion.ports import Clock
     from fusion.services.findings import Finding
     from fusion.services.homes import HubHome
@@ -44,7 +46,7 @@ class World:
     hub: HubHome
     node: NodeHome
     table: Path
-    front: Front
+    port: Port
 
 
 def member(hub: HubHome, path: Path, table: Path, dealt: Dealt) -> NodeHome:
@@ -60,13 +62,15 @@ def member(hub: HubHome, path: Path, table: Path, dealt: Dealt) -> NodeHome:
     file = empty.model_copy(update={"sealed": sealed.hex()})
     write_atomic(path / "share", file.to_bytes())
     keys.import_share(node, path / "share", document.transcript())
+    # The doctor dials, and would make it.
+    ensure_leaf(node, hub.config.federation, datetime.now(UTC))
     config = node.config.model_copy(update={"data": {"people": table}})
     return NodeHome(node.path, config)
 
 
 def write_node(world: World, node: NodeHome, *, port: int = 0) -> NodeHome:
     """Write a node's configuration with the port on which its hub came to be."""
-    url = f"https://127.0.0.1:{port or world.front.port}"
+    url = f"https://127.0.0.1:{port or world.port.port}"
     config = node.config.model_copy(update={"hub_url": url})
     write_atomic(node.path / "node.toml", toml_text(config.model_dump(mode="json")))
     return NodeHome.open(node.path)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusion.errors import InputInvalid
-from fusion.identity import certificates, keys
-from fusion.services import hub as hub_service
+from fusion.services import rosters
 from fusion.services.doctor import examine
 from fusion.services.doctor_folder import EMPTY_BYTES, SCARCE_BYTES, disk_finding
-from fusion.services.homes import HubHome, toml_text, write_atomic
+from fusion.services.files import toml_text, write_atomic
+from fusion.services.homes import HubHome
+from fusion.services.leaves import ensure_leaf
 from fusion.stores.rounds import SqliteRoundLog
 from tests.doctor.homes import Later, found_of, the, write_node
 from tests.link.federation import admit, make_hub, make_node, serving
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
 
 def test_all_is_well(world: World) -> None:
     for home in (world.hub, world.node):
-        # Whether bubblewrap is installed is the machine's.
-        found = [f for f in examine(home.path) if f.check != "isolation"]
-        assert {f.check: f for f in found if f.status != "ok"} == {}
+        # Their keys are not encrypted, which is the one thing to say of them; whether bubblewrap is
+        # installed is the machine's.
+        found = [f.check for f in examine(home.path) if f.status != "ok"]
+        assert [check for check in found if check != "isolation"] == ["passphrase"]
     checks = [finding.check for finding in examine(world.node.path)]
     assert list(dict.fromkeys(checks)) == [
         "python", "packages", "engine", "threads", "isolation", "configuration", "disk",
-        "permissions", "identity", "certificates", "stores", "keys", "data", "clock", "hub",
+        "permissions", "identity", "passphrase", "certificates", "roster", "stores", "keys",
+        "data", "clock", "hub",
     ]  # fmt: skip
     assert the(world.node, "hub").message.endswith("answers and knows this node")
     assert "share held here" in the(world.node, "keys").message
@@ -76,27 +79,25 @@ def test_a_configuration_that_can_not_be_read_is_a_problem(tmp_path: Path, marke
 @pytest.mark.parametrize(
     ("days", "status", "words"),
     [
-        (300, "ok", "64 days left"),
-        (306, "warning", "58 days left"),
-        (364, "warning", "0 days left"),
-        (366, "problem", "expired on"),
+        (3500, "ok", "149 days left"),
+        (3600, "warning", "49 days left"),
+        (3651, "problem", "expired on"),
     ],
 )
-def test_a_nodes_certificate_comes_to_its_end(
+def test_an_organisations_ca_comes_to_its_end(
     world: World, days: float, status: str, words: str
 ) -> None:
     (found,) = [
-        f for f in found_of(world.node, "certificates", Later(days)) if f.message.startswith("this")
+        f
+        for f in found_of(world.node, "certificates", Later(days))
+        if f.message.startswith("this organisation's CA")
     ]
     assert (found.status, words in found.message) == (status, True)
     if status != "ok":
-        assert "request.csr again" in found.todo
+        assert "fusion org rotate" in found.todo
 
 
-def test_the_hubs_operator_sees_whose_certificate_expires(world: World) -> None:
-    found = found_of(world.hub, "certificates", Later(340))
-    (member,) = [f for f in found if f.message.startswith("a.example")]
-    assert member.status == "warning"
+def test_the_hubs_operator_sees_when_its_certificate_expires(world: World) -> None:
     own = [
         f for f in found_of(world.hub, "certificates", Later(6 * 365)) if "hub's port" in f.message
     ]
@@ -104,20 +105,18 @@ def test_the_hubs_operator_sees_whose_certificate_expires(world: World) -> None:
     assert "fusion hub up" in own[0].todo
 
 
-def test_an_expired_certificate_on_disk(world: World) -> None:
-    long_ago = datetime.now(UTC) - timedelta(days=400)
-    issuer = certificates.Issuer(
-        certificates.from_pem(world.hub.ca.read_bytes()),
-        keys.tls_from_pem(world.hub.ca_key.read_bytes()),
-    )
-    key = keys.tls_from_pem(world.node.tls_key.read_bytes()).public_key()
-    old = issuer.client("federation.local", "a.example", key, long_ago)
-    write_atomic(world.node.certificate, certificates.pem(old))
-    found = found_of(world.node, "certificates")
-    assert any(f.status == "problem" and "expired" in f.message for f in found)
-    # It is not the one that the roster lists, either; and the hub does not let it in.
-    assert any("lists another certificate" in f.message for f in found)
-    assert the(world.node, "hub").status == "problem"
+def test_an_old_certificate_of_the_day_is_no_problem(world: World) -> None:
+    ensure_leaf(world.node, "federation.local", datetime.now(UTC) - timedelta(days=40))
+    assert all(f.status == "ok" for f in found_of(world.node, "certificates"))
+    assert the(world.node, "hub").status == "ok"
+    assert any("renewed by itself" in f.message for f in found_of(world.node, "certificates"))
+
+
+def test_a_revoked_organisation_is_told_so(world: World) -> None:
+    roster = rosters.revoke(world.hub, "a.example", "left")
+    world.node.keep_epoch(roster, world.hub.roster_file.read_bytes())
+    assert the(world.node, "roster").status == "problem"
+    assert "left" in the(world.node, "roster").message
 
 
 def test_a_clock_before_the_certificates_is_a_problem(world: World) -> None:
@@ -128,7 +127,7 @@ def test_a_clock_before_the_certificates_is_a_problem(world: World) -> None:
 
 
 def test_a_damaged_certificate_is_a_problem(world: World) -> None:
-    world.node.certificate.write_text("no certificate", "utf-8")
+    world.node.org_ca.write_text("no certificate", "utf-8")
     assert any(f.status == "problem" for f in found_of(world.node, "certificates"))
 
 
@@ -169,7 +168,7 @@ def test_a_nodes_clock_is_compared_with_the_hubs(
     ("what", "mode", "repair"),
     [
         ("keys/statement.pem", 0o644, "chmod 600"),
-        ("keys/tls.pem", 0o640, "chmod 600"),
+        ("keys/org-ca.pem", 0o640, "chmod 600"),
         (".", 0o755, "chmod 700"),
         ("keys", 0o750, "chmod 700"),
         ("paillier", 0o711, "chmod 700"),
@@ -188,7 +187,7 @@ def test_what_others_may_read_is_a_problem(world: World, what: str, mode: int, r
 
 
 def test_public_files_may_be_read(world: World) -> None:
-    for file in (world.node.request, world.node.certificate, world.node.roster_file):
+    for file in (world.node.request, world.node.org_ca, world.node.roster_file):
         file.chmod(0o644)
     assert the(world.node, "permissions").status == "ok"
 
@@ -196,7 +195,7 @@ def test_public_files_may_be_read(world: World) -> None:
 # ------------------------------------------------------------------------ keys, stores, data
 
 
-@pytest.mark.parametrize("name", ["statement", "sealing", "fleet", "tls"])
+@pytest.mark.parametrize("name", ["statement", "sealing", "fleet", "org-ca", "log", "witness"])
 def test_a_private_key_that_is_gone_or_damaged(world: World, name: str) -> None:
     file = world.node.keys / f"{name}.pem"
     file.write_bytes(b"damaged")
@@ -251,7 +250,7 @@ def test_a_share_that_was_damaged_is_a_problem(world: World) -> None:
     share.write_bytes(share.read_bytes()[:-1] + b"\0")
     found = the(world.node, "keys")
     assert found.status == "problem"
-    assert "does not belong" in found.message
+    assert "A sealed box is not for this key" in found.message
 
 
 def test_a_key_of_an_earlier_release_asks_for_a_new_ceremony(world: World) -> None:
@@ -283,18 +282,18 @@ def test_space(tmp_path: Path, free: int, status: str) -> None:
 
 
 def test_a_hub_that_does_not_answer(world: World) -> None:
-    world.front.stop()
+    world.port.stop()
     found = the(world.node, "hub")
     assert found.status == "problem"
-    assert "can't be reached: Connection refused" in found.message
+    assert "does not answer: Connection refused" in found.message
     # There is no other clock to ask; certificates say that this one is not slow.
     assert "no certificate here is newer" in the(world.node, "clock").message
 
 
 def test_another_hub_in_its_place(world: World, tmp_path: Path) -> None:
     other = make_hub(tmp_path / "other")
-    with serving(other, 1) as front:
-        node = write_node(world, world.node, port=front.port)
+    with serving(other, 1) as port:
+        node = write_node(world, world.node, port=port.port)
         found = the(node, "hub")
     assert found.status == "problem"
     assert "Not the invitation's hub" in found.message
@@ -304,11 +303,10 @@ def test_a_hub_that_does_not_know_the_node(world: World, tmp_path: Path) -> None
     node = admit(world.hub, make_node(world.hub, tmp_path / "b", "b.example"))
     node = write_node(world, node)
     assert the(node, "hub").status == "ok"
-    # Admitted again with time gone by: the roster lists the new certificate, the node has the old.
-    hub_service.admit(world.hub, node.request.read_bytes(), clock=Later(330))
+    rosters.revoke(world.hub, "b.example", "left")
     found = the(node, "hub")
     assert found.status == "problem"
-    assert "does not count this node as a member" in found.message
+    assert "does not let this node in" in found.message
 
 
 def test_a_port_that_is_free_taken_or_served(world: World) -> None:

@@ -21,8 +21,8 @@ from federated.seats import seat_of
 from federated.study import parse_study
 from federated.terms import agree
 from federated.work import do_job
-from fusion.grants.document import schema_digest
-from fusion.services import grants
+from fusion.catalogue.descriptor import schema_digest
+from fusion.services import grants, rosters
 from fusion.services.clock import SystemClock
 from fusion.services.homes import NodeHome
 from fusion.services.keys import Keyring
@@ -357,6 +357,21 @@ def test_the_hub_ends_a_run_whose_grant_was_revoked_there(world: World) -> None:
             grants.revoke(world.hub, kept.signed.id, "no longer needed")
 
     _, events = world.run(before=revoke_at_the_hub)
+    assert [event["round"] for event in events if event["event"] == "round"] == [0, 1]
+    assert events[-1]["status"] == "stopped"
+
+
+def test_the_hub_ends_a_run_of_a_member_that_was_revoked(world: World) -> None:
+    world.grant()
+    done = False
+
+    def revoke_the_member(request: Request) -> None:
+        nonlocal done
+        if not done and request.kind == "contribute" and request.blobs.get("model"):
+            done = True
+            rosters.revoke(world.hub, "north", "left")
+
+    _, events = world.run(before=revoke_the_member)
     assert [event["round"] for event in events if event["event"] == "round"] == [0, 1]
     assert events[-1]["status"] == "stopped"
 

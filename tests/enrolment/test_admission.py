@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusion.crypto.sealing import SealingKey
-from fusion.crypto.signing import SigningKey
-from fusion.errors import InputInvalid, MessageInvalid, Refused, SignatureInvalid
+from fusion.errors import (
+    InputInvalid,
+    MemberRevoked,
+    MessageInvalid,
+    Refused,
+    SignatureInvalid,
+    VerificationFailed,
+)
 from fusion.identity import certificates, keys
 from fusion.identity.request import make_request, open_request
 from fusion.services import hub as hub_service
+from fusion.services import rosters
 from fusion.stores.ledger import SqliteLedger
 from fusion.types import OrgId
 from tests.link.federation import make_hub, make_node
+from tests.members import Keys
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from cryptography.hazmat.primitives.asymmetric import ec
 
     from fusion.services.homes import HubHome
 
@@ -40,37 +46,15 @@ class Later:
         return 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """An organisation's four keys."""
+def request(keys: Keys, **other: Any) -> bytes:  # noqa: ANN401 - keys of each kind
+    """A request with these keys, some of them another's."""
+    public = replace(keys.public(), **other)
+    return make_request(
+        OrgId(keys.org), "", public, statement=keys.statement, authority=keys.authority
+    )
 
-    statement: SigningKey = field(default_factory=SigningKey.generate)
-    sealing: SealingKey = field(default_factory=SealingKey.generate)
-    fleet: ec.EllipticCurvePrivateKey = field(default_factory=keys.new_fleet_key)
-    tls: ec.EllipticCurvePrivateKey = field(default_factory=keys.new_tls_key)
 
-    def request(self, org: str) -> bytes:
-        """A request with these keys."""
-        return make_request(
-            OrgId(org),
-            "",
-            statement=self.statement,
-            sealing=self.sealing,
-            fleet=self.fleet,
-            tls=self.tls,
-        )
-
-    def given(self, kind: str, other: Keys) -> Keys:
-        """These keys, but one of them another's."""
-        match kind:
-            case "statement":
-                return replace(self, statement=other.statement)
-            case "sealing":
-                return replace(self, sealing=other.sealing)
-            case "fleet":
-                return replace(self, fleet=other.fleet)
-            case _:
-                return replace(self, tls=other.tls)
+KINDS = ("sealing_key", "fleet_key", "log_key", "witness_key")
 
 
 @pytest.fixture
@@ -81,28 +65,28 @@ def hub(tmp_path: Path) -> HubHome:
 
 def test_a_member_is_on_the_next_roster_with_its_own_keys(hub: HubHome, tmp_path: Path) -> None:
     node = make_node(hub, tmp_path / "a", "a.example")
-    member = hub_service.admit(hub, node.request.read_bytes())
+    member = rosters.admit(hub, node.request.read_bytes())
     roster = hub.roster()
     assert (roster.epoch, roster.members) == (2, (member,))
+    assert member.keys == node.public_keys()
     assert member.statement_key == node.statement_key.public
     assert member.sealing_key == node.sealing_key.public
     assert member.fleet_key == keys.fleet_header(node.fleet_private_key().public_key())
-    certificate = certificates.from_pem((hub.admitted / "a.example.pem").read_bytes())
-    assert member.tls_fingerprint == certificates.fingerprint(certificate)
+    assert member.ca == certificates.der(certificates.from_pem(node.org_ca.read_bytes()))
 
 
 def test_members_keep_their_places_as_others_come(hub: HubHome) -> None:
     for org in ("c.example", "a.example", "b.example"):
-        hub_service.admit(hub, Keys().request(org))
+        rosters.admit(hub, request(Keys(org)))
     assert [m.id for m in hub.roster().members] == ["a.example", "b.example", "c.example"]
     assert hub.roster().epoch == 4
 
 
 def test_the_same_request_again_changes_nothing(hub: HubHome) -> None:
-    request = Keys().request("a.example")
-    member = hub_service.admit(hub, request)
+    asked = request(Keys("a.example"))
+    member = rosters.admit(hub, asked)
     before, logged = _files(hub), SqliteLedger(hub.ledger).size()
-    assert hub_service.admit(hub, request) == member
+    assert rosters.admit(hub, asked) == member
     assert _files(hub) == before
     assert SqliteLedger(hub.ledger).size() == logged
 
@@ -113,64 +97,52 @@ def _files(hub: HubHome) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in files if not p.name.startswith("ledger.sqlite")}
 
 
-def test_a_certificate_about_to_expire_is_issued_anew(hub: HubHome) -> None:
-    request = Keys().request("a.example")
-    member = hub_service.admit(hub, request)
-    renewed = hub_service.admit(hub, request, clock=Later(days=330))
-    assert renewed.tls_fingerprint != member.tls_fingerprint
-    assert renewed.admitted_at == member.admitted_at
-    assert hub.roster().members == (renewed,)
-
-
-def test_a_member_may_change_its_tls_key(hub: HubHome) -> None:
-    own = Keys()
-    first = hub_service.admit(hub, own.request("a"))
-    second = hub_service.admit(hub, own.given("tls", Keys()).request("a"))
-    assert second.tls_fingerprint != first.tls_fingerprint
-    assert hub.roster().members == (second,)
-
-
-@pytest.mark.parametrize("kind", ["statement", "sealing", "fleet"])
+@pytest.mark.parametrize("kind", [*KINDS, "statement_key", "ca"])
 def test_a_member_is_not_replaced_by_a_request_with_other_keys(hub: HubHome, kind: str) -> None:
-    own = Keys()
-    hub_service.admit(hub, own.request("a"))
+    own, other = Keys("a"), Keys("a")
+    rosters.admit(hub, request(own))
     before = hub.roster_file.read_bytes()
+    mixed = {
+        "statement_key": replace(own, statement=other.statement),
+        "ca": replace(own, authority=other.authority),
+    }.get(kind, own)
+    changes = {kind: getattr(other.public(), kind)} if kind in KINDS else {}
     with pytest.raises(Refused, match="other keys") as refusal:
-        hub_service.admit(hub, own.given(kind, Keys()).request("a"))
+        rosters.admit(hub, request(mixed, **changes))
     assert refusal.value.hint
     assert hub.roster_file.read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", ["statement", "sealing", "fleet"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_two_members_have_a_key_in_common(hub: HubHome, kind: str) -> None:
-    first = Keys()
-    hub_service.admit(hub, first.request("a.example"))
+    first = Keys("a.example")
+    rosters.admit(hub, request(first))
     with pytest.raises(Refused, match=r"a\.example"):
-        hub_service.admit(hub, Keys().given(kind, first).request("b.example"))
+        rosters.admit(hub, request(Keys("b.example"), **{kind: getattr(first.public(), kind)}))
 
 
 def test_the_authoritys_key_is_nobodys(hub: HubHome) -> None:
     with pytest.raises(Refused, match="authority"):
-        hub_service.admit(hub, Keys(statement=hub.authority_key).request("a.example"))
+        rosters.admit(hub, request(Keys("a.example", statement=hub.authority_key)))
 
 
 def test_a_request_that_is_not_authentic_is_refused(hub: HubHome, tmp_path: Path) -> None:
     with pytest.raises(MessageInvalid):
-        hub_service.admit(hub, b"junk")
+        rosters.admit(hub, b"junk")
     # The middle of the signature at the end of the request.
-    request = bytearray(Keys().request("a.example"))
-    at = request.index(b"-----END") - 30
-    request[at] = ord("A") if request[at] != ord("A") else ord("B")
+    changed = bytearray(request(Keys("a.example")))
+    at = changed.index(b"-----END") - 30
+    changed[at] = ord("A") if changed[at] != ord("A") else ord("B")
     with pytest.raises((SignatureInvalid, MessageInvalid)):
-        hub_service.admit(hub, bytes(request))
+        rosters.admit(hub, bytes(changed))
     assert hub.roster().epoch == 1
     with pytest.raises(InputInvalid):
         make_node(hub, tmp_path / "node", "hub")
 
 
 def test_admissions_at_the_same_time_do_not_lose_each_other(hub: HubHome) -> None:
-    requests = [Keys().request(f"org{n}") for n in range(6)]
-    threads = [threading.Thread(target=hub_service.admit, args=(hub, r)) for r in requests]
+    requests = [request(Keys(f"org{n}")) for n in range(6)]
+    threads = [threading.Thread(target=rosters.admit, args=(hub, r)) for r in requests]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -180,15 +152,42 @@ def test_admissions_at_the_same_time_do_not_lose_each_other(hub: HubHome) -> Non
 
 
 def test_an_admission_that_was_interrupted_is_completed_by_the_next(hub: HubHome) -> None:
-    request = Keys().request("a.example")
-    hub_service.admit(hub, request)
+    asked = request(Keys("a.example"))
+    member = rosters.admit(hub, asked)
     # The last file of an admission is the one that the node waits for.
-    issued = hub.requests / f"{open_request(request).digest}.pem"
-    issued.unlink()
-    member = hub_service.admit(hub, request)
-    certificate = certificates.from_pem(issued.read_bytes())
-    assert member.tls_fingerprint == certificates.fingerprint(certificate)
-    assert hub.roster().members == (member,)
+    mark = hub.requests / f"{open_request(asked).digest}.admitted"
+    mark.unlink()
+    assert rosters.admit(hub, asked) == member
+    assert mark.exists()
+    assert hub.roster().epoch == 2
+
+
+def test_a_revoked_organisation_is_not_admitted_again(hub: HubHome) -> None:
+    asked = request(Keys("a.example"))
+    rosters.admit(hub, asked)
+    rosters.revoke(hub, "a.example", "left the federation")
+    with pytest.raises(MemberRevoked, match="left the federation"):
+        rosters.admit(hub, asked)
+    with pytest.raises(MemberRevoked):
+        rosters.revoke(hub, "a.example", "again")
+    with pytest.raises(InputInvalid):
+        rosters.revoke(hub, "a.example", " ")
+    assert hub.roster().listed("a.example").status == "revoked"
+
+
+def test_every_epoch_is_kept_and_tells_what_it_changed(hub: HubHome) -> None:
+    rosters.admit(hub, request(Keys("a.example")), until="2030-01-01")
+    rosters.extend(hub, "a.example", None)
+    rosters.revoke(hub, "a.example", "left")
+    told = rosters.history(hub)
+    assert [(t["epoch"], t["members"]) for t in told] == [(1, 0), (2, 1), (3, 1), (4, 0)]
+    assert [c["what"] for t in told for c in t["changes"]] == [
+        "admitted", "valid until revoked", "revoked: left",
+    ]  # fmt: skip
+    assert all(t["previous"] == before["digest"] for before, t in pairwise(told))
+    (hub.rosters / "3.json").write_bytes((hub.rosters / "2.json").read_bytes())
+    with pytest.raises(VerificationFailed):
+        rosters.history(hub)
 
 
 def test_the_hubs_own_certificates_are_renewed_in_time(hub: HubHome) -> None:

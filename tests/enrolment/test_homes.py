@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fusion.errors import EnvironmentUnfit, InputInvalid
 from fusion.services import hub as hub_service
 from fusion.services import node as node_service
-from fusion.services.homes import HubHome, NodeHome, readable_name, toml_text, write_atomic
+from fusion.services.files import readable_name, toml_text, write_atomic
+from fusion.services.homes import HubHome, NodeHome
 from tests.link.federation import make_hub, make_node
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 def test_nobody_else_may_read_keys_or_enter_folders(tmp_path: Path) -> None:
     hub = make_hub(tmp_path / "hub")
     node = make_node(hub, tmp_path / "node", "a.example")
+    open_files = {node.request, node.org_ca, node.public_file, hub.authority_file}
     for home in (hub.path, node.path):
         for path in (home, *home.rglob("*")):
             mode = stat.S_IMODE(path.stat().st_mode)
             if path.is_dir():
                 assert mode == 0o700, path
-            elif path not in {node.request, home / ".lock"}:
+            elif path not in {*open_files, home / ".lock"}:
                 assert mode == 0o600, path
 
 
@@ -185,7 +187,7 @@ def test_a_lost_key_is_named(tmp_path: Path) -> None:
     hub = make_hub(tmp_path / "hub")
     (hub.keys / "authority.pem").unlink()
     with pytest.raises(EnvironmentUnfit, match=r"authority\.pem"):
-        hub.roster()
+        _ = hub.authority_key
 
 
 def test_a_job_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:

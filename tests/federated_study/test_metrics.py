@@ -15,7 +15,10 @@ from federated.metrics import (
     MAX_ROC_POINTS,
     auc,
     from_histogram,
+    middles_of,
     score_histogram,
+    shrunk,
+    stretched,
 )
 from federated.seeds import generator
 from fusion.errors import DataInvalid
@@ -138,3 +141,29 @@ def test_a_score_that_is_no_number_is_refused(bad: float) -> None:
         score_histogram(scores, y, 16)
     with pytest.raises(DataInvalid):
         auc(scores, y)
+
+
+@given(st.lists(st.floats(1e-12, 1 - 1e-12), min_size=2, max_size=50))
+def test_stretched_scores_keep_their_order_and_come_back(scores: list[float]) -> None:
+    ordered = np.sort(np.array(scores))
+    wide = stretched(ordered)
+    assert (np.diff(wide) >= 0).all()
+    assert wide.min() >= 0
+    assert wide.max() <= 1
+    inside = (ordered > 4e-4) & (ordered < 1 - 4e-4)
+    assert np.allclose(shrunk(wide)[inside], ordered[inside], rtol=1e-9)
+
+
+def test_the_ends_of_all_scores_can_be_stretched() -> None:
+    assert stretched(np.array([0.0, 0.5, 1.0])).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_calibration_is_by_the_score_that_a_bin_stands_for() -> None:
+    random = generator("stretched")
+    scores = random.beta(0.4, 2.0, 40_000)
+    y = (random.random(40_000) < scores).astype(np.float64)
+    histogram = score_histogram(stretched(scores), y, 64)
+    made = from_histogram(histogram, shrunk(middles_of(64)))
+    assert made.ece < 0.02
+    assert abs(made.auc - auc(scores, y)) < 2e-3
+    assert from_histogram(histogram).ece > 0.1

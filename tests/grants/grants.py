@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.crypto.hashing import digest
-from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
 from fusion.grants import signing
 from fusion.grants.budget import Amount
 from fusion.grants.decide import State, decide
-from fusion.grants.document import Grant, checked, moment_of, schema_digest
+from fusion.grants.document import Grant, checked, moment_of
 from fusion.grants.refusal import patched
 from fusion.grants.request import Request
-from fusion.identity.roster import AUTHORITY, Member, Roster
-from fusion.types import OrgId
+from fusion.identity.members import AUTHORITY
+from fusion.identity.roster import Roster
 from fusion.wire import canonical
+from tests.members import light_member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,18 +97,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 def roster(names: tuple[str, ...] = NAMES) -> Roster:
     """Return the federation's roster."""
-    members = tuple(
-        Member(
-            id=OrgId(name),
-            name="",
-            statement_key=KEYS[name].public,
-            sealing_key=SealingKey.generate().public,
-            fleet_key=f"test:{name}",
-            tls_fingerprint=f"test:{name}",
-            admitted_at="2026-01-01T00:00:00Z",
-        )
-        for name in sorted(names)
-    )
+    members = tuple(light_member(name, KEYS[name].public) for name in sorted(names))
     return Roster(federation="test", epoch=1, authority_key=KEYS[AUTHORITY].public, members=members)
 
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.errors import GrantInvalid, MessageInvalid
-from fusion.grants.document import MAX_GRANT_BYTES, grant_of, schema_digest
+from fusion.grants.document import MAX_GRANT_BYTES, grant_of
 from fusion.grants.reading import parse_grant, parse_request
 from fusion.wire import canonical
 from tests.grants.grants import DOCUMENT, grant_from, put, request_from

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fusion.catalogue.descriptor import schema_digest
 from fusion.errors import (
     FusionError,
     GrantInvalid,
     GrantRefused,
     InputInvalid,
+    MemberRevoked,
     SignatureInvalid,
     VerificationFailed,
 )
-from fusion.grants.document import schema_digest
 from fusion.grants.permit import Permit
 from fusion.grants.signing import Standing
-from fusion.services import grants
+from fusion.services import grants, rosters
 from fusion.services.grants import GrantDesk
 from fusion.services.homes import NodeHome, open_home
 from fusion.wire import canonical
@@ -142,8 +143,8 @@ def test_a_member_that_is_not_known_yet_is_asked_for(
     late = make_node(hub, tmp_path / "late", "statistics")
     admit(hub, late)
     named = {"/assigners": ["statistics", "tax"], "/signers/0/organisation": "statistics"}
-    with serving(hub, 1) as front:
-        tax, bank = (at_port(nodes[name], front.port) for name in ("tax", "bank"))
+    with serving(hub, 1) as port:
+        tax, bank = (at_port(nodes[name], port.port) for name in ("tax", "bank"))
         kept = grants.propose(tax, text(named), "grant.yaml")
         assert grants.sign(bank, kept.signed.envelope).standing is Standing.ACCEPTED
         full = grants.sign(late, kept.signed.envelope).signed.envelope
@@ -334,6 +335,23 @@ def test_work_ends_with_the_grant(hub: HubHome, nodes: Mapping[str, NodeHome]) -
     with pytest.raises(GrantRefused) as refused:
         here.check(permit)
     assert refused.value.code == "G-04"
+
+
+@pytest.mark.parametrize("who", ["bank", "tax"])
+def test_work_ends_with_the_membership(
+    hub: HubHome, nodes: Mapping[str, NodeHome], who: str
+) -> None:
+    """The operator was revoked, or the data owner itself."""
+    finalised(hub, nodes)
+    here = desk(nodes["tax"])
+    permit = here.admit(asked())
+    roster = rosters.revoke(hub, who, "left")
+    here.check(permit)
+    nodes["tax"].keep_epoch(roster, hub.roster_file.read_bytes())
+    with pytest.raises(MemberRevoked, match="left"):
+        here.check(permit)
+    with pytest.raises(GrantRefused):
+        here.admit(asked(job="job-2"))
 
 
 # ---------------------------------------------------------------------------------- checks

@@ -15,17 +15,21 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
-from fusion.errors import KeyRefused, MessageInvalid, VerificationFailed
+from fusion.errors import CertificateInvalid, KeyRefused, MessageInvalid, VerificationFailed
 from fusion.identity import certificates, keys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NOW = datetime(2026, 11, 25, 8, 0, tzinfo=UTC)
 CA_KEY, KEY = keys.new_tls_key(), keys.new_tls_key()
 CA = certificates.new_ca("city.example", CA_KEY, NOW)
 ISSUER = certificates.Issuer(CA, CA_KEY)
-CLIENT = ISSUER.client("city.example", "a.example", KEY.public_key(), NOW)
+OWN_KEY = keys.new_tls_key()
+OWN_CA = certificates.new_organisation_ca("a.example", OWN_KEY, NOW)
+OWN = certificates.Issuer(OWN_CA, OWN_KEY)
+LEAF = OWN.leaf("city.example", "a.example", KEY.public_key(), NOW)
 NAME = "spiffe://city.example/org/a.example"
 
 
@@ -54,33 +58,41 @@ def test_it_is_for_its_hosts_and_its_time_only() -> None:
         _verify(x509.DNSName("hub.city.example"), NOW - timedelta(days=1), leaf)
 
 
-def test_a_member_can_not_pose_as_the_hub_nor_issue() -> None:
-    usage = CLIENT.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
-    assert not CLIENT.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    below = certificates.Issuer(CLIENT, KEY).server(
+def test_an_independent_verifier_accepts_a_leaf_under_its_organisations_ca_only() -> None:
+    host = x509.DNSName("a.example.node.fusion.internal")
+    for ca, good in ((OWN_CA, True), (CA, False)):
+        verifier = PolicyBuilder().store(Store([ca])).time(NOW).build_server_verifier(host)
+        if good:
+            verifier.verify(LEAF, [])
+            continue
+        with pytest.raises(VerificationError):
+            verifier.verify(LEAF, [])
+
+
+def test_a_leaf_is_for_both_ends_lasts_a_day_and_can_not_issue() -> None:
+    usage = LEAF.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usage) == {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
+    assert not LEAF.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert LEAF.not_valid_after_utc - LEAF.not_valid_before_utc == timedelta(hours=24, minutes=5)
+    assert certificates.spiffe_of(LEAF) == NAME
+    below = certificates.Issuer(LEAF, KEY).server(
         ["hub.city.example"], keys.new_tls_key().public_key(), NOW
     )
-    verifier = (
-        PolicyBuilder()
-        .store(Store([CA]))
-        .time(NOW)
-        .build_server_verifier(x509.DNSName("hub.city.example"))
-    )
+    host = x509.DNSName("hub.city.example")
+    verifier = PolicyBuilder().store(Store([OWN_CA])).time(NOW).build_server_verifier(host)
     with pytest.raises(VerificationError):
-        verifier.verify(below, [CLIENT])
+        verifier.verify(below, [LEAF])
 
 
-def test_a_certificate_is_checked_against_ca_key_and_name() -> None:
-    certificates.check_own_certificate(CLIENT, CA, KEY.public_key(), NAME)
-    other = keys.new_tls_key()
-    foreign_ca = certificates.new_ca("city.example", other, NOW)
-    with pytest.raises(VerificationFailed, match="CA"):
-        certificates.check_own_certificate(CLIENT, foreign_ca, KEY.public_key(), NAME)
-    with pytest.raises(VerificationFailed, match="another key"):
-        certificates.check_own_certificate(CLIENT, CA, other.public_key(), NAME)
-    with pytest.raises(VerificationFailed, match="another organisation"):
-        certificates.check_own_certificate(CLIENT, CA, KEY.public_key(), NAME + "x")
+def test_an_organisations_ca_is_its_own_and_nothing_else() -> None:
+    assert certificates.organisation_ca(certificates.der(OWN_CA), "a.example") == OWN_CA
+    again = certificates.new_organisation_ca("a.example", keys.new_fleet_key(), NOW)
+    for ca in (CA, LEAF, again, certificates.new_organisation_ca("b.example", OWN_KEY, NOW)):
+        with pytest.raises(CertificateInvalid):
+            certificates.organisation_ca(certificates.der(ca), "a.example")
+    for data in (b"", b"junk", b"x" * 5000):
+        with pytest.raises(CertificateInvalid):
+            certificates.organisation_ca(data, "a.example")
 
 
 def test_an_issuer_has_the_key_of_its_certificate() -> None:
@@ -88,14 +100,13 @@ def test_an_issuer_has_the_key_of_its_certificate() -> None:
         certificates.Issuer(CA, KEY)
 
 
-def test_two_certificates_differ_in_serial_number_and_fingerprint() -> None:
-    again = ISSUER.client("city.example", "a.example", KEY.public_key(), NOW)
-    assert again.serial_number != CLIENT.serial_number
-    assert certificates.fingerprint(again) != certificates.fingerprint(CLIENT)
+def test_two_certificates_differ_in_serial_number() -> None:
+    again = OWN.leaf("city.example", "a.example", KEY.public_key(), NOW)
+    assert again.serial_number != LEAF.serial_number
 
 
 def test_pem_survives_and_junk_is_refused(tmp_path: Path) -> None:
-    assert certificates.from_pem(certificates.pem(CLIENT)) == CLIENT
+    assert certificates.from_pem(certificates.pem(LEAF)) == LEAF
     with pytest.raises(MessageInvalid):
         certificates.from_pem(b"junk")
     (tmp_path / "ca.pem").write_bytes(certificates.pem(CA))
@@ -127,6 +138,26 @@ def test_each_key_survives_its_file_and_is_not_taken_for_another() -> None:
             if kind != own:
                 with pytest.raises(KeyRefused):
                     reader(data)
+
+
+def test_an_encrypted_key_needs_its_passphrase() -> None:
+    made: tuple[tuple[Callable[..., bytes], Callable[..., object], object], ...] = (
+        (keys.signing_pem, keys.signing_from_pem, SigningKey.generate()),
+        (keys.sealing_pem, keys.sealing_from_pem, SealingKey.generate()),
+        (keys.tls_pem, keys.tls_from_pem, keys.new_tls_key()),
+        (keys.fleet_pem, keys.fleet_from_pem, keys.new_fleet_key()),
+    )
+    for writer, reader, key in made:
+        data = writer(key, b"correct horse")
+        assert keys.is_encrypted(data)
+        assert not keys.is_encrypted(writer(key))
+        reader(data, b"correct horse")
+        for wrong in (None, b"", b"another horse"):
+            with pytest.raises(KeyRefused, match="passphrase"):
+                reader(data, wrong)
+        plain = keys.reencrypted(data, b"correct horse", None)
+        reader(plain)
+        reader(keys.reencrypted(plain, None, b"battery staple"), b"battery staple")
 
 
 def test_the_fleet_key_is_spelled_as_flower_sends_it() -> None:

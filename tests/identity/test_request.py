@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,39 +13,34 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
 from fusion.errors import FusionError, MessageInvalid, SignatureInvalid
-from fusion.identity.keys import fleet_header, new_fleet_key, new_tls_key, public_digest
+from fusion.identity.keys import fleet_header, new_tls_key
+from fusion.identity.members import KEY_NAMES
 from fusion.identity.request import STATEMENT_OID, make_request, open_request, request_digest
 from fusion.types import OrgId
 from fusion.wire import envelope
+from tests.members import Keys
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-STATEMENT, SEALING = SigningKey.generate(), SealingKey.generate()
-TLS, FLEET = new_tls_key(), new_fleet_key()
-TYPE = "application/vnd.fusion.request/1+json"
-PEM = make_request(
-    OrgId("a.example"), "Office A", statement=STATEMENT, sealing=SEALING, fleet=FLEET, tls=TLS
-)
+KEYS = Keys("a.example")
+PUBLIC = KEYS.public()
+STATEMENT, AUTHORITY = KEYS.statement, KEYS.authority
+TYPE = "application/vnd.fusion.request/2+json"
+PEM = make_request(OrgId("a.example"), "Office A", PUBLIC, statement=STATEMENT, authority=AUTHORITY)
 
 
 def _document(**change: object) -> dict[str, object]:
-    return {
-        "schema": "fusion.request/1",
-        "id": "a.example",
-        "name": "",
-        "statement_key": STATEMENT.public.hex,
-        "sealing_key": SEALING.public.hex,
-        "fleet_key": fleet_header(FLEET.public_key()),
-        "tls_key": public_digest(TLS.public_key()),
-        **change,
-    }
+    keys = {**PUBLIC.to_json(), **{n: v for n, v in change.items() if n in KEY_NAMES}}
+    rest = {n: v for n, v in change.items() if n not in KEY_NAMES}
+    return {"schema": "fusion.request/2", "id": "a.example", "name": "", "keys": keys, **rest}
 
 
-def _csr(extension: bytes | None, key: ec.EllipticCurvePrivateKey = TLS, oid: str = "") -> bytes:
+def _csr(
+    extension: bytes | None, key: ec.EllipticCurvePrivateKey = AUTHORITY, oid: str = ""
+) -> bytes:
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     if extension is not None:
         name = x509.ObjectIdentifier(oid) if oid else STATEMENT_OID
@@ -59,10 +55,7 @@ def _with(document: dict[str, object], signer: SigningKey = STATEMENT) -> bytes:
 def test_a_request_says_what_was_put_into_it() -> None:
     request = open_request(PEM)
     assert (request.id, request.name) == ("a.example", "Office A")
-    assert request.statement_key == STATEMENT.public
-    assert request.sealing_key == SEALING.public
-    assert request.fleet_key == fleet_header(FLEET.public_key())
-    assert request.tls_key == TLS.public_key()
+    assert request.keys == PUBLIC
     assert request.digest == request_digest(PEM)
 
 
@@ -82,12 +75,12 @@ def test_one_flipped_bit_is_found_or_says_the_same(position: int, bit: int) -> N
     assert request == open_request(PEM)
 
 
-def test_a_statement_is_not_used_with_another_tls_key() -> None:
+def test_a_statement_is_not_used_with_another_ca() -> None:
     extensions = x509.load_pem_x509_csr(PEM).extensions
     statement = extensions.get_extension_for_oid(STATEMENT_OID).value
     assert isinstance(statement, x509.UnrecognizedExtension)
     open_request(_csr(statement.value))
-    with pytest.raises(SignatureInvalid, match="another TLS key"):
+    with pytest.raises(SignatureInvalid, match="another CA"):
         open_request(_csr(statement.value, new_tls_key()))
 
 
@@ -106,7 +99,12 @@ def test_a_statement_is_signed_with_the_key_it_names() -> None:
         {"sealing_key": "0"},
         {"fleet_key": fleet_header(new_tls_key().public_key())},
         {"fleet_key": ""},
-        {"schema": "fusion.request/2"},
+        {"schema": "fusion.request/1"},
+        {"log_key": STATEMENT.public.hex},
+        {"ca": ""},
+        {"ca": "AAAA"},
+        {"ca": base64.b64encode(Keys("b.example").ca).decode()},
+        {"ca": PUBLIC.to_json()["ca"] + "="},
         {"role": "authority"},
     ],
 )
@@ -120,12 +118,6 @@ def test_a_statement_that_is_not_well_formed_is_refused(change: dict[str, object
 def test_a_request_without_a_statement_is_refused(extension: bytes | None) -> None:
     with pytest.raises(MessageInvalid):
         open_request(_csr(extension))
-
-
-def test_the_tls_key_is_a_p256_key() -> None:
-    statement = asn1.encode_der(envelope.sign(_document(), TYPE, STATEMENT, STATEMENT.public.hex))
-    with pytest.raises(MessageInvalid, match="P-256"):
-        open_request(_csr(statement, new_fleet_key()))
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", PEM[:200], b"x" * (64 * 1024 + 1)])

@@ -6,17 +6,16 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
-from fusion.identity import keys as key_files
-from fusion.identity.roster import AUTHORITY, Member, Roster, sign_roster
+from fusion.identity.members import AUTHORITY
+from fusion.identity.roster import Roster, open_roster, sign_roster
 from fusion.ledger import entry as entries
 from fusion.ledger.bundle import Bundle
 from fusion.ledger.checkpoint import Checkpoint
 from fusion.ledger.entry import encode
 from fusion.ledger.log_keys import LogKeys, sign_log_keys
 from fusion.stores.memory_ledger import MemoryLedger
-from fusion.types import OrgId
+from tests.members import Keys, with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,25 +74,25 @@ class World:
     )
 
     def __post_init__(self) -> None:
+        full = {name: Keys(name).member() for name in self.members}
         listed = tuple(
-            Member(
-                id=OrgId(name),
-                name="",
+            with_keys(
+                full[name],
                 statement_key=member.statement.public,
-                sealing_key=SealingKey.generate().public,
-                fleet_key=key_files.fleet_header(key_files.new_fleet_key().public_key()),
-                tls_fingerprint=hexed(name),
-                admitted_at="2026-01-01T00:00:00Z",
+                log_key=member.log.public,
+                witness_key=member.witness.public,
             )
             for name, member in self.members.items()
         )
         self.roster = Roster(
             federation=FEDERATION,
             epoch=5,
+            previous=hexed("epoch 4"),
             authority_key=self.hub.statement.public,
             members=listed,
         )
         self.signed_roster = sign_roster(self.roster, self.hub.statement)
+        self.roster = open_roster(self.signed_roster, self.hub.statement.public)
 
     def organisation(self, name: str) -> Organisation:
         return self.hub if name == AUTHORITY else self.members[name]

@@ -179,16 +179,6 @@ def test_a_job_may_be_agreed_to_again_and_its_rounds_stay_opened() -> None:
     assert _broken("north", again, "opened before") == len(NODE) + 1
 
 
-def test_a_log_under_a_new_key_is_worth_a_look() -> None:
-    seen = [
-        entries.LogSeen(at=AT, organisation="east", log_key=hexed(k), witness_key=hexed("w"))
-        for k in ("one", "two")
-    ]
-    found = audit(WORLD.bundle("north", [*NODE[:2], *seen]))
-    assert len(found.replay.notices) == 1
-    assert "entry 3: east" in found.replay.notices[0]
-
-
 # ---------------------------------------------------------------------------- logs together
 
 

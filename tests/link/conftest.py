@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.link.rules import FrontLimits
-from tests.link.federation import StandIn, admit, make_hub, make_node, serving, superlink
+from fusion.link.rules import PortLimits
+from tests.link.federation import StandIn, admit, at_port, make_hub, make_node, serving, superlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusion.link.front import Front
+    from fusion.link.port import Port
     from fusion.services.homes import HubHome, NodeHome
 
 
@@ -25,7 +25,7 @@ class Federation:
     a: NodeHome
     b: NodeHome
     superlink: StandIn
-    front: Front
+    port: Port
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,8 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     path = tmp_path_factory.mktemp("federation")
     hub = make_hub(path / "hub")
     a, b = (admit(hub, make_node(hub, path / org, f"{org}.example")) for org in "ab")
-    limits = FrontLimits(linger=0.2, hold=0.0)
-    with superlink(hub) as stand_in, serving(hub, stand_in.port, limits) as front:
-        yield Federation(hub, a, b, stand_in, front)
+    limits = PortLimits(rendezvous=1.0, tunnels=3, body=1_000_000)
+    with superlink(hub) as stand_in, serving(hub, stand_in.port, limits) as port:
+        # Whoever joined first knows the other one, too.
+        a.keep_epoch(hub.roster(), hub.roster_file.read_bytes())
+        yield Federation(hub, at_port(a, port.port), at_port(b, port.port), stand_in, port)

@@ -9,20 +9,22 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-import httpx
-
 from fusion.identity.trust import Invitation
-from fusion.link.client import hub_ssl_context
 from fusion.services import hub as hub_service
 from fusion.services import node as node_service
-from fusion.services.homes import HubHome, NodeHome, write_atomic
+from fusion.services import rosters
+from fusion.services.dialling import link_of
+from fusion.services.files import write_atomic
+from fusion.services.homes import HubHome, NodeHome
+from fusion.services.hub_port import port_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusion.link.front import Front
-    from fusion.link.rules import FrontLimits
+    from fusion.link.dial import Link
+    from fusion.link.port import Port
+    from fusion.link.rules import PortLimits
 
 
 def make_hub(path: Path) -> HubHome:
@@ -38,11 +40,10 @@ def make_node(hub: HubHome, path: Path, org: str) -> NodeHome:
 
 def admit(hub: HubHome, node: NodeHome) -> NodeHome:
     """Admit a node and hand it what it would fetch."""
-    hub_service.admit(hub, node.request.read_bytes())
+    rosters.admit(hub, node.request.read_bytes())
     write_atomic(node.ca, hub.ca.read_bytes())
     write_atomic(node.trust_file, hub.trust_file.read_bytes())
-    write_atomic(node.roster_file, hub.roster_file.read_bytes())
-    write_atomic(node.certificate, (hub.admitted / f"{node.config.id}.pem").read_bytes())
+    node.keep_epoch(hub.roster(), hub.roster_file.read_bytes())
     return node
 
 
@@ -60,16 +61,10 @@ def at_port(node: NodeHome, port: int) -> NodeHome:
 
 
 @contextlib.contextmanager
-def client(front: Front, node: NodeHome | None, ca: Path | None = None) -> Iterator[httpx.Client]:
-    """A client of the port, with a node's certificate or none."""
-    if node is not None:
-        tls = hub_ssl_context(node.credentials())
-    else:
-        tls = ssl.create_default_context(cafile=str(ca))
-    with httpx.Client(
-        base_url=f"https://127.0.0.1:{front.port}", verify=tls, timeout=10, trust_env=False
-    ) as found:
-        yield found
+def linked(port: Port, node: NodeHome) -> Iterator[Link]:
+    """A member's connection to the port."""
+    with link_of(at_port(node, port.port)) as link:
+        yield link
 
 
 @dataclass(slots=True)
@@ -95,8 +90,8 @@ class StandIn:
 
 
 @contextlib.contextmanager
-def superlink(hub: HubHome) -> Iterator[StandIn]:
-    """Run a stand-in for the SuperLink."""
+def superlink(hub: HubHome, hold: threading.Event | None = None) -> Iterator[StandIn]:
+    """Run a stand-in for the SuperLink; it answers once ``hold`` is set, if there is one."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -106,8 +101,12 @@ def superlink(hub: HubHome) -> Iterator[StandIn]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
+            if len(body) < int(self.headers["content-length"]):
+                return  # broken off: the SuperLink drops it, too
             found.requests.append(Received(self.path, headers, body))
             found.connections.add(self.client_address[1])
+            if hold is not None:
+                hold.wait(30)
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", str(len(body)))
@@ -134,13 +133,11 @@ def superlink(hub: HubHome) -> Iterator[StandIn]:
 
 
 @contextlib.contextmanager
-def serving(
-    hub: HubHome, superlink_port: int, limits: FrontLimits | None = None
-) -> Iterator[Front]:
+def serving(hub: HubHome, superlink_port: int, limits: PortLimits | None = None) -> Iterator[Port]:
     """Run the hub's port."""
-    front = hub_service.front_of(hub, superlink_port, limits)
-    front.start()
+    port = port_of(hub, superlink_port, limits)
+    port.start()
     try:
-        yield front
+        yield port
     finally:
-        front.stop()
+        port.stop()

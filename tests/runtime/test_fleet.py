@@ -12,8 +12,9 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from federated.client_app import app_for
 from federated.cohort import Reply, Request
-from federated.runtime.fleet import FleetNode, Pace
+from federated.runtime.fleet import FleetNode, Pace, Served
 from federated.runtime.node import RUNTIME_VARIABLE, serve_node
+from fusion.link.rings import Rings
 from fusion.services.clock import SystemClock
 from fusion.types import OrgId
 from tests.link.federation import admit, make_hub, make_node
@@ -63,11 +64,12 @@ class Running:
         self.fleet = MemoryFleet()
         self.stop = threading.Event()
         self.notes: list[str] = []
+        self.bell = Rings()
         self._node = FleetNode(
             self.fleet,
             app_for(tasks, NORTH),  # type: ignore[arg-type]
-            public_key=b"key",
-            bundle_digest=OURS,
+            Served(public_key=b"key", bundle_digest=OURS),
+            bell=self.bell,
             stop=self.stop,
             clock=SystemClock(),
             note=self.notes.append,
@@ -92,7 +94,7 @@ class Running:
 
 @contextmanager
 def running(tasks: Tasks, **pace: float) -> Iterator[Running]:
-    node = Running(tasks, Pace(hot=0.005, idle=0.005, **pace))  # type: ignore[arg-type]
+    node = Running(tasks, Pace(**{"idle": 0.005, **pace}))  # type: ignore[arg-type]
     node.thread.start()
     try:
         yield node
@@ -260,3 +262,11 @@ def test_a_flower_as_needed_is_served_by_the_own_loop(tmp_path: Path) -> None:
     lines: list[str] = []
     serve_node(node, stop=stop, say=lines.append)
     assert lines == [f"north is up and serves {node.config.hub_url}"]
+
+
+def test_a_node_that_rests_is_woken_by_the_bell() -> None:
+    with running(Tasks(lambda _: None), idle=LONG) as node:
+        for count in range(1, 4):
+            node.send(1, f"task {count}")
+            node.bell.ring()
+            assert node.answered(count)[-1] == f"task {count}"

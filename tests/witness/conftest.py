@@ -9,8 +9,9 @@ import pytest
 
 from fusion.services.board import LOOK_SECONDS, Board
 from fusion.services.clock import SystemClock
+from fusion.services.dialling import link_of
 from fusion.services.ledger import Book
-from fusion.services.witness import Witness
+from fusion.services.witness import Witness, Witnessing
 from tests.link.federation import admit, at_port, make_hub, make_node, serving, superlink
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from fusion.link.front import Front
+    from fusion.link.dial import Link
+    from fusion.link.port import Port
     from fusion.services.homes import HubHome, NodeHome
 
 NAMES = ("a.example", "b.example", "c.example")
@@ -43,17 +45,30 @@ class Federation:
 
     hub: HubHome
     nodes: dict[str, NodeHome]
-    front: Front
+    port: Port
     clock: Hands = field(default_factory=Hands)
     said: list[str] = field(default_factory=list)
     witnesses: dict[str, Witness] = field(default_factory=dict)
     board: Any = None
+    links: list[Link] = field(default_factory=list)
 
     def start(self) -> None:
         """Open the board, and a witness for each node."""
         self.board = Board(self.hub, self.said.append, self.clock)
         for name, node in self.nodes.items():
-            self.witnesses[name] = Witness(node, self.said.append, self.clock)
+            self.witnesses[name] = self.witness(node)
+
+    def witness(self, node: NodeHome) -> Witness:
+        """A witness, over a connection of its own."""
+        link = link_of(node)
+        self.links.append(link)
+        return Witness(node, link, self.said.append, self.clock)
+
+    def begin_witnessing(self, node: NodeHome) -> None:
+        """Do what a node does before it serves."""
+        link = link_of(node)
+        self.links.append(link)
+        Witnessing(node, link, self.said.append).__enter__()
 
     def round(self, names: tuple[str, ...] = NAMES, ahead: float = LOOK_SECONDS) -> bool:
         """Everybody exchanges once; say whether all are settled."""
@@ -73,8 +88,8 @@ class Federation:
         return Book(self.hub if name == "hub" else self.nodes[name], self.clock)
 
     def close(self) -> None:
-        for witness in self.witnesses.values():
-            witness.close()
+        for link in self.links:
+            link.close()
 
 
 @pytest.fixture
@@ -84,9 +99,9 @@ def federation(tmp_path: Path) -> Iterator[Federation]:
     made = {name: admit(hub, make_node(hub, tmp_path / name, name)) for name in NAMES}
     for node in made.values():
         node.roster_file.write_bytes(hub.roster_file.read_bytes())
-    with superlink(hub) as stand_in, serving(hub, stand_in.port) as front:
-        nodes = {name: at_port(node, front.port) for name, node in made.items()}
-        found = Federation(hub, nodes, front)
+    with superlink(hub) as stand_in, serving(hub, stand_in.port) as port:
+        nodes = {name: at_port(node, port.port) for name, node in made.items()}
+        found = Federation(hub, nodes, port)
         found.start()
         try:
             yield found

@@ -14,8 +14,9 @@ from fusion.ledger.checkpoint import Checkpoint, parse
 from fusion.ledger.entry import encode
 from fusion.ledger.verify import Expectations, audit, compare
 from fusion.ledger.witness import Item, Packet, Proof, Published
+from fusion.services import rosters, rotation
 from fusion.services.board import Board
-from fusion.services.witness import Witness, Witnessing
+from fusion.services.enrolment import take_roster
 from fusion.stores.ledger import SqliteLedger
 from tests.ledger.made import AT, hexed
 from tests.witness.conftest import NAMES
@@ -116,30 +117,30 @@ def test_a_forked_log_gets_no_cosignature(federation: Federation) -> None:
 def test_a_node_put_back_from_a_backup_does_not_serve(federation: Federation) -> None:
     federation.settle()
     a = federation.nodes["a.example"]
-    federation.witnesses.pop("a.example").close()
+    federation.witnesses.pop("a.example")
     backup = a.path / "backup.sqlite"
     with closing(sqlite3.connect(a.ledger)) as now, closing(sqlite3.connect(backup)) as then:
         now.backup(then)
     _log(federation.book("a.example"), "job")
-    federation.witnesses["a.example"] = Witness(a, federation.said.append, federation.clock)
+    federation.witnesses["a.example"] = federation.witness(a)
     assert federation.settle() > 0
-    federation.witnesses.pop("a.example").close()
+    federation.witnesses.pop("a.example")
     for file in a.path.glob("state.sqlite*"):
         file.unlink()
     backup.rename(a.ledger)
     with pytest.raises(LedgerBroken, match="put back from a backup") as found:
-        Witnessing(a, federation.said.append).__enter__()
+        federation.begin_witnessing(a)
     assert found.value.exit_code == 5
 
 
 def test_a_node_that_lost_its_log_does_not_serve(federation: Federation) -> None:
     federation.settle()
     a = federation.nodes["a.example"]
-    federation.witnesses.pop("a.example").close()
+    federation.witnesses.pop("a.example")
     for file in a.path.glob("state.sqlite*"):
         file.unlink()
     with pytest.raises(LedgerBroken, match="or lost"):
-        Witnessing(a, federation.said.append).__enter__()
+        federation.begin_witnessing(a)
 
 
 def test_a_log_begun_anew_under_new_keys_is_another_log_and_everybody_notes_it(
@@ -147,10 +148,15 @@ def test_a_log_begun_anew_under_new_keys_is_another_log_and_everybody_notes_it(
 ) -> None:
     federation.settle()
     a = federation.nodes["a.example"]
-    federation.witnesses.pop("a.example").close()
-    for file in (*a.path.glob("state.sqlite*"), a.log_key, a.witness_key):
+    federation.witnesses.pop("a.example")
+    for file in a.path.glob("state.sqlite*"):
         file.unlink()
-    federation.witnesses["a.example"] = Witness(a, federation.said.append, federation.clock)
+    request = rotation.rotate(a, ["log", "witness"])
+    rosters.rotate(federation.hub, request.read_bytes())
+    take_roster(a, federation.hub.roster_file.read_bytes(), take_up=True)
+    for name in ("b.example", "c.example"):
+        take_roster(federation.nodes[name], federation.hub.roster_file.read_bytes())
+    federation.witnesses["a.example"] = federation.witness(a)
     assert federation.settle() > 0
     found = {name: audit(federation.book(name).bundle()) for name in ("hub", *NAMES)}
     assert all(f.witnessed == f.size for f in found.values())

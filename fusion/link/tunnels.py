@@ -1,0 +1,139 @@
+"""A node's ends of tunnels: sockets in its own folder on one side, the link on the other.
+
+Between nodes ordinary gRPC is spoken (:mod:`fusion.link.peers`). Whoever calls another node dials
+the socket of that node's name here; a call that comes in is put through to the socket at which this
+node serves. Nothing listens on a network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import grpc.aio
+
+from fusion.link.channel import FRAME_BYTES
+
+if TYPE_CHECKING:
+    from fusion.link.dial import Link
+
+_LOG: Final = logging.getLogger("banyan.link")
+_LINGER_SECONDS: Final = 2.0
+
+
+class Tunnels:
+    """The sockets of one node, in a folder that goes when they are closed."""
+
+    def __init__(self) -> None:
+        """Make the folder: a short name, for a socket's may have 107 bytes, and only ours."""
+        self._folder = tempfile.TemporaryDirectory(prefix="banyan-")
+        self._servers: dict[str, asyncio.Server] = {}
+        self._link: Link | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def served(self) -> Path:
+        """The socket at which this node serves its peers."""
+        return Path(self._folder.name) / "served"
+
+    def use(self, link: Link) -> None:
+        """Take the link through which tunnels lead."""
+        self._link = link
+
+    async def listen(self, organisation: str) -> Path:
+        """Return the socket that leads to another member; made when it is first asked for.
+
+        To be awaited in the link's loop.
+        """
+        path = Path(self._folder.name) / f"to-{len(self._servers)}"
+        if organisation in self._servers:
+            return Path(self._servers[organisation].sockets[0].getsockname())
+        if self._link is None:
+            raise RuntimeError("use() comes first")
+        link = self._link
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._remember()
+            try:
+                await carry(reader, writer, link.tunnel(organisation))
+            except (grpc.aio.AioRpcError, OSError) as error:
+                _LOG.info("a tunnel to %s ended: %s", organisation, _reason(error))
+            except asyncio.CancelledError:
+                # Python's server asks a task for its exception, and stumbles over one cancelled.
+                _LOG.debug("a tunnel to %s is dropped", organisation)
+            finally:
+                writer.transport.abort()
+
+        server = await asyncio.start_unix_server(connected, path, limit=2 * FRAME_BYTES)
+        self._servers[organisation] = server
+        return path
+
+    async def pick_up(self, caller: str, call: Any) -> None:
+        """Put a tunnel of another member through to what this node serves."""
+        self._remember()
+        try:
+            reader, writer = await asyncio.open_unix_connection(self.served, limit=2 * FRAME_BYTES)
+        except OSError:
+            _LOG.info("%s calls, and nothing is served here", caller)
+            return
+        try:
+            await carry(reader, writer, call)
+        finally:
+            writer.transport.abort()
+
+    def _remember(self) -> None:
+        """Have the task that runs now end with the sockets."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End all tunnels and take the sockets away; to be awaited in the link's loop."""
+        for server in self._servers.values():
+            server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Aborted transports report to their protocols in the next turn of the loop.
+        await asyncio.sleep(0)
+        self._folder.cleanup()
+
+
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, call: Any) -> None:
+    """Pass bytes between a socket and a tunnel until one side ends, and a moment longer."""
+
+    async def out() -> None:
+        while data := await reader.read(FRAME_BYTES):
+            await call.write(data)
+        await call.done_writing()
+
+    async def back() -> None:
+        while (data := await call.read()) is not grpc.aio.EOF:
+            writer.write(data)
+            await writer.drain()
+
+    tasks = [asyncio.ensure_future(out()), asyncio.ensure_future(back())]
+    try:
+        done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if rest:
+            await asyncio.wait(rest, timeout=_LINGER_SECONDS)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _reason(error: BaseException) -> str:
+    details = getattr(error, "details", None)
+    return str(details() if callable(details) else error)

@@ -1,0 +1,103 @@
+"""What the hub's one port serves: which documents, which boxes, by whose roster."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from fusion.grants.signing import MAX_SIGNED_BYTES
+from fusion.link.bell import Bell
+from fusion.link.callers import Callers
+from fusion.link.port import Box, Port, PortConfig
+from fusion.link.rules import PortLimits
+from fusion.services.board import receive
+from fusion.services.clock import SystemClock
+from fusion.services.enrolment import ROSTER
+from fusion.services.files import read_file
+from fusion.services.grant_exchange import GRANTS, Shelf
+from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fusion.identity.members import Member
+    from fusion.ports import Clock
+    from fusion.services.homes import HubHome
+
+WITNESS: Final = "witness"
+NOW: Final = "now"
+"""The document with the hub's time, seconds since 1970."""
+
+_LOG = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+
+
+def port_of(
+    hub: HubHome,
+    superlink_port: int,
+    limits: PortLimits | None = None,
+    clock: Clock | None = None,
+) -> Port:
+    """Return the hub's one port, not yet opened.
+
+    Args:
+        hub: Its folder.
+        superlink_port: Where the SuperLink is, on loopback.
+        limits: Others than the usual ones.
+        clock: Time.
+
+    Raises:
+        EnvironmentUnfit: A file is missing.
+    """
+    clock, shelf = clock or SystemClock(), Shelf(hub)
+    config = PortConfig(
+        listen=hub.listen,
+        certificate=read_file(hub.server_certificate),
+        key=hub.server_key_pem(),
+        callers=Callers(hub.roster_file, hub.authority_public, read_file(hub.ca), clock),
+        superlink_port=superlink_port,
+        superlink_ca=hub.superlink_ca,
+        requests_bell=Bell(hub.requests_bell),
+        replies_bell=Bell(hub.replies_bell),
+        documents={
+            NOW: lambda *_: str(int(clock.now().timestamp())).encode(),
+            GRANTS: shelf.document,
+            ROSTER: _roster(hub),
+            WITNESS: _witness(hub),
+        },
+        boxes={
+            GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
+            WITNESS: Box(
+                take=lambda member, data: receive(hub, member.id, data),
+                limit=MAX_WITNESS_PACKET_BYTES,
+            ),
+        },
+        watched={
+            GRANTS: hub.grants,
+            ROSTER: hub.roster_file,
+            WITNESS: hub.witness / "index.json",
+        },
+        limits=limits or PortLimits(),
+    )
+    return Port(config)
+
+
+def _roster(hub: HubHome) -> Callable[[Member, str], bytes | None]:
+    return lambda _, rest: None if rest else _file(hub.roster_file)
+
+
+def _witness(hub: HubHome) -> Callable[[Member, str], bytes | None]:
+    """The board: its index, and what is on it of one log."""
+
+    def document(_: Member, rest: str) -> bytes | None:
+        name = rest or "index"
+        return _file(hub.witness / f"{name}.json") if _LOG.fullmatch(name) else None
+
+    return document
+
+
+def _file(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
