@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from fusion.wire import canonical
 from sandbox import bubblewrap, seccomp
-from sandbox.limits import KILL_SECONDS, LOG_BYTES, PRINTED_BYTES, START_SECONDS
+from sandbox.limits import GONE_SECONDS, LOG_BYTES, PRINTED_BYTES, START_SECONDS
 from sandbox.worker import DONE, FAILED, OUT_OF_MEMORY, READY
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def _ended(descriptor: int) -> None:
     """Wait until a process descriptor says that its process has ended (pidfd_open(2))."""
     poll = select.poll()  # select() can't have descriptors beyond 1023
     poll.register(descriptor, select.POLLIN)
-    poll.poll(KILL_SECONDS * 1000)
+    poll.poll(GONE_SECONDS * 1000)
 
 
 def start(plan: Plan, program: Path | None) -> Worker:
