@@ -24,7 +24,7 @@ START_SECONDS: Final = 60.0
 """From starting a worker until it says that it is ready."""
 
 KILL_SECONDS: Final = 0.5
-"""From the end of a limit until a killed worker has to be gone, unless the machine is overloaded."""
+"""From the end of a limit until a killed worker has to be gone, on a machine not overloaded."""
 
 GONE_SECONDS: Final = 30.0
 """For how long a place is held for a killed worker whose memory the kernel has not freed yet."""
