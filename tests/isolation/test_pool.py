@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,8 @@ from tests.isolation.host import end_of, workers
 from tests.isolation.test_isolate import LONG, PROBE, PYTHON, SHORT, script
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sandbox.process import Kind
     from tests.isolation.conftest import Scene
 
@@ -140,9 +143,13 @@ def test_stock_follows_what_is_asked(kind: Kind, scene: Scene) -> None:
     assert not end_of(workers(), 1)
 
 
-def test_a_killed_node_leaves_no_worker(kind: Kind) -> None:
+def test_a_killed_node_leaves_no_worker(kind: Kind, tmp_path: Path) -> None:
     node = subprocess.Popen(
-        [sys.executable, "-m", "tests.isolation.parent", kind], cwd=ROOT, stdin=subprocess.PIPE
+        [sys.executable, "-m", "tests.isolation.parent", kind],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        # The empty folder that a killed process can't remove.
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     )
     # One at work and one idle; bubblewrap adds two processes to each.
     expected = 2 if kind == "landlock" else 6
