@@ -3,12 +3,20 @@
     FusionError                     exit 1
     ├── PartyFailed                 as at the party that said no
     ├── RunStopped                  exit 1   somebody asked for it
+    ├── WorkFailed                  exit 1   confined work without a result; one text for all
+    │   ├── WorkTimedOut                     past its wall limit, and killed
+    │   ├── WorkOutOfMemory
+    │   ├── WorkOutputTooLarge
+    │   ├── WorkCrashed                      raised, ended early, or answered what is no answer
+    │   └── WorkCancelled                    asked to stop
+    ├── IsolationBusy               exit 1   too many requests wait for a worker
     ├── InputInvalid                exit 2   what the user typed or wrote is wrong
     │   ├── StudyInvalid                     a study file; names the line
     │   ├── DataInvalid                      a table that does not fit what was declared
     │   ├── GrantInvalid                     a grant or a request under one; names the line
     │   └── CatalogueInvalid                 what an owner declares about a dataset
     ├── EnvironmentUnfit            exit 3   Python, port, file, disk, missing package
+    │   └── IsolationUnavailable             nothing here confines untrusted work
     ├── Refused                     exit 4   a rule said no
     │   ├── GateRefused                      a key holder will not decrypt this
     │   ├── ContributionRefused              a contributor will not contribute to this
@@ -80,6 +88,67 @@ class RunStopped(FusionError):
     code = "F-002"
 
 
+class WorkFailed(FusionError):
+    """Confined work ended without a result; who asked for it is told no more than that.
+
+    Time-out, memory and crash can depend on the data, so message and hint are the same for all.
+
+    Attributes:
+        details: What happened, with the worker's standard error: for the data's owner alone. It can
+            hold rows.
+    """
+
+    code = "F-020"
+
+    def __init__(self, details: str = "") -> None:
+        """Keep the details apart from the message, which is fixed."""
+        super().__init__(
+            "The work was ended before it had a result.",
+            hint="Ask for less, or ask the data's owner, whose log says why.",
+        )
+        self.details = details
+
+    def outward(self) -> WorkFailed:
+        """Return what may leave the owner: no class of its own, no details."""
+        return WorkFailed()
+
+
+class WorkTimedOut(WorkFailed):
+    """Confined work was killed at its wall limit; the owner's log alone says so."""
+
+    code = "F-021"
+
+
+class WorkOutOfMemory(WorkFailed):
+    """Confined work had no memory left; the owner's log alone says so."""
+
+    code = "F-022"
+
+
+class WorkOutputTooLarge(WorkFailed):
+    """Confined work answered more than it may; the owner's log alone says so."""
+
+    code = "F-023"
+
+
+class WorkCrashed(WorkFailed):
+    """Confined work raised, ended early or answered nonsense; the owner's log alone says so."""
+
+    code = "F-024"
+
+
+class WorkCancelled(WorkFailed):
+    """Confined work was ended because somebody asked for it."""
+
+    code = "F-025"
+
+
+class IsolationBusy(FusionError):
+    """Too many requests wait for a worker, or none became free in time; ask again later."""
+
+    code = "F-026"
+
+
 class InputInvalid(FusionError):
     """What the user typed or wrote can't be used."""
 
@@ -116,6 +185,12 @@ class EnvironmentUnfit(FusionError):
 
     code = "F-300"
     exit_code = 3
+
+
+class IsolationUnavailable(EnvironmentUnfit):
+    """Nothing on this machine confines untrusted work, so none is run."""
+
+    code = "F-301"
 
 
 class Refused(FusionError):

@@ -1,4 +1,4 @@
-"""What the core needs from outside, as protocols: a clock, a memory that survives, an engine.
+"""What the core needs from outside, as protocols: a clock, a memory that survives, engines.
 
 Adapters live in :mod:`fusion.stores`, :mod:`fusion.services` and :mod:`federated`; each has an
 in-memory counterpart, so that every rule can be tested without a disk or a network.
@@ -288,6 +288,18 @@ class RunJournal(Protocol):
 
     def last_round(self) -> tuple[int, Mapping[str, Any]] | None:
         """Return the newest state, if any."""
+        ...
+
+
+class IsolationDiagnosis(Protocol):
+    """What the doctor needs from ``sandbox``, found through the entry point ``fusion.engines``."""
+
+    def examine(self, account: str = ...) -> tuple[bool, str, str]:
+        """Say whether untrusted work can be confined here, what was found, and what to install.
+
+        Args:
+            account: Whom workers run as where this process is root.
+        """
         ...
 
 

@@ -1,6 +1,6 @@
 """Restricted queries: SQL and Python that see data only through a policy.
 
-The package keeps its place in the layers; what it will hold is described in docs/map.md.
+``isolate`` is the confinement that untrusted work runs in; docs/map.md leads to the rest.
 It must never import ``federated``, nor be imported by ``fusion`` (entry points only).
 """
 

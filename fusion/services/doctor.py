@@ -10,12 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from fusion.errors import FusionError, InputInvalid
+from fusion.services import engines
 from fusion.services.clock import SystemClock
 from fusion.services.doctor_folder import folder_findings, newest_certificate
-from fusion.services.doctor_machine import machine_findings
+from fusion.services.doctor_machine import isolation_finding, machine_findings
 from fusion.services.doctor_network import hub_findings, port_finding
 from fusion.services.findings import Finding, ok, problem
-from fusion.services.homes import HUB_FILE, NODE_FILE, HubHome, NodeHome
+from fusion.services.homes import (
+    DEFAULT_WORKER_USER,
+    HUB_FILE,
+    NODE_FILE,
+    HubHome,
+    NodeHome,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,20 +45,27 @@ def examine(home: Path | None = None, *, clock: Clock | None = None) -> list[Fin
     """
     found = machine_findings()
     if home is None:
-        return found
+        return [*found, _isolation(DEFAULT_WORKER_USER)]
     kind = kind_of(home)
     try:
         opened = HubHome.open(home) if kind == "hub" else NodeHome.open(home)
     except FusionError as error:
         todo = error.hint or "Correct the file."
+        found.append(_isolation(DEFAULT_WORKER_USER))
         return [*found, problem("configuration", error.message, todo)]
     clock = clock or SystemClock()
+    if isinstance(opened, NodeHome):
+        found.append(_isolation(opened.config.worker_user))
     found.append(ok("configuration", f"{opened.path} is a {kind}"))
     folder = folder_findings(opened, clock.now())
     network = [port_finding(opened)] if isinstance(opened, HubHome) else hub_findings(opened, clock)
     if not any(finding.check == "clock" for finding in network):
         network.insert(0, _clock_by_certificates(newest_certificate(opened), clock.now()))
     return [*found, *folder, *network]
+
+
+def _isolation(account: str) -> Finding:
+    return isolation_finding(engines.isolation(), account)
 
 
 def kind_of(home: Path) -> Kind:

@@ -16,6 +16,8 @@ from fusion.services.findings import Finding, ok, problem, warning
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from fusion.ports import IsolationDiagnosis
+
 DISTRIBUTION: Final = "banyan-fusion"
 OLDEST: Final = (3, 11)
 TESTED: Final = (3, 11)
@@ -142,6 +144,21 @@ def threads_finding(processors: int, quota: float | None) -> Finding:
         todo = "Give the machine or the container two; rounds take longer than need be."
         return warning("threads", words, todo)
     return ok("threads", words)
+
+
+def isolation_finding(diagnosis: IsolationDiagnosis, account: str) -> Finding:
+    """Say whether queries and Python jobs could run here, and in which isolation.
+
+    Args:
+        diagnosis: Tries it.
+        account: Whom workers run as where this process is root.
+    """
+    works, message, todo = diagnosis.examine(account)
+    if not works:
+        # Training needs none of it.
+        msg = f"Queries and Python jobs would be refused: {message}."
+        return warning("isolation", msg, todo)
+    return Finding("isolation", "warning" if todo else "ok", message, todo)
 
 
 def _quota() -> float | None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
-    from fusion.ports import TrainingEngine
+    from importlib.metadata import EntryPoint
+
+    from fusion.ports import IsolationDiagnosis, TrainingEngine
 
 _GROUP: Final = "fusion.engines"
 
@@ -21,11 +23,26 @@ def training() -> TrainingEngine:
     Raises:
         EnvironmentUnfit: None is installed, or more than one.
     """
-    found = list(entry_points(group=_GROUP, name="training"))
+    engine: TrainingEngine = _only("training").load()
+    return engine
+
+
+@cache
+def isolation() -> IsolationDiagnosis:
+    """Return what knows how untrusted work is confined.
+
+    Raises:
+        EnvironmentUnfit: None is installed, or more than one.
+    """
+    diagnosis: IsolationDiagnosis = _only("isolation").load()
+    return diagnosis
+
+
+def _only(name: str) -> EntryPoint:
+    found = list(entry_points(group=_GROUP, name=name))
     if len(found) != 1:
-        msg = f"{len(found)} training engines are installed; one is needed."
+        msg = f"{len(found)} engines named {name} are installed; one is needed."
         raise EnvironmentUnfit(
             msg, hint="Install banyan-fusion again, in an environment of its own."
         )
-    engine: TrainingEngine = found[0].load()
-    return engine
+    return found[0]

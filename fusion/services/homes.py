@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 HUB_FILE: Final = "hub.toml"
 NODE_FILE: Final = "node.toml"
+DEFAULT_WORKER_USER: Final = "nobody"
 DEFAULT_MIN_GROUP: Final = 3
 """Fewest organisations in a sum that a node takes part in, unless its owner says otherwise."""
 _Identifier = Annotated[str, Field(min_length=1, max_length=63)]
@@ -94,6 +95,7 @@ class NodeConfig(BaseModel):
             in the folder.
         database_password: File with that database's password.
         require_grants: Whether it takes part in nothing without a grant of its own that allows it.
+        worker_user: Account that confined work runs as where the node runs as root; never root.
         data: Data set name to file, absolute.
     """
 
@@ -109,6 +111,7 @@ class NodeConfig(BaseModel):
     database: str = ""
     database_password: str = ""
     require_grants: bool = True
+    worker_user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = DEFAULT_WORKER_USER
     data: dict[str, Path] = Field(default_factory=dict)
 
 

@@ -42,7 +42,13 @@ def test_the_machine_alone(capsys: pytest.CaptureFixture[str]) -> None:
     code, found = document(capsys)
     assert code == 0
     assert (found["schema"], found["home"], found["kind"]) == ("fusion.doctor/1", None, None)
-    assert [f["check"] for f in found["findings"]] == ["python", "packages", "engine", "threads"]
+    assert [f["check"] for f in found["findings"]] == [
+        "python",
+        "packages",
+        "engine",
+        "threads",
+        "isolation",
+    ]
 
 
 def test_a_full_document(hub: HubHome, capsys: pytest.CaptureFixture[str]) -> None:

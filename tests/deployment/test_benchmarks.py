@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
         ("benchmarks.encryption --parameters 99 --engines gmp --seconds 0.01 --json", "schema"),
         ("benchmarks.kernels --seconds 0.001", ""),
         ("benchmarks.contributions --ciphertexts 4", "prove"),
+        ("benchmarks.isolation --count 1 --rows 100 --settle 0", "none"),
+        ("benchmarks.isolation --count 1 --rows 100 --settle 0 --json", "fusion.bench-isolation/1"),
         ("benchmarks.ledger --entries 2000", "audit of 2,000 entries"),
         ("benchmarks.evidence --rounds 5", "shown to a holder"),
         ("benchmarks.relay --megabytes 8", "round_trip_p50_ms"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fusion.crypto.paillier.engines import selection
+from fusion.services import engines
 from fusion.services.doctor_machine import (
     engine_finding,
+    isolation_finding,
     machine_findings,
     package_findings,
     python_finding,
@@ -89,6 +91,39 @@ def test_an_engine_that_was_asked_for_and_does_not_run_is_a_warning() -> None:
 def test_processors(processors: int, quota: float | None, status: str, words: str) -> None:
     found = threads_finding(processors, quota)
     assert (found.status, found.message) == (status, words)
+
+
+class Found:
+    """What an isolation's diagnosis can be."""
+
+    def __init__(self, *found: object) -> None:
+        self._found = found
+
+    def examine(self, account: str = "nobody") -> tuple[bool, str, str]:
+        works, message, todo = self._found
+        return bool(works), f"{message} for {account}", str(todo)
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "words"),
+    [
+        ((True, "both", ""), "ok", "both for worker"),
+        ((True, "landlock only", "install"), "warning", "landlock only for worker"),
+        ((False, "none", "install"), "warning", "Queries and Python jobs would be refused: none"),
+    ],
+)
+def test_an_isolation(found: tuple[object, ...], status: str, words: str) -> None:
+    finding = isolation_finding(Found(*found), "worker")
+    assert finding.status == status
+    assert finding.message.startswith(words)
+    assert bool(finding.todo) == (status != "ok")
+
+
+def test_the_isolation_of_this_machine_is_found_by_name() -> None:
+    finding = isolation_finding(engines.isolation(), "nobody")
+    assert finding.check == "isolation"
+    assert "bubblewrap: " in finding.message
+    assert "landlock: " in finding.message
 
 
 def test_the_worst_finding_counts() -> None:
