@@ -20,7 +20,8 @@
     │   ├── MessageInvalid                   not decodable, too large, of the wrong shape
     │   ├── UnknownOrganisation
     │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
-    │   └── LedgerBroken                     a log that was changed, forked or put back
+    │   ├── LedgerBroken                     a log that was changed, forked or put back
+    │   └── HistoryBroken                    the history of released tables was changed
     └── PartyUnreachable            exit 6   a party did not answer in time
         └── QuorumLost                       too few parties to go on
 
@@ -208,6 +209,12 @@ class LedgerBroken(VerificationFailed):
         """Keep where it begins."""
         super().__init__(message, hint=hint)
         self.index = index
+
+
+class HistoryBroken(VerificationFailed):
+    """The history of released tables was changed, or does not follow from what is in it."""
+
+    code = "F-508"
 
 
 class PartyUnreachable(FusionError):

@@ -106,6 +106,13 @@ class Columns:
                 image += term
             yield which, image
 
+    def tables(self) -> Iterator[tuple[int, Codes, int]]:
+        """Yield each table's first row, its codes and its number of cells."""
+        for column in self._columns:
+            digits = np.unravel_index(column.values, column.shape())
+            for place, (first, count) in enumerate(column.tables):
+                yield first, digits[place].astype(np.int32) - np.int32(1), count
+
     def members(self, row: int) -> NDArray[np.bool_]:
         """Return who is in an old cell."""
         for column in self._columns:

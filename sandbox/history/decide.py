@@ -9,6 +9,7 @@ whole table is decided before anything of it is shown.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -141,10 +142,9 @@ def _without_a_look(work: _Work, refused: int) -> Reason | None:
 def _singles(work: _Work) -> None:
     """Withhold what is too small, or too near to one earlier cell."""
     policy, draws = work.rules.policy, work.rules.draws
-    codes, columns = work.request.codes, work.state.leverage.columns
     for cell in work.open():
         size = int(work.sizes[cell])
-        if _fewer(size, policy, draws, lambda cell=cell: codes == cell):  # type: ignore[misc]
+        if _fewer(size, policy, draws, partial(_people, work, cell)):
             work.withhold([cell], Reason.SMALL)
             continue
         apart = size + work.state.leverage.sizes - 2 * work.shared[:, cell]
@@ -156,13 +156,16 @@ def _singles(work: _Work) -> None:
             if same:
                 work.settle(cell, Outcome(Status.WITHHELD, Reason.DEFINITION))
                 break
-
-            def members(cell: int = cell, row: int = int(row)) -> NDArray[np.bool_]:
-                return (codes == cell) ^ columns.members(row)
-
-            if between == 0 or _fewer(between, policy, draws, members):
+            between_them = partial(_people, work, cell, int(row))
+            if between == 0 or _fewer(between, policy, draws, between_them):
                 _near(work, cell, int(row))
                 break
+
+
+def _people(work: _Work, cell: int, row: int | None = None) -> NDArray[np.bool_]:
+    """Return who is in a cell, or in only one of it and an earlier one."""
+    people = np.asarray(work.request.codes == cell)
+    return people if row is None else people ^ work.state.leverage.columns.members(row)
 
 
 def _fewer(

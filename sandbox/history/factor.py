@@ -1,8 +1,8 @@
 """The lower triangular factor of the released cells' Gram matrix, grown row by row.
 
 Rows are scaled to unit diagonal, which keeps cells of ten and of a million people on one footing.
-The factor is ``L``, ``L L^T = D (M M^T + diag(lambda)) D``, where ``M`` has a row of 0 and 1
-for each released cell and ``D = diag((n + lambda)^-1/2)``. Solving goes block by block: numpy has no
+The factor is ``L``, ``L L^T = D (M M^T + diag(lambda)) D``; ``M`` has a row of 0 and 1 for
+each released cell and ``D = diag((n + lambda)^-1/2)``. Solving goes block by block: numpy has no
 triangular solver, and its general one is exact enough and fast on small blocks.
 """
 

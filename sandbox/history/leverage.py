@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DEPENDENT: Final = 1e-7
 """Share of a scaled cell below which its residual counts as nothing."""
 
+_FOLD: Final = 64
+
 
 class Leverage:
     """The state of one ledger; changes by :meth:`absorb` only."""
@@ -96,6 +98,28 @@ class Leverage:
                 h[which] += np.einsum("ij,ij->i", image, image)
         return h
 
+    def problem(self, tolerance: float) -> str:
+        """Return what does not follow from the tables alone; empty if everything does."""
+        gram = np.zeros((self.rows, self.rows))
+        appearances = np.zeros_like(self.appearances)
+        for first, codes, cells in self.columns.tables():
+            shared = self.columns.intersections(codes, cells)
+            gram[:, first : first + cells] = shared
+            appearances += codes >= 0
+        sizes = np.diagonal(gram)
+        if not np.array_equal(sizes, self.sizes):
+            return "sizes"
+        if not np.array_equal(appearances, self.appearances):
+            return "appearances"
+        noise = 1 / self.scale**2 - sizes
+        scaled = (gram + np.diag(noise)) * np.outer(self.scale, self.scale)
+        lower = self.factor.lower
+        if not np.allclose(lower @ lower.T, scaled, rtol=0, atol=tolerance):
+            return "the factor"
+        if not np.allclose(self.recomputed(), self.h, rtol=0, atol=tolerance):
+            return "the leverages"
+        return ""
+
 
 class Trial:
     """A table that may be released: what each choice of its cells would add."""
@@ -152,11 +176,12 @@ class Trial:
     def added(self, chosen: Sequence[int], lower: Floats) -> tuple[Floats, Floats]:
         """Return each chosen cell's largest addition for anybody (a), and h with all (N)."""
         own, weights = self._maps(chosen, lower)
-        steps, h = np.zeros(len(chosen)), self._ledger.h.copy()
+        steps, ones = np.zeros(len(chosen)), np.ones(len(chosen))
+        h = self._ledger.h.copy()
         for which, image in self._ledger.columns.images(self.codes, own, weights):
             np.multiply(image, image, out=image)
-            np.maximum(steps, image.max(axis=0), out=steps)
-            h[which] += image.sum(axis=1)
+            np.maximum(steps, _largest(image), out=steps)
+            h[which] += image @ ones
         return steps, h
 
     def peaks(self, chosen: Sequence[int], lower: Floats) -> Floats:
@@ -166,7 +191,7 @@ class Trial:
         for which, image in self._ledger.columns.images(self.codes, own, weights):
             np.multiply(image, image, out=image)
             so_far = np.cumsum(image, axis=1) + self._ledger.h[which, None]
-            np.maximum(peaks, so_far.max(axis=0), out=peaks)
+            np.maximum(peaks, _largest(so_far), out=peaks)
         return peaks
 
     def addition(self, chosen: Sequence[int], lower: Floats, place: int) -> Floats:
@@ -179,3 +204,11 @@ class Trial:
         for which, image in images:
             out[which] = image[:, 0] ** 2
         return out
+
+
+def _largest(image: Floats) -> Floats:
+    """Return the largest value of each column; numpy is slow on short rows, so many make one."""
+    count, width = image.shape
+    if count % _FOLD == 0:
+        image = image.reshape(-1, _FOLD * width).max(axis=0).reshape(_FOLD, width)
+    return np.asarray(image.max(axis=0))

@@ -148,6 +148,19 @@ class Definitions:
             },
         )
 
+    def digest(self) -> str:
+        """Return the name of the whole declaration, 64 hexadecimal digits."""
+        attributes = [
+            [item.name, item.low, item.high, list(item.categories), item.nullable]
+            for _, item in sorted(self._attributes.items())
+        ]
+        levels = [
+            [name, leaf, sorted((value, ranges) for value, ranges in members.items())]
+            for name, (leaf, members) in sorted(self._levels.items())
+        ]
+        declared = canonical.encode([attributes, levels])
+        return hexdigest("banyan/history/definitions/v1", declared)
+
     def whole(self, attribute: str) -> Ranges:
         """Return the domain of an attribute (no level)."""
         return self._attributes[attribute].whole()
