@@ -153,7 +153,8 @@ def _singles(work: _Work) -> None:
             same = proved(work.forms[cell], [(work.state.forms[row], 1.0)], work.rules.definitions)
             if same and between == 0:
                 continue
-            if same:
+            # Between epochs, the same definition selects others: batches came and went.
+            if same and row >= work.state.carried:
                 work.settle(cell, Outcome(Status.WITHHELD, Reason.DEFINITION))
                 break
             between_them = partial(_people, work, cell, int(row))

@@ -181,6 +181,51 @@ class History:
                 raise
         return Release(query, decision, values)
 
+    def carry(
+        self, before: Scope, scope: Scope, month: str, definitions: Definitions, cohort: Cohort
+    ) -> None:
+        """Begin an epoch of a stock with everything that the last one released still counted.
+
+        The unknowns are the same people's: what was released of them stays. Their numbers stay
+        too, newcomers have the numbers after (:mod:`sandbox.history.cohorts`). Earlier results are
+        counted, not given again.
+
+        Args:
+            before: The last epoch.
+            scope: The next; the same owner, dataset, group and family.
+            month: When it begins.
+            definitions: Declared attributes of the next.
+            cohort: Of the next; no fewer entities.
+
+        Raises:
+            InputInvalid: They are not two epochs of one ledger, or the next has begun.
+            HistoryBroken: The file was changed.
+        """
+        epoch = _Epoch(scope, month, definitions, cohort)
+        if scope != replace(before, epoch=scope.epoch) or scope == before:
+            raise InputInvalid("A history is carried to another epoch of the same ledger.")
+        with self._turn, self._store.transaction() as connection:
+            if self._store.opening(connection, epoch.text) is not None:
+                raise InputInvalid("The epoch that a history is carried to has begun.")
+            old = self._caught_up(connection, before.text()).state.leverage.entities
+            if cohort.entities < old:
+                raise InputInvalid("A cohort has fewer entities than the one before it.")
+            link = self._store.append(
+                connection, epoch.text, epoch.event(0, "open", 0, epoch.body), b""
+            )
+            number, m = 0, 0
+            for event in self._store.events(connection, before.text(), 0, b""):
+                if event.kind not in {"carried", "table"} or not event.rows:
+                    continue
+                measure, addition = records.decode(event.body, event.codes, event.rows, old, m)
+                m += len(addition.rows)
+                newcomers = np.full(cohort.entities - old, -1, dtype=np.int32)
+                codes = np.concatenate([addition.codes, newcomers])
+                packed = records.encode(measure, replace(addition, codes=codes, settled=()))
+                number += 1
+                carried = epoch.event(number, "carried", event.query, *packed)
+                link = self._store.append(connection, epoch.text, carried, link)
+
     def _decided(self, request: Request, epoch: _Epoch) -> tuple[str, Decision]:
         """Return the decision, on disk, and the query's name if there was something to write."""
         with self._store.transaction() as connection:
@@ -238,12 +283,10 @@ class History:
     def _opened(self, connection: sqlite3.Connection, epoch: _Epoch) -> _Open:
         """Return the ledger as it is on disk now; make it if this is the first request."""
         scope, body = epoch.text, epoch.body
-        found = connection.execute(
-            "SELECT body FROM event WHERE scope = ? AND number = 0", (scope,)
-        ).fetchone()
+        found = self._store.opening(connection, scope)
         if found is None:
             self._store.append(connection, scope, epoch.event(0, "open", 0, body), b"")
-        elif found[0] != body:
+        elif found != body:
             raise InputInvalid(
                 "Cohort or declared attributes are not those that the epoch began with.",
                 hint="They can change with the next epoch.",
@@ -335,4 +378,5 @@ def _replay(ledger: _Open, event: Event, kept: tuple[int, NDArray[np.float64]] |
         h = kept[1] if event.number == kept[0] else leverage.h
         addition = replace(addition, h=h)
         ledger.kept = kept[0]
-    ledger.state.absorb(f"Q-{event.query}", measure, addition)
+    carried = event.kind == "carried"
+    ledger.state.absorb(f"Q-{event.query}", measure, addition, carried=carried)

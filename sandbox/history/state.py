@@ -64,9 +64,13 @@ class State:
         self.keys: list[str] = []
         self.released: dict[tuple[str, str], Cell] = {}
         self.settled: dict[tuple[str, str], Outcome] = {}
+        self.carried = 0
+        """Rows from earlier epochs, which come first: counted, but not given again."""
 
-    def absorb(self, query: str, measure: str, addition: Addition) -> None:
-        """Add what a query released."""
+    def absorb(
+        self, query: str, measure: str, addition: Addition, *, carried: bool = False
+    ) -> None:
+        """Add what a query released, in this epoch or an earlier one."""
         if len(addition.rows):
             self.leverage.absorb(addition.codes, addition.noise, addition.rows, addition.h)
         for cell in sorted(addition.cells, key=lambda cell: cell.row):
@@ -74,6 +78,10 @@ class State:
                 self.forms.append(cell.form)
                 self.queries.append(query)
                 self.keys.append(cell.key)
-            self.released.setdefault((cell.key, measure), cell)
+            if not carried:
+                self.released.setdefault((cell.key, measure), cell)
+        if carried:
+            self.carried = self.leverage.rows
+            return
         for key, outcome in addition.settled:
             self.settled.setdefault((key, measure), outcome)

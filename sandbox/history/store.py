@@ -30,7 +30,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS event(
   scope TEXT NOT NULL, number INTEGER NOT NULL CHECK (number >= 0),
   party TEXT NOT NULL, month TEXT NOT NULL,
-  kind TEXT NOT NULL CHECK (kind IN ('open', 'table', 'values')),
+  kind TEXT NOT NULL CHECK (kind IN ('open', 'carried', 'table', 'values')),
   query INTEGER NOT NULL CHECK (query >= 0), charged INTEGER NOT NULL CHECK (charged IN (0, 1)),
   body BLOB NOT NULL, codes BLOB NOT NULL, rows BLOB NOT NULL, link BLOB NOT NULL,
   PRIMARY KEY (scope, number)) WITHOUT ROWID;
@@ -60,8 +60,8 @@ class Event:
         number: Of the step, from 0.
         party: Owner and grantee group whose refusals and queries are counted together.
         month: When it was asked.
-        kind: ``open`` (cohort and declaration), ``table`` (a decision), ``values`` (what was
-            answered).
+        kind: ``open`` (cohort and declaration), ``carried`` (a decision of the last epoch),
+            ``table`` (a decision), ``values`` (what was answered).
         query: Number of the query in its group, from 1; 0 for ``open``.
         charged: Whether it counts as a refusal of the month.
         body: Canonical JSON.
@@ -169,6 +169,13 @@ class Store:
             "SELECT coalesce(max(query), 0) FROM event WHERE party = ?", (party,)
         ).fetchone()
         return int(last)
+
+    def opening(self, connection: sqlite3.Connection, scope: str) -> bytes | None:
+        """Return what a ledger began with, if it has begun."""
+        row = connection.execute(
+            "SELECT body FROM event WHERE scope = ? AND number = 0", (scope,)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
 
     def scopes(self, connection: sqlite3.Connection) -> list[str]:
         """Return all ledgers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,7 +31,7 @@ class Policy:
 
     Attributes:
         k: Fewest people that a released cell may single out.
-        spread: The drawn threshold is k to k + spread - 1.
+        spread: The drawn threshold is k to k + spread - 1, in the middle most often.
         h_max: Largest leverage of one person, 0 to 1; usually 1 / k.
         slack: The drawn bound on all leverage is h_max, less this share of it at most.
         capacity: Share of h_max × entities that the sum of all leverages may reach.
@@ -42,7 +43,7 @@ class Policy:
     """
 
     k: int = 10
-    spread: int = 10
+    spread: int = 20
     h_max: float = 0.1
     slack: float = 0.1
     capacity: float = 0.5
@@ -72,8 +73,13 @@ class Policy:
             raise InputInvalid("A bound of the history policy is out of its range.")
 
     def least(self, draw: float) -> int:
-        """Return the fewest people for a draw in [0, 1)."""
-        return self.k + int(draw * self.spread)
+        """Return the fewest people for a draw in [0, 1).
+
+        Most draws lie in the middle: with a uniform one, the ends of its range would tell most,
+        because there one of two answers is certain.
+        """
+        share = sqrt(draw / 2) if draw < 0.5 else 1 - sqrt((1 - draw) / 2)
+        return self.k + min(int(share * self.spread), self.spread - 1)
 
     def most_step(self, draw: float) -> float:
         """Return the largest leverage that one cell may add for somebody.
