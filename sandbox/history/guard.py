@@ -341,6 +341,15 @@ class History:
             appearances=(int(at[0]), int(at[1]), int(at[2])),
         )
 
+    def known(self, scope: Scope) -> dict[tuple[str, str], str]:
+        """Return what was answered in a ledger, by key of the cell and measure.
+
+        Raises:
+            HistoryBroken: There is none, or it was changed.
+        """
+        with self._turn, self._store.reading() as connection:
+            return dict(self._caught_up(connection, scope.text()).values)
+
     def verify(self) -> int:
         """Rebuild every ledger from its tables alone and compare; return how many there are.
 

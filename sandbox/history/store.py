@@ -134,6 +134,8 @@ class Store:
         )
         for number, row in enumerate(found, start=first):
             found_number, party, month, kind, query, charged, body, codes, rows, link = row
+            if not all(isinstance(part, bytes) for part in (body, codes, rows, link)):
+                raise HistoryBroken(f"Event {number} of a history was changed.")
             event = Event(
                 *(found_number, party, month, kind, query),
                 *(bool(charged), body, codes, rows, link),

@@ -247,7 +247,7 @@ def test_a_stock_has_an_epoch_a_quarter_and_a_flow_one_a_period() -> None:
 def test_a_policy_out_of_range_is_refused() -> None:
     for wrong in ({"k": 1}, {"h_max": 0.0}, {"h_max": 1.1}, {"capacity": 0}, {"max_cells": 10**6}):
         with pytest.raises(InputInvalid):
-            Policy(**wrong)  # type: ignore[arg-type]
+            Policy(**wrong)
 
 
 def test_a_draw_is_that_of_the_set_and_spread_over_its_range() -> None:
