@@ -59,6 +59,8 @@ class _Work:
     shared: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     settled: dict[int, Outcome] = field(default_factory=dict)
+    told: set[int] = field(default_factory=set)
+    """Collisions that tell no more than the size of a cell does."""
 
     def settle(self, cell: int, outcome: Outcome) -> None:
         """Note that a cell collided, for good."""
@@ -143,24 +145,47 @@ def _singles(work: _Work) -> None:
     """Withhold what is too small, or too near to one earlier cell."""
     policy, draws = work.rules.policy, work.rules.draws
     for cell in work.open():
-        size = int(work.sizes[cell])
-        if _fewer(size, policy, draws, partial(_people, work, cell)):
+        if _fewer(int(work.sizes[cell]), policy, draws, partial(_people, work, cell)):
             work.withhold([cell], Reason.SMALL)
-            continue
-        apart = size + work.state.leverage.sizes - 2 * work.shared[:, cell]
+    for cell in work.open():
+        apart = work.sizes[cell] + work.state.leverage.sizes - 2 * work.shared[:, cell]
         for row in np.flatnonzero(apart < policy.k + policy.spread):
-            between = int(apart[row])
-            same = proved(work.forms[cell], [(work.state.forms[row], 1.0)], work.rules.definitions)
-            if same and between == 0:
-                continue
-            # Between epochs, the same definition selects others: batches came and went.
-            if same and row >= work.state.carried:
-                work.settle(cell, Outcome(Status.WITHHELD, Reason.DEFINITION))
+            if _collides(work, cell, int(row), int(apart[row])):
                 break
-            between_them = partial(_people, work, cell, int(row))
-            if between == 0 or _fewer(between, policy, draws, between_them):
-                _near(work, cell, int(row))
-                break
+
+
+def _collides(work: _Work, cell: int, row: int, between: int) -> bool:
+    """Settle a cell if too few people are in only one of it and an earlier cell."""
+    part = [(work.state.forms[row], 1.0)]
+    same = proved(work.forms[cell], part, work.rules.definitions)
+    if same and between == 0:
+        return False
+    # Between epochs, the same definition selects others: batches came and went.
+    if same and row >= work.state.carried:
+        work.settle(cell, Outcome(Status.WITHHELD, Reason.DEFINITION))
+        return True
+    people = partial(_people, work, cell, row)
+    if between and not _fewer(between, work.rules.policy, work.rules.draws, people):
+        return False
+    key, named = work.state.keys[row], (work.state.queries[row],)
+    if (key, work.request.measure) in work.state.released:
+        work.settle(cell, Outcome(Status.SNAPPED, Reason.PAIR, key, named))
+    else:
+        work.settle(cell, Outcome(Status.WITHHELD, Reason.PAIR, "", named))
+    if between and _is_small_cell(work, people()):
+        work.told.add(cell)
+    return True
+
+
+def _is_small_cell(work: _Work, people: NDArray[np.bool_]) -> bool:
+    """Return whether a set is a cell of the table that is withheld as too small.
+
+    That one has the same draw: nothing is told by the collision that was not told by the cell.
+    """
+    (cell, *others) = np.unique(work.request.codes[people]).tolist()
+    outcome = work.outcomes.get(cell)
+    small = outcome is not None and outcome.reason is Reason.SMALL
+    return small and not others and int(people.sum()) == work.sizes[cell]
 
 
 def _people(work: _Work, cell: int, row: int | None = None) -> NDArray[np.bool_]:
@@ -176,15 +201,6 @@ def _fewer(
     if not policy.k <= size < policy.k + policy.spread - 1:
         return size < policy.k
     return size < policy.least(draws.of(members()))
-
-
-def _near(work: _Work, cell: int, row: int) -> None:
-    """Answer with the earlier cell's value, or withhold where that one has none of this measure."""
-    key, named = work.state.keys[row], (work.state.queries[row],)
-    if (key, work.request.measure) in work.state.released:
-        work.settle(cell, Outcome(Status.SNAPPED, Reason.PAIR, key, named))
-    else:
-        work.settle(cell, Outcome(Status.WITHHELD, Reason.PAIR, "", named))
 
 
 def _collided(work: _Work) -> int:
@@ -299,7 +315,7 @@ def _finish(work: _Work, choice: _Choice) -> tuple[Decision, Addition | None]:
         if len(group) == 1:
             work.outcomes[group[0]] = Outcome(Status.SERVED, source=work.keys[group[0]])
     outcomes = tuple(work.outcomes[cell] for cell in range(len(work.forms)))
-    decision = Decision(outcomes, charged=bool(work.settled))
+    decision = Decision(outcomes, charged=bool(work.settled.keys() - work.told))
     return decision, _addition(work, choice) if taken or work.settled else None
 
 

@@ -341,6 +341,16 @@ class History:
             appearances=(int(at[0]), int(at[1]), int(at[2])),
         )
 
+    def opened(self, scope: Scope) -> tuple[State, Draws]:
+        """Return a ledger as it is now, for a look that changes nothing.
+
+        Raises:
+            HistoryBroken: There is none, or it was changed.
+        """
+        with self._turn, self._store.reading() as connection:
+            ledger = self._caught_up(connection, scope.text())
+            return ledger.state, ledger.draws
+
     def known(self, scope: Scope) -> dict[tuple[str, str], str]:
         """Return what was answered in a ledger, by key of the cell and measure.
 

@@ -98,6 +98,18 @@ def test_what_is_near_an_earlier_cell_gets_its_value() -> None:
     assert "Q-1" in explain(other)[0]
 
 
+def test_the_complement_of_a_small_cell_is_not_charged() -> None:
+    """It tells no more than the small cell, which has the same draw and is not charged either."""
+    people = People(4000)
+    people.columns["sex"][people.inside(where(district="d03"))] = 0
+    people.columns["sex"][np.flatnonzero(people.inside(where(district="d03")))[:4]] = 1
+    desk = Desk(people)
+    desk.ask(where(district="d03"))
+    women, men = desk.ask(*by("sex", "f", "m", district="d03"), merge=False)
+    assert (women.status, men.reason) == (Status.SNAPPED, Reason.SMALL)
+    assert desk.refused == 0
+
+
 def test_a_refusal_is_remembered_and_charged_once() -> None:
     desk = Desk(PEOPLE)
     desk.ask(where())

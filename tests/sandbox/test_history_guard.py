@@ -241,7 +241,8 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     [
         "DELETE FROM event",
         "UPDATE event SET charged = 0",
-        "INSERT INTO event SELECT scope, 9, party, month, kind, 9, 0, body, codes, rows, link FROM event",
+        "INSERT INTO event SELECT scope, 9, party, month, kind, 9, 0, body, codes, rows, link "  # noqa: ISC004
+        "FROM event",
     ],
 )
 def test_the_file_itself_refuses(node: _Node, statement: str) -> None:
