@@ -121,6 +121,33 @@ class Leverage:
         return ""
 
 
+class Elimination:
+    """A Cholesky factorisation that takes one cell after the other, in any order, or leaves it."""
+
+    def __init__(self, gram: Floats) -> None:
+        """Take what is left of the cells' Gram matrix after regression on the old ones."""
+        self.chosen: list[int] = []
+        self._left = gram
+        self._columns: list[Floats] = []
+
+    def rest(self, cell: int) -> float:
+        """Return the squared residual of a cell after those that were taken, 0 to 1."""
+        return float(self._left[cell, cell])
+
+    def take(self, cell: int) -> None:
+        """Give a cell the next row; its residual must be positive."""
+        column = self._left[:, cell] / np.sqrt(self._left[cell, cell])
+        self._left -= np.outer(column, column)
+        self._columns.append(column)
+        self.chosen.append(cell)
+
+    def lower(self) -> Floats:
+        """Return the factor's corner for the cells that were taken, a × a."""
+        columns = [np.zeros(0)[:, None]] if not self.chosen else []
+        columns += [column[self.chosen, None] for column in self._columns]
+        return np.tril(np.hstack(columns))
+
+
 class Trial:
     """A table that may be released: what each choice of its cells would add."""
 
@@ -143,20 +170,18 @@ class Trial:
         self._on_old = ledger.factor.solve_transposed(self._solved)
         self._gram = np.eye(len(sizes)) - self._solved.T @ self._solved
 
-    def residual(self, chosen: Sequence[int], lower: Floats, cell: int) -> tuple[Floats, float]:
-        """Return a cell's row in the factor after ``chosen``, and its squared residual (0 to 1)."""
-        row = self._gram[cell, list(chosen)]
-        if len(chosen):
-            row = np.asarray(np.linalg.solve(lower, row), dtype=np.float64)
-        return row, float(self._gram[cell, cell] - row @ row)
+    def elimination(self) -> Elimination:
+        """Return the factorisation of the new cells, with none of them chosen yet."""
+        return Elimination(self._gram.copy())
 
     def coefficients(
         self, chosen: Sequence[int], lower: Floats, cell: int
     ) -> tuple[Floats, Floats]:
         """Return the combination of old and of chosen new cells that is nearest to a cell."""
-        row, _ = self.residual(chosen, lower, cell)
-        on_new = np.linalg.solve(lower.T, row) if len(chosen) else row
         picked = list(chosen)
+        on_new = self._gram[picked, cell]
+        if picked:
+            on_new = np.linalg.solve(lower.T, np.linalg.solve(lower, on_new))
         on_old = self._on_old[:, cell] - self._on_old[:, picked] @ on_new
         unit = self._scale[cell]
         return on_old * self._ledger.scale / unit, on_new * self._scale[picked] / unit

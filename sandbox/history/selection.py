@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sandbox.history.leverage import Trial
+    from sandbox.history.leverage import Elimination, Trial
     from sandbox.history.predicates import Definitions, Form
     from sandbox.history.state import State
     from sandbox.history.thresholds import Draws, Policy
@@ -69,36 +69,34 @@ class Selector:
         made = Selection()
         left = list(order)
         while len(made.refused) <= most_refused:
-            made.chosen, made.free = [], []
-            made.lower = np.zeros((0, 0))
+            made.free = []
+            elimination = self._trial.elimination()
             for cell in left:
-                self._place(made, cell)
-            left = [cell for cell in left if cell not in made.refused]
+                self._place(made, elimination, cell)
+            made.chosen, made.lower = elimination.chosen, elimination.lower()
             made.h = self._state.leverage.h
-            if not made.chosen:
-                return made
-            place = self._first_beyond(made)
+            left = [cell for cell in left if cell not in made.refused]
+            place = self._first_beyond(made) if made.chosen else None
             if place is None:
                 return made
             cell = made.chosen[place]
-            earlier = made.chosen[:place]
-            corner = made.lower[:place, :place]
-            made.refused[cell] = self._named(self._trial.coefficients(earlier, corner, cell)[0])
+            made.refused[cell] = self._named(self._parts(made, cell, place)[0])
             left.remove(cell)
         return made
 
-    def _place(self, made: Selection, cell: int) -> None:
+    def _parts(self, made: Selection, cell: int, place: int) -> tuple[Floats, Floats]:
+        """Return the combination of old and of the first chosen cells that is nearest to a cell."""
+        corner = made.lower[:place, :place]
+        return self._trial.coefficients(made.chosen[:place], corner, cell)
+
+    def _place(self, made: Selection, elimination: Elimination, cell: int) -> None:
         """Give a cell its row, or find that it depends on others."""
-        row, rest = self._trial.residual(made.chosen, made.lower, cell)
+        rest = elimination.rest(cell)
         if rest > DEPENDENT or (self._trial.noise > 0 and rest > 0):
-            size = len(made.chosen)
-            lower = np.zeros((size + 1, size + 1))
-            lower[:size, :size] = made.lower
-            lower[size, :size], lower[size, size] = row, np.sqrt(rest)
-            made.lower = lower
-            made.chosen.append(cell)
+            elimination.take(cell)
             return
-        on_old, on_new = self._trial.coefficients(made.chosen, made.lower, cell)
+        made.chosen, made.lower = elimination.chosen, elimination.lower()
+        on_old, on_new = self._parts(made, cell, len(made.chosen))
         parts = [
             *zip(self._state.forms, on_old.tolist(), strict=True),
             *zip((self._forms[other] for other in made.chosen), on_new.tolist(), strict=True),

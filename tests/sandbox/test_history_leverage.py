@@ -26,14 +26,11 @@ def _add(ledger: Leverage, codes: Codes, noise: float) -> None:
     cells = int(codes.max()) + 1
     sizes = np.bincount(codes[codes >= 0], minlength=cells).astype(float)
     trial = Trial(ledger, codes, ledger.columns.intersections(codes, cells), sizes, noise)
-    chosen: list[int] = []
-    lower = np.zeros((0, 0))
+    elimination = trial.elimination()
     for cell in range(cells):
-        row, rest = trial.residual(chosen, lower, cell)
-        if rest > DEPENDENT:
-            grown = np.zeros((len(chosen) + 1, len(chosen) + 1))
-            grown[:-1, :-1], grown[-1, :-1], grown[-1, -1] = lower, row, np.sqrt(rest)
-            chosen, lower = [*chosen, cell], grown
+        if elimination.rest(cell) > DEPENDENT:
+            elimination.take(cell)
+    chosen, lower = elimination.chosen, elimination.lower()
     if chosen:
         onto = np.full(cells + 1, -1, dtype=np.int32)
         onto[chosen] = np.arange(len(chosen))
