@@ -191,3 +191,22 @@ class Decision:
                 "outcomes": [outcome.document() for outcome in self.outcomes],
             }
         )
+
+
+def noise_units(variance: float, low: float, high: float) -> float:
+    """Return the noise of a cell as :class:`Request` takes it.
+
+    No value clamped to [low, high] varies more than a fair coin between the two, so that this is
+    the least that the noise can be worth.
+
+    Args:
+        variance: Of all that is added to a cell's sum, rounding included.
+        low: Public lower bound of one entity's value.
+        high: Public upper bound.
+
+    Raises:
+        InputInvalid: The bounds are not in order, or the variance is negative.
+    """
+    if not (np.isfinite(variance) and variance >= 0 and np.isfinite(high - low) and high > low):
+        raise InputInvalid("Noise is a variance from 0 up, of values between two bounds.")
+    return 4 * variance / (high - low) ** 2

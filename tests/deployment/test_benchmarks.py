@@ -21,6 +21,11 @@ pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
         ("benchmarks.kernels --seconds 0.001", ""),
         ("benchmarks.contributions --ciphertexts 4", "prove"),
         ("benchmarks.ledger --entries 2000", "audit of 2,000 entries"),
+        (
+            "benchmarks.history --entities 2000 --cells 60 --tables 2 --json",
+            "fusion.bench-history/1",
+        ),
+        ("benchmarks.history_attacks --targets 1 --groups 1", "differencing"),
     ],
 )
 def test_a_benchmark_prints_its_table(line: str, printed: str) -> None:

@@ -30,6 +30,7 @@ RUN = {
     r"fusion (audit BUNDLE|ledger export --out FILE)": "tests/cli/test_ledger.py",
     r"python -m benchmarks\.(exchange|encryption( .*)?)": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.(kernels|contributions|ledger)": "tests/deployment/test_benchmarks.py",
+    r"python -m benchmarks\.history(_attacks)?": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
 }

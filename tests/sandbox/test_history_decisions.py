@@ -10,7 +10,15 @@ import pytest
 from fusion.errors import InputInvalid
 from sandbox.history.explain import explain
 from sandbox.history.predicates import Attribute, Condition, Definitions
-from sandbox.history.request import Outcome, Reason, Request, Scope, Status, epoch_of
+from sandbox.history.request import (
+    Outcome,
+    Reason,
+    Request,
+    Scope,
+    Status,
+    epoch_of,
+    noise_units,
+)
 from sandbox.history.thresholds import Draws, Policy
 from tests.sandbox.history_people import (
     REGIONS,
@@ -289,3 +297,11 @@ def test_every_reason_has_a_text_without_a_number_of_people(reason: Reason, stat
 
 def test_what_is_released_needs_no_text() -> None:
     assert explain(Outcome(SERVED)) == ("", "")
+
+
+def test_noise_is_worth_least_for_a_fair_coin_between_the_bounds() -> None:
+    assert noise_units(6.0, 0, 1) == 24.0
+    assert noise_units((2.5 * 100) ** 2, 0, 100) == 25.0
+    for wrong in ((-1.0, 0, 1), (1.0, 1, 1), (1.0, 0, float("inf")), (float("nan"), 0, 1)):
+        with pytest.raises(InputInvalid):
+            noise_units(*wrong)
