@@ -25,7 +25,7 @@ _VALUES: Final = 4096
 """Values of a column that holds more than one table."""
 
 _STEP: Final = 8192
-"""Entities at a time: what is computed for them stays in the cache."""
+"""Entities at a time, for up to 16 cells: what is computed for them stays in the cache."""
 
 
 @dataclass(slots=True)
@@ -91,9 +91,10 @@ class Columns:
         """
         looked_up = [_sums(column, weights) for column in self._columns]
         width = weights.shape[1]
-        total, part = np.empty((_STEP, width)), np.empty((_STEP, width))
-        for begin in range(0, self.entities, _STEP):
-            which = slice(begin, min(begin + _STEP, self.entities))
+        step = max(_STEP // 64, _STEP * 16 // max(16, width) // 64 * 64)
+        total, part = np.empty((step, width)), np.empty((step, width))
+        for begin in range(0, self.entities, step):
+            which = slice(begin, min(begin + step, self.entities))
             count = which.stop - begin
             image, term = total[:count], part[:count]
             if codes is None or own is None:

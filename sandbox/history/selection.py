@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _NAMED: Final = 3
+_PASSES: Final = 8
 _ROUNDING: Final = 1e-9
 
 
@@ -68,7 +69,9 @@ class Selector:
         """
         made = Selection()
         left = list(order)
+        passes = 0
         while len(made.refused) <= most_refused:
+            passes += 1
             made.free = []
             elimination = self._trial.elimination()
             for cell in left:
@@ -76,12 +79,16 @@ class Selector:
             made.chosen, made.lower = elimination.chosen, elimination.lower()
             made.h = self._state.leverage.h
             left = [cell for cell in left if cell not in made.refused]
-            place = self._first_beyond(made) if made.chosen else None
-            if place is None:
+            beyond = self._beyond(made) if made.chosen else []
+            if not beyond:
                 return made
-            cell = made.chosen[place]
-            made.refused[cell] = self._named(self._parts(made, cell, place)[0])
-            left.remove(cell)
+            if passes >= _PASSES:
+                # To refuse more than one has to is safe, and bounds the time of a table.
+                beyond = list(range(beyond[0], len(made.chosen)))
+            for place in beyond:
+                cell = made.chosen[place]
+                made.refused[cell] = self._named(self._parts(made, cell, place)[0])
+                left.remove(cell)
         return made
 
     def _parts(self, made: Selection, cell: int, place: int) -> tuple[Floats, Floats]:
@@ -107,26 +114,40 @@ class Selector:
             # Equal by data, not by definition: that nobody is in between is itself an answer.
             made.refused[cell] = self._named(on_old)
 
-    def _first_beyond(self, made: Selection) -> int | None:
-        """Return the first place of a chosen cell that takes somebody beyond a bound."""
-        policy = self._policy
+    def _beyond(self, made: Selection) -> list[int]:
+        """Return the places of chosen cells that are to be refused, in their order.
+
+        Those that alone single somebody out; if there is none, the first that takes somebody's sum
+        beyond its bound.
+        """
         steps, made.h = self._trial.added(made.chosen, made.lower)
+        policy = self._policy
+        singled = [
+            place
+            for place, step in enumerate(steps.tolist())
+            if step > policy.most_step(1) + _ROUNDING
+            and step > policy.most_step(self._draw(made, place, step)) + _ROUNDING
+        ]
         surely = policy.h_max * (1 - policy.slack)
-        peaks = steps if made.h.max() <= surely else self._trial.peaks(made.chosen, made.lower)
-        bounds = zip(steps.tolist(), peaks.tolist(), strict=True)
-        for place, (step, peak) in enumerate(bounds):
-            if step <= policy.most_step(1) + _ROUNDING and peak <= surely:
+        if singled or made.h.max() <= surely:
+            return singled
+        peaks = self._trial.peaks(made.chosen, made.lower)
+        for place, (step, peak) in enumerate(zip(steps.tolist(), peaks.tolist(), strict=True)):
+            if peak <= surely or peak <= step + _ROUNDING:
                 continue
-            if max(step, peak) > policy.h_max + _ROUNDING:
-                return place
-            # Who is singled out, rather than the cell: another phrasing draws the same.
-            addition = self._trial.addition(made.chosen, made.lower, place)
-            draw = self._draws.of(addition > addition.max() / 2)
-            if step > policy.most_step(draw) + _ROUNDING:
-                return place
-            if peak > step + _ROUNDING and peak > policy.most_sum(draw):
-                return place
-        return None
+            if peak > policy.most_sum(self._draw(made, place, peak)):
+                return [place]
+        return []
+
+    def _draw(self, made: Selection, place: int, reached: float) -> float:
+        """Return the draw of those whom a cell singles out; none is needed beyond all bounds.
+
+        Of those people rather than of the cell: another phrasing draws the same.
+        """
+        if reached > self._policy.h_max + _ROUNDING:
+            return 0.0
+        addition = self._trial.addition(made.chosen, made.lower, place)
+        return self._draws.of(addition > addition.max() / 2)
 
     def _named(self, on_old: Floats) -> tuple[str, ...]:
         """Return the queries with the largest part in a combination."""

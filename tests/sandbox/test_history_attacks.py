@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pytest
 
+from sandbox.history.request import noise_units
 from tests.sandbox.history_attacks import ATTACKS, run, subsets
 from tests.sandbox.history_people import Desk, People, by
-from tests.sandbox.history_world import NOISE, World
+from tests.sandbox.history_world import NOISE, World, sticky
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,6 +168,15 @@ def test_padding_up_to_k_does_not_tell_who_is_there(padding: int) -> None:
 def test_any_padding_tells_little_within_the_refusals_of_a_month(padding: int, tries: int) -> None:
     trials = 1000
     _at_most(_presence(padding, tries, trials), 0.6, 2 * trials)
+
+
+def test_the_noise_that_is_counted_is_the_noise_that_is_added() -> None:
+    draw = np.random.default_rng(13)
+    bits = draw.integers(0, 2, 400)
+    sets = [draw.random(400) < 0.5 for _ in range(3000)]
+    errors = np.array(sticky(bits, sets, 1)) - [float(bits[members].sum()) for members in sets]
+    assert noise_units(float(errors.var()), 0, 1) == pytest.approx(NOISE, rel=0.1)
+    assert abs(errors.mean()) < 0.2
 
 
 def test_a_refresh_with_one_joiner_or_leaver_is_the_same_sets() -> None:

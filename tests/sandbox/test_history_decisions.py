@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusion.errors import InputInvalid
 from sandbox.history.explain import explain
@@ -305,3 +307,68 @@ def test_noise_is_worth_least_for_a_fair_coin_between_the_bounds() -> None:
     for wrong in ((-1.0, 0, 1), (1.0, 1, 1), (1.0, 0, float("inf")), (float("nan"), 0, 1)):
         with pytest.raises(InputInvalid):
             noise_units(*wrong)
+
+
+_cells = st.sampled_from(
+    [
+        by("sex", "f", "m"),
+        by("region", "north", "south"),
+        by("district", *(f"d{n:02}" for n in range(24))),
+        by("age", *AGES),
+        [where()],
+    ]
+)
+_filters = st.one_of(
+    st.none(),
+    st.tuples(st.just("sex"), st.sampled_from("fm")),
+    st.tuples(st.just("district"), st.sampled_from([f"d{n:02}" for n in range(24)])),
+    st.tuples(st.just("age"), st.integers(18, 90).map(lambda low: range(low, 100))),
+)
+
+
+def _also(predicate: Predicate, extra: tuple[str, object] | None) -> Predicate:
+    if extra is None:
+        return predicate
+    (more,) = where(**{extra[0]: extra[1]})
+    return tuple((*conjunction, *more) for conjunction in predicate)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(_cells, _filters, st.booleans()), max_size=14), st.booleans())
+def test_whatever_is_asked_the_bounds_hold(
+    asked: list[tuple[list[Predicate], tuple[str, object] | None, bool]], exact: bool
+) -> None:
+    people = People(700)
+    desk = Desk(people, Policy(refusals=10**6))
+    for cells, extra, merge in asked:
+        table = [_also(cell, extra) for cell in cells]
+        request = people.table(*table, noise=0.0 if exact else 24.0, merge=merge)
+        sizes = np.bincount(request.codes[request.codes >= 0], minlength=len(table))
+        decision = desk.decide(request)
+        for size, outcome in zip(sizes, decision.outcomes, strict=True):
+            assert (outcome.status is Status.WITHHELD) == (outcome.source == "")
+            assert size >= 10 or outcome.status is not Status.SERVED
+        assert desk.decide(request).charged is False
+    leverage = desk.state.leverage
+    assert leverage.h.max() <= 0.1 + 1e-9
+    assert leverage.problem(1e-9) == ""
+    rows = [leverage.columns.members(row) for row in range(leverage.rows)]
+    for place, one in enumerate(rows):
+        for other in rows[:place]:
+            between = int((one ^ other).sum())
+            assert between >= 10 or (between == 0 and not exact)
+
+
+def test_many_collisions_take_few_passes_and_keep_the_bound() -> None:
+    """Each cell is an old one but for the same few people's neighbours: none may go."""
+    draw = np.random.default_rng(3)
+    world = World(draw.integers(0, 2, 2000), 0.0)
+    old = draw.integers(0, 40, 2000)
+    world.ask(*(old == number for number in range(40)))
+    for _ in range(6):
+        moved = old.copy()
+        some = draw.choice(2000, 200, replace=False)
+        moved[some] = draw.integers(0, 40, 200)
+        world.ask(*(moved == number for number in range(40)))
+        assert world.state.leverage.h.max() <= 0.1 + 1e-9
+    assert world.state.leverage.problem(1e-9) == ""

@@ -138,6 +138,8 @@ def test_what_grows_row_by_row_is_what_an_svd_gives(noise: float) -> None:
         codes = _table(draw, people, int(draw.integers(1, 9)))
         _add(ledger, codes, noise)
         tables.append(codes)
+        if len(tables) % 5:
+            continue
         matrix = _matrix(tables).astype(float)
         _, s, vt = np.linalg.svd(matrix, full_matrices=False)
         kept = s > 1e-9
