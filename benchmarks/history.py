@@ -73,12 +73,13 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         charged += release.decision.charged
     state, draws = history.opened(SCOPE)
     rules = Rules(Policy(refusals=UNLIMITED), draws, DEFINED)
-    looks = []
+    looks, work = [], []
     for query in islice(asked, options.tables):
         request = people.request(query, options.noise)
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         decide(state, request, rules, 0)
         looks.append(time.perf_counter() - began)
+        work.append(time.process_time() - busy)
     meter = history.meter(SCOPE)
     history.close()
     return {
@@ -87,6 +88,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "noise": options.noise,
         "decision_p50_s": round(float(np.percentile(looks, 50)), 4),
         "decision_p95_s": round(float(np.percentile(looks, 95)), 4),
+        "decision_cpu_p50_s": round(float(np.percentile(work, 50)), 4),
+        "decision_cpu_p95_s": round(float(np.percentile(work, 95)), 4),
         "release_p50_s": round(float(np.percentile(seconds, 50)), 4),
         "release_p95_s": round(float(np.percentile(seconds, 95)), 4),
         "tables": tables,
