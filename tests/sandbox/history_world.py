@@ -61,12 +61,12 @@ class World:
         noise: float,
         *,
         seed: int = 0,
-        refusals: int = UNLIMITED,
+        policy: Policy | None = None,
         guarded: bool = True,
     ) -> None:
         self.bits, self.noise, self.seed, self.guarded = bits, noise, seed, guarded
         self.state = State(len(bits))
-        policy = Policy(refusals=refusals)
+        policy = policy or Policy(refusals=UNLIMITED)
         secret = seed.to_bytes(32, "big")
         self.rules = Rules(policy, Draws(secret, "s", len(bits)), LABELS)
         self.values: dict[str, float] = {}

@@ -23,6 +23,7 @@ from sandbox.history.request import (
 )
 from sandbox.history.thresholds import Draws, Policy
 from tests.sandbox.history_people import (
+    MEASURE,
     REGIONS,
     SCOPE,
     SECRET,
@@ -185,6 +186,8 @@ def test_a_declaration_that_does_not_fit_the_data_fails_closed() -> None:
         SCOPE, "2026-11", "other", tuple(by("region", "north", "south")), codes, 24.0, merge=False
     )
     assert {outcome.reason for outcome in desk.decide(request).outcomes} == {Reason.DEFINITION}
+    again = Request(SCOPE, "2026-11", MEASURE, tuple(by("region", "north", "south")), codes, 24.0)
+    assert {outcome.reason for outcome in desk.decide(again).outcomes} == {Reason.DEFINITION}
     same = Request(SCOPE, "2026-11", "other", (where(sex="f"),) * 2, codes, 24.0)
     assert {outcome.reason for outcome in desk.decide(same).outcomes} == {Reason.DEFINITION}
 
@@ -360,15 +363,47 @@ def test_whatever_is_asked_the_bounds_hold(
 
 
 def test_many_collisions_take_few_passes_and_keep_the_bound() -> None:
-    """Each cell is an old one but for the same few people's neighbours: none may go."""
+    """Tables of 40 cells add 0.02 each for everybody, until one cell after another is too much."""
     draw = np.random.default_rng(3)
-    world = World(draw.integers(0, 2, 2000), 0.0)
-    old = draw.integers(0, 40, 2000)
-    world.ask(*(old == number for number in range(40)))
-    for _ in range(6):
-        moved = old.copy()
-        some = draw.choice(2000, 200, replace=False)
-        moved[some] = draw.integers(0, 40, 200)
-        world.ask(*(moved == number for number in range(40)))
+    world = World(draw.integers(0, 2, 2000), 0.0, policy=Policy(refusals=10**6, capacity=1.0))
+    refused = []
+    for _ in range(8):
+        cells = draw.permutation(2000) % 40
+        refused.append(world.ask(*(cells == number for number in range(40))).count(None))
         assert world.state.leverage.h.max() <= 0.1 + 1e-9
+    # The last cell of every table but the first follows from the others and the first table.
+    assert refused[:3] == [0, 1, 1]
+    assert refused[-1] == 40
     assert world.state.leverage.problem(1e-9) == ""
+
+
+def test_what_follows_by_data_alone_is_refused_and_what_follows_by_definition_is_free() -> None:
+    people = People(3000)
+    people.columns["age"] = np.minimum(people.columns["age"], 79)
+    desk = Desk(people)
+    bands: list[Predicate] = [where(age=range(18, 50)), where(age=range(50, 80))]
+    desk.ask(*bands, noise=0.0)
+    (whole,) = desk.ask(where(), noise=0.0)
+    assert (whole.reason, whole.collides_with) == (Reason.COMBINATION, ("Q-1",))
+    (known,) = desk.ask(where(age=range(18, 80)), noise=0.0)
+    assert known.status is SERVED
+    assert desk.state.leverage.rows == 2
+
+
+def test_a_joined_cell_near_an_earlier_one_is_not_released() -> None:
+    people = People(4000)
+    codes = people.columns["district"]
+    codes[:] = 20
+    codes[:40] = np.repeat([0, 1, 2, 3], 10) + 8
+    codes[32:40] = 20
+    desk = Desk(people)
+    few = tuple(f"d{number:02}" for number in range(8, 12))
+    desk.ask(where(district=few))
+    outcomes = desk.ask(*by("district", *few, "d20"))
+    assert [outcome.reason for outcome in outcomes[:4]] == [Reason.SMALL] * 4
+    assert {outcome.status for outcome in outcomes[:4]} <= {Status.WITHHELD, Status.MERGED}
+
+
+def test_a_table_with_too_many_cells_is_refused() -> None:
+    desk = Desk(PEOPLE, Policy(max_cells=4))
+    assert {outcome.reason for outcome in desk.ask(*by("age", *AGES))} == {Reason.CELLS}

@@ -163,6 +163,14 @@ def test_decisions_are_the_same_bytes_whatever_is_answered(tmp_path: Path) -> No
     assert told[0] == told[1]
 
 
+def test_more_ledgers_than_stay_in_memory(node: _Node) -> None:
+    scopes = [Scope("tax", "persons", "analysts", f"f{number}", "2026-Q4") for number in range(7)]
+    first = [node.ask(where(), scope=scope).values for scope in scopes]
+    assert [node.ask(where(), scope=scope).values for scope in scopes] == first
+    assert node.history.verify() == 7
+    assert node.history.opened(scopes[3])[0].leverage.rows == 1
+
+
 def test_a_meter_tells_how_full_a_ledger_is(node: _Node) -> None:
     node.ask(*by("sex", "f", "m"))
     node.ask(*by("region", "north"))

@@ -125,6 +125,22 @@ def test_a_level_that_is_no_partition_is_refused(levels: list[Level]) -> None:
         Definitions([Attribute.of("district", "abc"), Attribute("age", 0, 9)], levels)
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        [Attribute("age", 0, 9), Attribute("age", 0, 9)],
+        [Attribute("age", 1, 0)],
+        [Attribute.of("sex", ())],
+        [Attribute("age", 0, 2**53)],
+    ],
+)
+def test_a_name_twice_and_an_empty_or_endless_domain_are_refused(
+    attributes: list[Attribute],
+) -> None:
+    with pytest.raises(InputInvalid):
+        Definitions(attributes)
+
+
 def test_a_declaration_has_one_name() -> None:
     one = Definitions([Attribute("age", 0, 9)])
     assert one.digest() == Definitions([Attribute("age", 0, 9)]).digest()
