@@ -165,7 +165,8 @@ class History:
                 saw; called after the decision is on disk, for cells without a text only.
 
         Raises:
-            InputInvalid: The request is malformed, or cohort or declaration are not the epoch's.
+            InputInvalid: The request is malformed or too long, or cohort or declaration are not
+                those of the epoch.
             HistoryBroken: The file was changed.
             fusion.errors.EnvironmentUnfit: The file can't be used.
         """

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_POINTS: Final = 100_000
 """Larger grids are not searched; what is not proved counts as false."""
 
+MAX_WORK: Final = 20_000_000
+"""Points times boxes that are looked at for one identity."""
+
 _WHOLE: Final = 1e-6
 """How near a coefficient has to be to a whole number; they are exact in an identity of sets."""
 
@@ -39,7 +42,9 @@ def proved(form: Form, parts: Sequence[tuple[Form, float]], definitions: Definit
     if any(abs(factor - round(factor)) > _WHOLE for _, factor in parts):
         return False
     cuts = _cuts((form, *(part for part, _ in whole)), definitions)
-    if np.prod([len(starts) for starts in cuts.values()], dtype=float) > MAX_POINTS:
+    points = np.prod([len(starts) for starts in cuts.values()], dtype=float)
+    boxes = len(form) + sum(len(part) for part, _ in whole)
+    if points > MAX_POINTS or points * boxes > MAX_WORK:
         return False
     total = -_indicator(form, cuts).astype(np.int64)
     for part, factor in whole:

@@ -33,7 +33,7 @@ Form = tuple[Box, ...]
 
 MAX_BOXES: Final = 256
 MAX_CONDITIONS: Final = 64
-MAX_VALUES: Final = 1_000_000
+MAX_TERMS: Final = 4096
 _BOUND: Final = 2**52
 
 
@@ -173,6 +173,8 @@ class Definitions:
         """
         if len(predicate) > MAX_BOXES:
             raise InputInvalid(f"A predicate has more than {MAX_BOXES} alternatives.")
+        if sum(map(len, predicate)) > MAX_TERMS:
+            raise InputInvalid(f"A predicate has more than {MAX_TERMS} conditions.")
         boxes = (self._box(conjunction) for conjunction in predicate)
         return self._join(box for box in boxes if box is not None)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusion.errors import FusionError, HistoryBroken
+from fusion.errors import FusionError, HistoryBroken, InputInvalid
 from fusion.wire import canonical
 from sandbox.history.request import Outcome, Reason, Status
 from sandbox.history.state import Addition, Cell
@@ -25,7 +25,11 @@ _MAX_BODY = 4 << 20
 
 
 def encode(measure: str, addition: Addition) -> tuple[bytes, bytes, bytes]:
-    """Return an addition as its body, its codes and its factor rows."""
+    """Return an addition as its body, its codes and its factor rows.
+
+    Raises:
+        InputInvalid: The definitions of its cells are too long to be kept.
+    """
     count = len(addition.rows)
     body = canonical.encode(
         {
@@ -41,6 +45,8 @@ def encode(measure: str, addition: Addition) -> tuple[bytes, bytes, bytes]:
             ],
         }
     )
+    if len(body) > _MAX_BODY:
+        raise InputInvalid("The definitions of a table's cells are too long.")
     if not count:
         return body, b"", b""
     codes = addition.codes.astype("<i1" if count <= 127 else "<i2")

@@ -16,8 +16,8 @@ from sandbox.history import records
 from sandbox.history.cohorts import Roll, following
 from sandbox.history.decide import Rules, decide
 from sandbox.history.guard import MAX_VALUE, Cohort, History, Release
-from sandbox.history.predicates import Attribute, Definitions
-from sandbox.history.request import Reason, Scope, Status
+from sandbox.history.predicates import Attribute, Condition, Definitions
+from sandbox.history.request import Reason, Request, Scope, Status
 from sandbox.history.state import State
 from sandbox.history.thresholds import Draws, Policy
 from tests.sandbox.history_people import DEFINED, MEASURE, SCOPE, SECRET, People, by, where
@@ -303,6 +303,25 @@ def test_a_damaged_record_is_refused_or_the_same_shape(
     else:
         assert addition.codes.shape == (PEOPLE.count,)
         assert addition.rows.shape == (2, 2)
+
+
+def test_definitions_that_could_not_be_read_again_are_not_written(node: _Node) -> None:
+    wide = Definitions([Attribute(f"{number}" * 300, 0, 10**9) for number in range(4)])
+    draw = np.random.default_rng(14)
+
+    def box() -> tuple[Condition, ...]:
+        lows = draw.integers(0, 10**8, 4).tolist()
+        return tuple(
+            Condition(f"{n}" * 300, low=low, high=10**8 + low) for n, low in enumerate(lows)
+        )
+
+    codes = (np.arange(PEOPLE.count) % 16).astype(np.int32)
+    predicates = tuple(tuple(box() for _ in range(256)) for _ in range(16))
+    request = Request(SCOPE, "2026-11", MEASURE, predicates, codes, 24.0)
+    with pytest.raises(InputInvalid, match="too long"):
+        node.history.release(request, wide, COHORT, node.answer)
+    assert node.history.heads() == {}
+    assert node.ask(where()).values == ("1:0",)
 
 
 def test_a_record_that_unpacks_to_more_than_its_cohort_is_refused() -> None:

@@ -13,6 +13,7 @@ from sandbox.history.identities import proved
 from sandbox.history.predicates import (
     MAX_BOXES,
     MAX_CONDITIONS,
+    MAX_TERMS,
     Attribute,
     Condition,
     Definitions,
@@ -103,6 +104,7 @@ def test_a_missing_value_meets_no_condition_that_does_not_say_so() -> None:
         ((_at("region", 1),),),
         ((_at("age", 1),) * (MAX_CONDITIONS + 1),),
         ((),) * (MAX_BOXES + 1),
+        ((_at("age", 1),) * MAX_CONDITIONS,) * (MAX_TERMS // MAX_CONDITIONS + 1),
     ],
 )
 def test_what_is_not_declared_or_too_long_is_refused(predicate: Predicate) -> None:
