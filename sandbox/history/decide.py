@@ -95,8 +95,7 @@ def decide(
     forms = [definitions.form(predicate) for predicate in request.predicates]
     sizes = np.bincount(request.codes[request.codes >= 0], minlength=len(forms))
     work = _Work(state, request, rules, forms, [key_of(form) for form in forms], sizes)
-    if len(set(work.keys)) != len(work.keys):
-        # Disjoint sets with one definition: they can't both be what they are said to be.
+    if _contradicts(work):
         work.withhold(range(len(forms)), Reason.DEFINITION)
         return _finish(work, _Choice())
     work.shared = state.leverage.columns.intersections(request.codes, len(forms))
@@ -107,6 +106,13 @@ def decide(
         return _finish(work, _Choice())
     _singles(work)
     return _select(work)
+
+
+def _contradicts(work: _Work) -> bool:
+    """Return whether sets can't be what they are said to be: two of one definition, or nobody."""
+    keys = [key for key, form in zip(work.keys, work.forms, strict=True) if form]
+    nobody = sum(size for size, form in zip(work.sizes, work.forms, strict=True) if not form)
+    return len(set(keys)) != len(keys) or bool(nobody)
 
 
 def _again(work: _Work) -> None:

@@ -192,6 +192,16 @@ def test_a_declaration_that_does_not_fit_the_data_fails_closed() -> None:
     assert {outcome.reason for outcome in desk.decide(same).outcomes} == {Reason.DEFINITION}
 
 
+def test_nobody_is_too_few_and_somebody_is_not_nobody() -> None:
+    nobody = (*where(sex="f")[0], *where(sex="m")[0])
+    desk = Desk(PEOPLE)
+    outcomes = desk.ask((nobody,), where(), (), merge=False)
+    assert [outcome.reason for outcome in outcomes] == [Reason.SMALL, None, Reason.SMALL]
+    codes = np.zeros(PEOPLE.count, dtype=np.int32)
+    wrong = Request(SCOPE, "2026-11", MEASURE, ((nobody,),), codes, 24.0)
+    assert desk.decide(wrong).outcomes[0].reason is Reason.DEFINITION
+
+
 def test_the_refusals_of_a_month_are_bounded_and_what_was_released_stays() -> None:
     desk = Desk(PEOPLE, Policy(refusals=2))
     desk.ask(where())
