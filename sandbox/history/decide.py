@@ -61,6 +61,8 @@ class _Work:
     settled: dict[int, Outcome] = field(default_factory=dict)
     told: set[int] = field(default_factory=set)
     """Collisions that tell no more than the size of a cell does."""
+    joins: dict[str, Outcome] = field(default_factory=dict)
+    """What would not go even joined, by key."""
 
     def settle(self, cell: int, outcome: Outcome) -> None:
         """Note that a cell collided, for good."""
@@ -151,7 +153,7 @@ def _singles(work: _Work) -> None:
     """Withhold what is too small, or too near to one earlier cell."""
     policy, draws = work.rules.policy, work.rules.draws
     for cell in work.open():
-        if _fewer(int(work.sizes[cell]), policy, draws, partial(_people, work, cell)):
+        if _fewer(int(work.sizes[cell]), policy, draws, partial(_people, work, (cell,))):
             work.withhold([cell], Reason.SMALL)
     for cell in work.open():
         apart = work.sizes[cell] + work.state.leverage.sizes - 2 * work.shared[:, cell]
@@ -170,7 +172,7 @@ def _collides(work: _Work, cell: int, row: int, between: int) -> bool:
     if same and row >= work.state.carried:
         work.settle(cell, Outcome(Status.WITHHELD, Reason.DEFINITION))
         return True
-    people = partial(_people, work, cell, row)
+    people = partial(_people, work, (cell,), row)
     if between and not _fewer(between, work.rules.policy, work.rules.draws, people):
         return False
     key, named = work.state.keys[row], (work.state.queries[row],)
@@ -194,9 +196,10 @@ def _is_small_cell(work: _Work, people: NDArray[np.bool_]) -> bool:
     return small and not others and int(people.sum()) == work.sizes[cell]
 
 
-def _people(work: _Work, cell: int, row: int | None = None) -> NDArray[np.bool_]:
-    """Return who is in a cell, or in only one of it and an earlier one."""
-    people = np.asarray(work.request.codes == cell)
+def _people(work: _Work, cells: tuple[int, ...], row: int | None = None) -> NDArray[np.bool_]:
+    """Return who is in some cells, or in only one of them and an earlier one."""
+    codes = work.request.codes
+    people = np.asarray(codes == cells[0] if len(cells) == 1 else np.isin(codes, cells))
     return people if row is None else people ^ work.state.leverage.columns.members(row)
 
 
@@ -291,23 +294,44 @@ def _rests(work: _Work) -> list[tuple[int, ...]]:
 
 def _merge(work: _Work, choice: _Choice, rest: tuple[int, ...]) -> _Choice | None:
     """Return the choice with several withheld cells released as one, if that may be."""
-    policy, codes = work.rules.policy, work.request.codes
-    key = key_of(_form(work, rest))
+    form = _form(work, rest)
+    key = key_of(form)
+    name = (key, work.request.measure)
+    released = work.state.released.get(name)
+    size = int(work.sizes[list(rest)].sum())
     found = choice
-    if (key, work.request.measure) not in work.state.released:
-        size = int(work.sizes[list(rest)].sum())
-        joined = np.isin(codes, rest)
-        apart = size + work.state.leverage.sizes - 2 * work.shared[:, list(rest)].sum(axis=1)
-        near = (apart < policy.k + policy.spread).any()
-        if near or _fewer(size, policy, work.rules.draws, lambda: joined):
+    if released is None:
+        draws, people = work.rules.draws, partial(_people, work, rest)
+        if name in work.state.settled or _fewer(size, work.rules.policy, draws, people):
             return None
-        found = _choose(work, (*choice.taken(), rest), 0)
-        if found.selection.refused:
+        near = _is_near(work, rest, form)
+        found = choice if near else _choose(work, (*choice.taken(), rest), 0)
+        if near or found.selection.refused:
+            reason = Reason.PAIR if near else Reason.COMBINATION
+            work.joins[key] = Outcome(Status.WITHHELD, reason)
             return None
+    elif released.size != size:
+        return None
     for cell in rest:
         was = work.outcomes[cell]
         work.outcomes[cell] = Outcome(Status.MERGED, was.reason, key, was.collides_with)
     return found
+
+
+def _is_near(work: _Work, rest: tuple[int, ...], form: Form) -> bool:
+    """Return whether too few people are in only one of joined cells and an earlier cell."""
+    policy, leverage, definitions = work.rules.policy, work.state.leverage, work.rules.definitions
+    size = int(work.sizes[list(rest)].sum())
+    apart = size + leverage.sizes - 2 * work.shared[:, list(rest)].sum(axis=1)
+    for row in np.flatnonzero(apart < policy.k + policy.spread):
+        between = int(apart[row])
+        same = proved(form, [(work.state.forms[row], 1.0)], definitions)
+        if same and between == 0:
+            continue
+        people = partial(_people, work, rest, int(row))
+        if same or between == 0 or _fewer(between, policy, work.rules.draws, people):
+            return True
+    return False
 
 
 def _finish(work: _Work, choice: _Choice) -> tuple[Decision, Addition | None]:
@@ -321,8 +345,9 @@ def _finish(work: _Work, choice: _Choice) -> tuple[Decision, Addition | None]:
         if len(group) == 1:
             work.outcomes[group[0]] = Outcome(Status.SERVED, source=work.keys[group[0]])
     outcomes = tuple(work.outcomes[cell] for cell in range(len(work.forms)))
-    decision = Decision(outcomes, charged=bool(work.settled.keys() - work.told))
-    return decision, _addition(work, choice) if taken or work.settled else None
+    decision = Decision(outcomes, charged=bool(work.settled.keys() - work.told or work.joins))
+    changed = taken or work.settled or work.joins
+    return decision, _addition(work, choice) if changed else None
 
 
 def _full(work: _Work, choice: _Choice) -> Reason | None:
@@ -357,6 +382,9 @@ def _addition(work: _Work, choice: _Choice) -> Addition:
         noise=work.request.noise,
         rows=rows,
         cells=tuple(cells),
-        settled=tuple((work.keys[cell], outcome) for cell, outcome in work.settled.items()),
+        settled=(
+            *((work.keys[cell], outcome) for cell, outcome in work.settled.items()),
+            *work.joins.items(),
+        ),
         h=choice.selection.h if chosen else None,
     )

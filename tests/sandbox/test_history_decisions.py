@@ -400,18 +400,34 @@ def test_what_follows_by_data_alone_is_refused_and_what_follows_by_definition_is
     assert desk.state.leverage.rows == 2
 
 
-def test_a_joined_cell_near_an_earlier_one_is_not_released() -> None:
+def _four_small_districts() -> tuple[People, list[Predicate]]:
     people = People(4000)
-    codes = people.columns["district"]
-    codes[:] = 20
-    codes[:40] = np.repeat([0, 1, 2, 3], 10) + 8
-    codes[32:40] = 20
+    people.columns["district"][:] = 20
+    people.columns["district"][:36] = np.repeat([8, 9, 10, 11], 9)
+    people.columns["age"][:36] = 30
+    return people, by("district", "d08", "d09", "d10", "d11")
+
+
+def test_joined_cells_are_released_as_one_or_given_again() -> None:
+    people, cells = _four_small_districts()
     desk = Desk(people)
-    few = tuple(f"d{number:02}" for number in range(8, 12))
-    desk.ask(where(district=few))
-    outcomes = desk.ask(*by("district", *few, "d20"))
-    assert [outcome.reason for outcome in outcomes[:4]] == [Reason.SMALL] * 4
-    assert {outcome.status for outcome in outcomes[:4]} <= {Status.WITHHELD, Status.MERGED}
+    assert set(_statuses(desk.ask(*cells))) == {Status.MERGED}
+    (together,) = desk.ask(where(district=("d08", "d09", "d10", "d11")))
+    assert together.status is Status.CACHED
+    assert set(_statuses(desk.ask(*cells))) == {Status.MERGED}
+    assert (desk.state.leverage.rows, desk.refused) == (1, 0)
+
+
+@pytest.mark.parametrize("apart", [0, 3])
+def test_joined_cells_near_an_earlier_one_are_not_released(apart: int) -> None:
+    people, cells = _four_small_districts()
+    people.columns["age"][:apart] = 60
+    desk = Desk(people)
+    desk.ask(where(district=("d08", "d09", "d10", "d11"), age=range(18, 50)))
+    for _ in range(2):
+        assert {outcome.reason for outcome in desk.ask(*cells)} == {Reason.SMALL}
+        assert set(_statuses(desk.ask(*cells))) == {Status.WITHHELD}
+        assert desk.refused == 1
 
 
 def test_a_table_with_too_many_cells_is_refused() -> None:
