@@ -62,7 +62,7 @@ class _Work:
     told: set[int] = field(default_factory=set)
     """Collisions that tell no more than the size of a cell does."""
     joins: dict[str, Outcome] = field(default_factory=dict)
-    """What would not go even joined, by key."""
+    """What would not go even joined, by key: the guard's own attempt, which is not charged."""
 
     def settle(self, cell: int, outcome: Outcome) -> None:
         """Note that a cell collided, for good."""
@@ -345,7 +345,7 @@ def _finish(work: _Work, choice: _Choice) -> tuple[Decision, Addition | None]:
         if len(group) == 1:
             work.outcomes[group[0]] = Outcome(Status.SERVED, source=work.keys[group[0]])
     outcomes = tuple(work.outcomes[cell] for cell in range(len(work.forms)))
-    decision = Decision(outcomes, charged=bool(work.settled.keys() - work.told or work.joins))
+    decision = Decision(outcomes, charged=bool(work.settled.keys() - work.told))
     changed = taken or work.settled or work.joins
     return decision, _addition(work, choice) if changed else None
 
