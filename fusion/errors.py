@@ -32,7 +32,8 @@
     │   ├── UnknownOrganisation
     │   ├── CertificateInvalid               a certificate that is not what its holder may show
     │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
-    │   └── LedgerBroken                     a log that was changed, forked or put back
+    │   ├── LedgerBroken                     a log that was changed, forked or put back
+    │   └── HistoryBroken                    the history of released tables was changed
     └── PartyUnreachable            exit 6   a party did not answer in time
         ├── QuorumLost                       too few parties to go on
         └── HubRefused                       the hub answers, and says no
@@ -312,6 +313,12 @@ class CertificateInvalid(VerificationFailed):
     """A certificate is not one that the organisation it names may issue or show."""
 
     code = "F-507"
+
+
+class HistoryBroken(VerificationFailed):
+    """The history of released tables was changed, or does not follow from what is in it."""
+
+    code = "F-508"
 
 
 class PartyUnreachable(FusionError):

@@ -25,6 +25,11 @@ pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
         ("benchmarks.ledger --entries 2000", "audit of 2,000 entries"),
         ("benchmarks.evidence --rounds 5", "shown to a holder"),
         ("benchmarks.relay --megabytes 8", "round_trip_p50_ms"),
+        (
+            "benchmarks.history --entities 2000 --cells 60 --tables 2 --json",
+            "fusion.bench-history/1",
+        ),
+        ("benchmarks.history_attacks --targets 1 --groups 1", "differencing"),
     ],
 )
 def test_a_benchmark_prints_its_table(line: str, printed: str) -> None:

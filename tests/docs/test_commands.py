@@ -35,6 +35,7 @@ RUN = {
     r"fusion node ping --to ID": "tests/deployment/test_deployment.py",
     r"python -m benchmarks\.relay": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.(noise|private_training)": "tests/privacy/test_utility.py",
+    r"python -m benchmarks\.history(_attacks)?": "tests/deployment/test_benchmarks.py",
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
     r"fusion data .*": "tests/cli/test_data.py",

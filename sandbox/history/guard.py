@@ -1,0 +1,402 @@
+"""The history as a node uses it: decide, write, and only then let numbers be made and leave.
+
+:meth:`History.release` holds the file's write lock while it decides, so that two analysts of a
+group can't both be served from the room that is left for one. A crash after the decision is written
+leaves it in force: asked again, the same cells are answered, at no further charge.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from fusion.errors import HistoryBroken, InputInvalid
+from fusion.wire import canonical
+from sandbox.history import records
+from sandbox.history.decide import Rules, decide
+from sandbox.history.request import Status
+from sandbox.history.state import State
+from sandbox.history.store import Event, Store
+from sandbox.history.thresholds import Draws, Policy
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sandbox.history.predicates import Definitions
+    from sandbox.history.request import Decision, Request, Scope
+
+    Answer = Callable[[tuple[tuple[int, ...], ...]], tuple[str, ...]]
+    """Called with groups of cells (numbers in the request), returns one released text for each."""
+
+MAX_VALUE: Final = 400
+"""Characters of a released value."""
+
+_SNAPSHOT: Final = 16
+_TOLERANCE: Final = 1e-9
+_OPEN_LEDGERS: Final = 4
+"""Ledgers that stay in memory; each takes 10 bytes and its columns for every entity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The people whom an epoch counts, frozen; who they are stays with the owner.
+
+    Attributes:
+        entities: How many; they are numbered from 0.
+        digest: Of the owner's list, hexadecimal, so that two lists are not taken for one.
+    """
+
+    entities: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What the analyst may see.
+
+    Attributes:
+        query: Its name in the group, ``Q-17``; empty if nothing new was decided.
+        decision: About each cell.
+        values: The released text of each cell; None if it is withheld.
+    """
+
+    query: str
+    decision: Decision
+    values: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """How full a ledger is.
+
+    Attributes:
+        cells: Released, with a row in the factor.
+        largest: Leverage of anybody.
+        used: Sum of all leverages, as a share of its bound.
+        appearances: Released cells that a person is in: median, 99th percentile, most. An insider
+            who knows everybody else learns with each of them (``docs/claims/history.md``).
+    """
+
+    cells: int
+    largest: float
+    used: float
+    appearances: tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A ledger in memory, as far as it was read."""
+
+    state: State
+    draws: Draws
+    events: int = 0
+    link: bytes = b""
+    kept: int = 0
+    values: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+class _Epoch:
+    """What all requests of a scope have in common."""
+
+    def __init__(self, scope: Scope, month: str, definitions: Definitions, cohort: Cohort) -> None:
+        self.text, self.party, self.month = scope.text(), _party(scope), month
+        self.definitions = definitions
+        self.body = canonical.encode(
+            {
+                "cohort": cohort.digest,
+                "declared": definitions.digest(),
+                "entities": cohort.entities,
+            }
+        )
+
+    def event(
+        self, number: int, kind: str, query: int, *parts: bytes, charged: bool = False
+    ) -> Event:
+        return Event(number, self.party, self.month, kind, query, charged, *parts)
+
+
+class History:
+    """The ledgers of one node."""
+
+    def __init__(self, path: Path, secret: bytes, policy: Policy | None = None) -> None:
+        """Open or make the file.
+
+        Args:
+            path: The file.
+            secret: 32 bytes that only the node has; the same for the life of the file.
+            policy: Bounds; the defaults where none is given.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: It can't be opened.
+            InputInvalid: The secret has another length.
+        """
+        Draws(secret, "", 0)
+        self.policy = policy or Policy()
+        self._secret = secret
+        self._store = Store(path, secret)
+        self._ledgers: dict[str, _Open] = {}
+        self._turn = threading.RLock()
+
+    def close(self) -> None:
+        """Let go of the file until it is used again."""
+        self._store.close()
+
+    def heads(self) -> dict[str, tuple[int, str]]:
+        """Return events and last link of each ledger, for a log that others witness."""
+        return self._store.heads()
+
+    def release(
+        self, request: Request, definitions: Definitions, cohort: Cohort, answer: Answer
+    ) -> Release:
+        """Decide, write, then answer.
+
+        Args:
+            request: The table.
+            definitions: Declared attributes; the same for all of an epoch.
+            cohort: The frozen cohort; the same for all of an epoch.
+            answer: Makes released texts for groups of cells, from values that the decision never
+                saw; called after the decision is on disk, for cells without a text only.
+
+        Raises:
+            InputInvalid: The request is malformed or too long, or cohort or declaration are not
+                those of the epoch.
+            HistoryBroken: The file was changed.
+            fusion.errors.EnvironmentUnfit: The file can't be used.
+        """
+        request.check(cohort.entities)
+        epoch = _Epoch(request.scope, request.month, definitions, cohort)
+        with self._turn:
+            try:
+                query, decision = self._decided(request, epoch)
+                values = self._answered(request, epoch, decision, answer)
+            except BaseException:
+                # Memory may be ahead of the file: a commit failed. It is read anew.
+                self._ledgers.pop(request.scope.text(), None)
+                raise
+        return Release(query, decision, values)
+
+    def carry(
+        self, before: Scope, scope: Scope, month: str, definitions: Definitions, cohort: Cohort
+    ) -> None:
+        """Begin an epoch of a stock with everything that the last one released still counted.
+
+        The unknowns are the same people's: what was released of them stays. Their numbers stay
+        too, newcomers have the numbers after (:mod:`sandbox.history.cohorts`). Earlier results are
+        counted, not given again.
+
+        Args:
+            before: The last epoch.
+            scope: The next; the same owner, dataset, group and family.
+            month: When it begins.
+            definitions: Declared attributes of the next.
+            cohort: Of the next; no fewer entities.
+
+        Raises:
+            InputInvalid: They are not two epochs of one ledger, or the next has begun.
+            HistoryBroken: The file was changed.
+        """
+        epoch = _Epoch(scope, month, definitions, cohort)
+        if scope != replace(before, epoch=scope.epoch) or scope == before:
+            raise InputInvalid("A history is carried to another epoch of the same ledger.")
+        with self._turn, self._store.transaction() as connection:
+            if self._store.opening(connection, epoch.text) is not None:
+                raise InputInvalid("The epoch that a history is carried to has begun.")
+            old = self._caught_up(connection, before.text()).state.leverage.entities
+            if cohort.entities < old:
+                raise InputInvalid("A cohort has fewer entities than the one before it.")
+            link = self._store.append(
+                connection, epoch.text, epoch.event(0, "open", 0, epoch.body), b""
+            )
+            number, m = 0, 0
+            for event in self._store.events(connection, before.text(), 0, b""):
+                if event.kind not in {"carried", "table"} or not event.rows:
+                    continue
+                measure, addition = records.decode(event.body, event.codes, event.rows, old, m)
+                m += len(addition.rows)
+                newcomers = np.full(cohort.entities - old, -1, dtype=np.int32)
+                codes = np.concatenate([addition.codes, newcomers])
+                packed = records.encode(measure, replace(addition, codes=codes, settled=()))
+                number += 1
+                carried = epoch.event(number, "carried", event.query, *packed)
+                link = self._store.append(connection, epoch.text, carried, link)
+
+    def _decided(self, request: Request, epoch: _Epoch) -> tuple[str, Decision]:
+        """Return the decision, on disk, and the query's name if there was something to write."""
+        with self._store.transaction() as connection:
+            ledger = self._opened(connection, epoch)
+            rules = Rules(self.policy, ledger.draws, epoch.definitions)
+            refused = self._store.charged(connection, epoch.party, request.month)
+            decision, addition = decide(ledger.state, request, rules, refused)
+            if addition is None:
+                return "", decision
+            query = self._store.queries(connection, epoch.party) + 1
+            packed = records.encode(request.measure, addition)
+            event = epoch.event(ledger.events, "table", query, *packed, charged=decision.charged)
+            link = self._store.append(connection, epoch.text, event, ledger.link)
+            if addition.h is not None and event.number - ledger.kept >= _SNAPSHOT:
+                self._store.keep(connection, epoch.text, event.number, addition.h)
+                ledger.kept = event.number
+        # From here on it is on disk, whatever happens to this process.
+        ledger.state.absorb(f"Q-{query}", request.measure, addition)
+        ledger.events, ledger.link = ledger.events + 1, link
+        return f"Q-{query}", decision
+
+    def _answered(
+        self, request: Request, epoch: _Epoch, decision: Decision, answer: Answer
+    ) -> tuple[str | None, ...]:
+        """Return each cell's text, from the file or made now and written before it is returned."""
+        measure = request.measure
+        ledger = self._ledgers[epoch.text]
+        known = ledger.values
+        groups: dict[str, list[int]] = {}
+        for cell, outcome in enumerate(decision.outcomes):
+            made_here = outcome.status not in {Status.SNAPPED, Status.WITHHELD}
+            if made_here and (outcome.source, measure) not in known:
+                groups.setdefault(outcome.source, []).append(cell)
+        if groups:
+            texts = answer(tuple(tuple(cells) for cells in groups.values()))
+            if len(texts) != len(groups) or any(len(text) > MAX_VALUE for text in texts):
+                raise InputInvalid("Released values are too many, too few or too long.")
+            made = dict(zip(groups, texts, strict=True))
+            with self._store.transaction() as connection:
+                ledger = self._opened(connection, epoch)
+                known = ledger.values
+                # Another process may have answered the same cells since.
+                fresh = {key: text for key, text in made.items() if (key, measure) not in known}
+                body = canonical.encode({"measure": measure, "values": fresh})
+                query = self._store.queries(connection, epoch.party)
+                event = epoch.event(ledger.events, "values", query, body)
+                link = self._store.append(connection, epoch.text, event, ledger.link)
+            ledger.events, ledger.link = ledger.events + 1, link
+            known.update({(key, measure): text for key, text in fresh.items()})
+        return tuple(
+            None if outcome.status is Status.WITHHELD else known.get((outcome.source, measure))
+            for outcome in decision.outcomes
+        )
+
+    def _opened(self, connection: sqlite3.Connection, epoch: _Epoch) -> _Open:
+        """Return the ledger as it is on disk now; make it if this is the first request."""
+        scope, body = epoch.text, epoch.body
+        found = self._store.opening(connection, scope)
+        if found is None:
+            self._store.append(connection, scope, epoch.event(0, "open", 0, body), b"")
+        elif found != body:
+            raise InputInvalid(
+                "Cohort or declared attributes are not those that the epoch began with.",
+                hint="They can change with the next epoch.",
+            )
+        return self._caught_up(connection, scope)
+
+    def _caught_up(self, connection: sqlite3.Connection, scope: str) -> _Open:
+        """Read what was written since; a ledger that fails half-way is read anew next time."""
+        ledger = self._ledgers.pop(scope, None)
+        # Nothing is kept of a state that is ahead of the file: its writer's commit failed.
+        first = 0 if ledger is None else ledger.events
+        before = b"" if ledger is None else ledger.link
+        kept = None
+        for event in self._store.events(connection, scope, first, before):
+            if event.kind == "open":
+                entities = int(canonical.decode(event.body)["entities"])
+                ledger = _Open(State(entities), self._draws(scope, entities))
+                kept = self._store.kept(connection, scope, entities)
+            elif ledger is None:
+                raise HistoryBroken("A history does not begin with its cohort.")
+            else:
+                _replay(ledger, event, kept)
+            ledger.events, ledger.link = event.number + 1, event.link
+        if ledger is None:
+            raise HistoryBroken("A history has no events.")
+        self._ledgers[scope] = ledger
+        while len(self._ledgers) > _OPEN_LEDGERS:
+            del self._ledgers[next(iter(self._ledgers))]
+        return ledger
+
+    def _draws(self, scope: str, entities: int) -> Draws:
+        # Groups share the draws of a cohort: a set has one threshold at this owner.
+        owner, dataset, _, _, epoch = canonical.decode(scope.encode())
+        shared = canonical.encode([owner, dataset, epoch]).decode()
+        return Draws(self._secret, shared, entities)
+
+    def meter(self, scope: Scope) -> Meter:
+        """Return how full a ledger is.
+
+        Raises:
+            HistoryBroken: There is none, or it was changed.
+        """
+        with self._turn, self._store.reading() as connection:
+            leverage = self._caught_up(connection, scope.text()).state.leverage
+        bound = self.policy.capacity * self.policy.h_max * leverage.entities
+        counts = leverage.appearances
+        at = np.percentile(counts, [50, 99, 100], method="higher") if len(counts) else np.zeros(3)
+        return Meter(
+            cells=leverage.rows,
+            largest=float(leverage.h.max(initial=0)),
+            used=float(leverage.h.sum() / bound) if bound else 0.0,
+            appearances=(int(at[0]), int(at[1]), int(at[2])),
+        )
+
+    def opened(self, scope: Scope) -> tuple[State, Draws]:
+        """Return a ledger as it is now, for a look that changes nothing.
+
+        Raises:
+            HistoryBroken: There is none, or it was changed.
+        """
+        with self._turn, self._store.reading() as connection:
+            ledger = self._caught_up(connection, scope.text())
+            return ledger.state, ledger.draws
+
+    def known(self, scope: Scope) -> dict[tuple[str, str], str]:
+        """Return what was answered in a ledger, by key of the cell and measure.
+
+        Raises:
+            HistoryBroken: There is none, or it was changed.
+        """
+        with self._turn, self._store.reading() as connection:
+            return dict(self._caught_up(connection, scope.text()).values)
+
+    def verify(self) -> int:
+        """Rebuild every ledger from its tables alone and compare; return how many there are.
+
+        Raises:
+            HistoryBroken: The chain, the factor or the leverages of one are not what its tables
+                give.
+        """
+        with self._turn, self._store.reading() as connection:
+            scopes = self._store.scopes(connection)
+            for scope in scopes:
+                self._ledgers.pop(scope, None)
+                leverage = self._caught_up(connection, scope).state.leverage
+                problem = leverage.problem(_TOLERANCE)
+                if problem:
+                    raise HistoryBroken(f"A history does not follow from its tables: {problem}.")
+        return len(scopes)
+
+
+def _party(scope: Scope) -> str:
+    return canonical.encode([scope.owner, scope.group]).decode()
+
+
+def _replay(ledger: _Open, event: Event, kept: tuple[int, NDArray[np.float64]] | None) -> None:
+    """Apply an event that was read."""
+    if event.kind == "values":
+        document = canonical.decode(event.body)
+        for key, text in document["values"].items():
+            ledger.values[key, document["measure"]] = text
+        return
+    leverage = ledger.state.leverage
+    measure, addition = records.decode(
+        event.body, event.codes, event.rows, leverage.entities, leverage.rows
+    )
+    if kept is not None and event.number <= kept[0] and len(addition.rows):
+        h = kept[1] if event.number == kept[0] else leverage.h
+        addition = replace(addition, h=h)
+        ledger.kept = kept[0]
+    carried = event.kind == "carried"
+    ledger.state.absorb(f"Q-{event.query}", measure, addition, carried=carried)
