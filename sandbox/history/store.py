@@ -16,6 +16,7 @@ import numpy as np
 
 from fusion.crypto.hashing import digest
 from fusion.errors import HistoryBroken
+from fusion.stores.sql import Schema
 from fusion.stores.sqlite import KeptDatabase
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Store:
             fusion.errors.EnvironmentUnfit: It can't be opened.
         """
         self._key = hmac.digest(secret, b"banyan/history/chain/v1", "sha256")
-        self._database = KeptDatabase(path, _SCHEMA)
+        self._database = KeptDatabase(path, Schema(tables=_SCHEMA))
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """Hold the write lock; what was written is on disk at the end."""
