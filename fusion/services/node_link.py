@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from fusion.services.homes import NodeHome
 
 _LOOK_SECONDS: Final = 0.25
+_AGAIN_SECONDS: Final = 2.0
+_LEAF_SECONDS: Final = 60.0
 PING_SECONDS: Final = 30.0
 
 
@@ -81,19 +83,21 @@ class Connection:
         """Fetch what is new when the hub rings, and connect again when the leaf is another."""
         bells = {name: self.link.bell(name) for name in (ROSTER, GRANTS, CATALOGUE)}
         heard = dict.fromkeys(bells, -1)
-        shown = identity_of(self._node, self._clock)
+        shown, next_look = identity_of(self._node, self._clock), self._clock.monotonic()
         while not self._stop.wait(_LOOK_SECONDS):
             try:
-                now = identity_of(self._node, self._clock)
-                if now != shown:
-                    shown = now
-                    self.link.renew()
+                if self._clock.monotonic() >= next_look:
+                    next_look = self._clock.monotonic() + _LEAF_SECONDS
+                    now = identity_of(self._node, self._clock)
+                    if now != shown:
+                        shown = now
+                        self.link.renew()
                 for name, bell in bells.items():
                     if (rung := bell.rings()) != heard[name] and self.link.attached:
-                        heard[name] = rung
                         self._fetch(name, say)
+                        heard[name] = rung
             except PartyUnreachable:
-                continue  # it is fetched when it is needed, or at the next ring
+                self._stop.wait(_AGAIN_SECONDS)
             except (FusionError, OSError) as error:
                 say(f"the connection to the hub: {error}")
 
