@@ -3,17 +3,20 @@
     FusionError                     exit 1
     ├── PartyFailed                 as at the party that said no
     ├── RunStopped                  exit 1   somebody asked for it
+    ├── QueryFailed                 exit 1   a query did not come to an end; one text for all
     ├── InputInvalid                exit 2   what the user typed or wrote is wrong
     │   ├── StudyInvalid                     a study file; names the line
     │   ├── DataInvalid                      a table that does not fit what was declared
-    │   └── GrantInvalid                     a grant or a request under one; names the line
+    │   ├── GrantInvalid                     a grant or a request under one; names the line
+    │   └── PolicyInvalid                    a policy of restricted queries; names the line
     ├── EnvironmentUnfit            exit 3   Python, port, file, disk, missing package
     ├── Refused                     exit 4   a rule said no
     │   ├── GateRefused                      a key holder will not decrypt this
     │   ├── ContributionRefused              a contributor will not contribute to this
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
     │   ├── JobUnknown                       a party was not set up for this job
-    │   └── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
+    │   ├── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
+    │   └── QueryRefused                     the policy does not answer this; codes Q-…, docs/policy.md
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -75,6 +78,19 @@ class RunStopped(FusionError):
     code = "F-002"
 
 
+class QueryFailed(FusionError):
+    """A query did not come to an end; the text is one for all reasons, which go to the owner."""
+
+    code = "F-010"
+
+    def __init__(self) -> None:
+        """Say it in the one way: a text that differed would answer questions about the data."""
+        super().__init__(
+            "The query could not be completed.",
+            hint="The owner of the data can see why. Ask for less at once, or ask the owner.",
+        )
+
+
 class InputInvalid(FusionError):
     """What the user typed or wrote can't be used."""
 
@@ -98,6 +114,12 @@ class GrantInvalid(InputInvalid):
     """A grant, or a request under one, is wrong as it was written; the message names the line."""
 
     code = "F-203"
+
+
+class PolicyInvalid(InputInvalid):
+    """A policy of restricted queries is wrong as it was written; the message names the line."""
+
+    code = "F-210"
 
 
 class EnvironmentUnfit(FusionError):
@@ -145,6 +167,17 @@ class GrantRefused(Refused):
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         """Take over the code of the clause that refused, where one did."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
+
+
+class QueryRefused(Refused):
+    """The policy does not answer this query; the code shown is that of the rule (Q-..)."""
+
+    code = "F-410"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the rule that refused."""
         super().__init__(message, hint=hint)
         self.code = code or type(self).code
 

@@ -1,0 +1,174 @@
+"""Documents as people write them: YAML, of which only the plain part is read.
+
+The reader makes texts, whole numbers, ``true``, ``false`` and ``null``, lists and mappings, and
+nothing else: a time stamp stays text, ``no`` and ``on`` stay words, a number with a point is
+refused. Anchors, aliases, tags, merge keys and a key that is there twice are refused. JSON is
+YAML, so a document may be written as either. Whatever is wrong is said with its line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+if TYPE_CHECKING:
+    from fusion.errors import InputInvalid
+
+KeyPath = tuple[str | int, ...]
+MAX_WRITTEN_BYTES: Final = 256 * 1024
+"""The longest text that is read."""
+MAX_LEVELS: Final = 12
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9]\d{0,15})")
+_FRACTION: Final = re.compile(r"-?\d[\d_]*(?:\.\d*)?(?:[eE][-+]?\d+)?")
+_WORDS: Final = {"true": True, "false": False, "null": None, "~": None, "": None}
+_M = TypeVar("_M", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class Written:
+    """One text: builds values out of YAML's nodes and remembers their lines.
+
+    Attributes:
+        origin: The file's name, for messages.
+        wrong: The error that says what is wrong with it.
+        lines: Where each value stands.
+    """
+
+    origin: str
+    wrong: type[InputInvalid]
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+
+    def fail(self, path: KeyPath, message: str, hint: str = "") -> InputInvalid:
+        """Return an error about the value at a path, with its line."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.wrong(f"{self.origin}:{self.lines.get(path, 1)}: {message}", hint=hint)
+
+    def read(self, kind: type[_M], text: str) -> _M:
+        """Return the text as a model of this kind.
+
+        Raises:
+            InputInvalid: The kind of error given; the text is too long, is not YAML as it is read
+                here, or does not fit the model.
+        """
+        if len(text.encode("utf-8", "surrogatepass")) > MAX_WRITTEN_BYTES:
+            raise self.fail((), f"A file like this has at most {MAX_WRITTEN_BYTES} bytes.")
+        value = _tree(text, self)
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_input=False)
+            # A misspelt key makes another one missing; the misspelt one is what is looked for.
+            first = min(errors, key=lambda each: each["type"] != "extra_forbidden")
+            path = _own_path(first["loc"], value)
+            name = f"`{path[-1]}`" if path else "The document"
+            if first["type"] == "extra_forbidden":
+                known = _known(kind, path[:-1])
+                near = difflib.get_close_matches(str(path[-1]), known, n=1)
+                hint = f"Did you mean `{near[0]}`?" if near else f"Known here: {', '.join(known)}."
+                raise self.fail(path, f"{name} is not known here.", hint) from None
+            if first["type"] == "missing":
+                raise self.fail(path, f"{name} is missing.") from None
+            message = first["msg"].removeprefix("Value error, ").rstrip(".")
+            raise self.fail(path, f"{name}: {message[0].lower()}{message[1:]}.") from None
+
+    def value(self, node: Any, path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
+        """Return the value of a node, and remember its line."""
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if len(path) > MAX_LEVELS:
+            raise self.fail(path, "This is nested too deeply.")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return tuple(self.value(item, (*path, at)) for at, item in enumerate(node.value))
+        return self._scalar(node, path)
+
+    def _mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:  # noqa: ANN401 - a YAML node
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            name = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            here: KeyPath = (*path, str(name)[:80])
+            self.lines.setdefault(here, key_node.start_mark.line + 1)
+            if not isinstance(name, str) or name == "<<":
+                raise self.fail(here, "A key has to be a word.")
+            if name in found:
+                self.lines[here] = key_node.start_mark.line + 1
+                raise self.fail(here, f"`{name[:80]}` is there twice.")
+            found[name] = self.value(value_node, here)
+        return found
+
+    def _scalar(self, node: Any, path: KeyPath) -> str | int | bool | None:  # noqa: ANN401 - a YAML node
+        text: str = node.value
+        if node.style is not None:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if _FRACTION.fullmatch(text):
+            raise self.fail(
+                path,
+                "A number here is a whole one, written plainly.",
+                "Money is in hundredths, epsilon in millionths; put a text in quotes.",
+            )
+        return text
+
+
+def _tree(text: str, reader: Written) -> Any:  # noqa: ANN401 - any YAML value
+    """Return the document's value, after looking at every token for what is not read here."""
+    refused = {
+        yaml.AnchorToken: "anchors",
+        yaml.AliasToken: "aliases",
+        yaml.TagToken: "tags",
+        yaml.DirectiveToken: "directives",
+    }
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            what = refused.get(type(token))
+            if what is not None:
+                reader.lines[()] = token.start_mark.line + 1
+                raise reader.fail((), f"YAML's {what} are not read here.")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        reader.lines[()] = mark.line + 1 if mark is not None else 1
+        problem = getattr(error, "problem", None) or "it can't be read"
+        raise reader.fail((), f"this is not YAML: {str(problem)[:200]}.") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise reader.fail((), "A mapping of names to values is wanted.")
+    return reader.value(node, ())
+
+
+def _own_path(loc: tuple[int | str, ...], value: Any) -> KeyPath:  # noqa: ANN401 - any YAML value
+    """Return a location without the tags of unions, which stand in no file."""
+    path: list[int | str] = []
+    here = value
+    for index, part in enumerate(loc):
+        if isinstance(here, dict):
+            if part == here.get("kind") and index < len(loc) - 1 and part not in here:
+                continue
+            here = here.get(str(part))
+        elif isinstance(here, tuple) and isinstance(part, int):
+            here = here[part] if part < len(here) else None
+        path.append(part)
+    return tuple(path)
+
+
+def _known(kind: type[BaseModel], path: KeyPath) -> list[str]:
+    """Return the keys that a part of the document may have."""
+    schema = kind.model_json_schema(by_alias=True)
+    here = schema
+    for part in path:
+        if isinstance(part, int):
+            here = here.get("items", {})
+        else:
+            here = here.get("properties", {}).get(part) or here.get("additionalProperties") or {}
+        while "$ref" in here or "anyOf" in here:
+            here = here["anyOf"][0] if "anyOf" in here else here
+            here = schema["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
+    return list(here.get("properties", {}))
