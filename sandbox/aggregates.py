@@ -288,7 +288,7 @@ def of_one(node: exp.Expr, scalars: Scalars, where: str, rows: int) -> Expr:
             kind = Type(Kind.INT, _REAL_DECIMALS, value.type.low, value.type.high)
             value = build("round_real", (value, 10**_REAL_DECIMALS), kind)
     if name == "Avg":
-        kind = Type(Kind.REAL, 0, value.type.low, value.type.high)
+        kind = Type(Kind.REAL, 0, value.type.low, value.type.high, tiny=-value.type.scale - 7)
         return _agg("avg", value, call.condition, where, kind)
     if name == "Sum":
         most = float(MAX_MAGNITUDE)

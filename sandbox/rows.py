@@ -208,7 +208,8 @@ class Rows:
                  for e in (order.expressions if order else [])]  # fmt: skip
         name, of, kind, offset = self._function(node.this)
         # Ties are broken by all that a row has, so that rows that tie are equal.
-        ties = [] if not items else [each.value for each in self._names.all()]
+        picks = name in {"row_number", "lag", "lead"}
+        ties = [each.value for each in self._names.all()] if picks else []
         others = tuple(each for each in partition if each.text != ENTITY)
         keyed = build("sort", (*(e for e, _ in items),), v.BOOL)
         spelt = "".join("-" if down else "+" for _, down in items)

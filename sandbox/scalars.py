@@ -6,7 +6,9 @@ that asks. Each construct has one method in ``_METHODS``; what has none is refus
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
+from math import log10
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlglot import exp
@@ -183,8 +185,10 @@ class Scalars:
         low, high = right.type.low, right.type.high
         if op == "sub":
             low, high = -high, -low
+        # Reals that nearly cancel leave a last bit.
+        tiny = min(left.type.tiny, right.type.tiny) - 17
         kind = Type(
-            left.type.kind, left.type.scale, left.type.low + low, left.type.high + high
+            left.type.kind, left.type.scale, left.type.low + low, left.type.high + high, tiny=tiny
         )
         return build(op, (left, right), kind)
 
@@ -192,10 +196,7 @@ class Scalars:
         left, right = self.number(node.this), self.number(node.expression)
         if Kind.REAL in {left.type.kind, right.type.kind}:
             left, right = v.real(left), v.real(right)
-        kind = Type(
-            left.type.kind, left.type.scale + right.type.scale, *_product(left.type, right.type)
-        )
-        return build("mul", (left, right), kind)
+        return _times(left, right)
 
     def _div(self, node: exp.Expr) -> Expr:
         left, right = self.number(node.this), self.number(node.expression)
@@ -209,10 +210,10 @@ class Scalars:
         else:
             raise refusal("Q-14", "The divisor may be as near to 0 as it likes.")
         most = left.type.most / least if least else float("inf")
-        kind = Type(Kind.REAL, 0, -most, most)
-        if left.type.low >= 0 and right.type.low >= 0:
-            kind = Type(Kind.REAL, 0, 0, most)
-        return build("div", (v.real(left), v.real(right)), kind)
+        low = 0.0 if left.type.low >= 0 and right.type.low >= 0 else -most
+        left, right = v.real(left), v.real(right)
+        tiny = left.type.tiny - log10(min(max(right.type.most, 1.0), 1e300))
+        return build("div", (left, right), Type(Kind.REAL, 0, low, most, tiny=tiny))
 
     def _whole_division(self, node: exp.Expr) -> Expr:
         left, right = self.number(node.this), self.number(node.expression)
@@ -237,23 +238,19 @@ class Scalars:
             raise refusal("Q-14", "Powers are 1 to 4, written out.")
         made = base
         for _ in range(power.args[0] - 1):
-            if base.type.kind is Kind.REAL:
-                kind = Type(Kind.REAL, 0, *_product(made.type, base.type))
-            else:
-                scale = made.type.scale + base.type.scale
-                kind = Type(Kind.INT, scale, *_product(made.type, base.type))
-            made = build("mul", (made, base), kind)
+            made = _times(made, base)
         return made
 
     def _neg(self, node: exp.Expr) -> Expr:
         of = self.number(node.this)
         if of.op == "int":
             return v.integer(-of.args[0], of.type.scale)
-        return build("neg", (of,), Type(of.type.kind, of.type.scale, -of.type.high, -of.type.low))
+        kind = replace(of.type, low=-of.type.high, high=-of.type.low)
+        return build("neg", (of,), kind)
 
     def _abs(self, node: exp.Expr) -> Expr:
         of = self.number(node.this)
-        return build("abs", (of,), Type(of.type.kind, of.type.scale, 0, of.type.most))
+        return build("abs", (of,), replace(of.type, low=0, high=of.type.most))
 
     def _sign(self, node: exp.Expr) -> Expr:
         return build("sign", (self.number(node.this),), Type(Kind.INT, 0, -1, 1), raw=False)
@@ -281,8 +278,8 @@ class Scalars:
         if isinstance(node, exp.Ln):
             if not self.scope.released and of.type.low < 1e-9:
                 raise refusal("Q-05", "ln takes numbers that are above 0 by their bounds.")
-            return build("ln", (of,), Type(Kind.REAL, 0, -30, 40))
-        return build("sqrt", (of,), Type(Kind.REAL, 0, 0, max(of.type.high, 0.0) ** 0.5))
+            return build("ln", (of,), Type(Kind.REAL, 0, -30, 40, tiny=-17))
+        return build("sqrt", (of,), replace(of.type, low=0, high=max(of.type.high, 0.0) ** 0.5))
 
     # --------------------------------------------------------------------------- choice
 
@@ -358,7 +355,16 @@ def hull(found: Sequence[Expr]) -> Type:
         return v.NULL
     first = known[0]
     low, high = min(each.low for each in known), max(each.high for each in known)
-    return Type(first.kind, first.scale, low, high, first.finest)
+    tiny = min(each.tiny for each in known)
+    return Type(first.kind, first.scale, low, high, first.finest, tiny)
+
+
+def _times(left: Expr, right: Expr) -> Expr:
+    """Return a product, with the interval that it lies in."""
+    one, other = left.type, right.type
+    kind = Type(one.kind, one.scale + other.scale, *_product(one, other),
+                tiny=one.tiny + other.tiny)  # fmt: skip
+    return build("mul", (left, right), kind)
 
 
 def _product(one: Type, other: Type) -> tuple[float, float]:

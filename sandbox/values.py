@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_SCALE: Final = 9
+MIN_POWER: Final = -250.0
 MAX_INTEGER: Final = 2**62
 """Scaled numbers stay below this, so that 64 bits hold them and one addition more."""
 
@@ -48,6 +49,7 @@ class Type:
         low: Least value, in units; of a day, in years.
         high: Greatest value, in units; of a day, in years.
         finest: Of a day: the unit below which the policy groups no days.
+        tiny: Of a real number: power of ten below which it is 0, so that nothing underflows.
     """
 
     kind: Kind
@@ -55,6 +57,7 @@ class Type:
     low: float = -inf
     high: float = inf
     finest: str = "day"
+    tiny: float = 0.0
 
     @property
     def number(self) -> bool:
@@ -138,11 +141,15 @@ def bounded(kind: Type) -> Type:
     Raises:
         QueryRefused: They are not.
     """
+    if kind.most == inf:
+        return kind  # of a released value
     if kind.kind is Kind.INT and (
         kind.scale > MAX_SCALE
         or kind.most > MAX_MAGNITUDE * 1000
         or kind.most * 10**kind.scale >= MAX_INTEGER
     ):
+        raise refusal("Q-14")
+    if kind.kind is Kind.REAL and kind.tiny < MIN_POWER:
         raise refusal("Q-14")
     return kind
 
@@ -204,7 +211,7 @@ def real(value: Expr) -> Expr:
     """Return a number as a real one."""
     if value.type.kind is Kind.REAL:
         return value
-    kind = Type(Kind.REAL, 0, value.type.low, value.type.high)
+    kind = Type(Kind.REAL, 0, value.type.low, value.type.high, tiny=-value.type.scale)
     made = build("real", (value, value.type.scale), kind)
     return replace(made, text=value.text)
 
