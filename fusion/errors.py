@@ -16,7 +16,7 @@
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
     │   ├── JobUnknown                       a party was not set up for this job
     │   ├── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
-    │   └── QueryRefused                     the policy does not answer this; codes Q-…, docs/policy.md
+    │   └── QueryRefused                     the policy does not answer this; codes Q-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken

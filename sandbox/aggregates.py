@@ -228,7 +228,7 @@ class Aggregates:
         found = self._policy.tables.get(table)
         what = found.columns.get(column) if found is not None else None
         width = what.bin if isinstance(what, Number) else None
-        units = width if width is not None else (value.type.high - value.type.low) / 1000
+        units: float = (value.type.high - value.type.low) / 1000 if width is None else width
         return max(1, round(units * 10**value.type.scale))
 
     def _quantile(self, call: Call) -> Statistic:

@@ -40,7 +40,7 @@ def analyse(statement: str, policy: Policy) -> Plan:
     if policy.mode == "dp":
         raise refusal("Q-18")
     analysis = Analysis(policy)
-    tree = syntax.read(statement)
+    tree = syntax.read(statement, policy.functions)
     try:
         found = analysis.query(tree, {})
     except RecursionError:
@@ -145,7 +145,9 @@ class Analysis:
     def _select_rows(self, node: exp.Select, rows: Rows) -> Found:
         grouped = node.args.get("group") is not None or aggregates_in(node)
         if not rows.entity:
-            plain = not any(node.args.get(each) for each in ("having", "order", "limit", "distinct"))
+            plain = not any(
+                node.args.get(each) for each in ("having", "order", "limit", "distinct")
+            )
             if plain and not grouped and not node.find(exp.Window):
                 return projection(node, rows)
             found = [(each.name, self.result(rel)) for each, rel in rows.public_sources()]
@@ -171,12 +173,14 @@ def aggregates_in(node: exp.Select) -> bool:
         if isinstance(part, exp.Select | exp.Subquery):
             continue
         if isinstance(part, exp.Window):
-            inner = [*part.args.get("partition_by", []), part.args.get("order"), *part.this.iter_expressions()]
+            inner = [
+                *part.args.get("partition_by", []),
+                part.args.get("order"),
+                *part.this.iter_expressions(),
+            ]
             stack += [each for each in inner if each is not None]
             continue
         if isinstance(part, aggregates.NODES):
             return True
         stack += list(part.iter_expressions())
     return False
-
-

@@ -163,9 +163,14 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
     rows = writer.relation(core.rows)
     keys = [f"c{place}" for place in range(core.keys)]
     head = ", ".join([*keys, "e"])
-    inner = [*keys, "e", *(_inner(place, each, dialect) for place, each in enumerate(core.measures))]
-    inner += [part for place, each in enumerate(core.measures) if each.spread
-              for part in (f"min(c{each.value}) AS l{place}", f"max(c{each.value}) AS h{place}")]  # fmt: skip
+    inner = [
+        *keys,
+        "e",
+        *(_inner(place, each) for place, each in enumerate(core.measures)),
+    ]
+    for place, each in enumerate(core.measures):
+        if each.spread:
+            inner += [f"min(c{each.value}) AS l{place}", f"max(c{each.value}) AS h{place}"]
     if salt:
         inner.append(f"{_hashed(salt, dialect)} AS x")
     columns = [(f"k{place}", KINDS[kind.kind]) for place, kind in enumerate(core.key_types)]
@@ -200,12 +205,11 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
     return CoreQuery(text, tuple(columns), tuple(sorted(core.rows.tables())))
 
 
-def _inner(place: int, measure: Measure, dialect: Name) -> str:
+def _inner(place: int, measure: Measure) -> str:
     if measure.how == "rows":
         return f"LEAST(count(*), {measure.bound}) AS m{place}"
     if measure.how == "count":
         return f"LEAST(count(c{measure.value}), {measure.bound}) AS m{place}"
-    del dialect
     total, bound = f"sum(c{measure.value})", measure.bound
     return (
         f"CAST(CASE WHEN {total} > {bound} THEN {bound} WHEN {total} < -{bound} THEN -{bound} "
@@ -280,7 +284,10 @@ def codes_sql(core: Core, policy: Policy, dialect: Name) -> str:
     writer.need(core.rows, range(core.keys))
     rows = writer.relation(core.rows)
     keys = [f"c{place}" for place in range(core.keys)]
-    order = ", ".join(f"{key} ASC NULLS LAST" for key in keys) or "1"
+    # As Python sorts: by code points, whatever the database's locale.
+    plain = ' COLLATE "C"' if dialect == "postgres" else ""
+    texts = [plain if each.kind is Kind.TEXT else "" for each in core.key_types]
+    order = ", ".join(f"{k}{c} ASC NULLS LAST" for k, c in zip(keys, texts, strict=True)) or "1"
     number = f"CAST(dense_rank() OVER (ORDER BY {order}) - 1 AS BIGINT)" if keys else "0"
     pairs = f"SELECT DISTINCT {', '.join(['e', *keys])} FROM {rows}"
     return f"WITH {writer.clauses()} SELECT e, {number} AS cell FROM ({pairs}) AS pairs"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from fusion.errors import QueryRefused
 from sandbox import aggregates
 from sandbox import values as v
 from sandbox.aggregates import Aggregates, of_one
@@ -124,12 +125,18 @@ class _Collected:
         )
 
     def matching(self, node: exp.Expr) -> int | None:
-        """Return the key that an expression means, if it means one."""
+        """Return the key that an expression means, if it means one.
+
+        What is no expression of rows (a name of this SELECT is in it) is no key.
+        """
         if not self.keys or not any(isinstance(each, exp.Column) for each in node.walk()):
             return None
         if any(isinstance(each, (*aggregates.NODES, exp.Window)) for each in node.walk()):
             return None
-        return self.key(self.rows.scalars.any(node).text)
+        try:
+            return self.key(self.rows.scalars.any(node).text)
+        except QueryRefused:
+            return None
 
 
 # ------------------------------------------------------------------- one row an entity
@@ -164,16 +171,10 @@ class _Entities:
             where = f"{self._where} by {self._group}"
             made = of_one(node, self._found.rows.scalars, where, self._found.rows_of_one())
             name, of = made.args
-            place = self._found.value(of)
-            return v.replaced(made, (name, v.column(0, place, of)))
+            return v.replaced(made, (name, v.column(0, self._found.value(of), of)))
         if isinstance(node, exp.In) and node.args.get("query") is not None:
             raise refusal("Q-12", "It stands in WHERE.")
-        try:
-            place = self._found.matching(node)
-        except Exception:
-            if isinstance(node, exp.Column) and not self._aliases:
-                raise
-            return None
+        place = self._found.matching(node)
         return None if place is None else v.column(0, place, self._found.columns[place])
 
 
@@ -202,7 +203,7 @@ def of_entities(node: exp.Select, rows: Rows, keys: Sequence[Expr]) -> Relation:
     texts = tuple(f"having {each.text}" for each in conditions)
     return Relation(
         tuple(_distinct_names(outputs)),
-        True,  # noqa: FBT003 - it carries the entity
+        True,
         1 if not others else inner.rows,
         sources=(Source(inner),),
         group=tuple(v.column(0, place, found.columns[place]) for place in others),
@@ -250,22 +251,11 @@ class _Cells:
             return self.statistic(self._made.statistic(node))
         if isinstance(node, exp.Column) and self._is_alias(node):
             return None
-        place = self._matching(node)
-        if place is None:
-            return None
-        return key_output(place, self._found.columns[place])
+        place = self._found.matching(node)
+        return None if place is None else key_output(place, self._found.columns[place])
 
     def _is_alias(self, node: exp.Column) -> bool:
         return node.args.get("table") is None and str(node.this.this).lower() in self._aliases
-
-    def _matching(self, node: exp.Expr) -> int | None:
-        from fusion.errors import QueryRefused  # noqa: PLC0415
-
-        try:
-            return self._found.matching(node)
-        except QueryRefused:
-            # Not an expression of rows: a name of this SELECT is in it.
-            return None
 
     def statistic(self, of: Statistic) -> Expr:
         if of not in self.statistics:

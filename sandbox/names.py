@@ -30,12 +30,9 @@ def base(policy: Policy, name: str) -> Relation | None:
 
 def _relation(name: str, table: Table) -> Relation:
     outputs = tuple(
-        Output(column, _column(name, table, column, what))
-        for column, what in table.columns.items()
+        Output(column, _column(name, table, column, what)) for column, what in table.columns.items()
     )
-    return Relation(
-        outputs, not table.public, table.rows, table=name, predicate=(f"from {name}",)
-    )
+    return Relation(outputs, not table.public, table.rows, table=name, predicate=(f"from {name}",))
 
 
 def _column(name: str, table: Table, column: str, what: Column) -> Expr:

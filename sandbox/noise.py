@@ -1,4 +1,4 @@
-"""Cell-key noise: a whole number that depends on the set of entities behind a value and on a secret.
+"""Cell-key noise: a whole number that depends on the entities behind a value and on a secret.
 
 The same set gets the same noise however a question is phrased, so that asking again does not
 average it out (Fraser & Wooton 2005; Thompson, Broadfoot & Elazar 2013). The set's key comes from

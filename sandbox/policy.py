@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fusion.errors import MessageInvalid
 from fusion.wire import canonical, envelope
+from sandbox.functions import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -247,17 +248,17 @@ def broken_rules(policy: Policy) -> Iterator[Rule]:
     """Yield path and message of every rule between fields that a policy breaks."""
     if policy.mode == "dp" and policy.budget is None:
         yield ("mode",), "Mode `dp` needs a `budget`."
+    for place, function in enumerate(policy.functions or ()):
+        if function not in NAMES:
+            yield ("functions", place), f"{function!r} is no function; docs/policy.md lists them."
     lowered: set[str] = set()
     for name, table in policy.tables.items():
         if name.lower() in lowered:
             yield ("tables", name), "Two tables differ only in case."
         lowered.add(name.lower())
         yield from _table_rules(name, table)
-    kinds = {
-        table.columns[table.entity].type
-        for table in policy.tables.values()
-        if table.entity is not None and isinstance(table.columns.get(table.entity), Key)
-    }
+    found = [table.columns.get(table.entity or "") for table in policy.tables.values()]
+    kinds = {each.type for each in found if isinstance(each, Key)}
     if len(kinds) > 1:
         yield ("tables",), "The entity's key is of one type in all tables."
 

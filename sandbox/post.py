@@ -135,9 +135,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, name: str, types: Sequence[Type
     connection.execute(f"CREATE TABLE {name} ({columns})")
     if rows:
         lists = [list(column) for column in zip(*rows, strict=True)]
-        wanted = ", ".join(
-            f"unnest(CAST(? AS {_STORED[kind.kind]}[]))" for kind in types
-        )
+        wanted = ", ".join(f"unnest(CAST(? AS {_STORED[kind.kind]}[]))" for kind in types)
         connection.execute(f"INSERT INTO {name} SELECT {wanted}", lists)
 
 

@@ -1,4 +1,4 @@
-"""A statement's way: analysed, compiled, run by an engine, released, and finished on what is released.
+"""A statement's way: analysed, compiled, run by an engine, released, finished on what is released.
 
 The engine is a parameter: in this process for an owner who tries a policy, in a process of its own
 for everybody else. What a ledger of earlier releases needs is in :class:`Compiled`.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sandbox.relations import Core, Plan, Result
 
     Execute = Callable[[bytes], bytes]
+    Withheld = Callable[[int, Sequence[disclosure.Cell]], set[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,9 @@ def cells(compiled: Compiled, reply: bytes) -> dict[int, list[disclosure.Cell]]:
     return found
 
 
-def finish(compiled: Compiled, reply: bytes, rules: Rules,
-           withheld: Callable[[int, Sequence[disclosure.Cell]], set[int]] | None = None) -> Answer:  # fmt: skip
+def finish(
+    compiled: Compiled, reply: bytes, rules: Rules, withheld: Withheld | None = None
+) -> Answer:
     """Release an engine's reply and do the rest of the statement on what is released.
 
     Args:

@@ -122,7 +122,7 @@ class Statistic:
         fraction: Of a quantile, in ten-thousandths.
         bin: What a quantile is rounded to, as a scaled whole number.
         exact: Of a quantile: one of the values, not one between two.
-        family: Sensitive columns it is about, one spelling: what its noise and history are keyed by.
+        family: Columns that it is made of, one spelling: what its noise is keyed by.
     """
 
     kind: str
@@ -235,9 +235,11 @@ class Plan:
 
 def released(kind: Type) -> Type:
     """Return the type that a value has once it is released: numbers have no bounds."""
-    return Type(kind.kind if kind.kind is not Kind.INT or not kind.scale else Kind.REAL) if (
-        kind.number
-    ) else kind
+    return (
+        Type(kind.kind if kind.kind is not Kind.INT or not kind.scale else Kind.REAL)
+        if (kind.number)
+        else kind
+    )
 
 
 def key_output(position: int, of: Expr) -> Expr:

@@ -57,11 +57,13 @@ class Sorting:
         scalars = Scalars(self._scope)
         partition = [scalars.data(each) for each in node.args.get("partition_by") or []]
         order = node.args.get("order")
-        items = [_item(each, scalars.data(each.this)) for each in (order.expressions if order else [])]
+        items = [
+            _item(each, scalars.data(each.this)) for each in (order.expressions if order else [])
+        ]
         name, of, kind, extra = self._function(node.this, scalars)
         frame = _frame(node.args.get("spec"))
-        flat = (name, of, extra, frame, len(partition), *partition,
-                *(part for e in items for part in (e.value, e.descending, e.nulls_first)))  # fmt: skip
+        parts = [part for e in items for part in (e.value, e.descending, e.nulls_first)]
+        flat = (name, of, extra, frame, len(partition), *partition, *parts)
         return build("over", flat, kind)
 
     def _function(self, node: exp.Expr, scalars: Scalars) -> tuple[str, Expr | None, Type, int]:
@@ -317,8 +319,12 @@ def _keys(group: exp.Expr, node: exp.Select, scalars: Scalars) -> list[Expr]:
     return found
 
 
-def _joins(scope: _Released, scalars: Scalars, sources: Sequence[tuple[str, Result]],
-           joins: Sequence[exp.Expr]) -> tuple[tuple[Result, str, tuple[Expr, ...]], ...]:  # fmt: skip
+def _joins(
+    scope: _Released,
+    scalars: Scalars,
+    sources: Sequence[tuple[str, Result]],
+    joins: Sequence[exp.Expr],
+) -> tuple[tuple[Result, str, tuple[Expr, ...]], ...]:
     found: list[tuple[Result, str, tuple[Expr, ...]]] = []
     for index, (name, result) in enumerate(sources):
         join = joins[index - 1] if index else None

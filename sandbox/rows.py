@@ -123,9 +123,7 @@ class Rows:
         places = {each.args[0] for each in equal.args}
         names = {each.text for each in equal.args}
         own = f"{ENTITY}?{self._names.sources[index].name}"
-        return index in places and len(places) == 2 and names <= {ENTITY, own} and (
-            ENTITY in names
-        )
+        return index in places and len(places) == 2 and names <= {ENTITY, own} and (ENTITY in names)
 
     # ---------------------------------------------------------------------- expressions
 

@@ -60,10 +60,13 @@ class Scalars:
         special = self.scope.special(node)
         if special is not None:
             return special
-        method = _METHODS.get(type(node).__name__)
-        if method is None:
-            raise refusal("Q-03", f"It is of the kind {type(node).__name__}.")
-        made = method(self, node)
+        name = type(node).__name__
+        if name in _FUNCTIONS:
+            made = _FUNCTIONS[name](self, node)
+        elif name in _METHODS:
+            made = getattr(self, _METHODS[name])(node)
+        else:
+            raise refusal("Q-03", f"It is of the kind {name}.")
         return made if self.scope.released else v.small(made)
 
     def data(self, node: exp.Expr | None) -> Expr:
@@ -293,7 +296,7 @@ class Scalars:
                 conditions.append(self.truth(branch.this))
             results.append(branch.args.get("true"))
         default = node.args.get("default")
-        return self._choose(conditions, [*results, default if default else exp.Null()])
+        return self._choose(conditions, [*results, default or exp.Null()])
 
     def _if(self, node: exp.Expr) -> Expr:
         other = node.args.get("false")
@@ -386,19 +389,19 @@ def _day_of(written: str) -> Expr:
         raise refusal("Q-05", "A day is written YYYY-MM-DD.") from None
 
 
-_METHODS: Final[Mapping[str, Callable[[Scalars, Any], Expr]]] = {
-    "Column": Scalars._column, "Literal": Scalars._literal, "Boolean": Scalars._boolean,
-    "Null": Scalars._null, "Paren": Scalars._paren,
-    "And": Scalars._and_or, "Or": Scalars._and_or, "Not": Scalars._not,
-    **dict.fromkeys(_COMPARE, Scalars._compare),
-    "Between": Scalars._between, "Is": Scalars._is, "In": Scalars._in,
-    "Add": Scalars._add, "Sub": Scalars._add, "Mul": Scalars._mul, "Div": Scalars._div,
-    "IntDiv": Scalars._whole_division, "Mod": Scalars._whole_division, "Pow": Scalars._pow,
-    "Neg": Scalars._neg, "Abs": Scalars._abs, "Sign": Scalars._sign,
-    **dict.fromkeys(["Round", "Floor", "Ceil"], Scalars._rounded),
-    "Sqrt": Scalars._root, "Ln": Scalars._root,
-    "Case": Scalars._case, "If": Scalars._if,
-    **dict.fromkeys(["Coalesce", "Greatest", "Least"], Scalars._coalesce),
-    "Nullif": Scalars._nullif, "Cast": Scalars._cast, "TryCast": Scalars._cast,
-    **texts.METHODS, **days.METHODS,
+_METHODS: Final[Mapping[str, str]] = {
+    "Column": "_column", "Literal": "_literal", "Boolean": "_boolean",
+    "Null": "_null", "Paren": "_paren",
+    "And": "_and_or", "Or": "_and_or", "Not": "_not",
+    **dict.fromkeys(_COMPARE, "_compare"),
+    "Between": "_between", "Is": "_is", "In": "_in",
+    "Add": "_add", "Sub": "_add", "Mul": "_mul", "Div": "_div",
+    "IntDiv": "_whole_division", "Mod": "_whole_division", "Pow": "_pow",
+    "Neg": "_neg", "Abs": "_abs", "Sign": "_sign",
+    **dict.fromkeys(["Round", "Floor", "Ceil"], "_rounded"),
+    "Sqrt": "_root", "Ln": "_root",
+    "Case": "_case", "If": "_if",
+    **dict.fromkeys(["Coalesce", "Greatest", "Least"], "_coalesce"),
+    "Nullif": "_nullif", "Cast": "_cast", "TryCast": "_cast",
 }  # fmt: skip
+_FUNCTIONS: Final[Mapping[str, Callable[[Scalars, Any], Expr]]] = {**texts.METHODS, **days.METHODS}

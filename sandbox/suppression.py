@@ -55,7 +55,7 @@ def complete(
 
 
 def _lines(keys: Sequence[Key]) -> list[list[int]]:
-    found = []
+    found: list[list[int]] = []
     for place in range(len(keys[0]) if keys else 0):
         lines: dict[Key, list[int]] = defaultdict(list)
         for cell, key in enumerate(keys):

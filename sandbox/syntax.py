@@ -9,14 +9,18 @@ or of sqlglot's generator ever reaches an engine, because SQL is written anew fr
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
+from sandbox.functions import FUNCTIONS
 from sandbox.refusals import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MAX_CHARACTERS: Final = 8_000
 MAX_TOKENS: Final = 2_000
@@ -117,8 +121,12 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _STATEMENTS: Final = (exp.Select, exp.Union, exp.Subquery)
 
 
-def read(statement: str) -> exp.Expr:
+def read(statement: str, functions: Collection[str] | None = None) -> exp.Expr:
     """Return the tree of one statement that is made of what is listed.
+
+    Args:
+        statement: SQL.
+        functions: The functions that the policy allows; all that are listed without it.
 
     Raises:
         QueryRefused: It is not.
@@ -133,7 +141,7 @@ def read(statement: str) -> exp.Expr:
         raise refusal("Q-01") from None
     if len(trees) != 1 or not isinstance(trees[0], _STATEMENTS):
         raise refusal("Q-01")
-    _check_tree(trees[0])
+    _check_tree(trees[0], functions)
     return trees[0]
 
 
@@ -161,7 +169,7 @@ def _check_text(statement: str) -> None:
         raise refusal("Q-02")
 
 
-def _check_tree(tree: exp.Expr) -> None:
+def _check_tree(tree: exp.Expr, functions: Collection[str] | None) -> None:
     stack: list[tuple[exp.Expr, int]] = [(tree, 1)]
     count = 0
     while stack:
@@ -170,6 +178,9 @@ def _check_tree(tree: exp.Expr) -> None:
         if count > MAX_NODES or depth > MAX_DEPTH:
             raise refusal("Q-02")
         _check_node(node)
+        name = FUNCTIONS.get(type(node).__name__)
+        if functions is not None and name is not None and name not in functions:
+            raise refusal("Q-17", f"It is {name}.")
         for value in node.args.values():
             children = value if isinstance(value, list | tuple) else [value]
             stack += [(each, depth + 1) for each in children if isinstance(each, exp.Expr)]

@@ -64,7 +64,9 @@ def read(name: str, what: Column, dialect: Name) -> str:
 
 
 def _within(value: str, low: str, high: str) -> str:
-    return f"CASE WHEN {value} > {high} THEN {high} WHEN {value} < {low} THEN {low} ELSE {value} END"
+    return (
+        f"CASE WHEN {value} > {high} THEN {high} WHEN {value} < {low} THEN {low} ELSE {value} END"
+    )
 
 
 def _number(column: str, what: Column, dialect: Name) -> str:
@@ -72,7 +74,9 @@ def _number(column: str, what: Column, dialect: Name) -> str:
     low, high = (what.low or 0, what.high or 0) if not isinstance(what, Key | Date) else (0, 0)
     if dialect == "duckdb":
         real = f"TRY_CAST({column} AS DOUBLE)"
-        inside = f"CASE WHEN isnan({real}) THEN NULL ELSE {_within(real, f'{low}e0', f'{high}e0')} END"
+        inside = (
+            f"CASE WHEN isnan({real}) THEN NULL ELSE {_within(real, f'{low}e0', f'{high}e0')} END"
+        )
         return f"CAST(round(({inside}) * 1e{decimals}) AS BIGINT)"
     real = f"CAST({column} AS NUMERIC)"
     inside = f"CASE WHEN {real} = 'NaN' THEN NULL ELSE {_within(real, str(low), str(high))} END"

@@ -93,7 +93,9 @@ def make(out: Path, people: int, count: int, seed: int = SEED) -> None:
 
 def main() -> None:
     """Read the command line and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--persons", type=int, default=5000)
     parser.add_argument("--visits", type=int, default=40_000)
     parser.add_argument("--seed", type=int, default=SEED)

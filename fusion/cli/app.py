@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 
-from fusion.cli import demo, doctor, grant, hub, key, ledger, node, output, simulate, train
+from fusion.cli import demo, doctor, grant, hub, key, ledger, node, output, policy, simulate, train
 from fusion.cli.help import plain_help
 from fusion.errors import FusionError
 from fusion.services.tether import tie_if_asked
@@ -59,6 +59,7 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(node.app, name="node")
 app.add_typer(key.app, name="key")
 app.add_typer(grant.app, name="grant")
+app.add_typer(policy.app, name="policy")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)

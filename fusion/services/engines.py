@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
-    from fusion.ports import TrainingEngine
+    from fusion.ports import QueryEngine, TrainingEngine
 
 _GROUP: Final = "fusion.engines"
 
@@ -21,11 +21,26 @@ def training() -> TrainingEngine:
     Raises:
         EnvironmentUnfit: None is installed, or more than one.
     """
-    found = list(entry_points(group=_GROUP, name="training"))
+    engine: TrainingEngine = _load("training")
+    return engine
+
+
+@cache
+def queries() -> QueryEngine:
+    """Return the engine of restricted queries.
+
+    Raises:
+        EnvironmentUnfit: None is installed, or more than one.
+    """
+    engine: QueryEngine = _load("queries")
+    return engine
+
+
+def _load(name: str) -> Any:  # noqa: ANN401 - an engine of any kind
+    found = list(entry_points(group=_GROUP, name=name))
     if len(found) != 1:
-        msg = f"{len(found)} training engines are installed; one is needed."
+        msg = f"{len(found)} engines of the kind {name!r} are installed; one is needed."
         raise EnvironmentUnfit(
             msg, hint="Install banyan-fusion again, in an environment of its own."
         )
-    engine: TrainingEngine = found[0].load()
-    return engine
+    return found[0].load()
