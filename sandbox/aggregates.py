@@ -37,6 +37,8 @@ _TWO: Final = {
 _REAL_DECIMALS: Final = 6
 _SQUARE_DECIMALS: Final = 4
 MAX_BOUND: Final = 10**18
+MAX_WIDE: Final = 10**28
+"""The most that one entity counts: in 64 bits, and of products in 128."""
 
 
 class Call(NamedTuple):
@@ -130,7 +132,8 @@ class Aggregates:
         if how == "sum" and value is not None:
             bound = max(1, int(value.type.most * 10**value.type.scale))
         place = None if value is None else self._adds.value(value)
-        return self._adds.measure(Measure(how, place, min(bound * rows, MAX_BOUND), spread))
+        most = MAX_WIDE if value is not None and value.op == "wide" else MAX_BOUND
+        return self._adds.measure(Measure(how, place, min(bound * rows, most), spread))
 
     def _counted(self, call: Call) -> Statistic:
         node, of = call.node, call.node.this
@@ -219,6 +222,18 @@ class Aggregates:
     def _product(self, one: Expr, other: Expr) -> Expr:
         most = one.type.most * other.type.most
         low = 0.0 if one is other else -most
+        scale = one.type.scale + other.type.scale
+        if most * 10**scale >= v.MAX_INTEGER:
+            kind = Type(Kind.INT, scale, low, most)
+            return Expr(
+                "wide",
+                (one, other),
+                kind,
+                f"mul({one.text},{other.text})",
+                raw=True,
+                columns=one.columns | other.columns,
+                sensitive=one.sensitive | other.sensitive,
+            )
         return build("mul", (one, other),
                      Type(Kind.INT, one.type.scale + other.type.scale, low, most))  # fmt: skip
 
@@ -228,8 +243,8 @@ class Aggregates:
         found = self._policy.tables.get(table)
         what = found.columns.get(column) if found is not None else None
         width = what.bin if isinstance(what, Number) else None
-        units: float = (value.type.high - value.type.low) / 1000 if width is None else width
-        return max(1, round(units * 10**value.type.scale))
+        units = float((value.type.high - value.type.low) / 1000 if width is None else width)
+        return max(1, round(units * 10.0**value.type.scale))
 
     def _quantile(self, call: Call) -> Statistic:
         fraction = 0.5

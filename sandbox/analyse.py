@@ -22,7 +22,7 @@ from sandbox.rows import Rows
 from sandbox.values import Expr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sandbox.policy import Policy
 
@@ -126,21 +126,36 @@ class Analysis:
             raise refusal("Q-04", "FROM is missing.")
         if not node.expressions or len(node.expressions) > MAX_OUTPUTS:
             raise refusal("Q-16")
-        sources = [self._from(start.this, known)]
+        found = self._sources(node, known)
         joins = node.args.get("joins") or []
-        sources += [self._from(join.this, known) for join in joins]
-        if any(isinstance(found, Result) for _, found in sources):
-            if any(_of_rows(found) for _, found in sources):
+        if any(isinstance(each, Result) for _, each in found):
+            if any(_of_rows(each) for _, each in found):
                 raise refusal("Q-13")
-            return select_results(
-                node, [(name, self.result(found)) for name, found in sources], joins
-            )
-        rows = Rows(self, known)
-        for index, (name, found) in enumerate(sources):
-            assert isinstance(found, Relation)  # noqa: S101 - for mypy: results went above
-            rows.add(name, found, joins[index - 1] if index else None)
+            return select_results(node, [(name, self.result(each)) for name, each in found], joins)
+        rows = self._rows(found, joins, known)
         rows.where(node.args.get("where"))
         return self._select_rows(node, rows)
+
+    def sources(self, node: exp.Select, known: Mapping[str, Found]) -> Rows:
+        """Return the scope of a SELECT over rows, as far as FROM and JOIN go."""
+        if node.args.get("from_") is None:
+            raise refusal("Q-04", "FROM is missing.")
+        return self._rows(self._sources(node, known), node.args.get("joins") or [], known)
+
+    def _sources(self, node: exp.Select, known: Mapping[str, Found]) -> list[tuple[str, Found]]:
+        named = [node.args["from_"], *(node.args.get("joins") or [])]
+        return [self._from(each.this, known) for each in named]
+
+    def _rows(
+        self, found: Sequence[tuple[str, Found]], joins: Sequence[exp.Expr],
+        known: Mapping[str, Found],
+    ) -> Rows:  # fmt: skip
+        rows = Rows(self, known)
+        for index, (name, relation) in enumerate(found):
+            if isinstance(relation, Result):
+                raise refusal("Q-13")
+            rows.add(name, relation, joins[index - 1] if index else None)
+        return rows
 
     def _select_rows(self, node: exp.Select, rows: Rows) -> Found:
         grouped = node.args.get("group") is not None or aggregates_in(node)

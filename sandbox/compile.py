@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sandbox import tables
+from sandbox.aggregates import MAX_BOUND
 from sandbox.dialects import Dialect, quoted
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind, Type
@@ -166,7 +167,7 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
     inner = [
         *keys,
         "e",
-        *(_inner(place, each) for place, each in enumerate(core.measures)),
+        *(_inner(place, each, dialect) for place, each in enumerate(core.measures)),
     ]
     for place, each in enumerate(core.measures):
         if each.spread:
@@ -186,11 +187,11 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
     clauses.append(f"cells AS (SELECT {', '.join(outer)} FROM ent{group})")
     names = [name for name, _ in columns]
     select, source = [f"cells.{name}" for name in names], "cells"
-    for place, each in enumerate(core.statistics):
-        if each.kind == "quantile":
+    for place, statistic in enumerate(core.statistics):
+        if statistic.kind == "quantile":
             name = f"q{place}"
-            value = core.measures[each.measures[0]].value
-            clauses.append(_quantile(name, each, rows, keys, dialect, value or 0))
+            value = core.measures[statistic.measures[0]].value
+            clauses.append(_quantile(name, statistic, rows, keys, dialect, value or 0))
             source += f" LEFT JOIN {name} ON {_same(keys, name)}"
             select.append(f"{name}.v AS {name}")
             columns.append((name, "real"))
@@ -205,15 +206,18 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
     return CoreQuery(text, tuple(columns), tuple(sorted(core.rows.tables())))
 
 
-def _inner(place: int, measure: Measure) -> str:
+def _inner(place: int, measure: Measure, dialect: Name) -> str:
     if measure.how == "rows":
         return f"LEAST(count(*), {measure.bound}) AS m{place}"
     if measure.how == "count":
         return f"LEAST(count(c{measure.value}), {measure.bound}) AS m{place}"
     total, bound = f"sum(c{measure.value})", measure.bound
+    huge = "BIGINT"
+    if bound > MAX_BOUND:
+        huge = "HUGEINT" if dialect == "duckdb" else "NUMERIC"
     return (
         f"CAST(CASE WHEN {total} > {bound} THEN {bound} WHEN {total} < -{bound} THEN -{bound} "
-        f"ELSE {total} END AS BIGINT) AS m{place}"
+        f"ELSE {total} END AS {huge}) AS m{place}"
     )
 
 

@@ -45,9 +45,10 @@ def _coarse(of: Expr, unit: str) -> bool:
 
 
 def _part(scalars: Scalars, node: exp.Expr) -> Expr:
-    if isinstance(node, exp.Extract):
-        name = _unit(node.this)
-        part, of = _NAMES.get(name, name), scalars.day(node.expression)
+    if isinstance(node, exp.Extract | exp.Anonymous):
+        first, last = _two(node)
+        name = _unit(first)
+        part, of = _NAMES.get(name, name), scalars.day(last)
     else:
         part, of = _NODES[type(node).__name__], scalars.day(node.this)
     if part not in _PARTS:
@@ -55,6 +56,16 @@ def _part(scalars: Scalars, node: exp.Expr) -> Expr:
     low, high, unit = _PARTS[part]
     raw = of.raw and not _coarse(of, unit)
     return build("part", (part, of), Type(Kind.INT, 0, low, high), raw=raw)
+
+
+def _two(node: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
+    """Return part and day of extract(part FROM day) or date_part('part', day)."""
+    if isinstance(node, exp.Extract):
+        return node.this, node.expression
+    if len(node.expressions) != 2:
+        raise refusal("Q-03", "date_part takes a part and a day.")
+    first, last = node.expressions
+    return first, last
 
 
 def _truncated(scalars: Scalars, node: exp.Expr) -> Expr:
@@ -111,6 +122,7 @@ def shift(scalars: Scalars, node: exp.Expr) -> Expr:
 
 
 METHODS: Final[Mapping[str, Callable[[Scalars, Any], Expr]]] = {
-    "Extract": _part, **dict.fromkeys(_NODES, _part), "TimestampTrunc": _truncated,
+    "Extract": _part,
+    "Anonymous": _part, **dict.fromkeys(_NODES, _part), "TimestampTrunc": _truncated,
     "DateTrunc": _truncated, "DateDiff": _difference, "TimeToStr": _spelt,
 }  # fmt: skip

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sandbox.relations import Relation
 from sandbox.values import Expr, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from sandbox.relations import Relation
 
 Name = Literal["duckdb", "postgres"]
 _TYPES: Final = {
@@ -133,6 +134,10 @@ class Dialect:
         return self._whole(f"{self.sql(of.args[0])} * {of.args[1]}", how)
 
     _round_real = _floor_real = _ceil_real = _by_real
+
+    def _wide(self, of: Expr) -> str:
+        left, right = (self.sql(each) for each in of.args)
+        return f"(CAST({left} AS {self.kind('huge')}) * {right})"
 
     def _round(self, of: Expr) -> str:
         return f"round({self.sql(of.args[0])}, {of.args[1]})"

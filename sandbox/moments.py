@@ -8,12 +8,12 @@ to that much, times the base that counts are rounded to.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)

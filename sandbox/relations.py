@@ -75,6 +75,20 @@ class Relation:
         """Whether it has one row for each entity at most, whatever the data."""
         return self.group == ()
 
+    def sensitive(self) -> frozenset[str]:
+        """Return the sensitive columns that it is about, conditions included."""
+        found: set[str] = set()
+        if self.table is None:
+            for expr in self._exprs():
+                found |= expr.sensitive
+            for each in self.below():
+                found |= each.sensitive()
+        return frozenset(found)
+
+    def _exprs(self) -> list[Expr]:
+        own = [*self.where, *self.having, *(each.value for each in self.outputs)]
+        return own + [each for source in self.sources for each in source.on]
+
     def tables(self) -> frozenset[str]:
         """Return the tables that it reads."""
         found = {self.table} if self.table else set()
@@ -84,11 +98,9 @@ class Relation:
 
     def below(self) -> Iterator[Relation]:
         """Yield what it stands on, semi-joins included."""
-        exprs = [*self.where, *self.having, *(each.value for each in self.outputs)]
         for source in self.sources:
             yield source.relation
-            exprs += source.on
-        for expr in exprs:
+        for expr in self._exprs():
             for part in expr.parts():
                 yield from (arg for arg in part.args if isinstance(arg, Relation))
 
@@ -173,16 +185,7 @@ class Core:
     @property
     def family(self) -> tuple[str, ...]:
         """The sensitive columns that its measures, keys and conditions are about."""
-        found: set[str] = set()
-        stack = [self.rows]
-        while stack:
-            relation = stack.pop()
-            exprs = [*relation.where, *relation.having, *(o.value for o in relation.outputs)]
-            exprs += [each for source in relation.sources for each in source.on]
-            if relation.table is None:
-                found.update(*(each.sensitive for each in exprs))
-            stack += relation.below()
-        return tuple(sorted(found))
+        return tuple(sorted(self.rows.sensitive()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,8 @@ class Rows:
             if self._clause != "select":
                 raise refusal("Q-11", "A window stands in the SELECT list.")
             return self._window(node)
+        if isinstance(node, exp.Exists):
+            return self._exists(node)
         if isinstance(node, exp.Select | exp.Subquery | exp.Union):
             raise refusal("Q-12")
         if isinstance(node, aggregates.NODES):
@@ -193,7 +195,54 @@ class Rows:
             raise refusal("Q-12")
         spelt = f"{op}({value.text},{of.text},{';'.join(found.predicate)})"
         return Expr(op, (value, found), v.BOOL, spelt, columns=value.columns | of.columns,
-                    sensitive=value.sensitive | of.sensitive)  # fmt: skip
+                    sensitive=value.sensitive | of.sensitive | found.sensitive())  # fmt: skip
+
+    def _exists(self, node: exp.Exists) -> Expr:
+        """Return EXISTS (... WHERE inner.key = outer.key ...) as the semi-join that it is."""
+        select = node.this
+        plain = ("group", "having", "order", "limit", "distinct", "with_")
+        if not isinstance(select, exp.Select) or any(select.args.get(each) for each in plain):
+            raise refusal("Q-12")
+        inner = self.analysis.sources(select, self._known)
+        where = select.args.get("where")
+        link = None
+        for each in _anded(where.this if where is not None else None):
+            found = self._outer_link(each, inner) if link is None else None
+            link = found or link
+            if found is None:
+                inner.condition(each)
+        if link is None or not inner.entity:
+            raise refusal("Q-12", "EXISTS compares the entity's key inside and outside.")
+        relation = inner.relation([])
+        spelt = f"in_entities({link.text},{';'.join(relation.predicate)})"
+        return Expr("in_entities", (link, relation), v.BOOL, spelt, columns=link.columns,
+                    sensitive=relation.sensitive())  # fmt: skip
+
+    def _outer_link(self, node: exp.Expr, inner: Rows) -> Expr | None:
+        """Return the outer entity's key, if a condition says that it is the inner one's."""
+        if not isinstance(node, exp.EQ):
+            return None
+        for one, other in ((node.this, node.expression), (node.expression, node.this)):
+            if not isinstance(one, exp.Column) or not isinstance(other, exp.Column):
+                return None
+            inside, outside = inner.named(one), self.named(other)
+            if (
+                inside is not None
+                and inside.text == ENTITY
+                and inner.named(other) is None
+                and (outside is not None and outside.text == ENTITY)
+            ):
+                return outside
+        return None
+
+    def named(self, node: exp.Column) -> Expr | None:
+        """Return a column of a source, or None if there is none."""
+        table = node.args.get("table")
+        return self._names.find(str(table.this) if table else "", str(node.this.this))
+
+    def condition(self, node: exp.Expr) -> None:
+        """Take one condition in."""
+        self.conditions.append(self.scalars.truth(node))
 
     def _window(self, node: exp.Window) -> Expr:
         partition = [self.scalars.any(each) for each in node.args.get("partition_by") or []]
@@ -202,7 +251,7 @@ class Rows:
         if node.args.get("spec") is not None:
             raise refusal("Q-03", "Windows over rows take no frame.")
         order = node.args.get("order")
-        items = [(self.scalars.data(e.this), bool(e.args.get("desc")))
+        items = [(self.scalars.any(e.this), bool(e.args.get("desc")))
                  for e in (order.expressions if order else [])]  # fmt: skip
         name, of, kind, offset = self._function(node.this)
         # Ties are broken by all that a row has, so that rows that tie are equal.
@@ -282,6 +331,16 @@ class Rows:
             where=tuple(self.conditions),
             predicate=tuple(sorted(predicate)),
         )
+
+
+def _anded(node: exp.Expr | None) -> list[exp.Expr]:
+    if node is None:
+        return []
+    if isinstance(node, exp.Paren):
+        return _anded(node.this)
+    if isinstance(node, exp.And):
+        return [*_anded(node.this), *_anded(node.expression)]
+    return [node]
 
 
 def _bare(node: exp.Expr) -> exp.Expr:

@@ -68,6 +68,7 @@ _LISTING: Final = {
     "Not": "this",
     "Between": "this low high",
     "In": "this expressions query",
+    "Exists": "this",
     "Case": "this ifs default",
     "If": "this true false",
     # arithmetic
@@ -94,6 +95,7 @@ _LISTING: Final = {
     "DateTrunc": "this unit",
     "DateDiff": "this expression unit date_part_boundary",
     "TimeToStr": "this format",
+    "Anonymous": "this expressions",
     # aggregates and windows
     "Count": "this expressions big_int",
     "CountIf": "this",
@@ -117,6 +119,8 @@ _LISTING: Final = {
 ALLOWED: Final = {name: frozenset(listed.split()) for name, listed in _LISTING.items()}
 """Node class to the arguments that may be set."""
 
+UNPARSED: Final = frozenset({"date_part", "datepart"})
+"""Functions that sqlglot has no class for."""
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _STATEMENTS: Final = (exp.Select, exp.Union, exp.Subquery)
 
@@ -196,6 +200,8 @@ def _check_node(node: exp.Expr) -> None:
             raise refusal("Q-03", f"{name} does not take {argument.strip('_')} here.")
     if isinstance(node, exp.Identifier):
         _check_name(str(node.this))
+    if isinstance(node, exp.Anonymous) and str(node.this).lower() not in UNPARSED:
+        raise refusal("Q-03", "A function is not known.")
 
 
 def _check_name(name: str) -> None:

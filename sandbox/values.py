@@ -75,7 +75,6 @@ TEXT: Final = Type(Kind.TEXT)
 DATE: Final = Type(Kind.DATE, 0, 1, 9999)
 KEY: Final = Type(Kind.KEY)
 NULL: Final = Type(Kind.NULL)
-COUNT: Final = Type(Kind.INT, 0, 0, float(2**53))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from fusion.errors import FusionError, QueryRefused
+from fusion.errors import QueryRefused
 from sandbox.analyse import analyse
 from sandbox.refusals import RULES
 from tests.sandbox.asking import ask, corpus, exact, example
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from sandbox.trying import Statement
 
 HOSTILE = corpus("hostile.txt")
-LEGIT = corpus("legit.txt")
+LEGIT = [*corpus("legit.txt"), *corpus("analysts.txt")]
 
 
 def _name(statement: Statement) -> str:
-    return f"{statement.line}-{statement.kind}"
+    return f"{statement.kind}: {statement.sql[:60]}"
 
 
 @pytest.mark.parametrize("statement", [s for s in HOSTILE if s.kind != "diff"], ids=_name)
@@ -46,11 +46,10 @@ def test_inference_is_refused_or_answered_under_the_rules(
 ) -> None:
     try:
         rows = ask(statement.sql, example(), made).rows
-    except FusionError as error:
-        assert error.code in RULES
-    else:
-        numbers = [c for row in rows for c in row if isinstance(c, int | float)]
-        assert all(math.isclose(number % 5, 0, abs_tol=1e-9) for number in numbers)
+    except QueryRefused:
+        return
+    numbers = [c for row in rows for c in row if isinstance(c, int | float)]
+    assert all(math.isclose(number % 5, 0, abs_tol=1e-9) for number in numbers)
 
 
 @pytest.mark.parametrize("statement", LEGIT, ids=_name)
@@ -65,7 +64,7 @@ def plain(made: dict[str, Path]) -> duckdb.DuckDBPyConnection:
     """The tables in an engine that knows no policy."""
     connection = duckdb.connect()
     for name, path in made.items():
-        connection.execute(f"create view {name} as select * from '{path}'")
+        connection.execute(f"create view {name} as select * from '{path}'")  # noqa: S608 - a test's own paths
     return connection
 
 
@@ -97,7 +96,7 @@ def assert_same(own: Sequence[Sequence[Any]], theirs: Sequence[Sequence[Any]], *
         assert len(one) == len(other)
         for mine, its in zip(one, other, strict=True):
             if isinstance(mine, float) and isinstance(its, float):
-                assert mine == pytest.approx(its, rel=1e-9, abs=1e-9), (one, other)
+                assert mine == pytest.approx(its, rel=1e-8, abs=2e-6), (one, other)
             else:
                 assert mine == its, (one, other)
 
