@@ -224,9 +224,11 @@ def _inner(place: int, measure: Measure, dialect: Name) -> str:
 def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[tuple[str, str]]:
     name, some = f"m{place}", f"m{place} <> 0"
     huge = "HUGEINT" if dialect == "duckdb" else "NUMERIC"
-    divided = "//" if dialect == "duckdb" else "/"
     shrink = shrink_of(measure)
-    small = f"({name} {divided} {shrink})" if shrink > 1 else name
+    small = name
+    if shrink > 1:
+        whole = f"({name} // {shrink})"
+        small = whole if dialect == "duckdb" else f"div(CAST({name} AS NUMERIC), {shrink})"
     found = [
         (f"{name}n", f"count(*) FILTER (WHERE {some})"),
         (f"{name}t", f"COALESCE(sum({name}), 0)"),

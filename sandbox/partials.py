@@ -112,6 +112,7 @@ def _out(kind: str, cell: Any) -> Any:  # noqa: ANN401 - a cell of a database
     if cell is None:
         return None
     if kind == "whole":
+        # Some drivers give NUMERIC as text; whatever is no whole number fails here.
         return str(int(cell))
     if kind == "real":
         value = float(cell)

@@ -26,7 +26,8 @@ _COMPARE: Final = {
     "EQ": "eq", "NEQ": "ne", "GT": "gt", "GTE": "ge", "LT": "lt", "LTE": "le",
     "NullSafeEQ": "same", "NullSafeNEQ": "other",
 }  # fmt: skip
-_WHOLE: Final = {"INT", "BIGINT", "SMALLINT", "TINYINT"}
+_WHOLE: Final = {"TINYINT": 2**7, "SMALLINT": 2**15, "INT": 2**31, "BIGINT": 2**63}
+"""Whole types, and the magnitude from which on a cast to them would fail."""
 _REALS: Final = {"DOUBLE", "FLOAT"}
 
 
@@ -329,7 +330,11 @@ class Scalars:
             made = build("case", args, Type(Kind.INT, 0, 0, 1), raw=False)
         elif of.type.number and to in _REALS:
             made = v.real(of)
-        elif of.type.number and to in _WHOLE:
+        elif (
+            of.type.number
+            and to in _WHOLE
+            and (self.scope.released or of.type.most < _WHOLE[to] - 1)
+        ):
             made = self._rounded(exp.Round(this=node.this))
         if made is None:
             raise refusal("Q-05", "This CAST is not answered: it could fail on a value.")
