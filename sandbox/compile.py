@@ -236,10 +236,27 @@ def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[
         (f"{name}m", f"COALESCE(max(abs({name})), 0)"),
         (f"{name}s", f"COALESCE(sum(CAST({small} AS {huge}) * {small}), 0)"),
     ]
+    if measure.how == "sum":
+        found += _largest(name, dialect)
     if measure.spread:
         found += [(f"{name}l", f"min(l{place})"), (f"{name}h", f"max(h{place})")]
     if keyed:
         found.append((f"{name}x", f"bit_xor(CASE WHEN {some} THEN x ELSE 0 END)"))
+    return found
+
+
+def _largest(name: str, dialect: Name) -> list[tuple[str, str]]:
+    """Return the next two largest magnitudes, and the two largest on either side of 0."""
+    sides = {"b": (f"abs({name})", 2), "c": (f"abs({name})", 3)}
+    sides |= {"p": (name, 1), "q": (name, 2), "u": (f"-{name}", 1), "v": (f"-{name}", 2)}
+    found = []
+    for short, (value, place) in sides.items():
+        if dialect == "duckdb":
+            text = f"list_extract(max({value}, {2 if short in 'pquv' else 3}), {place})"
+        else:
+            order = f"ORDER BY {value} DESC NULLS LAST"
+            text = f"(array_agg({value} {order}) FILTER (WHERE {name} IS NOT NULL))[{place}]"
+        found.append((f"{name}{short}", f"COALESCE({text}, 0)"))
     return found
 
 

@@ -1,17 +1,19 @@
 """What leaves of a cell: the rules on size, dominance and rounding, applied to partial sums.
 
 Pure: cells of a core and a policy give released rows. A cell of fewer than k entities is not there
-at all, like one that nobody is in. A value that few contribute to, or that one or two dominate, is
-missing. Counts are rounded to the base; sums to the base times the largest contribution (made
-round, so that it does not show either), which leaves a count that is hidden in a sum as coarse as
-a count; averages and further statistics to what so many contributors can move them. Sources: the
-ACRO rules (Green, Ritchie & Smith 2021) and Hundepool et al., Statistical Disclosure Control
-(2012), ch. 4.
+at all, like one that nobody is in. A value that few contribute to, or that a few dominate, is
+missing. In a sum the n largest contributions of the (n, k) rule are read as the one that follows,
+so that whoever gives one person a weight of her own (CASE WHEN she THEN 1000000) does not see from
+a missing or coarser value that she is there. Counts are rounded to the base; sums to the base
+times the largest contribution (made round, so that it does not show either), which leaves a count
+that is hidden in a sum as coarse as a count; averages and further statistics to what so many
+contributors can move them. Sources: the ACRO rules (Green, Ritchie & Smith 2021) and Hundepool et
+al., Statistical Disclosure Control (2012), ch. 4.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isqrt
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,9 @@ class Part:
         least: Least value of a row, where it is needed.
         greatest: Greatest value of a row, where it is needed.
         key: Of the set of contributors.
+        next: The second and third largest magnitudes.
+        above: The two largest contributions above 0.
+        below: The two largest magnitudes below 0.
     """
 
     entities: int
@@ -57,6 +62,24 @@ class Part:
     least: int | None = None
     greatest: int | None = None
     key: int = 0
+    next: tuple[int, int] = (0, 0)
+    above: tuple[int, int] = (0, 0)
+    below: tuple[int, int] = (0, 0)
+
+    def cut_off(self, n: int) -> Part:
+        """Return it with the n largest magnitudes (1 or 2) read as the one that comes next."""
+        most = self.next[n - 1]
+        above, below = (
+            sum(max(0, each - most) for each in side) for side in (self.above, self.below)
+        )
+        return replace(
+            self,
+            total=self.total - above + below,
+            absolute=self.absolute - above - below,
+            largest=most,
+            # As many as are cut off are now as large as the largest.
+            squares=2 * (most // self.shrink + 1) ** 2,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +109,13 @@ def cells_of(core: Core, query: CoreQuery, rows: Rows) -> list[Cell]:
         for place, measure in enumerate(core.measures):
             at = {
                 short: row[names[f"m{place}{short}"]]
-                for short in "ntamslhx"
+                for short in "ntamslhxbcpquv"
                 if f"m{place}{short}" in names
             }
             parts.append(
                 Part(at["n"], at["t"], at["a"], at["m"], at["s"], shrink_of(measure),
-                     at.get("l"), at.get("h"), at.get("x") or 0)
+                     at.get("l"), at.get("h"), at.get("x") or 0, (at.get("b", 0), at.get("c", 0)),
+                     (at.get("p", 0), at.get("q", 0)), (at.get("u", 0), at.get("v", 0)))
             )  # fmt: skip
         quantiles = {
             place: row[names[f"q{place}"]]
@@ -134,9 +158,17 @@ def release(core: Core, cells: Sequence[Cell], rules: Rules) -> list[tuple[Any, 
     ]
 
 
+def _parts(cell: Cell, of: Statistic, rules: Release) -> list[Part]:
+    """Return what a statistic is made of; of a sum, with the largest contributions cut off."""
+    parts = [cell.parts[place] for place in of.measures]
+    if of.kind in {"sum", "mean"} and rules.dominance is not None:
+        parts[-1] = parts[-1].cut_off(rules.dominance.n)
+    return parts
+
+
 def _safe(cell: Cell, of: Statistic, rules: Release) -> bool:
     """Whether enough contribute to a value, and no one or two of them dominate it."""
-    parts = [cell.parts[place] for place in of.measures]
+    parts = _parts(cell, of, rules)
     first = parts[0]
     if of.kind == "quantile":
         edge = min(of.fraction, 10_000 - of.fraction)
@@ -200,7 +232,7 @@ def rounded(value: Fraction, step: Fraction) -> Fraction:
 
 
 def _value(cell: Cell, place: int, of: Statistic, rules: Rules) -> Value:
-    parts = [cell.parts[each] for each in of.measures]
+    parts = _parts(cell, of, rules.release)
     if of.kind in {"entities", "count"}:
         counted = parts[0].entities if of.kind == "entities" else parts[0].total
         moved = noise(rules.secret, "count", parts[0].key, rules.release.noise.sd_milli)

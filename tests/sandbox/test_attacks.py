@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +17,8 @@ from fusion.errors import FusionError
 from tests.sandbox.asking import ask, example, noisy, with_release, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sandbox.policy import Policy
 
 PEOPLE = 1500
