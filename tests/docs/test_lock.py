@@ -16,6 +16,11 @@ from tests.docs.sources import ROOT, SHIPPED, imported_modules, python_files
 LOCKS = ("requirements.lock", "bootstrap.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUNTIME = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+OPTIONAL = [
+    Requirement(line)
+    for lines in PROJECT["project"].get("optional-dependencies", {}).values()
+    for line in lines
+]
 DEVELOPMENT = [Requirement(line) for line in PROJECT["dependency-groups"]["dev"]]
 # Imported by name only: grpcio is what flwr's fleet interface is generated for.
 NOT_IMPORTED: set[str] = set()
@@ -72,7 +77,7 @@ def _imported_distributions() -> set[str]:
 
 
 def test_every_import_is_declared() -> None:
-    declared = {canonicalize_name(requirement.name) for requirement in RUNTIME}
+    declared = {canonicalize_name(requirement.name) for requirement in [*RUNTIME, *OPTIONAL]}
     assert not sorted(_imported_distributions() - declared)
 
 
