@@ -133,7 +133,8 @@ class Aggregates:
             bound = max(1, int(value.type.most * 10**value.type.scale))
         place = None if value is None else self._adds.value(value)
         most = MAX_WIDE if value is not None and value.op == "wide" else MAX_BOUND
-        return self._adds.measure(Measure(how, place, min(bound * rows, most), spread))
+        signed = how == "sum" and value is not None and value.type.low < 0
+        return self._adds.measure(Measure(how, place, min(bound * rows, most), spread, signed))
 
     def _counted(self, call: Call) -> Statistic:
         node, of = call.node, call.node.this

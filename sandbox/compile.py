@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MAX_TEXT: Final = 400_000
 MAX_CELLS: Final = 50_000
 """Most cells of a core that leave an engine, small ones among them."""
-_SQUARE_LIMIT: Final = 10**14
 KINDS: Final = {
     Kind.TEXT: "text", Kind.INT: "whole", Kind.REAL: "real", Kind.BOOL: "truth", Kind.DATE: "day",
 }  # fmt: skip
@@ -222,22 +221,28 @@ def _inner(place: int, measure: Measure, dialect: Name) -> str:
 
 
 def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[tuple[str, str]]:
+    """Return name and text of what a cell says of a measure.
+
+    ``n`` contributors, ``t`` total, ``a`` total of magnitudes, ``m``, ``b``, ``c`` the three
+    largest magnitudes, ``p``, ``q`` and ``u``, ``v`` the two largest above and below 0, ``s`` the
+    squares, ``l`` and ``h`` least and greatest value, ``x`` the key of the set of contributors.
+    What follows from the others is left out.
+    """
     name, some = f"m{place}", f"m{place} <> 0"
-    huge = "HUGEINT" if dialect == "duckdb" else "NUMERIC"
-    shrink = shrink_of(measure)
-    small = name
-    if shrink > 1:
-        whole = f"({name} // {shrink})"
-        small = whole if dialect == "duckdb" else f"div(CAST({name} AS NUMERIC), {shrink})"
     found = [
         (f"{name}n", f"count(*) FILTER (WHERE {some})"),
         (f"{name}t", f"COALESCE(sum({name}), 0)"),
-        (f"{name}a", f"COALESCE(sum(abs({name})), 0)"),
-        (f"{name}m", f"COALESCE(max(abs({name})), 0)"),
-        (f"{name}s", f"COALESCE(sum(CAST({small} AS {huge}) * {small}), 0)"),
     ]
     if measure.how == "sum":
-        found += _largest(name, dialect)
+        size = f"abs({name})" if measure.signed else name
+        found += _largest(name, size, "mbc", dialect)
+        if measure.signed:
+            found.append((f"{name}a", f"COALESCE(sum({size}), 0)"))
+            found += _largest(name, name, "pq", dialect)
+            found += _largest(name, f"-{name}", "uv", dialect)
+    else:
+        found.append((f"{name}m", f"COALESCE(max({name}), 0)"))
+        found.append((f"{name}s", f"COALESCE(sum({name} * {name}), 0)"))
     if measure.spread:
         found += [(f"{name}l", f"min(l{place})"), (f"{name}h", f"max(h{place})")]
     if keyed:
@@ -245,27 +250,17 @@ def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[
     return found
 
 
-def _largest(name: str, dialect: Name) -> list[tuple[str, str]]:
-    """Return the next two largest magnitudes, and the two largest on either side of 0."""
-    sides = {"b": (f"abs({name})", 2), "c": (f"abs({name})", 3)}
-    sides |= {"p": (name, 1), "q": (name, 2), "u": (f"-{name}", 1), "v": (f"-{name}", 2)}
+def _largest(name: str, value: str, shorts: str, dialect: Name) -> list[tuple[str, str]]:
+    """Return the largest values, in their order."""
     found = []
-    for short, (value, place) in sides.items():
+    for place, short in enumerate(shorts, 1):
         if dialect == "duckdb":
-            text = f"list_extract(max({value}, {2 if short in 'pquv' else 3}), {place})"
+            text = f"list_extract(max({value}, {len(shorts)}), {place})"
         else:
             order = f"ORDER BY {value} DESC NULLS LAST"
             text = f"(array_agg({value} {order}) FILTER (WHERE {name} IS NOT NULL))[{place}]"
         found.append((f"{name}{short}", f"COALESCE({text}, 0)"))
     return found
-
-
-def shrink_of(measure: Measure) -> int:
-    """Return what a contribution is divided by before it is squared, so that squares add up."""
-    shrink = 1
-    while measure.bound // shrink > _SQUARE_LIMIT:
-        shrink *= 10
-    return shrink
 
 
 def _hashed(salt: str, dialect: Name) -> str:

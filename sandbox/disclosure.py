@@ -18,7 +18,6 @@ from fractions import Fraction
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from sandbox.compile import shrink_of
 from sandbox.moments import MOMENTS, PARAMETERS, Sums, moment
 from sandbox.noise import noise
 from sandbox.suppression import complete
@@ -42,33 +41,27 @@ class Part:
         entities: How many contribute something other than 0.
         total: Sum of contributions.
         absolute: Sum of their magnitudes.
-        largest: The largest magnitude.
-        squares: Sum of squares, of contributions divided by ``shrink``.
-        shrink: By what they were divided.
+        largest: The three largest magnitudes; of counts the second is the most that it can be.
+        above: The two largest contributions above 0.
+        below: The two largest magnitudes below 0.
         least: Least value of a row, where it is needed.
         greatest: Greatest value of a row, where it is needed.
         key: Of the set of contributors.
-        next: The second and third largest magnitudes.
-        above: The two largest contributions above 0.
-        below: The two largest magnitudes below 0.
     """
 
     entities: int
     total: int
     absolute: int
-    largest: int
-    squares: int
-    shrink: int = 1
+    largest: tuple[int, int, int]
+    above: tuple[int, int] = (0, 0)
+    below: tuple[int, int] = (0, 0)
     least: int | None = None
     greatest: int | None = None
     key: int = 0
-    next: tuple[int, int] = (0, 0)
-    above: tuple[int, int] = (0, 0)
-    below: tuple[int, int] = (0, 0)
 
     def cut_off(self, n: int) -> Part:
         """Return it with the n largest magnitudes (1 or 2) read as the one that comes next."""
-        most = self.next[n - 1]
+        most = self.largest[n]
         above, below = (
             sum(max(0, each - most) for each in side) for side in (self.above, self.below)
         )
@@ -76,9 +69,7 @@ class Part:
             self,
             total=self.total - above + below,
             absolute=self.absolute - above - below,
-            largest=most,
-            # As many as are cut off are now as large as the largest.
-            squares=2 * (most // self.shrink + 1) ** 2,
+            largest=(min(most, self.largest[0]), most, most),
         )
 
 
@@ -105,18 +96,11 @@ def cells_of(core: Core, query: CoreQuery, rows: Rows) -> list[Cell]:
     names = {name: place for place, (name, _) in enumerate(query.columns)}
     found = []
     for row in rows:
-        parts = []
-        for place, measure in enumerate(core.measures):
-            at = {
-                short: row[names[f"m{place}{short}"]]
-                for short in "ntamslhxbcpquv"
-                if f"m{place}{short}" in names
-            }
-            parts.append(
-                Part(at["n"], at["t"], at["a"], at["m"], at["s"], shrink_of(measure),
-                     at.get("l"), at.get("h"), at.get("x") or 0, (at.get("b", 0), at.get("c", 0)),
-                     (at.get("p", 0), at.get("q", 0)), (at.get("u", 0), at.get("v", 0)))
-            )  # fmt: skip
+        parts = [
+            _part({short: row[names[name]] for short in "ntamslhxbcpquv"
+                   if (name := f"m{place}{short}") in names})
+            for place in range(len(core.measures))
+        ]  # fmt: skip
         quantiles = {
             place: row[names[f"q{place}"]]
             for place in range(len(core.statistics))
@@ -126,6 +110,26 @@ def cells_of(core: Core, query: CoreQuery, rows: Rows) -> list[Cell]:
         found.append(Cell(keys, row[names["n"]], tuple(parts), quantiles))
     found.sort(key=lambda cell: [(each is None, _sortable(each)) for each in cell.keys])
     return found
+
+
+def _part(at: dict[str, Any]) -> Part:
+    """Return what a cell says of a measure; what the engine left out follows from the rest."""
+    largest, second, third = at["m"], at.get("b"), at.get("c", 0)
+    if second is None:
+        # The most that it can be: the rest of the squares.
+        rest = isqrt(max(at["s"] - largest**2, 0))
+        second = min(largest, rest, at["t"] - largest)
+    return Part(
+        at["n"],
+        at["t"],
+        at.get("a", at["t"]),
+        (largest, second, third),
+        (at.get("p", largest), at.get("q", second)),
+        (at.get("u", 0), at.get("v", 0)),
+        at.get("l"),
+        at.get("h"),
+        at.get("x") or 0,
+    )
 
 
 def _sortable(value: Any) -> Any:  # noqa: ANN401 - a key of any type
@@ -191,21 +195,14 @@ def _dominated(part: Part, rules: Release) -> bool:
     """Whether the (n, k) or the p % rule holds a value back (Hundepool et al. 2012, 4.2.2)."""
     if part.absolute == 0:
         return False
-    second = _second(part)
+    first, second, _ = part.largest
     top = rules.dominance
     if top is not None:
-        share = part.largest + (second if top.n == 2 else 0)
+        share = first + (second if top.n == 2 else 0)
         if 100 * share > top.percent * part.absolute:
             return True
-    rest = part.absolute - part.largest - second
-    return rules.p_percent is not None and 100 * rest < rules.p_percent * part.largest
-
-
-def _second(part: Part) -> int:
-    """Return the most that the second largest contribution can be, from the sum of squares."""
-    squares = part.squares - (part.largest // part.shrink) ** 2
-    most = (isqrt(max(squares, 0)) + (part.shrink > 1)) * part.shrink
-    return min(part.largest, most, part.absolute - part.largest)
+    rest = part.absolute - first - second
+    return rules.p_percent is not None and 100 * rest < rules.p_percent * first
 
 
 # ---------------------------------------------------------------------------- rounding
@@ -257,7 +254,7 @@ def _value(cell: Cell, place: int, of: Statistic, rules: Rules) -> Value:
 
 def _sum_or_mean(of: Statistic, parts: Sequence[Part], moved: int, rules: Rules) -> Value:
     total, scale = parts[-1], 10 ** of.scale[-1]
-    largest = round_up(Fraction(total.largest))
+    largest = round_up(Fraction(total.largest[0]))
     exact = Fraction(total.total) + moved * largest
     step = largest * rules.release.base if rules.release.sums == "largest" else Fraction(0)
     if of.kind == "sum":
@@ -279,10 +276,10 @@ def _sums(of: Statistic, parts: Sequence[Part]) -> Sums:
     if len(parts) == 3:
         x, xx = units[1], units[2]
         reach = _reach(first, of.scale[1], count.total)
-        return Sums(count.total, count.largest, x, x, xx, xx, xx, reach, reach)
+        return Sums(count.total, count.largest[0], x, x, xx, xx, xx, reach, reach)
     x, y, xx, yy, xy = units[1:]
     reaches = [_reach(parts[place], of.scale[place], count.total) for place in (1, 2)]
-    return Sums(count.total, count.largest, x, y, xx, yy, xy, *reaches)
+    return Sums(count.total, count.largest[0], x, y, xx, yy, xy, *reaches)
 
 
 def _reach(part: Part, scale: int, count: int) -> float:

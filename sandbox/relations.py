@@ -114,12 +114,14 @@ class Measure:
         value: Column of the rows, or None for ``rows``.
         bound: The most that one entity counts, as a scaled whole number.
         spread: Whether least and greatest value of a row are needed too.
+        signed: Whether a value can be below 0.
     """
 
     how: str
     value: int | None
     bound: int
     spread: bool = False
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,8 @@ TOTAL = Statistic("sum", (0,), (0,), family="income")
 def part(values: Sequence[int]) -> Part:
     sizes = [*sorted((abs(each) for each in values), reverse=True), 0, 0, 0]
     above, below = ([*sorted((s * e for e in values), reverse=True), 0, 0] for s in (1, -1))
-    return Part(sum(map(bool, values)), sum(values), sum(sizes), sizes[0],
-                sum(each * each for each in values), next=(sizes[1], sizes[2]),
-                above=(above[0], above[1]), below=(below[0], below[1]))  # fmt: skip
+    return Part(sum(map(bool, values)), sum(values), sum(sizes), (sizes[0], sizes[1], sizes[2]),
+                (above[0], above[1]), (below[0], below[1]))  # fmt: skip
 
 
 def released(values: Sequence[int], of: Statistic, rules: Release | None = None) -> object:

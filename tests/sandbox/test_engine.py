@@ -61,7 +61,7 @@ def test_csv_is_read_as_parquet_is(tmp_path: Path, made: dict[str, Path]) -> Non
 
 
 def test_cells_that_are_no_numbers_or_days_are_missing(tmp_path: Path) -> None:
-    people = {
+    people: dict[str, list[Any]] = {
         "person_id": ["1", "2", "x", "4", ""],
         "birth_year": ["1950", "abc", "1960", "3000", "1970"],
         "sex": ["F", "F", "F", "F", "F"],
@@ -76,7 +76,7 @@ def test_cells_that_are_no_numbers_or_days_are_missing(tmp_path: Path) -> None:
 
 
 def test_a_value_beyond_the_bounds_is_the_bound(tmp_path: Path) -> None:
-    people = {
+    people: dict[str, list[Any]] = {
         "person_id": [1, 2],
         "birth_year": [1000, 9999],
         "sex": ["F", "F"],
@@ -90,7 +90,7 @@ def test_a_value_beyond_the_bounds_is_the_bound(tmp_path: Path) -> None:
 
 
 def test_more_rows_of_one_entity_than_count_are_cut_off(tmp_path: Path) -> None:
-    people = {
+    people: dict[str, list[Any]] = {
         "person_id": [1] * 50 + [2],
         "birth_year": [1950] * 51,
         "sex": ["F"] * 51,
