@@ -161,7 +161,8 @@ class Analysis:
         grouped = node.args.get("group") is not None or aggregates_in(node)
         if not rows.entity:
             plain = not any(
-                node.args.get(each) for each in ("having", "order", "limit", "distinct")
+                node.args.get(each)
+                for each in ("having", "qualify", "order", "limit", "offset", "distinct")
             )
             if plain and not grouped and not node.find(exp.Window):
                 return projection(node, rows)

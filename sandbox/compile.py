@@ -325,6 +325,6 @@ def public_sql(relation: Relation, policy: Policy, dialect: Name) -> CoreQuery:
             of = Expr("real", (of, of.type.scale), Type(Kind.REAL), each.name)
         columns.append(f"{writes.sql(of)} AS k{place}")
         kinds.append((f"k{place}", KINDS.get(of.type.kind, "text")))
-    limit = policy.release.rows + 1
+    limit = min(policy.release.rows + 1, MAX_CELLS)
     text = f"WITH {writer.clauses()} SELECT {', '.join(columns)} FROM {name} AS s0 LIMIT {limit}"
     return CoreQuery(text, tuple(kinds), tuple(sorted(relation.tables())))

@@ -181,6 +181,8 @@ def _safe(cell: Cell, of: Statistic, rules: Release) -> bool:
         return False
     if of.kind in MOMENTS and first.entities - PARAMETERS.get(of.kind, 1) < rules.freedom:
         return False
+    if of.kind == "entities":
+        return True  # each entity counts once
     return not any(_dominated(part, rules) for part in parts[: _decisive(of)])
 
 

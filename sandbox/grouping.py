@@ -20,6 +20,7 @@ from sandbox.relations import (
     Result,
     Source,
     Statistic,
+    columns_as,
     key_output,
     product_of_rows,
     within,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from sandbox.analyse import Analysis
     from sandbox.rows import Rows
 
-_ROWS_ONLY = ("order", "limit")
+_ROWS_ONLY = ("order", "limit", "offset")
 
 
 def projection(node: exp.Select, rows: Rows) -> Relation:
@@ -51,7 +52,20 @@ def projection(node: exp.Select, rows: Rows) -> Relation:
     outputs: list[Output] = []
     for each in node.expressions:
         outputs += _expand(each, rows)
-    return rows.relation(_distinct_names(outputs))
+    outputs = _distinct_names(outputs)
+    qualify = node.args.get("qualify")
+    if qualify is None:
+        return rows.relation(outputs)
+    kept = rows.scalars.truth(qualify.this)
+    inner = rows.relation([*outputs, Output("", kept)])
+    return Relation(
+        columns_as(0, outputs),
+        inner.entity,
+        inner.rows,
+        sources=(Source(inner),),
+        where=(v.column(0, len(outputs), kept),),
+        predicate=tuple(sorted({*inner.predicate, kept.text})),
+    )
 
 
 def _expand(node: exp.Expr, rows: Rows) -> list[Output]:
@@ -186,6 +200,8 @@ def of_entities(node: exp.Select, rows: Rows, keys: Sequence[Expr]) -> Relation:
     """
     if any(node.args.get(each) is not None for each in _ROWS_ONLY):
         raise refusal("Q-15")
+    if node.args.get("qualify") is not None:
+        raise refusal("Q-03", "QUALIFY stands on rows, not on groups.")
     if any(each.type.kind is Kind.KEY and each.text != ENTITY for each in keys):
         raise refusal("Q-07")
     found = _Collected(rows, keys)
@@ -271,6 +287,8 @@ def cells(node: exp.Select, rows: Rows, keys: Sequence[Expr], analysis: Analysis
     Raises:
         QueryRefused: A group would be a value of single people.
     """
+    if node.args.get("qualify") is not None:
+        raise refusal("Q-03", "QUALIFY stands on rows; put a group's window into FROM (...).")
     for each in keys:
         if each.type.kind is Kind.KEY:
             raise refusal("Q-07")
@@ -295,4 +313,5 @@ def cells(node: exp.Select, rows: Rows, keys: Sequence[Expr], analysis: Analysis
         distinct=node.args.get("distinct") is not None and node.args.get("group") is not None,
         order=result.order,
         limit=result.limit,
+        offset=result.offset,
     )

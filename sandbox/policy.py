@@ -41,7 +41,10 @@ def _day(text: str) -> str:
     return text
 
 
-Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+# Latin and Chinese: a table may have the names that its owner's country gives it.
+Word = Annotated[
+    str, Field(pattern=r"^[A-Za-z\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff]{0,62}$", max_length=63)
+]
 Value = Annotated[str, Field(min_length=1, max_length=200)]
 Bound = Annotated[int, Field(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_day)]

@@ -68,7 +68,8 @@ class _Post:
             items = [ordering(writes.sql(e.value), e.descending, e.nulls_first)
                      for e in result.order]  # fmt: skip
             text += f" ORDER BY {', '.join(items)}"
-        return text + (f" LIMIT {result.limit}" if result.limit is not None else "")
+        text += f" LIMIT {result.limit}" if result.limit is not None else ""
+        return text + (f" OFFSET {result.offset}" if result.offset is not None else "")
 
 
 def _no_rows(_relation: Relation) -> str:

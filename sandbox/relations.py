@@ -214,6 +214,7 @@ class Result:
         distinct: Whether equal rows are shown once.
         order: ORDER BY.
         limit: LIMIT.
+        offset: OFFSET.
         union: The two sides of a set operation, and whether equal rows stay.
     """
 
@@ -227,6 +228,7 @@ class Result:
     distinct: bool = False
     order: tuple[Sorted, ...] = ()
     limit: int | None = None
+    offset: int | None = None
     union: tuple[Result, Result, bool] | None = None
 
 

@@ -128,6 +128,8 @@ def _frame(node: exp.Expr | None) -> str:
         edge, side = node.args.get(which), node.args.get(f"{which}_side") or ""
         if isinstance(edge, exp.Literal) and str(edge.this).isdigit() and len(str(edge.this)) < 6:
             edge = str(edge.this)
+        elif edge is None and which == "end":
+            edge = "CURRENT ROW"
         elif edge not in {"UNBOUNDED", "CURRENT ROW"}:
             raise refusal("Q-03", "A frame is unbounded, or a number of rows.")
         if str(side).upper() not in {"", "PRECEDING", "FOLLOWING"}:
@@ -163,12 +165,18 @@ def finish(node: exp.Select, scope: Any, scalars: Scalars,  # noqa: ANN401 - any
     having = node.args.get("having")
     conditions = (scalars.truth(having.this),) if having is not None else ()
     order = scope.sorting.order(node.args.get("order"), node.expressions, outputs, scalars)
-    return Result(tuple(outputs), having=conditions, order=order, limit=limit_of(node))
+    return Result(
+        tuple(outputs),
+        having=conditions,
+        order=order,
+        limit=limit_of(node),
+        offset=limit_of(node, "offset"),
+    )
 
 
-def limit_of(node: exp.Expr) -> int | None:
-    """Return LIMIT."""
-    limit = node.args.get("limit")
+def limit_of(node: exp.Expr, name: str = "limit") -> int | None:
+    """Return LIMIT, or OFFSET by its name."""
+    limit = node.args.get(name)
     if limit is None:
         return None
     count = limit.expression
@@ -252,6 +260,8 @@ def select_results(node: exp.Select, sources: Sequence[tuple[str, Result]],
         QueryRefused: A construct is not answered.
     """
     group, distinct = node.args.get("group"), node.args.get("distinct")
+    if node.args.get("qualify") is not None:
+        raise refusal("Q-03", "QUALIFY stands on rows; put a result's window into FROM (...).")
     grouped = group is not None or _has_aggregates(node)
     scope = _Released(grouped)
     scalars = Scalars(scope)
@@ -283,6 +293,7 @@ def select_results(node: exp.Select, sources: Sequence[tuple[str, Result]],
         distinct=distinct is not None,
         order=scope.sorting.order(node.args.get("order"), node.expressions, outputs, scalars),
         limit=limit_of(node),
+        offset=limit_of(node, "offset"),
     )
 
 

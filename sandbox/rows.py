@@ -200,7 +200,7 @@ class Rows:
     def _exists(self, node: exp.Exists) -> Expr:
         """Return EXISTS (... WHERE inner.key = outer.key ...) as the semi-join that it is."""
         select = node.this
-        plain = ("group", "having", "order", "limit", "distinct", "with_")
+        plain = ("group", "having", "qualify", "order", "limit", "offset", "distinct", "with_")
         if not isinstance(select, exp.Select) or any(select.args.get(each) for each in plain):
             raise refusal("Q-12")
         inner = self.analysis.sources(select, self._known)

@@ -65,9 +65,16 @@ def _substring(scalars: Scalars, node: exp.Expr) -> Expr:
 
 def _joined(scalars: Scalars, node: exp.Expr) -> Expr:
     if isinstance(node, exp.DPipe):
-        return build("join", (scalars.text(node.this), scalars.text(node.expression)), v.TEXT)
-    parts = [scalars.text(each) for each in node.expressions]
-    return build("concat", tuple(parts), v.TEXT)
+        return build("join", (_word(scalars, node.this), _word(scalars, node.expression)), v.TEXT)
+    return build("concat", tuple(_word(scalars, each) for each in node.expressions), v.TEXT)
+
+
+def _word(scalars: Scalars, node: exp.Expr) -> Expr:
+    found = scalars.data(node)
+    made = found if found.type.kind is Kind.NULL else spelt(found)
+    if made is None:
+        raise refusal("Q-05", "Texts are put together, and whole numbers that are no measures.")
+    return made
 
 
 def _like(scalars: Scalars, node: exp.Expr) -> Expr:

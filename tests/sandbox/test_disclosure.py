@@ -60,6 +60,12 @@ def test_one_or_two_who_stand_out_are_read_as_the_next() -> None:
     assert released([1] * 40 + [1_000_000], TOTAL, Release(dominance=Dominance(n=1))) == plain
 
 
+def test_who_has_many_rows_does_not_hide_how_many_there_are() -> None:
+    core = Core(ROWS, 0, (Measure("rows", None, 1000),), (COUNT, Statistic("entities", (0,))))
+    cell = Cell((), 30, (part([1] * 29 + [900]),), {})
+    assert release(core, [cell], Rules(Release())) == [(None, 30)]
+
+
 def test_a_few_who_dominate_hold_a_sum_back() -> None:
     assert released([1000] * 20, TOTAL) is not None
     assert released([1] * 20 + [1000] * 3, TOTAL) is not None

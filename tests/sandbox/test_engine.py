@@ -12,9 +12,11 @@ from fusion.errors import MessageInvalid, QueryFailed
 from sandbox.compile import CoreQuery
 from sandbox.disclosure import Rules
 from sandbox.engine import execute
+from sandbox.explain import explain
 from sandbox.partials import ask as asked
 from sandbox.partials import reply_of, request_of
 from sandbox.query import cells, compile_statement, finish
+from sandbox.reading import parse_policy
 from tests.sandbox.asking import ask, exact, example, write
 
 if TYPE_CHECKING:
@@ -173,3 +175,41 @@ def test_the_request_is_all_that_an_engine_gets(made: dict[str, Path]) -> None:
     assert document["tables"] == ["persons"]
     run = partial(execute, inputs={"persons": made["persons"]})
     assert finish(compiled, run(compiled.asked.request), Rules(example().release)).rows
+
+
+def test_a_statement_is_explained_without_its_data() -> None:
+    compiled = compile_statement(
+        "select sex, count(*), avg(income), median(income) from persons where region = 'R01' "
+        "group by sex", example())  # fmt: skip
+    told = explain(compiled)
+    (core,) = told["cores"]
+    assert core["keys"] == ["persons.sex"]
+    assert core["about"] == ["persons.income"]
+    assert core["statistics"][0] == "count, rounded to 5"
+    assert core["statistics"][2] == "quantile 0.5, rounded to 500"
+    assert told["columns"] == ["sex", "count", "avg", "median"]
+
+
+def test_tables_and_columns_may_have_chinese_names(tmp_path: Path) -> None:
+    text = """
+schema: fusion.policy/1
+title: 企业
+tables:
+  企业:
+    entity: 编号
+    columns:
+      编号: {class: key, type: text}
+      地区: {class: dimension}
+      收入: {class: number, low: 0, high: 1000000}
+"""
+    policy = parse_policy(text, "policy.yaml")
+    columns: dict[str, list[Any]] = {
+        "编号": [f"n{n}" for n in range(60)],
+        "地区": ["东" if n % 2 else "西" for n in range(60)],
+        "收入": [1000] * 60,
+    }
+    inputs = write(tmp_path, {"企业": columns})
+    sql = 'select 地区, count(*) as 数量, avg(收入) as "平均 收入" from 企业 group by 地区 order by 地区'
+    answer = ask(sql, policy, inputs)
+    assert answer.columns == ("地区", "数量", "平均 收入")
+    assert [row[:2] for row in answer.rows] == [["东", 30], ["西", 30]]
