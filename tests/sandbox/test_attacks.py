@@ -116,7 +116,7 @@ def test_a_count_hidden_in_a_sum(carrier: str, people: tuple[dict[str, Path], li
     """Whether she is there: no carrier of a count is finer than a count."""
     inputs, targets = people
     told = 0
-    for row in targets:
+    for row in targets[:7]:
         group = f"sex = '{row[2]}' and region = '{row[3]}'"
         own = carrier.replace("{year}", str(row[1]))
         one = number(f"select {own} from persons where {group}", POLICIES["rounded"], inputs)
@@ -124,7 +124,7 @@ def test_a_count_hidden_in_a_sum(carrier: str, people: tuple[dict[str, Path], li
                        POLICIES["rounded"], inputs)  # fmt: skip
         told += one != other
     # A border of the rounding is passed by one person in five, whatever carries the count.
-    assert told <= 7
+    assert told <= 4
 
 
 def test_totals_minus_cells(people: tuple[dict[str, Path], list[Any]]) -> None:

@@ -74,7 +74,7 @@ def outcome(sql: str, inputs: Mapping[str, Path]) -> tuple[str, str, Any]:
     return "", "", sorted(map(repr, found.rows))
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1])
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Path], dict[str, Path]]:
