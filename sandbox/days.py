@@ -32,7 +32,7 @@ _FORMATS: Final = {"%Y": "year", "%Y-%m": "month"}
 _SHIFTS: Final = {"day": ("day", 1), "week": ("day", 7), "month": ("month", 1),
                   "quarter": ("month", 3), "year": ("month", 12)}  # fmt: skip
 MAX_SHIFT: Final = 10_000
-MAX_YEARS: Final = 20_000
+MAX_YEAR: Final = 9999
 
 
 def _unit(node: object) -> str:
@@ -113,10 +113,10 @@ def shift(scalars: Scalars, node: exp.Expr) -> Expr:
     if by > MAX_SHIFT:
         raise refusal("Q-14", "An interval is at most 10,000 days or months.")
     of, by = scalars.day(node.this), by if isinstance(node, exp.Add) else -by
-    # The interval of a day is in years; both engines hold far more of them.
+    # The interval of a day is in years; before the first one engines count differently.
     years = by / 12 if base == "month" else by / 365
     low, high = of.type.low + min(years, 0) - 1, of.type.high + max(years, 0) + 1
-    if low < -MAX_YEARS or high > MAX_YEARS:
+    if low < 0 or high > MAX_YEAR + 1:
         raise refusal("Q-14", "A day is too far away.")
     return build("shifted", (base, by, of), Type(Kind.DATE, 0, low, high, of.type.finest))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sandbox.dialects import Name
     from sandbox.disclosure import Rules
-    from sandbox.partials import Limits
+    from sandbox.partials import Limits, Rows
     from sandbox.policy import Policy
     from sandbox.relations import Core, Plan, Result
 
@@ -101,8 +101,11 @@ def cells(compiled: Compiled, reply: bytes) -> dict[int, list[disclosure.Cell]]:
     Raises:
         MessageInvalid: The reply is not of the shape that the cores name.
     """
+    return _cells(compiled, reply_of(reply, compiled.asked))
+
+
+def _cells(compiled: Compiled, rows: Sequence[Rows]) -> dict[int, list[disclosure.Cell]]:
     found = {}
-    rows = reply_of(reply, compiled.asked)
     for leaf, query, own in zip(compiled.leaves, compiled.asked.queries, rows, strict=True):
         if leaf.core is not None:
             found[leaf.core] = disclosure.cells_of(compiled.cores[leaf.core], query, own)
@@ -127,8 +130,8 @@ def finish(
         QueryFailed: It could not be computed.
     """
     tables: list[post.Table] = []
-    found = cells(compiled, reply)
     rows = reply_of(reply, compiled.asked)
+    found = _cells(compiled, rows)
     for leaf, own in zip(compiled.leaves, rows, strict=True):
         if leaf.core is None:
             tables.append((leaf, own))

@@ -351,6 +351,8 @@ class Scalars:
             return [v.scaled(e, scale) if e.type.number else e for e in found]
         if kinds == {Kind.INT, Kind.REAL}:
             return [v.real(each) if each.type.number else each for each in found]
+        if not kinds:
+            raise refusal("Q-05", "NULL alone has no type.")
         if len(kinds) > 1:
             raise refusal("Q-05", f"A {' and a '.join(sorted(kinds))} do not compare.")
         return found

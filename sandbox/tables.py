@@ -57,7 +57,7 @@ def read(name: str, what: Column, dialect: Name) -> str:
         if isinstance(what, Date):
             low, high = (f"CAST({literal(each)} AS DATE)" for each in (what.low, what.high))
             return _within(day, low, high)
-        return day
+        return _within(day, "CAST('1000-01-01' AS DATE)", "CAST('9000-12-31' AS DATE)")
     if kind == "integer" and isinstance(what, Key):
         return f"{cast}({column} AS BIGINT)"
     return _number(column, what, dialect)

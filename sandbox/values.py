@@ -72,7 +72,8 @@ class Type:
 
 BOOL: Final = Type(Kind.BOOL)
 TEXT: Final = Type(Kind.TEXT)
-DATE: Final = Type(Kind.DATE, 0, 1, 9999)
+DATE: Final = Type(Kind.DATE, 0, 1000, 9000)
+"""Days of a public table, which are cut off at these years."""
 KEY: Final = Type(Kind.KEY)
 NULL: Final = Type(Kind.NULL)
 
@@ -179,7 +180,8 @@ def text(value: str) -> Expr:
 
 def day(value: str) -> Expr:
     """Return a day, written YYYY-MM-DD."""
-    return Expr("date", (value,), DATE, f"date {value}")
+    year = int(value[:4])
+    return Expr("date", (value,), Type(Kind.DATE, 0, year, year), f"date {value}")
 
 
 def truth(value: bool) -> Expr:  # noqa: FBT001 - the value itself

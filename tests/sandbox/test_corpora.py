@@ -52,7 +52,7 @@ def test_inference_is_refused_or_answered_under_the_rules(
     assert all(math.isclose(number % 5, 0, abs_tol=1e-9) for number in numbers)
 
 
-@pytest.mark.parametrize("statement", LEGIT, ids=_name)
+@pytest.mark.parametrize("statement", corpus("legit.txt"), ids=_name)
 def test_a_legitimate_statement_is_answered_under_the_rules(
     statement: Statement, made: dict[str, Path]
 ) -> None:

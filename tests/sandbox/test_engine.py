@@ -209,7 +209,8 @@ tables:
         "收入": [1000] * 60,
     }
     inputs = write(tmp_path, {"企业": columns})
-    sql = 'select 地区, count(*) as 数量, avg(收入) as "平均 收入" from 企业 group by 地区 order by 地区'
+    sql = 'select 地区, count(*) as 数量, avg(收入) as "平均 收入" from 企业'
+    sql += " group by 地区 order by 地区"
     answer = ask(sql, policy, inputs)
     assert answer.columns == ("地区", "数量", "平均 收入")
     assert [row[:2] for row in answer.rows] == [["东", 30], ["西", 30]]
