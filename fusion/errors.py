@@ -10,11 +10,13 @@
     │   ├── WorkCrashed                      raised, ended early, or answered what is no answer
     │   └── WorkCancelled                    asked to stop
     ├── IsolationBusy               exit 1   too many requests wait for a worker
+    ├── QueryFailed                 exit 1   a query did not come to an end; one text for all
     ├── InputInvalid                exit 2   what the user typed or wrote is wrong
     │   ├── StudyInvalid                     a study file; names the line
     │   ├── DataInvalid                      a table that does not fit what was declared
     │   ├── GrantInvalid                     a grant or a request under one; names the line
-    │   └── CatalogueInvalid                 what an owner declares about a dataset
+    │   ├── CatalogueInvalid                 what an owner declares about a dataset
+    │   └── PolicyInvalid                    a policy of restricted queries; names the line
     ├── EnvironmentUnfit            exit 3   Python, port, file, disk, missing package
     │   └── IsolationUnavailable             nothing here confines untrusted work
     ├── Refused                     exit 4   a rule said no
@@ -24,7 +26,8 @@
     │   ├── JobUnknown                       a party was not set up for this job
     │   ├── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
     │   ├── MemberRevoked                    an organisation that the authority has revoked
-    │   └── Unwitnessed                      what is to be opened is in no witnessed log
+    │   ├── Unwitnessed                      what is to be opened is in no witnessed log
+    │   └── QueryRefused                     the policy does not answer this; codes Q-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -150,6 +153,19 @@ class IsolationBusy(FusionError):
     code = "F-026"
 
 
+class QueryFailed(FusionError):
+    """A query did not come to an end; the text is one for all reasons, which go to the owner."""
+
+    code = "F-010"
+
+    def __init__(self) -> None:
+        """Say it in the one way: a text that differed would answer questions about the data."""
+        super().__init__(
+            "The query could not be completed.",
+            hint="The owner of the data can see why. Ask for less at once, or ask the owner.",
+        )
+
+
 class InputInvalid(FusionError):
     """What the user typed or wrote can't be used."""
 
@@ -179,6 +195,12 @@ class CatalogueInvalid(InputInvalid):
     """A declaration of a dataset is wrong as it was written, or does not fit its table."""
 
     code = "F-204"
+
+
+class PolicyInvalid(InputInvalid):
+    """A policy of restricted queries is wrong as it was written; the message names the line."""
+
+    code = "F-210"
 
 
 class EnvironmentUnfit(FusionError):
@@ -246,6 +268,17 @@ class Unwitnessed(Refused):
     """A key holder was not shown that what it is to open is in the hub's log, and witnessed."""
 
     code = "F-407"
+
+
+class QueryRefused(Refused):
+    """The policy does not answer this query; the code shown is that of the rule (Q-..)."""
+
+    code = "F-410"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the rule that refused."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
 
 
 class VerificationFailed(FusionError):

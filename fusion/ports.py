@@ -373,3 +373,21 @@ class TrainingEngine(Protocol):
     def demo_files(self) -> Mapping[str, Any]:
         """Return ``{"study", "study-mlp": Path, "tables": {organisation: Path}}``."""
         ...
+
+
+class QueryEngine(Protocol):
+    """What the verbs need from ``sandbox``, found through the entry point ``fusion.engines``."""
+
+    def policy_template(self) -> str:
+        """Return a policy to begin with, as YAML."""
+        ...
+
+    def policy(self, text: str, origin: str) -> dict[str, Any]:
+        """Check a policy; return its ``digest``, the ``policy`` as JSON and ``warnings``."""
+        ...
+
+    def try_policy(
+        self, text: str, origin: str, statements: str, data: Path, *, execute: bool
+    ) -> dict[str, Any]:
+        """Say of each statement whether the policy answers it; with ``execute`` what leaves."""
+        ...

@@ -27,6 +27,7 @@ from fusion.cli import (
     node,
     org,
     output,
+    policy,
     simulate,
     train,
 )
@@ -77,6 +78,7 @@ app.add_typer(node.app, name="node")
 app.add_typer(key.app, name="key")
 app.add_typer(data.app, name="data")
 app.add_typer(grant.app, name="grant")
+app.add_typer(policy.app, name="policy")
 app.command("train")(train.train)
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)

@@ -1,29 +1,38 @@
-"""Finds the engines by entry point, so that this package imports none of them."""
+"""Engines are found by name (entry points), so that this package imports none of them."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
-    from fusion.ports import IsolationDiagnosis, TrainingEngine
+    from fusion.ports import IsolationDiagnosis, QueryEngine, TrainingEngine
 
 _GROUP: Final = "fusion.engines"
 
 
 @cache
 def training() -> TrainingEngine:
-    """Return the training engine.
+    """Return the engine of training.
 
     Raises:
         EnvironmentUnfit: None is installed, or more than one.
     """
-    engine: TrainingEngine = _only("training").load()
+    engine: TrainingEngine = _load("training")
+    return engine
+
+
+@cache
+def queries() -> QueryEngine:
+    """Return the engine of restricted queries.
+
+    Raises:
+        EnvironmentUnfit: None is installed, or more than one.
+    """
+    engine: QueryEngine = _load("queries")
     return engine
 
 
@@ -34,15 +43,15 @@ def isolation() -> IsolationDiagnosis:
     Raises:
         EnvironmentUnfit: None is installed, or more than one.
     """
-    diagnosis: IsolationDiagnosis = _only("isolation").load()
+    diagnosis: IsolationDiagnosis = _load("isolation")
     return diagnosis
 
 
-def _only(name: str) -> EntryPoint:
+def _load(name: str) -> Any:  # noqa: ANN401 - an engine of any kind
     found = list(entry_points(group=_GROUP, name=name))
     if len(found) != 1:
-        msg = f"{len(found)} engines named {name} are installed; one is needed."
+        msg = f"{len(found)} engines of the kind {name!r} are installed; one is needed."
         raise EnvironmentUnfit(
             msg, hint="Install banyan-fusion again, in an environment of its own."
         )
-    return found[0]
+    return found[0].load()

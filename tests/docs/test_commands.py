@@ -39,6 +39,9 @@ RUN = {
     r"python -m benchmarks\.decisions": "tests/grants/test_decide.py",
     r"fusion grant .*": "tests/cli/test_grant.py",
     r"fusion data .*": "tests/cli/test_data.py",
+    r"fusion policy .*": "tests/cli/test_policy.py",
+    r"python -m benchmarks\.query.*": "tests/benchmarks/test_query.py",
+    r"python -m examples\.restricted_query\.make_data .*": "tests/cli/test_policy.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
 NOT_RUN = {

@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUNTIME = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 OPTIONAL = [
     Requirement(line)
-    for lines in PROJECT["project"]["optional-dependencies"].values()
+    for lines in PROJECT["project"].get("optional-dependencies", {}).values()
     for line in lines
 ]
 DEVELOPMENT = [Requirement(line) for line in PROJECT["dependency-groups"]["dev"]]

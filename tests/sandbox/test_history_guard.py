@@ -263,7 +263,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     [
         "DELETE FROM event",
         "UPDATE event SET charged = 0",
-        "INSERT INTO event SELECT scope, 9, party, month, kind, 9, 0, body, codes, rows, link "  # noqa: ISC004
+        "INSERT INTO event SELECT scope, 9, party, month, kind, 9, 0, body, codes, rows, link "
         "FROM event",
     ],
 )

@@ -1,0 +1,154 @@
+"""``fusion policy``: what an owner lets be asked, and trying that before anybody else does."""
+
+# ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fusion.cli import output
+from fusion.cli.files import check_writable, read_bounded
+from fusion.errors import InputInvalid
+
+app = typer.Typer(
+    help="Write, show, check and try the policy of restricted queries.",
+    no_args_is_help=True,
+)
+MAX_FILE_BYTES = 64 * 1024 * 1024
+REFUSED = 4
+
+File = Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy as it was written.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_bounded(path, MAX_FILE_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputInvalid(f"{path} is not UTF-8 text.") from error
+
+
+@app.command("init")
+def init(
+    file: Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The file to write.")],
+) -> None:
+    """Write a policy to begin with: two tables about people, one public, ACRO's defaults."""
+    from fusion.services import engines
+
+    if file.exists():
+        raise InputInvalid(f"{file} is there already.", hint="Name a file that is not.")
+    check_writable(file)
+    file.write_text(engines.queries().policy_template(), "utf-8")
+    output.note(f"written to {file}")
+
+
+@app.command("show")
+def show(file: File, *, as_json: Json = False) -> None:
+    """Show which tables and columns can be asked about, and the rules of release."""
+    found = _checked(file)
+    if as_json:
+        output.document("fusion.policy-status/1", found)
+        return
+    policy = found["policy"]
+    release = policy["release"]
+    output.facts(
+        [
+            ("title", policy["title"]),
+            ("digest", found["digest"]),
+            ("mode", policy["mode"]),
+            ("k", release["k"]),
+            ("dominance", _dominance(release)),
+            ("counts", f"rounded to {release['base']}"),
+            ("sums", _sums(release)),
+            ("noise", f"standard deviation {release['noise']['sd_milli'] / 1000:g}"),
+            ("functions", ", ".join(policy["functions"] or ["all that are listed"])),
+        ]
+    )
+    rows = [
+        [f"{table}.{name}", column["class"], _bounds(column)]
+        for table, what in policy["tables"].items()
+        for name, column in what["columns"].items()
+    ]
+    output.result("")
+    output.table(["column", "class", "bounds"], rows)
+
+
+def _dominance(release: dict[str, Any]) -> str:
+    rule = release["dominance"]
+    share = f"{rule['n']} hold less than {rule['percent']} %" if rule else "no (n, k) rule"
+    return f"{share}; p % {release['p_percent'] or 'off'}"
+
+
+def _sums(release: dict[str, Any]) -> str:
+    if release["sums"] == "none":
+        return "not rounded"
+    return f"rounded to {release['base']} largest contributions"
+
+
+def _bounds(column: dict[str, Any]) -> str:
+    low, high = column.get("low"), column.get("high")
+    return "" if low is None else f"{low} to {high}"
+
+
+@app.command("check")
+def check(file: File, *, as_json: Json = False) -> None:
+    """Check a policy, and say what in it protects less than ACRO's defaults."""
+    found = _checked(file)
+    if as_json:
+        output.document("fusion.policy-status/1", found)
+        return
+    output.result(f"{file} is a policy, digest {found['digest']}")
+    for warning in found["warnings"]:
+        output.note(warning)
+
+
+def _checked(file: Path) -> dict[str, Any]:
+    from fusion.services import engines
+
+    return engines.queries().policy(_text(file), str(file))
+
+
+@app.command("try")
+def try_policy(
+    file: File,
+    *,
+    data: Annotated[
+        Path, typer.Option("--data", metavar="DIR", help="A Parquet or CSV file for each table.")
+    ],
+    statements: Annotated[
+        Path, typer.Option("--file", metavar="FILE.sql", help="One statement a line.")
+    ],
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Run what is accepted; show what would leave.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say of each statement whether the policy answers it, by which rule not, and what leaves.
+
+    In the file, lines that begin with -- are comments; -- [class] sets the class of what follows.
+    For owners: it runs in this process, without the isolation that queries of others get.
+    """
+    from fusion.services import engines
+
+    found = engines.queries().try_policy(
+        _text(file), str(file), _text(statements), data, execute=execute
+    )
+    if as_json:
+        output.document("fusion.policy-try/1", found)
+        return
+    rows = [
+        [each["line"], each["verdict"], each["code"], each["message"] or _size(each)]
+        for each in found["statements"]
+    ]
+    output.table(["line", "verdict", "rule", "why"], rows)
+    counts = found["counts"]
+    output.note(
+        f"{counts['accepted']} accepted, {counts['refused']} refused, {counts['error']} errors"
+    )
+
+
+def _size(verdict: dict[str, Any]) -> str:
+    return f"{len(verdict['rows'])} rows" if "rows" in verdict else ""

@@ -1,0 +1,320 @@
+"""Aggregates over rows: what is added up for each entity, and what is made of the sums.
+
+Only what is a sum over entities is answered for a group (counts, sums, and statistics made of
+them), and quantiles within the policy's range. Least, greatest and listed values are a single
+person's, so they are refused there and answered within one entity (:func:`of_one`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from sqlglot import exp
+
+from sandbox import values as v
+from sandbox.names import ENTITY
+from sandbox.policy import MAX_MAGNITUDE, Number
+from sandbox.refusals import refusal
+from sandbox.relations import Measure, Statistic
+from sandbox.values import Expr, Kind, Type, build
+
+if TYPE_CHECKING:
+    from sandbox.policy import Policy
+    from sandbox.scalars import Scalars
+
+NODES: Final = (
+    exp.AggFunc, exp.Filter, exp.WithinGroup, exp.Median, exp.PercentileCont, exp.PercentileDisc,
+    exp.CountIf, exp.ApproxDistinct,
+)  # fmt: skip
+_ONE: Final = {
+    "Stddev": "stddev_samp", "StddevSamp": "stddev_samp", "StddevPop": "stddev_pop",
+    "Variance": "var_samp", "VariancePop": "var_pop",
+}  # fmt: skip
+_TWO: Final = {
+    "Corr": "corr", "CovarSamp": "covar_samp", "CovarPop": "covar_pop",
+    "RegrSlope": "regr_slope", "RegrIntercept": "regr_intercept", "RegrR2": "regr_r2",
+}  # fmt: skip
+_REAL_DECIMALS: Final = 6
+_SQUARE_DECIMALS: Final = 4
+MAX_BOUND: Final = 10**18
+MAX_WIDE: Final = 10**28
+"""The most that one entity counts: in 64 bits, and of products in 128."""
+
+
+class Call(NamedTuple):
+    """An aggregate without its wrapping."""
+
+    node: exp.Expr
+    condition: Expr | None
+    ordered: exp.Expr | None
+
+
+class Adds(Protocol):
+    """Where values and measures are collected."""
+
+    def value(self, of: Expr) -> int:
+        """Return the position of a value among the columns of the rows."""
+        ...
+
+    def measure(self, of: Measure) -> int:
+        """Return the position of a measure."""
+        ...
+
+    def rows_of_one(self) -> int:
+        """Return the most rows of one entity that count."""
+        ...
+
+
+def unwrap(node: exp.Expr, scalars: Scalars) -> Call:
+    """Take FILTER and WITHIN GROUP off an aggregate."""
+    condition, ordered = None, None
+    if isinstance(node, exp.Filter):
+        condition = scalars.truth(node.expression.this)
+        node = node.this
+    if isinstance(node, exp.WithinGroup):
+        items = node.expression.expressions
+        if len(items) != 1 or items[0].args.get("desc"):
+            raise refusal("Q-03", "WITHIN GROUP takes one column, ascending.")
+        ordered, node = items[0].this, node.this
+    return Call(node, condition, ordered)
+
+
+def _given(value: Expr, condition: Expr | None) -> Expr:
+    if condition is None:
+        return value
+    if value.op == "case" and value.args[-1] == v.NOTHING and len(value.args) == 3:
+        condition = build("and", (condition, value.args[0]), v.BOOL, raw=False)
+        value = value.args[1]
+    return build("case", (condition, value, v.NOTHING), value.type, raw=value.raw)
+
+
+def carried(value: Expr) -> frozenset[str]:
+    """Return the columns that a value is made of, conditions of CASE left out."""
+    parts = [each for each in value.args if isinstance(each, Expr)]
+    if not parts:
+        return value.columns
+    if value.op == "case":
+        parts = [*parts[1::2], parts[-1]] if len(parts) % 2 else parts[1::2]
+    return frozenset().union(*(carried(each) for each in parts))
+
+
+class Aggregates:
+    """Turns aggregates over rows into statistics of cells."""
+
+    def __init__(self, scalars: Scalars, adds: Adds, policy: Policy) -> None:
+        """Stand on the expressions of rows."""
+        self._scalars = scalars
+        self._adds = adds
+        self._policy = policy
+
+    def statistic(self, node: exp.Expr) -> Statistic:
+        """Return what an aggregate releases.
+
+        Raises:
+            QueryRefused: It is not answered for a group.
+        """
+        call = unwrap(node, self._scalars)
+        name = type(call.node).__name__
+        if name in {"Count", "CountIf", "ApproxDistinct", "RegrCount"}:
+            return self._counted(call)
+        if name in {"Sum", "Avg"}:
+            return self._summed(call)
+        if name in {"Median", "PercentileCont", "PercentileDisc"}:
+            return self._quantile(call)
+        if name in _ONE:
+            return self._moments(_ONE[name], call, [call.node.this])
+        if name in _TWO:
+            return self._moments(_TWO[name], call, [call.node.this, call.node.expression])
+        raise refusal("Q-10")
+
+    def _measure(self, how: str, value: Expr | None, *, spread: bool = False) -> int:
+        rows, bound = self._adds.rows_of_one(), 1
+        if how == "sum" and value is not None:
+            bound = max(1, int(value.type.most * 10**value.type.scale))
+        place = None if value is None else self._adds.value(value)
+        most = MAX_WIDE if value is not None and value.op == "wide" else MAX_BOUND
+        signed = how == "sum" and value is not None and value.type.low < 0
+        return self._adds.measure(Measure(how, place, min(bound * rows, most), spread, signed))
+
+    def _counted(self, call: Call) -> Statistic:
+        node, of = call.node, call.node.this
+        if isinstance(node, exp.Count) and node.expressions:
+            raise refusal("Q-03", "count takes one column.")
+        if isinstance(of, exp.Distinct) or isinstance(node, exp.ApproxDistinct):
+            return self._entities(call)
+        if isinstance(of, exp.Star):
+            if call.condition is None:
+                return Statistic("count", (self._measure("rows", None),))
+            value = _given(v.integer(1), call.condition)
+        elif isinstance(node, exp.CountIf):
+            value = _given(v.integer(1), self._scalars.truth(of))
+            value = _given(value, call.condition)
+        elif isinstance(node, exp.RegrCount):
+            left, right = self._scalars.number(of), self._scalars.number(node.expression)
+            both = [build("not", (build("isnull", (e,), v.BOOL),), v.BOOL) for e in (left, right)]
+            value = _given(_given(v.integer(1), build("and", tuple(both), v.BOOL)), call.condition)
+        else:
+            found = self._scalars.any(of)
+            present = build("not", (build("isnull", (found,), v.BOOL),), v.BOOL, raw=False)
+            value = _given(_given(v.integer(1), present), call.condition)
+        return Statistic("count", (self._measure("count", value),))
+
+    def _entities(self, call: Call) -> Statistic:
+        of = call.node.this
+        if isinstance(of, exp.Distinct):
+            if len(of.expressions) != 1:
+                raise refusal("Q-10", "DISTINCT counts entities.")
+            of = of.expressions[0]
+        found = self._scalars.any(of)
+        if found.text == ENTITY and call.condition is None:
+            return Statistic("entities", (self._measure("rows", None),))
+        if found.text.split("?")[0] != ENTITY:
+            raise refusal("Q-10", "DISTINCT counts entities; group by other columns instead.")
+        present = build("not", (build("isnull", (found,), v.BOOL),), v.BOOL, raw=False)
+        value = _given(_given(v.integer(1), present), call.condition)
+        return Statistic("entities", (self._measure("count", value),))
+
+    def _numeric(self, node: exp.Expr | None) -> Expr:
+        found = self._scalars.number(node)
+        if found.type.kind is Kind.REAL:
+            # Whole numbers add up to the same in any order.
+            kind = Type(Kind.INT, _REAL_DECIMALS, found.type.low, found.type.high)
+            found = build("round_real", (found, 10**_REAL_DECIMALS), kind)
+        return found
+
+    def _summed(self, call: Call) -> Statistic:
+        if isinstance(call.node.this, exp.Distinct):
+            raise refusal("Q-10", "Distinct values are single values.")
+        value = self._numeric(call.node.this)
+        family = ",".join(sorted(carried(value)))
+        value = _given(value, call.condition)
+        total = self._measure("sum", value)
+        if isinstance(call.node, exp.Sum):
+            return Statistic("sum", (total,), (value.type.scale,), family=family)
+        count = self._measure("count", value)
+        return Statistic("mean", (count, total), (0, value.type.scale), family=family)
+
+    def _moments(self, kind: str, call: Call, nodes: list[exp.Expr]) -> Statistic:
+        found = [self._coarse(self._numeric(each)) for each in nodes]
+        family = ",".join(sorted(frozenset().union(*(carried(each) for each in found))))
+        if len(found) == 2:
+            present = [build("not", (build("isnull", (e,), v.BOOL),), v.BOOL) for e in found]
+            found = [_given(found[0], present[1]), _given(found[1], present[0])]
+        found = [_given(each, call.condition) for each in found]
+        products = [(found[0], found[0])]
+        if len(found) == 2:
+            products += [(found[1], found[1]), (found[0], found[1])]
+        measures = [self._measure("count", found[0])]
+        measures += [self._measure("sum", each, spread=True) for each in found]
+        scales = [0, *(each.type.scale for each in found)]
+        for one, other in products:
+            product = self._product(one, other)
+            measures.append(self._measure("sum", product))
+            scales.append(product.type.scale)
+        return Statistic(kind, tuple(measures), tuple(scales), family=family)
+
+    def _coarse(self, value: Expr) -> Expr:
+        """Return a number with few enough decimals for its square."""
+        if value.type.scale <= _SQUARE_DECIMALS:
+            return value
+        kind = Type(Kind.INT, _SQUARE_DECIMALS, value.type.low - 1, value.type.high + 1)
+        return build("round_int", (value, 10 ** (value.type.scale - _SQUARE_DECIMALS)), kind)
+
+    def _product(self, one: Expr, other: Expr) -> Expr:
+        most = one.type.most * other.type.most
+        low = 0.0 if one is other else -most
+        scale = one.type.scale + other.type.scale
+        if most * 10**scale >= v.MAX_INTEGER:
+            kind = Type(Kind.INT, scale, low, most)
+            return Expr(
+                "wide",
+                (one, other),
+                kind,
+                f"mul({one.text},{other.text})",
+                raw=True,
+                columns=one.columns | other.columns,
+                sensitive=one.sensitive | other.sensitive,
+            )
+        return build("mul", (one, other),
+                     Type(Kind.INT, one.type.scale + other.type.scale, low, most))  # fmt: skip
+
+    def _bin(self, value: Expr) -> int:
+        """Return what a quantile is rounded to: a column's bin, or a thousandth of its range."""
+        table, _, column = value.text.partition(".")
+        found = self._policy.tables.get(table)
+        what = found.columns.get(column) if found is not None else None
+        width = what.bin if isinstance(what, Number) else None
+        units = float((value.type.high - value.type.low) / 1000 if width is None else width)
+        return max(1, round(units * 10.0**value.type.scale))
+
+    def _quantile(self, call: Call) -> Statistic:
+        fraction = 0.5
+        of = call.node.this
+        if not isinstance(call.node, exp.Median):
+            given = self._scalars.data(call.node.expression if call.ordered is None else of)
+            if given.op != "int":
+                raise refusal("Q-10", "A quantile is written out, as 0.9.")
+            fraction = given.args[0] / 10**given.type.scale
+        of = of if call.ordered is None else call.ordered
+        rules = self._policy.release.quantiles
+        low, high = rules.low_percent, rules.high_percent
+        if not low <= 100 * fraction <= high:
+            raise refusal("Q-10", f"Quantiles from {low} % to {high} % are answered.")
+        value = self._numeric(of)
+        step = self._bin(value) if rules.rounding == "bin" else 0
+        value = _given(value, call.condition)
+        return Statistic(
+            "quantile",
+            (self._measure("count", value),),
+            (value.type.scale,),
+            round(fraction * 10_000),
+            step,
+            exact=isinstance(call.node, exp.PercentileDisc),
+            family=",".join(sorted(carried(value))),
+        )
+
+
+def of_one(node: exp.Expr, scalars: Scalars, where: str, rows: int) -> Expr:
+    """Return what an aggregate over the rows of one entity is: a value like any other.
+
+    Args:
+        node: The aggregate.
+        scalars: Of the rows.
+        where: Which rows, one spelling for each meaning.
+        rows: The most rows of one entity that count.
+
+    Raises:
+        QueryRefused: It is not answered.
+    """
+    call = unwrap(node, scalars)
+    name, of = type(call.node).__name__, call.node.this
+    if name == "Count" and isinstance(of, exp.Star):
+        return _agg("rows", v.integer(1), call.condition, where, Type(Kind.INT, 0, 0, rows))
+    if name == "CountIf":
+        of, name = exp.Case(ifs=[exp.If(this=of, true=exp.Literal.number(1))]), "Count"
+    if name not in {"Count", "Sum", "Avg", "Min", "Max"} or isinstance(of, exp.Distinct):
+        raise refusal("Q-03", "Within one entity: count, sum, avg, min, max.")
+    if name == "Count":
+        counted = Type(Kind.INT, 0, 0, rows)
+        return _agg("count", scalars.any(of), call.condition, where, counted)
+    value = scalars.data(of)
+    if name in {"Sum", "Avg"}:
+        value = scalars.number(of)
+        if value.type.kind is Kind.REAL:
+            kind = Type(Kind.INT, _REAL_DECIMALS, value.type.low, value.type.high)
+            value = build("round_real", (value, 10**_REAL_DECIMALS), kind)
+    if name == "Avg":
+        kind = Type(Kind.REAL, 0, value.type.low, value.type.high, tiny=-value.type.scale - 7)
+        return _agg("avg", value, call.condition, where, kind)
+    if name == "Sum":
+        most = float(MAX_MAGNITUDE)
+        low, high = max(value.type.low * rows, -most), min(value.type.high * rows, most)
+        kind = Type(Kind.INT, value.type.scale, min(low, 0.0), max(high, 0.0))
+        return _agg("sum", value, call.condition, where, kind)
+    return _agg(name.lower(), value, call.condition, where, value.type)
+
+
+def _agg(name: str, of: Expr, condition: Expr | None, where: str, kind: Type) -> Expr:
+    made = build("agg", (name, _given(of, condition)), kind, raw=of.raw and name != "count")
+    return Expr(made.op, made.args, made.type, f"{made.text} over [{where}]", made.raw,
+                made.columns, made.sensitive)  # fmt: skip

@@ -1,0 +1,330 @@
+"""From a plan to SQL: each core in one two-level pass, group by keys and entity, then by keys.
+
+The inner level adds up what one entity contributes and cuts it off at its bound; the outer level
+counts entities and gives all that suppression needs: how many contribute, their total, the largest
+contribution, the sum of squares, and the key of the set of contributors. Nothing is decided here;
+the rules are in :mod:`sandbox.disclosure`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sandbox import tables
+from sandbox.aggregates import MAX_BOUND
+from sandbox.dialects import Dialect, quoted
+from sandbox.refusals import refusal
+from sandbox.values import Expr, Kind, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sandbox.dialects import Name
+    from sandbox.policy import Policy
+    from sandbox.relations import Core, Measure, Relation, Source, Statistic
+
+MAX_TEXT: Final = 400_000
+MAX_CELLS: Final = 50_000
+"""Most cells of a core that leave an engine, small ones among them."""
+KINDS: Final = {
+    Kind.TEXT: "text", Kind.INT: "whole", Kind.REAL: "real", Kind.BOOL: "truth", Kind.DATE: "day",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CoreQuery:
+    """SQL for one engine, and what its rows are.
+
+    Attributes:
+        sql: One SELECT.
+        columns: Name and kind (``text``, ``whole``, ``real``, ``truth``, ``day``) of each column.
+        tables: The tables it reads.
+    """
+
+    sql: str
+    columns: tuple[tuple[str, str], ...]
+    tables: tuple[str, ...]
+
+
+class Writer:
+    """Writes the relations below one core as WITH clauses, each once, with needed columns only."""
+
+    def __init__(self, policy: Policy, dialect: Name) -> None:
+        """Write for an engine."""
+        self.dialect = dialect
+        self._policy = policy
+        self._needed: dict[int, set[int]] = {}
+        self._names: dict[int, str] = {}
+        self._clauses: list[str] = []
+
+    def relation(self, relation: Relation) -> str:
+        """Return the name of a relation, whose clause is written by now."""
+        name = self._names.get(id(relation))
+        if name is None:
+            body = self._base(relation) if relation.table else self._select(relation)
+            name = self._names[id(relation)] = f"r{len(self._names)}"
+            self._clauses.append(f"{name} AS ({body})")
+        return name
+
+    def need(self, relation: Relation, columns: Iterable[int]) -> None:
+        """Remember which columns are used."""
+        first = id(relation) not in self._needed
+        known = self._needed.setdefault(id(relation), set())
+        new = set(columns) - known
+        known |= new
+        exprs = [relation.outputs[place].value for place in sorted(new)]
+        if first:
+            exprs += [*relation.where, *relation.having, *(relation.group or ())]
+            exprs += [each for source in relation.sources for each in source.on]
+            for source in relation.sources:
+                self.need(source.relation, ())
+        for expr in exprs:
+            for part in expr.parts():
+                if part.op == "col":
+                    self.need(relation.sources[part.args[0]].relation, [part.args[1]])
+                for arg in part.args:
+                    if part.op in {"in_entities", "in_public"} and not isinstance(arg, Expr):
+                        self.need(arg, () if part.op == "in_entities" else [0])
+
+    def clauses(self) -> str:
+        """Return the WITH clauses, without the word."""
+        return ", ".join(self._clauses)
+
+    def _base(self, relation: Relation) -> str:
+        table = self._policy.tables[relation.table or ""]
+        wanted = self._needed.get(id(relation), set())
+        columns = [
+            f"{tables.read(name, what, self.dialect)} AS c{place}"
+            for place, (name, what) in enumerate(table.columns.items())
+            if place in wanted
+        ]
+        source = quoted(relation.table or "")
+        if table.entity is None:
+            return f"SELECT {', '.join(columns) or '1 AS c'} FROM {source}"
+        entity = tables.read(table.entity, table.columns[table.entity], self.dialect)
+        columns.insert(0, f"{entity} AS e")
+        return f"SELECT {', '.join(columns)} FROM {source} WHERE {entity} IS NOT NULL"
+
+    def _select(self, relation: Relation) -> str:
+        writes = Dialect(self.dialect, self.relation)
+        first = next((i for i, s in enumerate(relation.sources) if s.relation.entity), None)
+        writes.entity = f"s{first}.e"
+        wanted = self._needed.get(id(relation), set())
+        columns = [f"{writes.entity} AS e"] if relation.entity else []
+        columns += [
+            f"{writes.sql(each.value)} AS c{place}"
+            for place, each in enumerate(relation.outputs)
+            if place in wanted
+        ]
+        text = f"SELECT {', '.join(columns) or '1 AS c'} FROM {self._from(relation, writes, first)}"
+        if relation.where:
+            text += f" WHERE {' AND '.join(writes.sql(each) for each in relation.where)}"
+        if relation.group is not None:
+            keys = [writes.entity, *(writes.sql(each) for each in relation.group)]
+            text += f" GROUP BY {', '.join(keys)}"
+        if relation.having:
+            text += f" HAVING {' AND '.join(writes.sql(each) for each in relation.having)}"
+        if len(text) > MAX_TEXT:
+            raise refusal("Q-02")
+        return text
+
+    def _from(self, relation: Relation, writes: Dialect, first: int | None) -> str:
+        parts = []
+        for place, source in enumerate(relation.sources):
+            name = f"{self.relation(source.relation)} AS s{place}"
+            if source.kind == "from":
+                parts.append(name)
+                continue
+            parts.append(f"{self._join(source)} {name} ON {self._on(source, place, writes, first)}")
+        return " ".join(parts)
+
+    def _join(self, source: Source) -> str:
+        return "LEFT JOIN" if source.kind == "left" else "INNER JOIN"
+
+    def _on(self, source: Source, place: int, writes: Dialect, first: int | None) -> str:
+        on = [writes.sql(each) for each in source.on]
+        if source.entity:
+            on.insert(0, f"s{place}.e = s{first}.e")
+        return " AND ".join(on)
+
+
+def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> CoreQuery:
+    """Return the SQL of a core for an engine.
+
+    Args:
+        core: The core.
+        policy: Its policy.
+        dialect: Of the engine.
+        salt: Keys the hashes of entities, where noise is wanted; empty for none.
+    """
+    writer = Writer(policy, dialect)
+    writer.need(core.rows, range(len(core.rows.outputs)))
+    rows = writer.relation(core.rows)
+    keys = [f"c{place}" for place in range(core.keys)]
+    head = ", ".join([*keys, "e"])
+    inner = [
+        *keys,
+        "e",
+        *(_inner(place, each, dialect) for place, each in enumerate(core.measures)),
+    ]
+    for place, each in enumerate(core.measures):
+        if each.spread:
+            inner += [f"min(c{each.value}) AS l{place}", f"max(c{each.value}) AS h{place}"]
+    if salt:
+        inner.append(f"{_hashed(salt, dialect)} AS x")
+    columns = [(f"k{place}", KINDS[kind.kind]) for place, kind in enumerate(core.key_types)]
+    outer = [f"c{place} AS k{place}" for place in range(core.keys)]
+    outer += ["count(*) AS n"] + (["bit_xor(x) AS nx"] if salt else [])
+    columns += [("n", "whole")] + ([("nx", "whole")] if salt else [])
+    for place, measure in enumerate(core.measures):
+        texts = _outer(place, measure, dialect, keyed=bool(salt))
+        outer += [f"{text} AS {name}" for name, text in texts]
+        columns += [(name, "whole") for name, _ in texts]
+    group = f" GROUP BY {', '.join(keys)}" if keys else ""
+    clauses = [writer.clauses(), f"ent AS (SELECT {', '.join(inner)} FROM {rows} GROUP BY {head})"]
+    clauses.append(f"cells AS (SELECT {', '.join(outer)} FROM ent{group})")
+    names = [name for name, _ in columns]
+    select, source = [f"cells.{name}" for name in names], "cells"
+    for place, statistic in enumerate(core.statistics):
+        if statistic.kind == "quantile":
+            name = f"q{place}"
+            value = core.measures[statistic.measures[0]].value
+            clauses.append(_quantile(name, statistic, rows, keys, dialect, value or 0))
+            source += f" LEFT JOIN {name} ON {_same(keys, name)}"
+            select.append(f"{name}.v AS {name}")
+            columns.append((name, "real"))
+    # The largest cells first, should there be too many: small ones only take part in suppression.
+    last = ["cells.n DESC", *(f"cells.k{place} ASC NULLS LAST" for place in range(core.keys))]
+    text = (
+        f"WITH {', '.join(clauses)} SELECT {', '.join(select)} FROM {source} "
+        f"ORDER BY {', '.join(last)} LIMIT {MAX_CELLS}"
+    )
+    if len(text) > MAX_TEXT:
+        raise refusal("Q-02")
+    return CoreQuery(text, tuple(columns), tuple(sorted(core.rows.tables())))
+
+
+def _inner(place: int, measure: Measure, dialect: Name) -> str:
+    if measure.how == "rows":
+        return f"LEAST(count(*), {measure.bound}) AS m{place}"
+    if measure.how == "count":
+        return f"LEAST(count(c{measure.value}), {measure.bound}) AS m{place}"
+    total, bound = f"sum(c{measure.value})", measure.bound
+    huge = "BIGINT"
+    if bound > MAX_BOUND:
+        huge = "HUGEINT" if dialect == "duckdb" else "NUMERIC"
+    return (
+        f"CAST(CASE WHEN {total} > {bound} THEN {bound} WHEN {total} < -{bound} THEN -{bound} "
+        f"ELSE {total} END AS {huge}) AS m{place}"
+    )
+
+
+def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[tuple[str, str]]:
+    """Return name and text of what a cell says of a measure.
+
+    ``n`` contributors, ``t`` total, ``a`` total of magnitudes, ``m``, ``b``, ``c`` the three
+    largest magnitudes, ``p``, ``q`` and ``u``, ``v`` the two largest above and below 0, ``s`` the
+    squares, ``l`` and ``h`` least and greatest value, ``x`` the key of the set of contributors.
+    What follows from the others is left out.
+    """
+    name, some = f"m{place}", f"m{place} <> 0"
+    found = [
+        (f"{name}n", f"count(*) FILTER (WHERE {some})"),
+        (f"{name}t", f"COALESCE(sum({name}), 0)"),
+    ]
+    if measure.how == "sum":
+        size = f"abs({name})" if measure.signed else name
+        found += _largest(name, size, "mbc", dialect)
+        if measure.signed:
+            found.append((f"{name}a", f"COALESCE(sum({size}), 0)"))
+            found += _largest(name, name, "pq", dialect)
+            found += _largest(name, f"-{name}", "uv", dialect)
+    else:
+        found.append((f"{name}m", f"COALESCE(max({name}), 0)"))
+        found.append((f"{name}s", f"COALESCE(sum({name} * {name}), 0)"))
+    if measure.spread:
+        found += [(f"{name}l", f"min(l{place})"), (f"{name}h", f"max(h{place})")]
+    if keyed:
+        found.append((f"{name}x", f"bit_xor(CASE WHEN {some} THEN x ELSE 0 END)"))
+    return found
+
+
+def _largest(name: str, value: str, shorts: str, dialect: Name) -> list[tuple[str, str]]:
+    """Return the largest values, in their order."""
+    found = []
+    for place, short in enumerate(shorts, 1):
+        if dialect == "duckdb":
+            text = f"list_extract(max({value}, {len(shorts)}), {place})"
+        else:
+            order = f"ORDER BY {value} DESC NULLS LAST"
+            text = f"(array_agg({value} {order}) FILTER (WHERE {name} IS NOT NULL))[{place}]"
+        found.append((f"{name}{short}", f"COALESCE({text}, 0)"))
+    return found
+
+
+def _hashed(salt: str, dialect: Name) -> str:
+    """Return the keyed hash of an entity, a whole number of 64 bits."""
+    if dialect == "duckdb":
+        return f"hash(concat('{salt}', CAST(e AS VARCHAR)))"
+    return f"hashtextextended(concat('{salt}', CAST(e AS VARCHAR)), 0)"
+
+
+def _quantile(name: str, of: Statistic, rows: str, keys: list[str], dialect: Name,
+              value: int) -> str:  # fmt: skip
+    how = "disc" if of.exact else "cont"
+    fraction = f"{of.fraction / 10_000}"
+    if dialect == "duckdb":
+        call = f"quantile_{how}(c{value}, {fraction})"
+    else:
+        call = f"percentile_{how}({fraction}) WITHIN GROUP (ORDER BY c{value})"
+    real = "DOUBLE" if dialect == "duckdb" else "DOUBLE PRECISION"
+    group = f" GROUP BY {', '.join(keys)}" if keys else ""
+    columns = ", ".join([*keys, f"CAST({call} AS {real}) AS v"])
+    return f"{name} AS (SELECT {columns} FROM {rows}{group})"
+
+
+def _same(keys: list[str], name: str) -> str:
+    if not keys:
+        return "TRUE"
+    return " AND ".join(
+        f"cells.k{place} IS NOT DISTINCT FROM {name}.{key}" for place, key in enumerate(keys)
+    )
+
+
+def codes_sql(core: Core, policy: Policy, dialect: Name) -> str:
+    """Return SQL whose rows are (entity, number of the cell), each pair once.
+
+    Cells are numbered from 0 in the order of their keys, NULL last: what a ledger of earlier
+    releases keeps of a table, for intersections of entity sets.
+    """
+    writer = Writer(policy, dialect)
+    writer.need(core.rows, range(core.keys))
+    rows = writer.relation(core.rows)
+    keys = [f"c{place}" for place in range(core.keys)]
+    # As Python sorts: by code points, whatever the database's locale.
+    plain = ' COLLATE "C"' if dialect == "postgres" else ""
+    texts = [plain if each.kind is Kind.TEXT else "" for each in core.key_types]
+    order = ", ".join(f"{k}{c} ASC NULLS LAST" for k, c in zip(keys, texts, strict=True)) or "1"
+    number = f"CAST(dense_rank() OVER (ORDER BY {order}) - 1 AS BIGINT)" if keys else "0"
+    pairs = f"SELECT DISTINCT {', '.join(['e', *keys])} FROM {rows}"
+    return f"WITH {writer.clauses()} SELECT e, {number} AS cell FROM ({pairs}) AS pairs"
+
+
+def public_sql(relation: Relation, policy: Policy, dialect: Name) -> CoreQuery:
+    """Return the SQL of public rows: no rule applies to them but that on size."""
+    writer = Writer(policy, dialect)
+    writer.need(relation, range(len(relation.outputs)))
+    name = writer.relation(relation)
+    writes = Dialect(dialect, writer.relation)
+    columns = []
+    kinds = []
+    for place, each in enumerate(relation.outputs):
+        of = Expr("col", (0, place), each.value.type, each.name)
+        if of.type.kind is Kind.INT and of.type.scale:
+            of = Expr("real", (of, of.type.scale), Type(Kind.REAL), each.name)
+        columns.append(f"{writes.sql(of)} AS k{place}")
+        kinds.append((f"k{place}", KINDS.get(of.type.kind, "text")))
+    limit = min(policy.release.rows + 1, MAX_CELLS)
+    text = f"WITH {writer.clauses()} SELECT {', '.join(columns)} FROM {name} AS s0 LIMIT {limit}"
+    return CoreQuery(text, tuple(kinds), tuple(sorted(relation.tables())))

@@ -1,0 +1,291 @@
+"""What leaves of a cell: the rules on size, dominance and rounding, applied to partial sums.
+
+Pure: cells of a core and a policy give released rows. A cell of fewer than k entities is not there
+at all, like one that nobody is in. A value that few contribute to, or that a few dominate, is
+missing. In a sum the n largest contributions of the (n, k) rule are read as the one that follows,
+so that whoever gives one person a weight of her own (CASE WHEN she THEN 1000000) does not see from
+a missing or coarser value that she is there. Counts are rounded to the base; sums to the base
+times the largest contribution (made round, so that it does not show either), which leaves a count
+that is hidden in a sum as coarse as a count; averages and further statistics to what so many
+contributors can move them. Sources: the ACRO rules (Green, Ritchie & Smith 2021) and Hundepool et
+al., Statistical Disclosure Control (2012), ch. 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import isqrt
+from typing import TYPE_CHECKING, Any
+
+from sandbox.moments import MOMENTS, PARAMETERS, Sums, moment
+from sandbox.noise import noise
+from sandbox.suppression import complete
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sandbox.compile import CoreQuery
+    from sandbox.partials import Rows
+    from sandbox.policy import Release
+    from sandbox.relations import Core, Statistic
+
+Value = int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a cell says of one measure.
+
+    Attributes:
+        entities: How many contribute something other than 0.
+        total: Sum of contributions.
+        absolute: Sum of their magnitudes.
+        largest: The three largest magnitudes; of counts the second is the most that it can be.
+        above: The two largest contributions above 0.
+        below: The two largest magnitudes below 0.
+        least: Least value of a row, where it is needed.
+        greatest: Greatest value of a row, where it is needed.
+        key: Of the set of contributors.
+    """
+
+    entities: int
+    total: int
+    absolute: int
+    largest: tuple[int, int, int]
+    above: tuple[int, int] = (0, 0)
+    below: tuple[int, int] = (0, 0)
+    least: int | None = None
+    greatest: int | None = None
+    key: int = 0
+
+    def cut_off(self, n: int) -> Part:
+        """Return it with the n largest magnitudes (1 or 2) read as the one that comes next."""
+        most = self.largest[n]
+        above, below = (
+            sum(max(0, each - most) for each in side) for side in (self.above, self.below)
+        )
+        return replace(
+            self,
+            total=self.total - above + below,
+            absolute=self.absolute - above - below,
+            largest=(min(most, self.largest[0]), most, most),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One group of a core."""
+
+    keys: tuple[Any, ...]
+    entities: int
+    parts: tuple[Part, ...]
+    quantiles: dict[int, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of a policy, and the secret of the node where noise is wanted."""
+
+    release: Release
+    secret: bytes = b""
+
+
+def cells_of(core: Core, query: CoreQuery, rows: Rows) -> list[Cell]:
+    """Return the cells that an engine's rows are, in the order of their keys."""
+    names = {name: place for place, (name, _) in enumerate(query.columns)}
+    found = []
+    for row in rows:
+        parts = [
+            _part({short: row[names[name]] for short in "ntamslhxbcpquv"
+                   if (name := f"m{place}{short}") in names})
+            for place in range(len(core.measures))
+        ]  # fmt: skip
+        quantiles = {
+            place: row[names[f"q{place}"]]
+            for place in range(len(core.statistics))
+            if f"q{place}" in names
+        }
+        keys = tuple(row[: core.keys])
+        found.append(Cell(keys, row[names["n"]], tuple(parts), quantiles))
+    found.sort(key=lambda cell: [(each is None, _sortable(each)) for each in cell.keys])
+    return found
+
+
+def _part(at: dict[str, Any]) -> Part:
+    """Return what a cell says of a measure; what the engine left out follows from the rest."""
+    largest, second, third = at["m"], at.get("b"), at.get("c", 0)
+    if second is None:
+        # The most that it can be: the rest of the squares.
+        rest = isqrt(max(at["s"] - largest**2, 0))
+        second = min(largest, rest, at["t"] - largest)
+    return Part(
+        at["n"],
+        at["t"],
+        at.get("a", at["t"]),
+        (largest, second, third),
+        (at.get("p", largest), at.get("q", second)),
+        (at.get("u", 0), at.get("v", 0)),
+        at.get("l"),
+        at.get("h"),
+        at.get("x") or 0,
+    )
+
+
+def _sortable(value: Any) -> Any:  # noqa: ANN401 - a key of any type
+    return 0 if value is None else value
+
+
+def release(core: Core, cells: Sequence[Cell], rules: Rules) -> list[tuple[Any, ...]]:
+    """Return the rows that leave: keys, then statistics, None where a value may not.
+
+    Without keys there is exactly one row, whatever the data.
+    """
+    own = rules.release
+    free = own.base // 2 if own.sums == "largest" else 0
+    keys, sizes = [cell.keys for cell in cells], [cell.entities for cell in cells]
+    small = {place for place, size in enumerate(sizes) if size < own.k}
+    gone = complete(keys, sizes, small, own.k, free)
+    shown = [place for place in range(len(cells)) if place not in gone]
+    columns: list[list[Value]] = []
+    for place, statistic in enumerate(core.statistics):
+        unsafe = gone | {cell for cell in shown if not _safe(cells[cell], statistic, own)}
+        hidden = complete(keys, sizes, unsafe, own.k, free)
+        columns.append(
+            [None if cell in hidden else _value(cells[cell], place, statistic, rules)
+             for cell in shown]
+        )  # fmt: skip
+    if core.keys == 0 and not shown:
+        return [(None,) * len(core.statistics)]
+    return [
+        (*cells[cell].keys, *(column[row] for column in columns)) for row, cell in enumerate(shown)
+    ]
+
+
+def _parts(cell: Cell, of: Statistic, rules: Release) -> list[Part]:
+    """Return what a statistic is made of; of a sum, with the largest contributions cut off."""
+    parts = [cell.parts[place] for place in of.measures]
+    if of.kind in {"sum", "mean"} and rules.dominance is not None:
+        parts[-1] = parts[-1].cut_off(rules.dominance.n)
+    return parts
+
+
+def _safe(cell: Cell, of: Statistic, rules: Release) -> bool:
+    """Whether enough contribute to a value, and no one or two of them dominate it."""
+    parts = _parts(cell, of, rules)
+    first = parts[0]
+    if of.kind == "quantile":
+        edge = min(of.fraction, 10_000 - of.fraction)
+        return first.entities * edge >= rules.k * 10_000 and not _dominated(first, rules)
+    if any(part.entities < rules.k for part in parts[: _decisive(of)]):
+        return False
+    if of.kind in MOMENTS and first.entities - PARAMETERS.get(of.kind, 1) < rules.freedom:
+        return False
+    if of.kind == "entities":
+        return True  # each entity counts once
+    return not any(_dominated(part, rules) for part in parts[: _decisive(of)])
+
+
+def _decisive(of: Statistic) -> int:
+    """Return how many measures of a statistic have to be safe; the others are their products."""
+    if of.kind == "mean":
+        return 2
+    return 1
+
+
+def _dominated(part: Part, rules: Release) -> bool:
+    """Whether the (n, k) or the p % rule holds a value back (Hundepool et al. 2012, 4.2.2)."""
+    if part.absolute == 0:
+        return False
+    first, second, _ = part.largest
+    top = rules.dominance
+    if top is not None:
+        share = first + (second if top.n == 2 else 0)
+        if 100 * share > top.percent * part.absolute:
+            return True
+    rest = part.absolute - first - second
+    return rules.p_percent is not None and 100 * rest < rules.p_percent * first
+
+
+# ---------------------------------------------------------------------------- rounding
+
+
+def round_up(value: Fraction) -> Fraction:
+    """Return the least number with one digit, followed by zeros, that is not below ``value``."""
+    if value <= 0:
+        return Fraction(0)
+    power = Fraction(1)
+    while power * 10 <= value:
+        power *= 10
+    while power > value:
+        power /= 10
+    return power * -(-value // power)
+
+
+def rounded(value: Fraction, step: Fraction) -> Fraction:
+    """Return the multiple of a step that is nearest, halves away from 0."""
+    if step <= 0:
+        return value
+    sign = -1 if value < 0 else 1
+    return sign * ((abs(value) / step + Fraction(1, 2)) // 1) * step
+
+
+def _value(cell: Cell, place: int, of: Statistic, rules: Rules) -> Value:
+    parts = _parts(cell, of, rules.release)
+    if of.kind in {"entities", "count"}:
+        counted = parts[0].entities if of.kind == "entities" else parts[0].total
+        moved = noise(rules.secret, "count", parts[0].key, rules.release.noise.sd_milli)
+        base = rules.release.base
+        return max(0, int(rounded(Fraction(counted + moved), Fraction(base if base > 1 else 0))))
+    if of.kind == "quantile":
+        found = cell.quantiles[place]
+        if found is None:
+            return None
+        scaled = rounded(Fraction(found), Fraction(of.bin))
+        return _plain(scaled / 10 ** of.scale[0], whole=False)
+    moved = noise(rules.secret, of.family, parts[-1].key, rules.release.noise.sd_milli)
+    if of.kind in {"sum", "mean"}:
+        return _sum_or_mean(of, parts, moved, rules)
+    found_moment = moment(of.kind, _sums(of, parts))
+    if found_moment is None:
+        return None
+    value, reach = Fraction(found_moment[0]), round_up(Fraction(found_moment[1]))
+    step = reach * rules.release.base if rules.release.sums == "largest" else Fraction(0)
+    return _plain(rounded(value + moved * reach, step), whole=False)
+
+
+def _sum_or_mean(of: Statistic, parts: Sequence[Part], moved: int, rules: Rules) -> Value:
+    total, scale = parts[-1], 10 ** of.scale[-1]
+    largest = round_up(Fraction(total.largest[0]))
+    exact = Fraction(total.total) + moved * largest
+    step = largest * rules.release.base if rules.release.sums == "largest" else Fraction(0)
+    if of.kind == "sum":
+        return _plain(rounded(exact, step) / scale, whole=of.whole)
+    count = parts[0].total
+    if count == 0:
+        return None
+    return _plain(rounded(exact / count, round_up(step / count)) / scale, whole=False)
+
+
+def _plain(value: Fraction, *, whole: bool) -> Value:
+    return int(value) if whole else float(value)
+
+
+def _sums(of: Statistic, parts: Sequence[Part]) -> Sums:
+    """Return the sums of one column or two, in units."""
+    units = [Fraction(part.total, 10**scale) for part, scale in zip(parts, of.scale, strict=True)]
+    count, first = parts[0], parts[1]
+    if len(parts) == 3:
+        x, xx = units[1], units[2]
+        reach = _reach(first, of.scale[1], count.total)
+        return Sums(count.total, count.largest[0], x, x, xx, xx, xx, reach, reach)
+    x, y, xx, yy, xy = units[1:]
+    reaches = [_reach(parts[place], of.scale[place], count.total) for place in (1, 2)]
+    return Sums(count.total, count.largest[0], x, y, xx, yy, xy, *reaches)
+
+
+def _reach(part: Part, scale: int, count: int) -> float:
+    """Return how far the farthest value of a row lies from the mean, in units."""
+    mean = Fraction(part.total, count)
+    edges = [each for each in (part.least, part.greatest) if each is not None]
+    return float(max((abs(each - mean) for each in edges), default=Fraction(0)) / 10**scale)

@@ -1,0 +1,59 @@
+"""Restricted queries as the command line finds them: every verb about policies, in one object.
+
+Registered as ``queries`` in the entry points ``fusion.engines``; see
+:class:`fusion.ports.QueryEngine`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fusion.crypto import rng
+from sandbox.noise import SECRET_BYTES
+from sandbox.policy import weaker_than_usual
+from sandbox.reading import parse_policy
+from sandbox.template import TEMPLATE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Engine:
+    """:class:`fusion.ports.QueryEngine`."""
+
+    def policy_template(self) -> str:
+        """Return a policy to begin with."""
+        return TEMPLATE
+
+    def policy(self, text: str, origin: str) -> dict[str, Any]:
+        """Check a policy; return it with its digest and what in it is weaker than usual.
+
+        Raises:
+            PolicyInvalid: A rule is broken; names the line.
+        """
+        policy = parse_policy(text, origin)
+        return {
+            "digest": policy.digest,
+            "policy": policy.document(),
+            "warnings": weaker_than_usual(policy),
+        }
+
+    def try_policy(
+        self, text: str, origin: str, statements: str, data: Path, *, execute: bool
+    ) -> dict[str, Any]:
+        """Say of each statement whether the policy answers it, and what leaves.
+
+        Noise is that of a secret made for this call: a trial shows no noise of the node.
+
+        Raises:
+            PolicyInvalid: A rule is broken; names the line.
+            InputInvalid: A table has no file.
+        """
+        from sandbox.trying import attempt, tables_in  # noqa: PLC0415 - imports DuckDB
+
+        policy = parse_policy(text, origin)
+        inputs = tables_in(data, policy)
+        return attempt(policy, statements, inputs if execute else None, rng.token(SECRET_BYTES))
+
+
+ENGINE: Final = Engine()

@@ -1,0 +1,313 @@
+"""The policy: what an owner lets be asked of its tables, and how coarse the answers are.
+
+A closed, versioned document (every field is on ``docs/policy.md``), signed by the owner as exact
+bytes. What is not in it can't be asked: a table or a column that no policy names does not exist
+for a query. Defaults are those of ACRO/SACRO (Green, Ritchie & Smith 2021; acro 1.0.2): threshold
+10, dominance (2, 90 %), p % 10, ten degrees of freedom, rounding to 5. Budgets are integers, in
+millionths. A policy never holds a value of the data it is about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from fusion.errors import MessageInvalid
+from fusion.wire import canonical, envelope
+from sandbox.functions import NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA: Final = "fusion.policy/1"
+TYPE: Final = "application/vnd.fusion.policy/1+json"
+MAX_POLICY_BYTES: Final = 1024 * 1024
+MAX_TABLES: Final = 200
+MAX_COLUMNS: Final = 2000
+MAX_VALUES: Final = 5000
+MAX_MAGNITUDE: Final = 10**12
+"""The largest bound a column may have, and the largest number a row may come to in a query."""
+
+KeyPath = tuple[str | int, ...]
+Rule = tuple[KeyPath, str]
+
+
+def _day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+# Latin and Chinese: a table may have the names that its owner's country gives it.
+Word = Annotated[
+    str, Field(pattern=r"^[A-Za-z\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff]{0,62}$", max_length=63)
+]
+Value = Annotated[str, Field(min_length=1, max_length=200)]
+Bound = Annotated[int, Field(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_day)]
+Micro = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+Unit = Literal["day", "week", "month", "quarter", "year"]
+
+
+class Part(BaseModel):
+    """Strict, closed, frozen; an error never quotes the input."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Key(Part):
+    """Names a person or a thing: joined and counted, never read, compared or shown."""
+
+    class_: Literal["key"] = Field(alias="class")
+    type: Literal["integer", "text"] = "integer"
+
+
+class Dimension(Part):
+    """A property to group and filter by; a value shows in a result where k entities share it."""
+
+    class_: Literal["dimension"] = Field(alias="class")
+    type: Literal["text", "integer", "boolean"] = "text"
+    low: Bound | None = None
+    high: Bound | None = None
+    values: Annotated[tuple[Value, ...], Field(max_length=MAX_VALUES)] = ()
+    sensitive: bool = False
+
+
+class Number(Part):
+    """A measure: added up and averaged; a cell beyond its bounds is read as the bound."""
+
+    class_: Literal["number"] = Field(alias="class")
+    low: Bound
+    high: Bound
+    decimals: Annotated[int, Field(ge=0, le=6)] = 0
+    bin: Annotated[int, Field(ge=1, le=MAX_MAGNITUDE)] | None = None
+    sensitive: bool = True
+
+
+class Date(Part):
+    """A day, grouped by no finer unit than ``finest``."""
+
+    class_: Literal["date"] = Field(alias="class")
+    low: Day = "1900-01-01"
+    high: Day = "2100-12-31"
+    finest: Unit = "month"
+    sensitive: bool = False
+
+
+class Public(Part):
+    """A column of a public table."""
+
+    class_: Literal["public"] = Field(alias="class")
+    type: Literal["text", "integer", "number", "boolean", "date"] = "text"
+    decimals: Annotated[int, Field(ge=0, le=6)] = 0
+    low: Bound = -MAX_MAGNITUDE
+    high: Bound = MAX_MAGNITUDE
+
+
+Column = Annotated[Key | Dimension | Number | Date | Public, Field(discriminator="class_")]
+
+
+class Table(Part):
+    """A table: about entities, named by one column, or public.
+
+    Attributes:
+        entity: The column that names whom a row is about; none in a public table.
+        public: Whether everybody may know all of it.
+        rows: The most rows of one entity that count; what is above is cut off at this bound.
+        columns: The columns that can be asked about.
+    """
+
+    entity: Word | None = None
+    public: bool = False
+    rows: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    columns: Annotated[dict[Word, Column], Field(min_length=1, max_length=MAX_COLUMNS)]
+
+
+class Dominance(Part):
+    """The (n, k) rule: the n largest contributors hold less than this share."""
+
+    n: Annotated[int, Field(ge=1, le=2)] = 2
+    percent: Percent = 90
+
+
+class Quantiles(Part):
+    """Which quantiles are answered; nearer to the ends stand single people."""
+
+    low_percent: Annotated[int, Field(ge=1, le=50)] = 5
+    high_percent: Annotated[int, Field(ge=50, le=99)] = 95
+    rounding: Literal["bin", "none"] = "bin"
+
+
+class Noise(Part):
+    """Cell-key noise: the same entities get the same noise, however a question is phrased."""
+
+    sd_milli: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+
+class Release(Part):
+    """What is done to a result before it leaves.
+
+    Attributes:
+        k: Fewest entities behind anything that is shown.
+        dominance: The (n, k) rule, or null.
+        p_percent: The p % rule, or null.
+        freedom: Fewest observations beyond the parameters of a statistic.
+        base: Counts are rounded to multiples of this.
+        sums: Whether sums and statistics are rounded to ``base`` largest contributions.
+        quantiles: Which are answered.
+        noise: On counts and sums.
+        rows: Most rows of a result.
+    """
+
+    k: Annotated[int, Field(ge=1, le=100_000)] = 10
+    dominance: Dominance | None = Dominance()
+    p_percent: Percent | None = 10
+    freedom: Annotated[int, Field(ge=0, le=100_000)] = 10
+    base: Annotated[int, Field(ge=1, le=1000)] = 5
+    sums: Literal["largest", "none"] = "largest"
+    quantiles: Quantiles = Quantiles()
+    noise: Noise = Noise()
+    rows: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+
+
+class Budget(Part):
+    """What mode ``dp`` may spend, as zCDP rho (Bun & Steinke 2016) in millionths."""
+
+    grant_rho_micro: Micro
+    dataset_rho_micro: Micro
+
+
+class Policy(Part):
+    """The whole document."""
+
+    schema_: Literal["fusion.policy/1"] = Field(alias="schema")
+    title: Value
+    mode: Literal["sdc", "dp"] = "sdc"
+    tables: Annotated[dict[Word, Table], Field(min_length=1, max_length=MAX_TABLES)]
+    release: Release = Release()
+    budget: Budget | None = None
+    functions: Annotated[tuple[Word, ...], Field(max_length=200)] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the policy as JSON values, defaults stated."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def canonical(self) -> bytes:
+        """Return the bytes that are signed (RFC 8785)."""
+        return canonical.encode(self.document())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes that are signed, in hexadecimal."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+def policy_of(data: bytes) -> Policy:
+    """Read the bytes that were signed, by the same rules as a file.
+
+    Raises:
+        MessageInvalid: Too large, not canonical JSON, or not a policy that keeps every rule.
+    """
+    canonical.decode(data, MAX_POLICY_BYTES)
+    try:
+        policy = Policy.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise MessageInvalid(f"A policy is not well formed: {where}: {first['msg']}.") from None
+    for path, message in broken_rules(policy):
+        raise MessageInvalid(f"A policy is not well formed: {'.'.join(map(str, path))}: {message}")
+    if policy.canonical() != data:
+        raise MessageInvalid("A policy does not state its defaults.")
+    return policy
+
+
+def sign(policy: Policy, name: str, key: envelope.Signing) -> bytes:
+    """Return the policy in an envelope, signed by its owner.
+
+    Raises:
+        MessageInvalid: It has no canonical form.
+    """
+    return envelope.sign(policy.document(), TYPE, key, name)
+
+
+def open_policy(data: bytes, keys: Mapping[str, envelope.Verifying]) -> tuple[str, Policy]:
+    """Verify a signed policy; return who signed it, and the policy.
+
+    Raises:
+        UnknownOrganisation: Signed by nobody of ``keys``.
+        SignatureInvalid: The signature does not verify.
+        MessageInvalid: Not a policy that keeps every rule.
+    """
+    name, payload = envelope.open_signed(data, TYPE, keys, 2 * MAX_POLICY_BYTES)
+    return name, policy_of(canonical.encode(payload))
+
+
+def broken_rules(policy: Policy) -> Iterator[Rule]:
+    """Yield path and message of every rule between fields that a policy breaks."""
+    if policy.mode == "dp" and policy.budget is None:
+        yield ("mode",), "Mode `dp` needs a `budget`."
+    for place, function in enumerate(policy.functions or ()):
+        if function not in NAMES:
+            yield ("functions", place), f"{function!r} is no function; docs/policy.md lists them."
+    lowered: set[str] = set()
+    for name, table in policy.tables.items():
+        if name.lower() in lowered:
+            yield ("tables", name), "Two tables differ only in case."
+        lowered.add(name.lower())
+        yield from _table_rules(name, table)
+    found = [table.columns.get(table.entity or "") for table in policy.tables.values()]
+    kinds = {each.type for each in found if isinstance(each, Key)}
+    if len(kinds) > 1:
+        yield ("tables",), "The entity's key is of one type in all tables."
+
+
+def _table_rules(name: str, table: Table) -> Iterator[Rule]:
+    path: KeyPath = ("tables", name)
+    if table.public == (table.entity is not None):
+        yield path, "A table either names its `entity` or is `public`."
+    if table.entity is not None and not isinstance(table.columns.get(table.entity), Key):
+        yield (*path, "entity"), "The entity is a column of class `key`."
+    if len({column.lower() for column in table.columns}) < len(table.columns):
+        yield (*path, "columns"), "Two columns differ only in case."
+    for column, what in table.columns.items():
+        here = (*path, "columns", column)
+        if isinstance(what, Public) != table.public:
+            yield here, "A public table has columns of class `public`, and no other has."
+        if isinstance(what, Number | Public) and what.low >= what.high:
+            yield here, "`low` has to be below `high`."
+        if isinstance(what, Dimension):
+            yield from _dimension_rules(here, what)
+        if isinstance(what, Date) and what.low >= what.high:
+            yield here, "`low` has to be before `high`."
+
+
+def _dimension_rules(here: KeyPath, what: Dimension) -> Iterator[Rule]:
+    bounded = what.low is not None and what.high is not None
+    if what.type == "integer" and (not bounded or (what.low or 0) >= (what.high or 0)):
+        yield here, "A dimension of whole numbers has `low` below `high`."
+    if what.type != "integer" and (what.low is not None or what.high is not None):
+        yield here, "Only a dimension of whole numbers has bounds."
+    if what.values and what.type != "text":
+        yield here, "Only a dimension of texts lists its `values`."
+
+
+def weaker_than_usual(policy: Policy) -> list[str]:
+    """Return what in a policy protects less than ACRO's defaults do, in words for its owner."""
+    usual, own = Release(), policy.release
+    found = []
+    if own.k < usual.k:
+        found.append(f"k is {own.k}; ACRO's is {usual.k}.")
+    if own.dominance is None or own.p_percent is None:
+        found.append("A dominance rule is off: one contributor's value can be estimated.")
+    if own.base < usual.base:
+        found.append(f"Counts are rounded to {own.base}; ACRO's base is {usual.base}.")
+    if own.sums == "none" or own.quantiles.rounding == "none":
+        found.append("Sums or quantiles are not rounded: differences of answers show one person.")
+    if own.freedom < usual.freedom:
+        found.append(f"{own.freedom} degrees of freedom are asked for; ACRO asks for 10.")
+    return found

@@ -1,0 +1,153 @@
+"""Runs the rest of a statement over released cells, in a DuckDB that holds nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+
+from fusion.errors import FusionError, QueryFailed
+from sandbox.dialects import Dialect, ordering
+from sandbox.refusals import refusal
+from sandbox.relations import Relation, Result
+from sandbox.values import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sandbox.values import Type
+
+_STORED: Final = {
+    Kind.TEXT: "VARCHAR", Kind.INT: "BIGINT", Kind.REAL: "DOUBLE", Kind.BOOL: "BOOLEAN",
+    Kind.DATE: "DATE", Kind.NULL: "BIGINT", Kind.KEY: "VARCHAR",
+}  # fmt: skip
+Table = tuple[Result, "Sequence[tuple[Any, ...]]"]
+
+
+class _Post:
+    """Writes a result as SQL over the tables of released cells."""
+
+    def __init__(self) -> None:
+        self.tables: list[Result] = []
+
+    def sql(self, result: Result) -> str:
+        if result.core is not None or result.public is not None:
+            if result not in self.tables:
+                self.tables.append(result)
+            return f"SELECT * FROM t{self.tables.index(result)}"
+        if result.union is not None:
+            left, right, keep = result.union
+            both = " UNION ALL " if keep else " UNION "
+            columns = ", ".join(
+                f"CAST(c{place} AS {_STORED[each.value.type.kind]}) AS c{place}"
+                for place, each in enumerate(result.outputs)
+            )
+            sides = (f"SELECT {columns} FROM ({self.sql(side)})" for side in (left, right))
+            return both.join(sides)
+        return self._select(result)
+
+    def _select(self, result: Result) -> str:
+        writes = Dialect("duckdb", _no_rows, released=True)
+        columns = ", ".join(
+            f"{writes.sql(each.value)} AS c{place}" for place, each in enumerate(result.outputs)
+        )
+        text = f"SELECT {'DISTINCT ' if result.distinct else ''}{columns} FROM "
+        for place, (source, kind, on) in enumerate(result.sources):
+            if place:
+                text += f" {'LEFT JOIN' if kind == 'left' else 'INNER JOIN'} "
+            text += f"({self.sql(source)}) AS s{place}"
+            if place:
+                text += f" ON {' AND '.join(writes.sql(each) for each in on) or 'TRUE'}"
+        if result.where:
+            text += f" WHERE {' AND '.join(writes.sql(each) for each in result.where)}"
+        if result.group:
+            text += f" GROUP BY {', '.join(writes.sql(each) for each in result.group)}"
+        if result.having:
+            text += f" HAVING {' AND '.join(writes.sql(each) for each in result.having)}"
+        if result.order:
+            items = [ordering(writes.sql(e.value), e.descending, e.nulls_first)
+                     for e in result.order]  # fmt: skip
+            text += f" ORDER BY {', '.join(items)}"
+        text += f" LIMIT {result.limit}" if result.limit is not None else ""
+        return text + (f" OFFSET {result.offset}" if result.offset is not None else "")
+
+
+def _no_rows(_relation: Relation) -> str:
+    raise refusal("Q-13")
+
+
+def leaves(result: Result) -> list[Result]:
+    """Return the cores and public relations that a result is made of, each once."""
+    post = _Post()
+    post.sql(result)
+    return post.tables
+
+
+def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
+    """Return the rows of a result.
+
+    Args:
+        result: What is asked for.
+        tables: Released cells, or public rows, of each of its :func:`leaves`.
+        most: Most rows of a result.
+
+    Raises:
+        QueryRefused: The result is larger.
+        QueryFailed: It could not be computed.
+    """
+    post = _Post()
+    text = post.sql(result)
+    try:
+        connection = _locked()
+        try:
+            for place, leaf in enumerate(post.tables):
+                rows = next(rows for of, rows in tables if of is leaf)
+                _fill(connection, f"t{place}", [o.value.type for o in leaf.outputs], rows)
+            connection.execute("SET lock_configuration = true")
+            found = connection.execute(text).fetchmany(most + 1)
+        finally:
+            connection.close()
+    except FusionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one text, whatever an engine says
+        failed = QueryFailed()
+        failed.add_note(type(error).__name__)
+        raise failed from None
+    if len(found) > most:
+        raise refusal("Q-16")
+    kinds = [each.value.type for each in result.outputs]
+    return [[_shown(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in found]
+
+
+def _locked() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:")
+    for setting in (
+        "memory_limit = '256MB'", "threads = 1", "python_enable_replacements = false",
+        "autoinstall_known_extensions = false", "autoload_known_extensions = false",
+        "temp_directory = ''", "enable_external_access = false",
+    ):  # fmt: skip
+        connection.execute(f"SET {setting}")
+    return connection
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, name: str, types: Sequence[Type],
+          rows: Sequence[tuple[Any, ...]]) -> None:  # fmt: skip
+    columns = ", ".join(f"c{place} {_STORED[kind.kind]}" for place, kind in enumerate(types))
+    connection.execute(f"CREATE TABLE {name} ({columns})")
+    if rows:
+        lists = [list(column) for column in zip(*rows, strict=True)]
+        wanted = ", ".join(f"unnest(CAST(? AS {_STORED[kind.kind]}[]))" for kind in types)
+        connection.execute(f"INSERT INTO {name} SELECT {wanted}", lists)
+
+
+def _shown(cell: Any, kind: Type) -> Any:  # noqa: ANN401 - a cell of a result
+    if cell is None:
+        return None
+    if kind.kind is Kind.INT:
+        return int(cell) if float(cell).is_integer() else float(cell)
+    if kind.kind is Kind.REAL:
+        value = float(cell)
+        return value if value - value == 0 else None
+    if kind.kind is Kind.DATE:
+        return cell.isoformat()
+    return cell

@@ -1,0 +1,166 @@
+"""A statement's way: analysed, compiled, run by an engine, released, finished on what is released.
+
+The engine is a parameter: in this process for an owner who tries a policy, in a process of its own
+for everybody else. What a ledger of earlier releases needs is in :class:`Compiled`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sandbox import disclosure, post
+from sandbox.analyse import analyse
+from sandbox.compile import CoreQuery, codes_sql, core_sql, public_sql
+from sandbox.noise import salt_of
+from sandbox.partials import Asked, ask, reply_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sandbox.dialects import Name
+    from sandbox.disclosure import Rules
+    from sandbox.partials import Limits, Rows
+    from sandbox.policy import Policy
+    from sandbox.relations import Core, Plan, Result
+
+    Execute = Callable[[bytes], bytes]
+    Withheld = Callable[[int, Sequence[disclosure.Cell]], set[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A statement that a policy answers.
+
+    Attributes:
+        plan: What it asks for.
+        policy: By which.
+        dialect: Of the engine.
+        asked: What the engine is sent; its queries are those of :attr:`leaves`.
+        leaves: Cores and public relations, in the order of the engine's queries.
+    """
+
+    plan: Plan
+    policy: Policy
+    dialect: Name
+    asked: Asked
+    leaves: tuple[Result, ...]
+
+    @property
+    def cores(self) -> tuple[Core, ...]:
+        """The cores, each of which has ``family``, ``predicate`` and ``key_texts``."""
+        return self.plan.cores
+
+    def codes(self, core: Core) -> str:
+        """Return SQL that yields (entity, number of the cell) for a core.
+
+        Cells are numbered in the order in which :func:`cells` returns them.
+        """
+        return codes_sql(core, self.policy, self.dialect)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A released table."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Any]]
+
+
+def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb",
+                      secret: bytes = b"", limits: Limits | None = None) -> Compiled:  # fmt: skip
+    """Return a statement, ready to run.
+
+    Args:
+        statement: SQL.
+        policy: What may be asked.
+        dialect: Of the engine that will run it.
+        secret: Of the node, for noise; without one there is none.
+        limits: Of the engine.
+
+    Raises:
+        QueryRefused: The policy does not answer it.
+    """
+    plan = analyse(statement, policy)
+    leaves = tuple(post.leaves(plan.result))
+    salt = salt_of(secret, policy.digest) if policy.release.noise.sd_milli and secret else ""
+    queries = [_query(leaf, plan, policy, dialect, salt) for leaf in leaves]
+    return Compiled(plan, policy, dialect, ask(queries, limits), leaves)
+
+
+def _query(leaf: Result, plan: Plan, policy: Policy, dialect: Name, salt: str) -> CoreQuery:
+    if leaf.core is not None:
+        return core_sql(plan.cores[leaf.core], policy, dialect, salt=salt)
+    assert leaf.public is not None  # noqa: S101 - a leaf is one or the other
+    return public_sql(leaf.public, policy, dialect)
+
+
+def cells(compiled: Compiled, reply: bytes) -> dict[int, list[disclosure.Cell]]:
+    """Return the cells of each core out of an engine's reply, nothing of which may leave.
+
+    Raises:
+        MessageInvalid: The reply is not of the shape that the cores name.
+    """
+    return _cells(compiled, reply_of(reply, compiled.asked))
+
+
+def _cells(compiled: Compiled, rows: Sequence[Rows]) -> dict[int, list[disclosure.Cell]]:
+    found = {}
+    for leaf, query, own in zip(compiled.leaves, compiled.asked.queries, rows, strict=True):
+        if leaf.core is not None:
+            found[leaf.core] = disclosure.cells_of(compiled.cores[leaf.core], query, own)
+    return found
+
+
+def finish(
+    compiled: Compiled, reply: bytes, rules: Rules, withheld: Withheld | None = None
+) -> Answer:
+    """Release an engine's reply and do the rest of the statement on what is released.
+
+    Args:
+        compiled: The statement.
+        reply: Of the engine.
+        rules: Of the policy, with the node's secret.
+        withheld: Says which cells of a core, by number, may not be released in view of what was
+            released before; none without it.
+
+    Raises:
+        MessageInvalid: The reply is not of the shape that the cores name.
+        QueryRefused: The result is too large.
+        QueryFailed: It could not be computed.
+    """
+    tables: list[post.Table] = []
+    rows = reply_of(reply, compiled.asked)
+    found = _cells(compiled, rows)
+    for leaf, own in zip(compiled.leaves, rows, strict=True):
+        if leaf.core is None:
+            tables.append((leaf, own))
+            continue
+        core, these = compiled.cores[leaf.core], found[leaf.core]
+        out = withheld(leaf.core, these) if withheld is not None else set()
+        left = [cell for place, cell in enumerate(these) if place not in out]
+        tables.append((leaf, disclosure.release(core, left, rules)))
+    names = tuple(each.name for each in compiled.plan.result.outputs)
+    most = compiled.policy.release.rows
+    return Answer(names, post.run(compiled.plan.result, tables, most))
+
+
+def answer(statement: str, policy: Policy, execute: Execute, *, secret: bytes = b"",
+           dialect: Name = "duckdb") -> Answer:  # fmt: skip
+    """Answer a statement from beginning to end, without a history.
+
+    Args:
+        statement: SQL.
+        policy: What may be asked.
+        execute: Runs a request, as :func:`sandbox.engine.execute` does over its inputs.
+        secret: Of the node, for noise.
+        dialect: Of the engine.
+
+    Raises:
+        QueryRefused: The policy does not answer it.
+        QueryFailed: It could not be computed.
+        MessageInvalid: The engine replied something else.
+    """
+    compiled = compile_statement(statement, policy, dialect=dialect, secret=secret)
+    reply = execute(compiled.asked.request)
+    return finish(compiled, reply, disclosure.Rules(policy.release, secret))

@@ -1,0 +1,83 @@
+"""Why a query is refused: one code a rule, what it says, and what would satisfy it.
+
+A refusal is decided from the statement and the policy alone, so that it says nothing about data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fusion.errors import QueryRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RULES: Final[Mapping[str, tuple[str, str]]] = {
+    "Q-01": ("This is not one SELECT statement.", "Ask one question that begins with SELECT."),
+    "Q-02": ("The statement is too long or too deeply nested.", "Ask for less at once."),
+    "Q-03": (
+        "A construct or function is not among those that are answered.",
+        "docs/policy.md lists what is.",
+    ),
+    "Q-04": (
+        "A name is not in the policy.",
+        "fusion policy show lists tables and columns; a query sees no others.",
+    ),
+    "Q-05": (
+        "The types do not fit.",
+        "Compare and add like with like: texts, numbers, days. Nothing is converted silently.",
+    ),
+    "Q-06": ("Rows do not leave.", "Ask for counts, sums or averages, grouped as you like."),
+    "Q-07": (
+        "A key is used as data.",
+        "Keys join tables on equality and are counted; nothing else reads them.",
+    ),
+    "Q-08": (
+        "Tables are joined in a way that is not answered.",
+        "Join tables about entities on the entity's key, public tables on equal columns.",
+    ),
+    "Q-09": (
+        "A value of single people would be a group of its own.",
+        "Group by dimensions, by CASE bands of numbers, or by date_trunc of days.",
+    ),
+    "Q-10": (
+        "This aggregate shows a single person's value.",
+        "Use count, sum, avg, stddev, or a quantile within the policy's range.",
+    ),
+    "Q-11": (
+        "A window over rows has to stay within one entity.",
+        "Write PARTITION BY with the entity's key, or use windows over grouped results.",
+    ),
+    "Q-12": (
+        "A subquery is not answered here.",
+        "The entity's key IN (SELECT the key ...), a public column IN (SELECT ...), or FROM (...).",
+    ),
+    "Q-13": (
+        "Grouped results and rows are mixed.",
+        "Work with grouped results apart from rows; combine results of the same kind.",
+    ),
+    "Q-14": (
+        "A number could grow beyond what is computed exactly.",
+        "Leave out factors and powers; numbers of a row stay below 10^12.",
+    ),
+    "Q-15": ("Rows would be picked one by one.", "ORDER BY and LIMIT apply to grouped results."),
+    "Q-16": ("The result would be too large.", "Group by fewer or coarser properties."),
+    "Q-17": ("The policy does not allow this function.", "fusion policy show lists the functions."),
+    "Q-18": (
+        "Differential privacy is asked for by the policy, and not available here.",
+        "The owner can set mode: sdc.",
+    ),
+}
+
+
+def refusal(code: str, detail: str = "") -> QueryRefused:
+    """Return the refusal by a rule.
+
+    Args:
+        code: Of the rule.
+        detail: What in the statement it is about; never anything of the data.
+    """
+    message, hint = RULES[code]
+    if detail:
+        message = f"{message} {detail}"
+    return QueryRefused(message, hint=hint, code=code)

@@ -1,0 +1,363 @@
+"""The scope of a SELECT over rows: joins that keep entities apart, conditions, windows, keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlglot import exp
+
+from sandbox import aggregates
+from sandbox import values as v
+from sandbox.names import ENTITY, Named, Names
+from sandbox.refusals import refusal
+from sandbox.relations import Output, Relation, Result, Source, product_of_rows
+from sandbox.scalars import Scalars
+from sandbox.values import Expr, Kind, Type, build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sandbox.analyse import Analysis, Found
+
+_RANKS: Final = {"RowNumber": "row_number", "Rank": "rank", "DenseRank": "dense_rank"}
+_SHIFTED: Final = {"Lag": "lag", "Lead": "lead"}
+_OVER: Final = {"Count": "count", "Sum": "sum", "Min": "min", "Max": "max", "Avg": "avg"}
+
+
+class Rows:
+    """What expressions over rows stand on."""
+
+    released = False
+
+    def __init__(self, analysis: Analysis, known: Mapping[str, Found]) -> None:
+        """Begin without a source."""
+        self.analysis = analysis
+        self.scalars = Scalars(self)
+        self.sources: list[Source] = []
+        self.conditions: list[Expr] = []
+        self._names = Names()
+        self._known = known
+        self._clause = "where"
+        self._aliases: dict[str, exp.Expr] = {}
+
+    # ------------------------------------------------------------------------- sources
+
+    @property
+    def entity(self) -> bool:
+        """Whether its rows carry an entity."""
+        return any(source.relation.entity for source in self.sources)
+
+    def public_sources(self) -> Iterator[tuple[Named, Relation]]:
+        """Yield names and relations, all of which are public."""
+        for named, source in zip(self._names.sources, self.sources, strict=True):
+            yield named, source.relation
+
+    def add(self, name: str, relation: Relation, join: exp.Expr | None) -> None:
+        """Take a relation in, by FROM or by a join.
+
+        Raises:
+            QueryRefused: It is joined in a way that could pair up different entities.
+        """
+        side = str(join.args.get("side") or "").upper() if join else ""
+        how = str(join.args.get("kind") or "").upper() if join else ""
+        if side not in {"", "LEFT"} or how not in {"", "INNER", "OUTER"}:
+            raise refusal("Q-08", "Joins are INNER or LEFT.")
+        left = side == "LEFT"
+        if left and relation.entity and not self.entity:
+            raise refusal("Q-08", "A left join begins with a table about entities.")
+        merged = [each.name for each in join.args.get("using") or []] if join else []
+        pairs = [self._pair(each, relation) for each in merged]
+        self._names.add(Named(name, relation.outputs, relation.tables(), left))
+        index = len(self.sources)
+        if join is None:
+            self.sources.append(Source(relation))
+            return
+        on = [
+            *(
+                build("eq", tuple(self.scalars.alike([one, self._names.at(index, place)])), v.BOOL)
+                for one, place in pairs
+            ),
+            *self._conjuncts(join.args.get("on")),
+        ]
+        # Where USING made two columns one, the first one is meant.
+        self._names.merge(merged)
+        self.sources.append(self._joined(relation, "left" if left else "inner", on, index))
+
+    def _pair(self, name: str, relation: Relation) -> tuple[Expr, int]:
+        found = self._names.find("", name)
+        places = [p for p, each in enumerate(relation.outputs) if each.name.lower() == name.lower()]
+        if found is None or not places:
+            raise refusal("Q-04", "USING names a column of both tables.")
+        return found, places[0]
+
+    def _conjuncts(self, node: exp.Expr | None) -> list[Expr]:
+        """Return the parts of a join's condition; equality of keys is allowed here alone."""
+        if node is None:
+            return []
+        if isinstance(node, exp.Paren):
+            return self._conjuncts(node.this)
+        if isinstance(node, exp.And):
+            return [*self._conjuncts(node.this), *self._conjuncts(node.expression)]
+        if isinstance(node, exp.EQ):
+            sides = [self.scalars.any(node.this), self.scalars.any(node.expression)]
+            if any(each.type.kind is Kind.KEY for each in sides):
+                return [build("eq", tuple(sides), v.BOOL)]
+        return [self.scalars.truth(node)]
+
+    def _joined(self, relation: Relation, kind: str, on: list[Expr], index: int) -> Source:
+        keys = [each for each in on if each.args and _keyed(each)]
+        rest = [each for each in on if not _keyed(each)]
+        linked = [each for each in keys if self._links(each, index)]
+        if len(linked) != len(keys):
+            raise refusal("Q-08", "Keys are compared with the entity's key alone.")
+        if relation.entity and self.entity:
+            if not linked:
+                raise refusal("Q-08", "The entity's key has to be equal on both sides.")
+            return Source(relation, kind, tuple(rest), entity=True)
+        if not any(each.op == "eq" and _crosses(each, index) for each in rest):
+            raise refusal("Q-08", "A public table is joined on equal columns.")
+        return Source(relation, kind, tuple(rest))
+
+    def _links(self, equal: Expr, index: int) -> bool:
+        """Whether a condition says that the entity of a source is that of an earlier one."""
+        places = {each.args[0] for each in equal.args}
+        names = {each.text for each in equal.args}
+        own = f"{ENTITY}?{self._names.sources[index].name}"
+        return index in places and len(places) == 2 and names <= {ENTITY, own} and (ENTITY in names)
+
+    # ---------------------------------------------------------------------- expressions
+
+    def where(self, node: exp.Expr | None) -> None:
+        """Take the conditions of WHERE in."""
+        if node is not None:
+            found = self.scalars.truth(node.this)
+            self.conditions += found.args if found.op == "and" else [found]
+        self._clause = "select"
+
+    def column(self, table: str, name: str) -> Expr:
+        """Return a column of a source, else what the name stands for in this SELECT."""
+        found = self._names.find(table, name)
+        if found is not None:
+            return found
+        meant = self._aliases.get(name.lower()) if not table else None
+        if meant is None:
+            raise refusal("Q-04", "A column is in no table of FROM.")
+        # Not itself again: `x + 1 as x` has no x to stand on.
+        rest = {each: what for each, what in self._aliases.items() if each != name.lower()}
+        before, self._aliases = self._aliases, rest
+        try:
+            return self.scalars.any(meant)
+        finally:
+            self._aliases = before
+
+    def alias(self, items: Sequence[exp.Expr]) -> None:
+        """Let names given in this SELECT stand for what they name."""
+        self._aliases = {
+            str(each.args["alias"].this).lower(): each.this
+            for each in items
+            if isinstance(each, exp.Alias)
+        }
+
+    def all(self, table: str = "") -> list[Output]:
+        """Return the columns that ``*`` means."""
+        return self._names.all(table)
+
+    def special(self, node: exp.Expr) -> Expr | None:
+        """Return a semi-join or a window; aggregates have no place in a row."""
+        if isinstance(node, exp.In) and node.args.get("query") is not None:
+            return self._semi_join(node)
+        if isinstance(node, exp.Window):
+            if self._clause != "select":
+                raise refusal("Q-11", "A window stands in the SELECT list.")
+            return self._window(node)
+        if isinstance(node, exp.Exists):
+            return self._exists(node)
+        if isinstance(node, exp.Select | exp.Subquery | exp.Union):
+            raise refusal("Q-12")
+        if isinstance(node, aggregates.NODES):
+            raise refusal("Q-10", "An aggregate has no place here.")
+        return None
+
+    def _semi_join(self, node: exp.In) -> Expr:
+        value = self.scalars.any(node.this)
+        found = self.analysis.query(node.args["query"], self._known)
+        if isinstance(found, Result) or len(found.outputs) != 1:
+            raise refusal("Q-12")
+        of = found.outputs[0].value
+        if value.text == ENTITY and found.entity and of.text == ENTITY:
+            op = "in_entities"
+        elif not found.entity and Kind.KEY not in {value.type.kind, of.type.kind}:
+            value, of = self.scalars.alike([value, of])
+            if of.op == "scale" or value.op == "scale":
+                raise refusal("Q-05", "The numbers differ in their decimals.")
+            op = "in_public"
+        else:
+            raise refusal("Q-12")
+        spelt = f"{op}({value.text},{of.text},{';'.join(found.predicate)})"
+        return Expr(op, (value, found), v.BOOL, spelt, columns=value.columns | of.columns,
+                    sensitive=value.sensitive | of.sensitive | found.sensitive())  # fmt: skip
+
+    def _exists(self, node: exp.Exists) -> Expr:
+        """Return EXISTS (... WHERE inner.key = outer.key ...) as the semi-join that it is."""
+        select = node.this
+        plain = ("group", "having", "qualify", "order", "limit", "offset", "distinct", "with_")
+        if not isinstance(select, exp.Select) or any(select.args.get(each) for each in plain):
+            raise refusal("Q-12")
+        inner = self.analysis.sources(select, self._known)
+        where = select.args.get("where")
+        link = None
+        for each in _anded(where.this if where is not None else None):
+            found = self._outer_link(each, inner) if link is None else None
+            link = found or link
+            if found is None:
+                inner.condition(each)
+        if link is None or not inner.entity:
+            raise refusal("Q-12", "EXISTS compares the entity's key inside and outside.")
+        relation = inner.relation([])
+        spelt = f"in_entities({link.text},{';'.join(relation.predicate)})"
+        return Expr("in_entities", (link, relation), v.BOOL, spelt, columns=link.columns,
+                    sensitive=relation.sensitive())  # fmt: skip
+
+    def _outer_link(self, node: exp.Expr, inner: Rows) -> Expr | None:
+        """Return the outer entity's key, if a condition says that it is the inner one's."""
+        if not isinstance(node, exp.EQ):
+            return None
+        for one, other in ((node.this, node.expression), (node.expression, node.this)):
+            if not isinstance(one, exp.Column) or not isinstance(other, exp.Column):
+                return None
+            inside, outside = inner.named(one), self.named(other)
+            if (
+                inside is not None
+                and inside.text == ENTITY
+                and inner.named(other) is None
+                and (outside is not None and outside.text == ENTITY)
+            ):
+                return outside
+        return None
+
+    def named(self, node: exp.Column) -> Expr | None:
+        """Return a column of a source, or None if there is none."""
+        table = node.args.get("table")
+        return self._names.find(str(table.this) if table else "", str(node.this.this))
+
+    def condition(self, node: exp.Expr) -> None:
+        """Take one condition in."""
+        self.conditions.append(self.scalars.truth(node))
+
+    def _window(self, node: exp.Window) -> Expr:
+        partition = [self.scalars.any(each) for each in node.args.get("partition_by") or []]
+        if not self.has_entity(partition):
+            raise refusal("Q-11")
+        if node.args.get("spec") is not None:
+            raise refusal("Q-03", "Windows over rows take no frame.")
+        order = node.args.get("order")
+        items = [(self.scalars.any(e.this), bool(e.args.get("desc")))
+                 for e in (order.expressions if order else [])]  # fmt: skip
+        name, of, kind, offset = self._function(node.this)
+        # Ties are broken by all that a row has, so that rows that tie are equal.
+        picks = name in {"row_number", "lag", "lead"}
+        ties = [each.value for each in self._names.all()] if picks else []
+        others = tuple(each for each in partition if each.text != ENTITY)
+        keyed = build("sort", (*(e for e, _ in items),), v.BOOL)
+        spelt = "".join("-" if down else "+" for _, down in items)
+        flat = (name, of, offset, len(others), len(items), spelt, *others,
+                *(each for each, _ in items), *ties)  # fmt: skip
+        made = build("window", flat, kind)
+        text = f"{name}({of.text if of else ''},{offset}) over ({keyed.text}{spelt})"
+        return Expr(made.op, made.args, kind, text, raw=made.raw, columns=made.columns,
+                    sensitive=made.sensitive)  # fmt: skip
+
+    def _function(self, node: exp.Expr) -> tuple[str, Expr | None, Type, int]:
+        """Return name, argument, type and offset of a window's function."""
+        name, rows = type(node).__name__, product_of_rows(self.sources)
+        if name in _RANKS:
+            return _RANKS[name], None, Type(Kind.INT, 0, 1, rows), 0
+        if name in _SHIFTED:
+            given = node.args.get("offset")
+            offset = self.scalars.number(given) if given is not None else v.integer(1)
+            if offset.op != "int" or offset.type.scale or not 0 <= offset.args[0] <= 1000:
+                raise refusal("Q-05", "An offset is written out, 0 to 1000.")
+            of = self.scalars.data(node.this)
+            return _SHIFTED[name], of, of.type, offset.args[0]
+        if name in _OVER:
+            made = aggregates.of_one(node, self.scalars, "window", rows)
+            return str(made.args[0]), made.args[1], made.type, 0
+        raise refusal("Q-11", "Windows over rows: row_number, rank, lag, lead, sum and the like.")
+
+    # ----------------------------------------------------------------------------- keys
+
+    def group_keys(self, node: exp.Select) -> list[Expr] | None:
+        """Return the keys of GROUP BY or DISTINCT; None without one."""
+        self.alias(node.expressions)
+        group = node.args.get("group")
+        if group is not None and group.args.get("all"):
+            return [
+                self.scalars.any(_bare(each))
+                for each in node.expressions
+                if not _has(each, aggregates.NODES)
+            ]
+        if group is not None:
+            return [self._key(each, node) for each in group.expressions]
+        if node.args.get("distinct") is None:
+            return None
+        if node.args["distinct"].args.get("expressions") or _has(node, aggregates.NODES):
+            raise refusal("Q-15", "DISTINCT stands alone, over rows without aggregates.")
+        return [self.scalars.any(_bare(each)) for each in node.expressions]
+
+    def _key(self, node: exp.Expr, select: exp.Select) -> Expr:
+        if isinstance(node, exp.Literal) and not node.args.get("is_string"):
+            place = int(str(node.this)) if str(node.this).isdigit() else 0
+            if not 1 <= place <= len(select.expressions):
+                raise refusal("Q-09", "GROUP BY names a column that is not there.")
+            node = select.expressions[place - 1]
+        return self.scalars.any(_bare(node))
+
+    def has_entity(self, keys: Sequence[Expr]) -> bool:
+        """Whether the entity is among keys."""
+        return any(each.text == ENTITY for each in keys)
+
+    def relation(self, outputs: Sequence[Output]) -> Relation:
+        """Return the rows with these columns."""
+        predicate = {each.text for each in self.conditions}
+        for source in self.sources:
+            mark = "left " if source.kind == "left" else ""
+            predicate |= {f"{mark}{each}" for each in source.relation.predicate}
+            predicate |= {f"{mark}{each.text}" for each in source.on}
+        return Relation(
+            tuple(outputs),
+            self.entity,
+            product_of_rows(self.sources),
+            sources=tuple(self.sources),
+            where=tuple(self.conditions),
+            predicate=tuple(sorted(predicate)),
+        )
+
+
+def _anded(node: exp.Expr | None) -> list[exp.Expr]:
+    if node is None:
+        return []
+    if isinstance(node, exp.Paren):
+        return _anded(node.this)
+    if isinstance(node, exp.And):
+        return [*_anded(node.this), *_anded(node.expression)]
+    return [node]
+
+
+def _bare(node: exp.Expr) -> exp.Expr:
+    return node.this if isinstance(node, exp.Alias) else node
+
+
+def _has(node: exp.Expr, kinds: tuple[type, ...]) -> bool:
+    return any(isinstance(each, kinds) for each in node.walk())
+
+
+def _keyed(condition: Expr) -> bool:
+    return any(isinstance(e, Expr) and e.type.kind is Kind.KEY for e in condition.args) and (
+        condition.op == "eq"
+    )
+
+
+def _crosses(equal: Expr, index: int) -> bool:
+    """Whether an equality is between a column of one source and one of another."""
+    sides = [{p.args[0] for p in each.parts() if p.op == "col"} for each in equal.args]
+    return len(sides) == 2 and all(sides) and (sides[0] == {index}) != (sides[1] == {index})

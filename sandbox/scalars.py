@@ -1,0 +1,414 @@
+"""From syntax to typed expressions: conditions, arithmetic, CASE; the same for rows and results.
+
+What an expression may stand on (columns, aggregates, windows, subqueries) is decided by the scope
+that asks. Each construct has one method in ``_METHODS``; what has none is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from math import log10
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from sqlglot import exp
+
+from sandbox import days, texts
+from sandbox import values as v
+from sandbox.refusals import refusal
+from sandbox.values import Expr, Kind, Type, build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+MAX_ITEMS: Final = 1000
+_COMPARE: Final = {
+    "EQ": "eq", "NEQ": "ne", "GT": "gt", "GTE": "ge", "LT": "lt", "LTE": "le",
+    "NullSafeEQ": "same", "NullSafeNEQ": "other",
+}  # fmt: skip
+_WHOLE: Final = {"TINYINT": 2**7, "SMALLINT": 2**15, "INT": 2**31, "BIGINT": 2**63}
+"""Whole types, and the magnitude from which on a cast to them would fail."""
+_REALS: Final = {"DOUBLE", "FLOAT"}
+
+
+class Scope(Protocol):
+    """What expressions stand on."""
+
+    released: bool
+
+    def column(self, table: str, name: str) -> Expr:
+        """Return a column; ``table`` may be empty."""
+        ...
+
+    def special(self, node: exp.Expr) -> Expr | None:
+        """Return what an aggregate, a window or a subquery means here; None if it is neither."""
+        ...
+
+
+class Scalars:
+    """Turns nodes into expressions within one scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        """Stand on a scope."""
+        self.scope = scope
+
+    def any(self, node: exp.Expr) -> Expr:
+        """Return the expression of a node, keys included.
+
+        Raises:
+            QueryRefused: It is not answered.
+        """
+        special = self.scope.special(node)
+        if special is not None:
+            return special
+        name = type(node).__name__
+        if name in _FUNCTIONS:
+            made = _FUNCTIONS[name](self, node)
+        elif name in _METHODS:
+            made = getattr(self, _METHODS[name])(node)
+        else:
+            raise refusal("Q-03", f"It is of the kind {name}.")
+        return made if self.scope.released else v.small(made)
+
+    def data(self, node: exp.Expr | None) -> Expr:
+        """Return the expression of a node that is no key."""
+        if node is None:
+            raise refusal("Q-03", "An argument is missing.")
+        made = self.any(node)
+        if made.type.kind is Kind.KEY:
+            raise refusal("Q-07")
+        return made
+
+    def truth(self, node: exp.Expr | None) -> Expr:
+        """Return the expression of a condition."""
+        return self._of(node, {Kind.BOOL}, "A condition is wanted.")
+
+    def number(self, node: exp.Expr | None) -> Expr:
+        """Return the expression of a number; of a result's, as a real one."""
+        made = self._of(node, {Kind.INT, Kind.REAL}, "A number is wanted.")
+        return v.real(made) if self.scope.released and not made.constant else made
+
+    def text(self, node: exp.Expr | None) -> Expr:
+        """Return the expression of a text."""
+        return self._of(node, {Kind.TEXT}, "A text is wanted.")
+
+    def day(self, node: exp.Expr | None) -> Expr:
+        """Return the expression of a day; a text that is written as one is read as one."""
+        made = self.data(node)
+        if made.op == "text":
+            return _day_of(str(made.args[0]))
+        if made.type.kind is not Kind.DATE:
+            raise refusal("Q-05", "A day is wanted.")
+        return made
+
+    def _of(self, node: exp.Expr | None, kinds: set[Kind], wanted: str) -> Expr:
+        made = self.data(node)
+        if made.type.kind not in kinds:
+            raise refusal("Q-05", wanted)
+        return made
+
+    # --------------------------------------------------------------------------- leaves
+
+    def _column(self, node: exp.Expr) -> Expr:
+        table = node.args.get("table")
+        name = node.this
+        if not isinstance(name, exp.Identifier):
+            raise refusal("Q-06")
+        return self.scope.column(str(table.this) if table else "", str(name.this))
+
+    def _literal(self, node: exp.Expr) -> Expr:
+        if node.args.get("is_string"):
+            return v.text(str(node.this))
+        digits, _, decimals = str(node.this).partition(".")
+        decimals = decimals.rstrip("0")
+        whole = digits + decimals
+        if not whole.isascii() or not whole.isdigit() or len(whole) > 18:
+            raise refusal("Q-14", "A number is written plainly, with at most 18 digits.")
+        return v.integer(int(whole), len(decimals))
+
+    def _boolean(self, node: exp.Expr) -> Expr:
+        return v.truth(bool(node.this))
+
+    def _null(self, _node: exp.Expr) -> Expr:
+        return v.NOTHING
+
+    def _paren(self, node: exp.Expr) -> Expr:
+        return self.any(node.this)
+
+    # ----------------------------------------------------------------------- conditions
+
+    def _and_or(self, node: exp.Expr) -> Expr:
+        op = "and" if isinstance(node, exp.And) else "or"
+        parts = (self.truth(node.this), self.truth(node.expression))
+        flat = [each for part in parts for each in (part.args if part.op == op else (part,))]
+        return build(op, tuple(flat), v.BOOL, raw=False)
+
+    def _not(self, node: exp.Expr) -> Expr:
+        return build("not", (self.truth(node.this),), v.BOOL, raw=False)
+
+    def _compare(self, node: exp.Expr) -> Expr:
+        left, right = self.alike([node.this, node.expression])
+        op = _COMPARE[type(node).__name__]
+        if op in {"gt", "ge"}:
+            # One spelling: b < a for a > b.
+            left, right, op = right, left, "lt" if op == "gt" else "le"
+        return build(op, (left, right), v.BOOL, raw=False)
+
+    def _between(self, node: exp.Expr) -> Expr:
+        value, low, high = self.alike([node.this, node.args["low"], node.args["high"]])
+        return build("between", (value, low, high), v.BOOL, raw=False)
+
+    def _is(self, node: exp.Expr) -> Expr:
+        if isinstance(node.expression, exp.Null):
+            return build("isnull", (self.any(node.this),), v.BOOL, raw=False)
+        if isinstance(node.expression, exp.Boolean):
+            wanted = v.truth(bool(node.expression.this))
+            return build("same", (self.truth(node.this), wanted), v.BOOL, raw=False)
+        raise refusal("Q-03", "IS is followed by NULL, TRUE or FALSE.")
+
+    def _in(self, node: exp.Expr) -> Expr:
+        items = node.expressions
+        if node.args.get("query") is not None or not items or len(items) > MAX_ITEMS:
+            raise refusal("Q-12")
+        value, *others = self.alike([node.this, *items])
+        if not all(each.constant for each in others):
+            raise refusal("Q-03", "IN takes a list of constants.")
+        others.sort(key=lambda each: each.text)
+        return build("in", (value, *others), v.BOOL, raw=False)
+
+    # ----------------------------------------------------------------------- arithmetic
+
+    def _add(self, node: exp.Expr) -> Expr:
+        if days.is_shift(node):
+            return days.shift(self, node)
+        op = "add" if isinstance(node, exp.Add) else "sub"
+        left, right = self.any(node.this), self.any(node.expression)
+        if op == "sub" and left.type.kind is right.type.kind is Kind.DATE:
+            return days.between("day", right, left)
+        left, right = self.alike([self.number(node.this), self.number(node.expression)])
+        low, high = right.type.low, right.type.high
+        if op == "sub":
+            low, high = -high, -low
+        # Reals that nearly cancel leave a last bit.
+        tiny = min(left.type.tiny, right.type.tiny) - 17
+        kind = Type(
+            left.type.kind, left.type.scale, left.type.low + low, left.type.high + high, tiny=tiny
+        )
+        return build(op, (left, right), kind)
+
+    def _mul(self, node: exp.Expr) -> Expr:
+        left, right = self.number(node.this), self.number(node.expression)
+        if Kind.REAL in {left.type.kind, right.type.kind}:
+            left, right = v.real(left), v.real(right)
+        return _times(left, right)
+
+    def _div(self, node: exp.Expr) -> Expr:
+        left, right = self.number(node.this), self.number(node.expression)
+        # The least that a divisor can be, other than 0, bounds the quotient.
+        if right.type.low > 0 or right.type.high < 0:
+            least = min(abs(right.type.low), abs(right.type.high))
+        elif right.type.kind is Kind.INT:
+            least = 10.0**-right.type.scale
+        elif self.scope.released:
+            least = 0.0
+        else:
+            raise refusal("Q-14", "The divisor may be as near to 0 as it likes.")
+        most = left.type.most / least if least else float("inf")
+        low = 0.0 if left.type.low >= 0 and right.type.low >= 0 else -most
+        left, right = v.real(left), v.real(right)
+        tiny = left.type.tiny - log10(min(max(right.type.most, 1.0), 1e300))
+        return build("div", (left, right), Type(Kind.REAL, 0, low, most, tiny=tiny))
+
+    def _whole_division(self, node: exp.Expr) -> Expr:
+        left, right = self.number(node.this), self.number(node.expression)
+        if right.op != "int" or right.type.scale or right.args[0] <= 0:
+            # A divisor that is 0 for one person would tell of that person.
+            raise refusal("Q-05", "// and % take a whole number above 0 that is written out.")
+        if self.scope.released:
+            left = v.real(left)
+        elif left.type.kind is not Kind.INT or left.type.scale:
+            raise refusal("Q-05", "// and % take whole numbers.")
+        by = right.args[0]
+        if isinstance(node, exp.Mod):
+            kind = Type(left.type.kind, 0, -(by - 1) if left.type.low < 0 else 0, by - 1)
+            return build("mod", (left, by), kind)
+        kind = Type(left.type.kind, 0, left.type.low / by - 1, left.type.high / by + 1)
+        return build("idiv", (left, by), kind)
+
+    def _pow(self, node: exp.Expr) -> Expr:
+        power = self.number(node.expression)
+        base = self.number(node.this)
+        if power.op != "int" or power.type.scale or not 1 <= power.args[0] <= 4:
+            raise refusal("Q-14", "Powers are 1 to 4, written out.")
+        made = base
+        for _ in range(power.args[0] - 1):
+            made = _times(made, base)
+        return made
+
+    def _neg(self, node: exp.Expr) -> Expr:
+        of = self.number(node.this)
+        if of.op == "int":
+            return v.integer(-of.args[0], of.type.scale)
+        kind = replace(of.type, low=-of.type.high, high=-of.type.low)
+        return build("neg", (of,), kind)
+
+    def _abs(self, node: exp.Expr) -> Expr:
+        of = self.number(node.this)
+        return build("abs", (of,), replace(of.type, low=0, high=of.type.most))
+
+    def _sign(self, node: exp.Expr) -> Expr:
+        return build("sign", (self.number(node.this),), Type(Kind.INT, 0, -1, 1), raw=False)
+
+    def _rounded(self, node: exp.Expr) -> Expr:
+        of, places = self.number(node.this), 0
+        decimals = node.args.get("decimals")
+        if decimals is not None:
+            given = self.number(decimals)
+            if given.op != "int" or given.type.scale or not 0 <= given.args[0] <= 6:
+                raise refusal("Q-05", "round takes 0 to 6 decimals, written out.")
+            places = given.args[0]
+        op = {"Floor": "floor", "Ceil": "ceil"}.get(type(node).__name__, "round")
+        if self.scope.released:
+            return build(op, (v.real(of), places), of.type)
+        if of.type.kind is Kind.INT and of.type.scale <= places:
+            return of
+        kind = Type(Kind.INT, places, of.type.low - 1, of.type.high + 1)
+        factor = 10 ** (of.type.scale - places) if of.type.kind is Kind.INT else 10**places
+        how = "int" if of.type.kind is Kind.INT else "real"
+        return build(f"{op}_{how}", (of, factor), kind)
+
+    def _root(self, node: exp.Expr) -> Expr:
+        of = v.real(self.number(node.this))
+        if isinstance(node, exp.Ln):
+            if not self.scope.released and of.type.low < 1e-9:
+                raise refusal("Q-05", "ln takes numbers that are above 0 by their bounds.")
+            return build("ln", (of,), Type(Kind.REAL, 0, -30, 40, tiny=-17))
+        return build("sqrt", (of,), replace(of.type, low=0, high=max(of.type.high, 0.0) ** 0.5))
+
+    # --------------------------------------------------------------------------- choice
+
+    def _case(self, node: exp.Expr) -> Expr:
+        conditions, results = [], []
+        for branch in node.args["ifs"]:
+            if node.this is not None:
+                left, right = self.alike([node.this, branch.this])
+                conditions.append(build("eq", (left, right), v.BOOL, raw=False))
+            else:
+                conditions.append(self.truth(branch.this))
+            results.append(branch.args.get("true"))
+        default = node.args.get("default")
+        return self._choose(conditions, [*results, default or exp.Null()])
+
+    def _if(self, node: exp.Expr) -> Expr:
+        other = node.args.get("false")
+        return self._choose([self.truth(node.this)], [node.args["true"], other or exp.Null()])
+
+    def _choose(self, conditions: Sequence[Expr], results: Sequence[exp.Expr]) -> Expr:
+        found = self.alike(results)
+        pairs = [part for pair in zip(conditions, found, strict=False) for part in pair]
+        raw = any(each.raw for each in found)
+        return build("case", (*pairs, found[-1]), hull(found), raw=raw)
+
+    def _coalesce(self, node: exp.Expr) -> Expr:
+        found = self.alike([node.this, *node.expressions])
+        op = {"Greatest": "greatest", "Least": "least"}.get(type(node).__name__, "coalesce")
+        return build(op, tuple(found), hull(found))
+
+    def _nullif(self, node: exp.Expr) -> Expr:
+        left, right = self.alike([node.this, node.expression])
+        return build("nullif", (left, right), left.type)
+
+    def _cast(self, node: exp.Expr) -> Expr:
+        of, to = self.data(node.this), str(node.args["to"].this.value)
+        made = None
+        if to == "DATE":
+            made = self.day(node.this)
+        elif to in {"VARCHAR", "TEXT"}:
+            made = texts.spelt(of)
+        elif of.type.kind is Kind.BOOL and to in _WHOLE:
+            args = (of, v.integer(1), build("not", (of,), v.BOOL), v.integer(0), v.NOTHING)
+            made = build("case", args, Type(Kind.INT, 0, 0, 1), raw=False)
+        elif of.type.number and to in _REALS:
+            made = v.real(of)
+        elif (
+            of.type.number
+            and to in _WHOLE
+            and (self.scope.released or of.type.most < _WHOLE[to] - 1)
+        ):
+            made = self._rounded(exp.Round(this=node.this))
+        if made is None:
+            raise refusal("Q-05", "This CAST is not answered: it could fail on a value.")
+        return made
+
+    def alike(self, nodes: Sequence[exp.Expr | Expr]) -> list[Expr]:
+        """Return expressions of one kind, numbers at one scale."""
+        found = [each if isinstance(each, Expr) else self.data(each) for each in nodes]
+        kinds = {each.type.kind for each in found} - {Kind.NULL}
+        if Kind.DATE in kinds and kinds <= {Kind.DATE, Kind.TEXT}:
+            return [_day_of(str(e.args[0])) if e.op == "text" else _wanted_day(e) for e in found]
+        if kinds == {Kind.INT}:
+            scale = max(each.type.scale for each in found if each.type.kind is Kind.INT)
+            return [v.scaled(e, scale) if e.type.number else e for e in found]
+        if kinds == {Kind.INT, Kind.REAL}:
+            return [v.real(each) if each.type.number else each for each in found]
+        if not kinds:
+            raise refusal("Q-05", "NULL alone has no type.")
+        if len(kinds) > 1:
+            raise refusal("Q-05", f"A {' and a '.join(sorted(kinds))} do not compare.")
+        return found
+
+
+def hull(found: Sequence[Expr]) -> Type:
+    """Return the type that covers expressions of one kind."""
+    known = [each.type for each in found if each.type.kind is not Kind.NULL]
+    if not known:
+        return v.NULL
+    first = known[0]
+    low, high = min(each.low for each in known), max(each.high for each in known)
+    tiny = min(each.tiny for each in known)
+    return Type(first.kind, first.scale, low, high, first.finest, tiny)
+
+
+def _times(left: Expr, right: Expr) -> Expr:
+    """Return a product, with the interval that it lies in."""
+    one, other = left.type, right.type
+    kind = Type(one.kind, one.scale + other.scale, *_product(one, other),
+                tiny=one.tiny + other.tiny)  # fmt: skip
+    return build("mul", (left, right), kind)
+
+
+def _product(one: Type, other: Type) -> tuple[float, float]:
+    corners = [a * b for a in (one.low, one.high) for b in (other.low, other.high)]
+    corners = [0.0 if corner != corner else corner for corner in corners]  # noqa: PLR0124 - inf * 0
+    return min(corners), max(corners)
+
+
+def _wanted_day(value: Expr) -> Expr:
+    if value.type.kind not in {Kind.DATE, Kind.NULL}:
+        raise refusal("Q-05", "A day is wanted.")
+    return value
+
+
+def _day_of(written: str) -> Expr:
+    try:
+        return v.day(date.fromisoformat(written).isoformat())
+    except ValueError:
+        raise refusal("Q-05", "A day is written YYYY-MM-DD.") from None
+
+
+_METHODS: Final[Mapping[str, str]] = {
+    "Column": "_column", "Literal": "_literal", "Boolean": "_boolean",
+    "Null": "_null", "Paren": "_paren",
+    "And": "_and_or", "Or": "_and_or", "Not": "_not",
+    **dict.fromkeys(_COMPARE, "_compare"),
+    "Between": "_between", "Is": "_is", "In": "_in",
+    "Add": "_add", "Sub": "_add", "Mul": "_mul", "Div": "_div",
+    "IntDiv": "_whole_division", "Mod": "_whole_division", "Pow": "_pow",
+    "Neg": "_neg", "Abs": "_abs", "Sign": "_sign",
+    **dict.fromkeys(["Round", "Floor", "Ceil"], "_rounded"),
+    "Sqrt": "_root", "Ln": "_root",
+    "Case": "_case", "If": "_if",
+    **dict.fromkeys(["Coalesce", "Greatest", "Least"], "_coalesce"),
+    "Nullif": "_nullif", "Cast": "_cast", "TryCast": "_cast",
+}  # fmt: skip
+_FUNCTIONS: Final[Mapping[str, Callable[[Scalars, Any], Expr]]] = {**texts.METHODS, **days.METHODS}

@@ -1,0 +1,222 @@
+"""Typed scalar expressions: what a plan computes for a row, independent of any dialect.
+
+Numbers of a row are whole numbers with a decimal scale and an interval that they can't leave
+(columns are clamped to their bounds when they are read), so that every operation is known to be
+total before it runs: no overflow, no rounding that depends on an order of adding up. Division
+gives a ``REAL`` with an interval of its own. An expression also carries its *text*, one spelling
+for each meaning, in which columns are named by table: it is what normalised predicates, families
+of measures and noise are keyed by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from sandbox.policy import MAX_MAGNITUDE
+from sandbox.refusals import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_SCALE: Final = 9
+MIN_POWER: Final = -250.0
+MAX_INTEGER: Final = 2**62
+"""Scaled numbers stay below this, so that 64 bits hold them and one addition more."""
+
+
+class Kind(StrEnum):
+    """What a value is."""
+
+    BOOL = "truth value"
+    INT = "number"
+    REAL = "real number"
+    TEXT = "text"
+    DATE = "day"
+    KEY = "key"
+    NULL = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """Kind of a value, and the interval a number lies in.
+
+    Attributes:
+        kind: What it is.
+        scale: Decimals of an ``INT``, which is kept as a whole number of 10^-scale.
+        low: Least value, in units; of a day, in years.
+        high: Greatest value, in units; of a day, in years.
+        finest: Of a day: the unit below which the policy groups no days.
+        tiny: Of a real number: power of ten below which it is 0, so that nothing underflows.
+    """
+
+    kind: Kind
+    scale: int = 0
+    low: float = -inf
+    high: float = inf
+    finest: str = "day"
+    tiny: float = 0.0
+
+    @property
+    def number(self) -> bool:
+        """Whether it can be computed with."""
+        return self.kind in {Kind.INT, Kind.REAL}
+
+    @property
+    def most(self) -> float:
+        """The greatest magnitude."""
+        return max(abs(self.low), abs(self.high))
+
+
+BOOL: Final = Type(Kind.BOOL)
+TEXT: Final = Type(Kind.TEXT)
+DATE: Final = Type(Kind.DATE, 0, 1000, 9000)
+"""Days of a public table, which are cut off at these years."""
+KEY: Final = Type(Kind.KEY)
+NULL: Final = Type(Kind.NULL)
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """One operation on expressions and constants.
+
+    Attributes:
+        op: Name of the operation; the dialects have a text for each.
+        args: Expressions, constants (str, int, bool, None) and, for a semi-join, a relation.
+        type: Of the result.
+        text: One spelling for each meaning.
+        raw: Whether it may tell single values of a number or a day apart.
+        columns: ``table.column`` of what the value is made of (conditions included).
+        sensitive: Those of them that the policy calls sensitive.
+    """
+
+    op: str
+    args: tuple[Any, ...]
+    type: Type
+    text: str
+    raw: bool = False
+    columns: frozenset[str] = field(default=frozenset())
+    sensitive: frozenset[str] = field(default=frozenset())
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is a literal."""
+        return self.op in {"int", "text", "date", "bool", "null"}
+
+    def parts(self) -> Iterator[Expr]:
+        """Yield the expressions it is made of, itself first."""
+        yield self
+        for each in self.args:
+            if isinstance(each, Expr):
+                yield from each.parts()
+
+
+_COMMUTATIVE: Final = {"and", "or", "eq", "ne", "add", "mul", "least", "greatest", "same"}
+
+
+def build(op: str, args: tuple[Any, ...], kind: Type, *, raw: bool | None = None) -> Expr:
+    """Return an operation, with what follows from its arguments."""
+    exprs = [each for each in args if isinstance(each, Expr)]
+    texts = [each.text if isinstance(each, Expr) else repr(each) for each in args]
+    if op in _COMMUTATIVE:
+        texts = sorted(texts)
+        if op in {"and", "or"}:
+            texts = list(dict.fromkeys(texts))
+    return Expr(
+        op,
+        args,
+        bounded(kind),
+        f"{op}({','.join(texts)})",
+        any(each.raw for each in exprs) if raw is None else raw,
+        frozenset().union(*(each.columns for each in exprs)),
+        frozenset().union(*(each.sensitive for each in exprs)),
+    )
+
+
+def bounded(kind: Type) -> Type:
+    """Return a type whose numbers are small enough to be computed exactly.
+
+    Raises:
+        QueryRefused: They are not.
+    """
+    if kind.most == inf:
+        return kind  # of a released value
+    if kind.kind is Kind.INT and (
+        kind.scale > MAX_SCALE
+        or kind.most > MAX_MAGNITUDE * 1000
+        or kind.most * 10**kind.scale >= MAX_INTEGER
+    ):
+        raise refusal("Q-14")
+    if kind.kind is Kind.REAL and kind.tiny < MIN_POWER:
+        raise refusal("Q-14")
+    return kind
+
+
+def small(value: Expr) -> Expr:
+    """Return an expression of a row if its magnitude is that of a measurement.
+
+    Raises:
+        QueryRefused: It is not.
+    """
+    if value.type.number and value.type.most > MAX_MAGNITUDE:
+        raise refusal("Q-14")
+    return value
+
+
+def integer(value: int, scale: int = 0) -> Expr:
+    """Return a whole number of 10^-scale."""
+    while scale and value % 10 == 0:
+        value, scale = value // 10, scale - 1
+    units = value / 10**scale
+    return Expr("int", (value,), bounded(Type(Kind.INT, scale, units, units)), f"{value}e-{scale}")
+
+
+def text(value: str) -> Expr:
+    """Return a text."""
+    return Expr("text", (value,), TEXT, repr(value))
+
+
+def day(value: str) -> Expr:
+    """Return a day, written YYYY-MM-DD."""
+    year = int(value[:4])
+    return Expr("date", (value,), Type(Kind.DATE, 0, year, year), f"date {value}")
+
+
+def truth(value: bool) -> Expr:  # noqa: FBT001 - the value itself
+    """Return true or false."""
+    return Expr("bool", (value,), BOOL, str(value).lower())
+
+
+NOTHING: Final = Expr("null", (), NULL, "null")
+
+
+def column(source: int, position: int, of: Expr) -> Expr:
+    """Return what stands in a column of a source: it means what the column's expression does."""
+    return replace(of, op="col", args=(source, position))
+
+
+def scaled(value: Expr, scale: int) -> Expr:
+    """Return a whole number at a scale that is at least its own."""
+    if value.type.scale == scale:
+        return value
+    factor = 10 ** (scale - value.type.scale)
+    if value.op == "int":
+        return Expr("int", (value.args[0] * factor,), replace(value.type, scale=scale), value.text)
+    made = build("scale", (value, factor), replace(value.type, scale=scale))
+    return replace(made, text=value.text)
+
+
+def real(value: Expr) -> Expr:
+    """Return a number as a real one."""
+    if value.type.kind is Kind.REAL:
+        return value
+    kind = Type(Kind.REAL, 0, value.type.low, value.type.high, tiny=-value.type.scale)
+    made = build("real", (value, value.type.scale), kind)
+    return replace(made, text=value.text)
+
+
+def replaced(of: Expr, args: tuple[Any, ...]) -> Expr:
+    """Return an operation on other arguments that mean the same."""
+    return replace(of, args=args)

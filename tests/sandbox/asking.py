@@ -1,0 +1,77 @@
+"""What tests of restricted queries share: the example's policy, small data, one way to ask."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from sandbox.engine import execute
+from sandbox.policy import Noise, Quantiles, Release
+from sandbox.query import answer
+from sandbox.reading import parse_policy
+from sandbox.trying import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sandbox.policy import Policy
+    from sandbox.query import Answer
+    from sandbox.trying import Statement
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples/restricted_query/policy.yaml"
+CORPORA = ROOT / "tests/corpora/sql"
+EXACT = Release(
+    k=1,
+    dominance=None,
+    p_percent=None,
+    freedom=0,
+    base=1,
+    sums="none",
+    quantiles=Quantiles(low_percent=1, high_percent=99, rounding="none"),
+)
+"""A release that changes nothing: what is computed can be compared with any database."""
+
+
+def example() -> Policy:
+    """Return the example's policy."""
+    return parse_policy(EXAMPLE.read_text("utf-8"), EXAMPLE.name)
+
+
+def with_release(policy: Policy, **changed: Any) -> Policy:
+    """Return a policy with other rules of release."""
+    return policy.model_copy(update={"release": policy.release.model_copy(update=changed)})
+
+
+def exact() -> Policy:
+    """Return the example's policy with a release that changes nothing."""
+    return example().model_copy(update={"release": EXACT})
+
+
+def noisy(policy: Policy, sd_milli: int = 2000) -> Policy:
+    """Return a policy with cell-key noise."""
+    return with_release(policy, noise=Noise(sd_milli=sd_milli))
+
+
+def corpus(name: str) -> list[Statement]:
+    """Return the statements of a corpus."""
+    return list(statements((CORPORA / name).read_text("utf-8")))
+
+
+def ask(sql: str, policy: Policy, inputs: Mapping[str, Path], secret: bytes = b"") -> Answer:
+    """Answer a statement in this process."""
+    return answer(sql, policy, partial(execute, inputs=inputs), secret=secret)
+
+
+def write(folder: Path, tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> dict[str, Path]:
+    """Write tables as Parquet; return their files."""
+    found = {}
+    for name, columns in tables.items():
+        found[name] = folder / f"{name}.parquet"
+        parquet.write_table(pa.table({key: list(cells) for key, cells in columns.items()}),
+                            found[name])  # fmt: skip
+    return found

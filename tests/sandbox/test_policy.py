@@ -1,0 +1,101 @@
+"""The policy: what is read, what is refused with its line, what is signed."""
+
+from __future__ import annotations
+
+import pytest
+
+from fusion.crypto.signing import SigningKey
+from fusion.errors import MessageInvalid, PolicyInvalid, QueryRefused, SignatureInvalid
+from sandbox.analyse import analyse
+from sandbox.policy import Policy, open_policy, policy_of, sign, weaker_than_usual
+from sandbox.reading import parse_policy
+from sandbox.template import TEMPLATE
+from tests.sandbox.asking import EXAMPLE, exact, example
+
+TEXT = EXAMPLE.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("schema: fusion.policy/1", "schema: fusion.policy/2", "2: `schema`"),
+        ("mode: sdc", "mode: none", "4: `mode`"),
+        ("mode: sdc", "mode: dp", "4: Mode `dp` needs a `budget`"),
+        ("mode: sdc", "mode: sdc\nextra: 1", "5: `extra` is not known"),
+        ("entity: person_id", "entity: sex", "The entity is a column of class `key`"),
+        ("public: true", "public: false", "either names its `entity` or is `public`"),
+        ("low: 0, high: 10000000", "low: 5, high: 5", "`low` has to be below `high`"),
+        ("low: 1900, high: 2030", "low: 1900", "has `low` below `high`"),
+        ("sex: {class: dimension}", "sex: {class: dimension, low: 1, high: 2}", "Only a dimension"),
+        ("sex: {class: dimension}", "sex: {class: public}", "A public table has"),
+        ("sex: {class: dimension}", "SEX: {class: dimension}\n      sex: {class: key}", "in case"),
+        ("sex: {class: dimension}", "__s: {class: dimension}", "match pattern"),
+        ("low: 0, high: 1000000,", "low: 0.5, high: 1000000,", "whole one"),
+        ("decimals: 2, low: 0, high: 10000000", "decimals: 7, low: 0, high: 1", "`decimals`"),
+        ("tables:", "functions: [count, eval]\ntables:", "'eval' is no function"),
+        ("2000-01-01", "2000-02-30", "`low`"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(old: str, new: str, said: str) -> None:
+    assert old in TEXT
+    with pytest.raises(PolicyInvalid) as wrong:
+        parse_policy(TEXT.replace(old, new, 1), "policy.yaml")
+    assert said in wrong.value.message
+    assert wrong.value.message.startswith("policy.yaml:")
+
+
+def test_the_template_is_a_policy_as_strong_as_usual() -> None:
+    assert weaker_than_usual(parse_policy(TEMPLATE, "policy.yaml")) == []
+
+
+def test_what_is_weak_is_said() -> None:
+    assert len(weaker_than_usual(exact())) == 5
+
+
+def test_it_is_signed_and_opened_as_it_was() -> None:
+    key, policy = SigningKey.generate(), example()
+    data = sign(policy, "owner", key)
+    name, opened = open_policy(data, {"owner": key.public})
+    assert (name, opened, opened.digest) == ("owner", policy, policy.digest)
+
+
+def test_a_changed_policy_does_not_open() -> None:
+    key = SigningKey.generate()
+    data = sign(example(), "owner", key)
+    weaker = sign(exact(), "owner", SigningKey.generate())
+    with pytest.raises(SignatureInvalid):
+        open_policy(weaker, {"owner": key.public})
+    for place in range(0, len(data), 97):
+        changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        with pytest.raises((MessageInvalid, SignatureInvalid)):
+            open_policy(changed, {"owner": key.public})
+
+
+def test_bytes_that_leave_a_default_unsaid_are_refused() -> None:
+    data = example().canonical()
+    assert policy_of(data) == example()
+    with pytest.raises(MessageInvalid, match="defaults"):
+        policy_of(data.replace(b'"budget":null,', b""))
+    with pytest.raises(MessageInvalid):
+        policy_of(b"x" * 2_000_000)
+
+
+def test_an_allow_list_of_functions_is_kept_to() -> None:
+    policy = example().model_copy(update={"functions": ("count", "date_trunc")})
+    analyse("select date_trunc('month', visit_date), count(*) from visits group by 1", policy)
+    with pytest.raises(QueryRefused) as refused:
+        analyse("select avg(income) from persons", policy)
+    assert refused.value.code == "Q-17"
+
+
+def test_mode_dp_refuses_until_it_is_there() -> None:
+    text = TEXT.replace("mode: sdc", "mode: dp\nbudget: {grant_rho_micro: 5, dataset_rho_micro: 9}")
+    policy = parse_policy(text, "policy.yaml")
+    with pytest.raises(QueryRefused) as refused:
+        analyse("select count(*) from persons", policy)
+    assert refused.value.code == "Q-18"
+
+
+def test_a_policy_has_one_digest() -> None:
+    assert len({example().digest, exact().digest}) == 2
+    assert Policy.model_validate(example().model_dump(by_alias=True)).digest == example().digest

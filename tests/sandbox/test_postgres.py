@@ -1,0 +1,119 @@
+"""The same statements on PostgreSQL: the core pushed down, the same answers as on DuckDB.
+
+Where PostgreSQL is not installed these tests are skipped, and say so.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pyarrow import parquet
+
+from fusion.errors import DataInvalid, QueryFailed
+from sandbox import postgres
+from sandbox.compile import CoreQuery
+from sandbox.disclosure import Rules
+from sandbox.engine import execute
+from sandbox.partials import ask as asked
+from sandbox.query import compile_statement, finish
+from tests.sandbox.asking import EXACT, corpus, exact, example
+from tests.sandbox.test_corpora import assert_same
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+pytestmark = [
+    pytest.mark.skipif(not PROGRAMS, reason="PostgreSQL is not installed: not compared with it"),
+    pytest.mark.timeout(300),
+]
+
+
+def _as_nobody() -> list[str]:
+    """PostgreSQL does not run as root; what its package made for it will do."""
+    if os.getuid() != 0:
+        return []
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Start a server of our own, reachable through a socket in its folder."""
+    programs = PROGRAMS[-1].parent
+    folder = Path(tempfile.mkdtemp(prefix="fusion-pg-"))
+    if os.getuid() == 0:
+        if shutil.which("setpriv") is None or "postgres" not in {u.pw_name for u in pwd.getpwall()}:
+            pytest.skip("no unprivileged user to run PostgreSQL as")
+        shutil.chown(folder, "postgres")
+    run = partial(subprocess.run, check=True, capture_output=True, cwd=folder)
+    data = folder / "data"
+    init = ["initdb", "-D", str(data), "-U", "fusion", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    run([*_as_nobody(), str(programs / init[0]), *init[1:], "--locale=C.UTF-8"])
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    control = [*_as_nobody(), str(programs / "pg_ctl"), "-D", str(data), "-w"]
+    run([*control, "-o", options, "-l", str(folder / "log"), "start"])
+    try:
+        yield f"postgresql://fusion@/postgres?host={folder}"
+    finally:
+        run([*control, "-m", "immediate", "stop"])
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def uri(server: str, made: dict[str, Path]) -> str:
+    """Fill the server with the tables that DuckDB reads from files."""
+    dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi")
+    with dbapi.connect(server) as connection, connection.cursor() as cursor:
+        for name, path in made.items():
+            cursor.adbc_ingest(name, parquet.read_table(path), mode="create")
+        connection.commit()
+    return server
+
+
+def test_postgres_answers_what_duckdb_answers(uri: str, made: dict[str, Path]) -> None:
+    """What is computed is the same, and so is what the example's rules release of it."""
+    different = []
+    legit = {each.sql for each in corpus("legit.txt")}
+    for sql in [*legit, *(each.sql for each in corpus("analysts.txt"))]:
+        own = compile_statement(sql, exact(), dialect="postgres")
+        theirs = compile_statement(sql, exact())
+        replies = postgres.execute(own.asked.request, uri), execute(theirs.asked.request, made)
+        for release in [EXACT, example().release] if sql in legit else [EXACT]:
+            rules = Rules(release)
+            try:
+                assert_same(
+                    finish(own, replies[0], rules).rows, finish(theirs, replies[1], rules).rows
+                )
+            except AssertionError:
+                different.append(sql)
+    assert not different
+
+
+def test_types_that_could_fail_are_found_first(uri: str) -> None:
+    postgres.check_types(example(), uri)
+    policy = example()
+    table = policy.tables["persons"]
+    wrong = table.model_copy(update={"columns": {**table.columns, "sex": table.columns["income"]}})
+    changed = policy.model_copy(update={"tables": {**policy.tables, "persons": wrong}})
+    with pytest.raises(DataInvalid, match=r"persons\.sex"):
+        postgres.check_types(changed, uri)
+
+
+def test_a_failure_of_the_database_has_the_one_text(uri: str) -> None:
+    broken = asked([CoreQuery("SELECT 1 / 0 AS n", (("n", "whole"),), ())])
+    with pytest.raises(QueryFailed, match="could not be completed"):
+        postgres.execute(broken.request, uri)
+
+
+def test_the_connection_only_reads(uri: str) -> None:
+    writes = asked([CoreQuery("CREATE TABLE x (n int)", (("n", "whole"),), ())])
+    with pytest.raises(QueryFailed):
+        postgres.execute(writes.request, uri)
