@@ -48,6 +48,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from federated.runtime.contents import pull_content, push_contents
 from fusion.crypto import rng
 from fusion.errors import EnvironmentUnfit, FusionError, HubRefused, PartyUnreachable
+from fusion.link.dial import FLEET_SECONDS
 from fusion.link.rules import is_passed_on
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ _STOP_SECONDS: Final = 0.25
 _RETRIED_STATUS: Final = {429, 502, 503, 504}
 _UPLOAD_SECONDS: Final = 600
 _FLEET_PATH: Final = "/v1/fleet/"
+_LONG: Final = frozenset(("push-messages", "push-object", "pull-object"))
+_SHORT_SECONDS: Final = 20.0
+"""For a call without a body worth mention: a hub that stands still must not hold up a stop."""
 _REGISTRATION_SECONDS: Final = 30.0
 
 
@@ -157,7 +161,8 @@ class _ThroughLink:
         headers = {k: v for k, v in request.headers.items() if is_passed_on(k)}
         name = request.url.path.removeprefix(_FLEET_PATH)
         try:
-            status, kind, body = self._link.fleet(name, headers, request.read())
+            seconds = FLEET_SECONDS if name in _LONG else _SHORT_SECONDS
+            status, kind, body = self._link.fleet(name, headers, request.read(), seconds)
         except HubRefused as error:
             return httpx.Response(httpx.codes.FORBIDDEN, text=error.message, request=request)
         except PartyUnreachable as error:

@@ -170,13 +170,16 @@ class Link:
         except grpc.aio.AioRpcError as error:
             raise unreachable(error) from None
 
-    def fleet(self, name: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
+    def fleet(
+        self, name: str, headers: dict[str, str], body: bytes, seconds: float = FLEET_SECONDS
+    ) -> tuple[int, str, bytes]:
         """Ask the SuperLink something.
 
         Args:
             name: The last part of the path.
             headers: Of the request; those that the hub does not pass on have to be left out.
             body: Of the request.
+            seconds: For the whole call.
 
         Returns:
             Status, content type and body of the answer.
@@ -187,19 +190,20 @@ class Link:
         fields = [(rules.CALL, name), (rules.LENGTH, str(len(body)))]
         fields += [(f"{rules.HEADER_PREFIX}{key}", value) for key, value in headers.items()]
         try:
-            return self._wait(self._fleet(tuple(fields), body), FLEET_SECONDS + _MARGIN_SECONDS)
+            call = self._fleet(tuple(fields), body, seconds)
+            return self._wait(call, seconds + _MARGIN_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise unreachable(error) from None
 
     async def _fleet(
-        self, fields: tuple[tuple[str, str], ...], body: bytes
+        self, fields: tuple[tuple[str, str], ...], body: bytes, seconds: float = FLEET_SECONDS
     ) -> tuple[int, str, bytes]:
         if len(body) <= FRAME_BYTES:
             stub = self._open().unary_stream(rules.method(rules.FLEET))
-            call = stub(body, timeout=FLEET_SECONDS, metadata=fields)
+            call = stub(body, timeout=seconds, metadata=fields)
         else:
             stub = self._open().stream_stream(rules.method(rules.FLEET_LONG))
-            call = stub(timeout=FLEET_SECONDS, metadata=fields)
+            call = stub(timeout=seconds, metadata=fields)
             # gRPC forgets a refusal that comes while it writes: first the hub has to say yes.
             await call.initial_metadata()
             if not call.done():
@@ -330,7 +334,7 @@ class Link:
         call = stub(metadata=((rules.TOKEN, frame.token),))
         try:
             await self._pick_up(frame.caller, call)
-        except (grpc.aio.AioRpcError, OSError) as error:
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError) as error:
             _LOG.info("a tunnel of %s ended: %s", frame.caller, type(error).__name__)
         finally:
             with suppress(asyncio.InvalidStateError):

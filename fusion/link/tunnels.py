@@ -61,7 +61,7 @@ class Tunnels:
             self._remember()
             try:
                 await carry(reader, writer, link.tunnel(organisation))
-            except (grpc.aio.AioRpcError, OSError) as error:
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError) as error:
                 _LOG.info("a tunnel to %s ended: %s", organisation, _reason(error))
             except asyncio.CancelledError:
                 # Python's server asks a task for its exception, and stumbles over one cancelled.

@@ -243,9 +243,11 @@ def test_a_request_that_was_overheard_is_not_sent_again(link: Link, deployment: 
     overheard: dict[str, str] = {}
 
     class Listening(Link):
-        def fleet(self, name: str, headers: dict[str, str], body: bytes) -> Any:
+        def fleet(
+            self, name: str, headers: dict[str, str], body: bytes, seconds: float = 20.0
+        ) -> Any:
             overheard.update(headers)
-            return super().fleet(name, headers, body)
+            return super().fleet(name, headers, body, seconds)
 
     with Listening(north.invitation.address, lambda: identity_of(north)) as theirs:
         client = dial(theirs, north.fleet_private_key())

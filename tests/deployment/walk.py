@@ -234,6 +234,8 @@ class Walk:
 
     def _ledger(self, line: str, verb: str) -> None:
         """Look at a log; or hand bundles of three to the auditor, once they are witnessed."""
+        if verb == "stamp":
+            return  # needs a time stamping authority: tests/cli/test_stamp.py makes one
         if verb != "export":
             assert self._fusion(line, self.machines["tax.example"])
             return
@@ -252,6 +254,8 @@ class Walk:
         shutil.copy(self.desk / "tax.bundle", self.desk / "tax-last-month.bundle")
 
     def _audit(self, line: str) -> None:
+        if "--tsa-certificate" in line:
+            return  # needs a time stamping authority: tests/cli/test_stamp.py makes one
         status = self._fusion(f"fusion hub status {self.hub / 'hub'}", self.hub)
         self.words["HEX"] = re.findall(r"authority key\s+([0-9a-f]{64})", status)[0]
         assert self._fusion(line, self.desk)

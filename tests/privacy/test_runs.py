@@ -70,7 +70,7 @@ def test_every_sum_of_a_private_run_is_one_that_has_noise(tmp_path: Path, dealt:
             assert set(reply.head) == {"commitment", "seconds"}
             assert reply.head["seconds"]["train"] == 0.0
         else:
-            assert not set(reply.head) - {"engine", "submission"}
+            assert not set(reply.head) - {"cosigned", "engine", "log_keys", "submission"}
 
 
 def test_a_second_judgement_is_refused(tmp_path: Path, dealt: Dealt) -> None:
