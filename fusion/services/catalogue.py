@@ -160,6 +160,8 @@ class CatalogueFolder:
         if not signing.check_newer(self.believed(found.owner, found.id), offered):
             return offered, False
         path = self.file(found.owner, found.id)
+        # One by one: of a folder made on the way nobody sets the mode.
+        make_folder(path.parent.parent)
         make_folder(path.parent)
         write_atomic(path, data, 0o644)
         return offered, True

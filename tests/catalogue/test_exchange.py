@@ -46,6 +46,7 @@ def test_what_one_publishes_the_others_see(hub: HubHome, nodes: Mapping[str, Nod
                 assert time.monotonic() < until
                 time.sleep(0.02)
         assert not said
+        assert bank.catalogue.stat().st_mode & 0o777 == 0o700
         with link_of(health) as link:
             assert catalogue.fetch(health, link).new == ["tax/firms"]
             assert catalogue.fetch(health, link).kept == ["tax/firms"]
