@@ -9,15 +9,14 @@ millionths. A policy never holds a value of the data it is about.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from fusion.errors import MessageInvalid
 from fusion.wire import canonical, envelope
+from fusion.wire.documents import Document, Part, read
 from sandbox.functions import NAMES
 
 if TYPE_CHECKING:
@@ -51,12 +50,6 @@ Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_day)]
 Micro = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Unit = Literal["day", "week", "month", "quarter", "year"]
-
-
-class Part(BaseModel):
-    """Strict, closed, frozen; an error never quotes the input."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Key(Part):
@@ -181,7 +174,7 @@ class Budget(Part):
     dataset_rho_micro: Micro
 
 
-class Policy(Part):
+class Policy(Document):
     """The whole document."""
 
     schema_: Literal["fusion.policy/1"] = Field(alias="schema")
@@ -192,19 +185,6 @@ class Policy(Part):
     budget: Budget | None = None
     functions: Annotated[tuple[Word, ...], Field(max_length=200)] | None = None
 
-    def document(self) -> dict[str, Any]:
-        """Return the policy as JSON values, defaults stated."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def canonical(self) -> bytes:
-        """Return the bytes that are signed (RFC 8785)."""
-        return canonical.encode(self.document())
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the bytes that are signed, in hexadecimal."""
-        return hashlib.sha256(self.canonical()).hexdigest()
-
 
 def policy_of(data: bytes) -> Policy:
     """Read the bytes that were signed, by the same rules as a file.
@@ -212,18 +192,7 @@ def policy_of(data: bytes) -> Policy:
     Raises:
         MessageInvalid: Too large, not canonical JSON, or not a policy that keeps every rule.
     """
-    canonical.decode(data, MAX_POLICY_BYTES)
-    try:
-        policy = Policy.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        raise MessageInvalid(f"A policy is not well formed: {where}: {first['msg']}.") from None
-    for path, message in broken_rules(policy):
-        raise MessageInvalid(f"A policy is not well formed: {'.'.join(map(str, path))}: {message}")
-    if policy.canonical() != data:
-        raise MessageInvalid("A policy does not state its defaults.")
-    return policy
+    return read(data, Policy, "policy", MAX_POLICY_BYTES, broken_rules)
 
 
 def sign(policy: Policy, name: str, key: envelope.Signing) -> bytes:

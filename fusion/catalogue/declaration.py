@@ -29,7 +29,6 @@ from fusion.catalogue.descriptor import (
     Level,
     MockBudget,
     Name,
-    Part,
     Period,
     Scheme,
     Text,
@@ -38,6 +37,7 @@ from fusion.catalogue.descriptor import (
     schema_digest,
 )
 from fusion.errors import CatalogueInvalid
+from fusion.wire.documents import Part
 from fusion.wire.plain_yaml import Written
 
 if TYPE_CHECKING:

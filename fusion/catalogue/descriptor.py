@@ -15,13 +15,14 @@ import hashlib
 import re
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from fusion.errors import InputInvalid, MessageInvalid
+from fusion.errors import InputInvalid
 from fusion.types import OrgId, org_id
 from fusion.wire import canonical
+from fusion.wire.documents import Document, Part, read
 
 SCHEMA: Final = "fusion.dataset/1"
 MAX_DESCRIPTOR_BYTES: Final = 256 * 1024
@@ -111,12 +112,6 @@ Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Micro = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
-class Part(BaseModel):
-    """Strict, closed, frozen; an error never quotes the input."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
 class Label(Part):
     """The same words in Chinese and English."""
 
@@ -181,7 +176,7 @@ class MockBudget(Part):
     rows: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
 
 
-class Descriptor(Part):
+class Descriptor(Document):
     """The whole document."""
 
     schema_: Literal["fusion.dataset/1"] = Field(alias="schema")
@@ -200,19 +195,6 @@ class Descriptor(Part):
     schema_digest: Digest
     mock: MockBudget = MockBudget()
 
-    def document(self) -> dict[str, Any]:
-        """Return the descriptor as JSON values, defaults stated."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def canonical(self) -> bytes:
-        """Return the bytes that are signed (RFC 8785)."""
-        return canonical.encode(self.document())
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the bytes that are signed, in hexadecimal."""
-        return hashlib.sha256(self.canonical()).hexdigest()
-
     @property
     def name(self) -> str:
         """Owner and dataset: unique in a federation."""
@@ -230,20 +212,7 @@ def descriptor_of(data: bytes) -> Descriptor:
     Raises:
         MessageInvalid: Too large, not canonical JSON, or not a descriptor that keeps every rule.
     """
-    canonical.decode(data, MAX_DESCRIPTOR_BYTES)
-    try:
-        found = Descriptor.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        raise MessageInvalid(f"A descriptor is not well formed: {where}: {first['msg']}.") from None
-    broken = next(broken_rules(found), None)
-    if broken is not None:
-        where = ".".join(map(str, broken[0]))
-        raise MessageInvalid(f"A descriptor is not well formed: {where}: {broken[1]}")
-    if found.canonical() != data:
-        raise MessageInvalid("A descriptor does not state its defaults.")
-    return found
+    return read(data, Descriptor, "descriptor", MAX_DESCRIPTOR_BYTES, broken_rules)
 
 
 def schema_digest(columns: dict[str, str]) -> str:

@@ -8,17 +8,16 @@ number in a grant is a fraction. A grant never holds a value of the data it is a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from fusion.errors import GrantInvalid, InputInvalid, MessageInvalid
+from fusion.errors import GrantInvalid, InputInvalid
 from fusion.identity.members import AUTHORITY
 from fusion.types import OrgId, org_id
-from fusion.wire import canonical
+from fusion.wire.documents import Document, Part, read
 
 SCHEMA: Final = "fusion.grant/1"
 MAX_GRANT_BYTES: Final = 256 * 1024
@@ -87,12 +86,6 @@ Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Micro = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Cents = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Columns = Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_COLUMNS)]
-
-
-class Part(BaseModel):
-    """Strict, closed, frozen; an error never quotes the input."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Dataset(Part):
@@ -195,7 +188,7 @@ class Signer(Part):
     organisation: Organisation
 
 
-class Grant(Part):
+class Grant(Document):
     """The whole document."""
 
     schema_: Literal["fusion.grant/1"] = Field(alias="schema")
@@ -213,18 +206,10 @@ class Grant(Part):
     signers: Annotated[tuple[Signer, ...], Field(min_length=1, max_length=2 * MAX_PARTIES)]
     replaces: Digest | None = None
 
-    def document(self) -> dict[str, Any]:
-        """Return the grant as JSON values, defaults stated."""
-        return self.model_dump(mode="json", by_alias=True)
-
-    def canonical(self) -> bytes:
-        """Return the bytes that are signed (RFC 8785)."""
-        return canonical.encode(self.document())
-
     @property
     def id(self) -> str:
-        """SHA-256 of the bytes that are signed, in hexadecimal."""
-        return hashlib.sha256(self.canonical()).hexdigest()
+        """The digest, by which a grant is named."""
+        return self.digest
 
     @property
     def required(self) -> frozenset[str]:
@@ -245,20 +230,7 @@ def grant_of(data: bytes) -> Grant:
     Raises:
         MessageInvalid: Too large, not canonical JSON, or not a grant that keeps every rule.
     """
-    canonical.decode(data, MAX_GRANT_BYTES)
-    try:
-        grant = Grant.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        raise MessageInvalid(f"A grant is not well formed: {where}: {first['msg']}.") from None
-    broken = next(broken_rules(grant), None)
-    if broken is not None:
-        where = ".".join(map(str, broken[0]))
-        raise MessageInvalid(f"A grant is not well formed: {where}: {broken[1]}")
-    if grant.canonical() != data:
-        raise MessageInvalid("A grant does not state its defaults.")
-    return grant
+    return read(data, Grant, "grant", MAX_GRANT_BYTES, broken_rules)
 
 
 def checked(grant: Grant) -> Grant:

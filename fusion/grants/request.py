@@ -17,9 +17,9 @@ from fusion.grants.document import (
     Digest,
     Name,
     Organisation,
-    Part,
 )
 from fusion.wire import canonical
+from fusion.wire.documents import Part
 
 Asked = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Word = Annotated[str, Field(min_length=1, max_length=63)]
