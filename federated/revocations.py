@@ -36,6 +36,7 @@ def revocation_watch(hub: HubHome, study: Study, note: Callable[[str], None]) ->
         if kept.standing is Standing.FINALIZED
         and (kept.signed.grant.assignee, kept.signed.grant.purpose, kept.signed.grant.dataset.id)
         == (study.operator, study.purpose, study.dataset)
+        and (study.grants is None or kept.signed.id in study.grants)
     ]
     covering = [
         frozenset(signed.id for signed in holding if organisation in signed.grant.assigners)

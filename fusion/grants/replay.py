@@ -168,7 +168,8 @@ class Decisions:
         said |= {"action": request.action, "permit": entry.permit, "code": entry.code}
         self.made.append(said)
         if not entry.grant:
-            if entry.permit or entry.code != Code.NO_GRANT:
+            none = Code.NAMED if request.grants else Code.NO_GRANT
+            if entry.permit or entry.code != none:
                 self._broken("it names no grant, and is no refusal for the lack of one")
             return
         signed = self._grants.get(entry.grant)

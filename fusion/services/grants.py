@@ -378,6 +378,8 @@ def choose(
     bound = None if budgets is None else budgets.charged_to(key)
     refusals: list[Refusal] = []
     for kept in grants:
+        if request.grants and kept.signed.id not in request.grants:
+            continue
         if bound is not None and kept.signed.id != bound:
             continue
         if bound is None and not _is_about(kept, request):

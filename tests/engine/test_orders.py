@@ -30,8 +30,9 @@ from fusion.services.audit import audit_all
 from fusion.services.clock import SystemClock
 from fusion.services.ledger import Book
 from fusion.services.orders import JOBS, ORDERS, OrderDesk
+from fusion.stores.budgets import SqliteBudgets
 from fusion.wire import canonical, envelope
-from tests.engine.test_grants import GRANTED, World, _failure, world
+from tests.engine.test_grants import GRANT, GRANTED, World, _failure, world
 from tests.federation import NAMES, STUDY
 from tests.link.federation import at_port, linked, serving
 
@@ -311,3 +312,56 @@ def test_every_code_says_what_to_do_in_both_languages() -> None:
         for english, chinese in (said, advice):
             assert english.isascii()
             assert any("一" <= character <= "鿿" for character in chinese)
+
+
+# ------------------------------------------------------------------------------ named grants
+
+
+def _naming(*grants: str) -> str:
+    named = ", ".join(f'"{each}"' for each in grants)
+    return GRANTED.replace("purpose = ", f"grants = [{named}]\npurpose = ")
+
+
+def test_holders_decide_only_under_the_grants_that_a_study_names(world: World) -> None:
+    first, second = world.grant().signed.id, world.grant(title="The same again").signed.id
+    for number, named in enumerate((first, second), 1):
+        job = f"job-{number}"
+        assert world.set_up(world.party("north"), _naming(named), job).failure is None
+        charged = SqliteBudgets(world.nodes["north"].budgets)
+        assert charged.charged_to(f"train/{job}/{_digest(_naming(named))}") == named
+    assert world.set_up(world.party("north"), _naming(second, first), "job-3").failure is None
+
+
+def test_a_holder_without_a_named_grant_refuses_though_it_has_another(world: World) -> None:
+    world.grant()
+    for name in NAMES:
+        reply = world.set_up(world.party(name), _naming("ab" * 32))
+        code, message = _failure(reply)
+        assert code == "G-05"
+        assert "fusion grant fetch" in message
+        assert reply.failure is not None
+        assert reply.failure.study_key == "study.grants"
+        assert world.state_of(name, "job-1") == ""
+
+
+def test_what_a_named_grant_does_not_allow_another_does_not_either(world: World) -> None:
+    small = {"train": {**GRANT["permissions"]["train"], "rounds": 1}}
+    named = world.grant(permissions=small).signed.id
+    world.grant()
+    assert _failure(world.set_up(world.party("north"), _naming(named)))[0] == "G-24"
+
+
+def _digest(study: str) -> str:
+    return parse_study(study, "study.toml").digest()
+
+
+@pytest.mark.parametrize("grants", [[], ["ab" * 32] * 2, ["AB" * 32], ["ab"]])
+def test_named_grants_are_ids_each_once(grants: list[str]) -> None:
+    with pytest.raises(StudyInvalid):
+        parse_study(_naming(*grants), "study.toml")
+
+
+def test_a_study_without_named_grants_keeps_its_bytes() -> None:
+    assert b"grants" not in parse_study(GRANTED, "study.toml").canonical()
+    study = parse_study(_naming("ab" * 32), "study.toml")
+    assert type(study).from_canonical(study.canonical()) == study
