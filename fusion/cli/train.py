@@ -32,36 +32,42 @@ Study = Annotated[
 ]
 
 
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--hub",
+        metavar="DIR",
+        envvar="FUSION_HOME",
+        show_envvar=False,
+        help="The hub's folder, else $FUSION_HOME or this one.",
+    ),
+]
+Node = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", metavar="DIR", help="The folder of the operator's node, which orders the run."
+    ),
+]
+Order = Annotated[
+    Path | None,
+    typer.Option("--order", metavar="FILE", help="At the hub: an order from fusion order sign."),
+]
+Job = Annotated[
+    str, typer.Option("--follow", metavar="JOB", help="Follow a run that was started before.")
+]
+Stop = Annotated[
+    str, typer.Option("--stop", metavar="JOB", help="End a run before its next round, follow it.")
+]
+
+
 def train(  # noqa: PLR0913 - one parameter an option
     study: Study = None,
     *,
-    folder: Annotated[
-        Path,
-        typer.Option(
-            "--hub",
-            metavar="DIR",
-            envvar="FUSION_HOME",
-            show_envvar=False,
-            help="The hub's folder, else $FUSION_HOME or this one.",
-        ),
-    ] = Path(),
-    home: Annotated[
-        Path | None,
-        typer.Option(
-            "--home", metavar="DIR", help="The folder of the operator's node, which orders the run."
-        ),
-    ] = None,
-    order: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="At the hub: an order from fusion order sign."),
-    ] = None,
-    job: Annotated[
-        str, typer.Option("--follow", metavar="JOB", help="Follow a run that was started before.")
-    ] = "",
-    stop: Annotated[
-        str,
-        typer.Option("--stop", metavar="JOB", help="End a run before its next round, follow it."),
-    ] = "",
+    folder: Folder = Path(),
+    home: Node = None,
+    order: Order = None,
+    job: Job = "",
+    stop: Stop = "",
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report of the run as HTML.")

@@ -378,8 +378,6 @@ def choose(
     bound = None if budgets is None else budgets.charged_to(key)
     refusals: list[Refusal] = []
     for kept in grants:
-        if request.grants and kept.signed.id not in request.grants:
-            continue
         if bound is not None and kept.signed.id != bound:
             continue
         if bound is None and not _is_about(kept, request):
@@ -399,7 +397,8 @@ def choose(
 
 def _is_about(kept: Kept, request: Request) -> bool:
     grant = kept.signed.grant
-    return request.party in grant.assigners and request.dataset == grant.dataset.id
+    meant = not request.grants or kept.signed.id in request.grants
+    return meant and request.party in grant.assigners and request.dataset == grant.dataset.id
 
 
 class GrantDesk:
