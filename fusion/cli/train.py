@@ -122,6 +122,7 @@ class _Runs:
         follow: Yields the events of a job until the stop; told what to call when it is quiet.
         record: Returns what a job has come to.
         stop: Asks a job to end.
+        where: Options that name the folder, for a hint.
         is_away: Whether nothing will come for now, and what to do about it; asked when it is quiet.
     """
 
@@ -129,6 +130,7 @@ class _Runs:
     follow: Callable[[str, threading.Event, Callable[[float], None]], Iterable[Mapping[str, Any]]]
     record: Callable[[str], Mapping[str, Any]]
     stop: Callable[[str], None]
+    where: str
     is_away: Callable[[], str]
 
 
@@ -146,6 +148,7 @@ def _at_hub(hub: HubHome, order: Path | None) -> Iterator[_Runs]:
         follow=lambda job, stop, quiet: engine.follow(hub, job, stop=stop, on_quiet=quiet),
         record=lambda job: engine.result(hub, job),
         stop=lambda job: engine.stop(hub, job),
+        where=f"--hub {hub.path}",
         is_away=lambda: "" if is_up(hub.ready) else away,
     )
 
@@ -173,6 +176,7 @@ def _at_node(node: NodeHome) -> Iterator[_Runs]:
             follow=follow,
             record=lambda _: engines.training().record(seen),
             stop=nothing,
+            where=f"--home {node.path}",
             is_away=lambda: "the hub does not answer; the run goes on without being watched",
         )
 
@@ -196,7 +200,8 @@ def _follow(runs: _Runs, job: str) -> int:
                 told = False
                 view.feed(event)
         except KeyboardInterrupt:
-            output.note(f"the run goes on; watch it again with: fusion train --follow {job}")
+            again = f"fusion train --follow {job} {runs.where}"
+            output.note(f"the run goes on; watch it again with: {again}")
             raise
         finally:
             stop.set()
