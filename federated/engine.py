@@ -84,23 +84,24 @@ class Engine:
 
     def look(
         self, hub: HubHome, job: str, *, operator: str, start: int
-    ) -> tuple[str, list[dict[str, Any]]] | None:
-        """Return a job's status and its events from one on; None if ``operator`` ordered no such.
+    ) -> tuple[str, list[dict[str, Any]], int] | None:
+        """Return a job's status, some of its events, and where those after them begin.
 
         Args:
             hub: The hub's folder.
             job: The job.
-            operator: Who asks.
-            start: Number of the first event.
+            operator: Who asks; there is nothing for anybody but who ordered it.
+            start: Where to begin: 0, or what was returned last.
         """
         folder = JobFolder(hub.runs / Path(job).name)
         try:
             state = folder.state()
+            if state.get("operator") != operator:
+                return None
+            events, following = folder.some_events(start)
         except InputInvalid:
             return None
-        if state.get("operator") != operator:
-            return None
-        return str(state["status"]), folder.read_events()[start:]
+        return str(state["status"]), events, following
 
     def record(self, events: Sequence[Event]) -> dict[str, Any]:
         """Return the record of a run whose events came from elsewhere."""

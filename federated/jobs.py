@@ -31,6 +31,8 @@ OPEN: Final[tuple[Status, ...]] = ("queued", "starting", "running")
 """A job in one of these states is not finished."""
 
 FOLLOW_SECONDS: Final = 0.1
+_SOME_BYTES: Final = 1 << 20
+"""Events that are read at a time for somebody elsewhere; one is far smaller."""
 _NAMED: Final = 12
 """Digits of an order's id that name its job: two orders with the same ones can't both be run."""
 
@@ -185,6 +187,24 @@ class JobFolder:
         """Return the events so far."""
         lines = self.events.read_text("utf-8").split("\n")[:-1]
         return [json.loads(line) for line in lines]
+
+    def some_events(self, start: int) -> tuple[list[dict[str, Any]], int]:
+        """Return whole events from a place in the file on, and the place after them.
+
+        Args:
+            start: 0, or a place that was returned before.
+
+        Raises:
+            InputInvalid: No event begins there.
+        """
+        with self.events.open("rb") as file:
+            file.seek(max(0, start - 1))
+            before = file.read(1) if start else b"\n"
+            data = file.read(_SOME_BYTES)
+        if before not in (b"\n", b""):
+            raise InputInvalid("No event begins there.")
+        whole = data[: data.rfind(b"\n") + 1]
+        return [json.loads(line) for line in whole.split(b"\n")[:-1]], start + len(whole)
 
     def follow(
         self, stop: threading.Event, on_quiet: Callable[[float], None] = lambda _: None

@@ -327,8 +327,8 @@ class TrainingEngine(Protocol):
         *,
         operator: str,
         start: int,
-    ) -> tuple[str, list[dict[str, Any]]] | None:
-        """Return a job's status and its events from one on; None if it is not the operator's."""
+    ) -> tuple[str, list[dict[str, Any]], int] | None:
+        """Return a job's status, some events and where to go on; None if it is another's."""
         ...
 
     def record(self, events: Sequence[Event]) -> dict[str, Any]:

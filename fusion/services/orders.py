@@ -40,18 +40,17 @@ if TYPE_CHECKING:
 ORDERS: Final = "orders"
 """The box."""
 JOBS: Final = "jobs"
-"""The document: ``jobs/JOB/N`` has the events of a job from the N-th on."""
+"""The document: ``jobs/JOB/N`` has some events of a job, from the place N in all of them on."""
 
 MAX_STUDY_BYTES: Final = MEBI
 MAX_ORDERED_BYTES: Final = 2 * MEBI
 """A study, its characters escaped where JSON wants it, and an order."""
-MAX_PAGE_BYTES: Final = 2 * MEBI
+MAX_PAGE_BYTES: Final = 4 * MEBI
 MAX_OPEN: Final = 8
 """Jobs of one operator that are not finished."""
 
-_PAGE_BYTES: Final = MEBI // 2
 _LOOK_SECONDS: Final = 0.3
-_REST: Final = re.compile(r"(job-[0-9a-f]{12})/(0|[1-9][0-9]{0,8})")
+_REST: Final = re.compile(r"(job-[0-9a-f]{12})/(0|[1-9][0-9]{0,11})")
 _OVER: Final = ("done", "failed", "stopped")
 _Text = Annotated[str, Field(max_length=MAX_STUDY_BYTES)]
 
@@ -85,7 +84,8 @@ class Page(_Closed):
         schema_: Version of the document.
         job: The job.
         status: Of the job.
-        start: Number of the first event.
+        start: Where in the job's events these begin.
+        next: Where those after them do.
         events: As the hub wrote them.
     """
 
@@ -93,6 +93,7 @@ class Page(_Closed):
     job: Annotated[str, Field(max_length=63)]
     status: Literal["queued", "starting", "running", "done", "failed", "stopped"]
     start: Annotated[int, Field(ge=0)]
+    next: Annotated[int, Field(ge=0)]
     events: list[dict[str, Any]]
 
 
@@ -161,15 +162,10 @@ class OrderDesk:
         found = engines.training().look(self._hub, job, operator=member.id, start=start)
         if found is None:
             return None
-        status, events = found
-        room, shown = _PAGE_BYTES, list[dict[str, Any]]()
-        for event in events:
-            room -= len(canonical.encode(_finite(event)))
-            if room < 0 and shown:
-                break
-            shown.append(_finite(event))
-        page = Page.model_validate({"job": job, "status": status, "start": start, "events": shown})
-        return canonical.encode(page.model_dump(by_alias=True))
+        status, events, following = found
+        shown = [_finite(event) for event in events]
+        said = {"job": job, "status": status, "start": start, "next": following, "events": shown}
+        return canonical.encode(Page.model_validate(said).model_dump(by_alias=True))
 
 
 def _ordered(data: bytes) -> Ordered:
@@ -227,10 +223,10 @@ def follow(
         HubRefused: The hub answers, and refuses.
         MessageInvalid: What the hub sends is not well formed.
     """
-    number, quiet = 0, 0.0
+    place, quiet = 0, 0.0
     while not stop.is_set():
         try:
-            page = _page(link, job, number)
+            page = _page(link, job, place)
         except HubRefused:
             raise
         except PartyUnreachable:
@@ -238,9 +234,8 @@ def follow(
             on_quiet(quiet)
             stop.wait(1.0)
             continue
-        quiet = 0.0
+        place, quiet = page.next, 0.0
         for event in page.events:
-            number += 1
             yield event
             if event.get("event") == "end":
                 return

@@ -294,6 +294,7 @@ def test_an_operator_orders_and_follows_over_the_port(up: World) -> None:
             with pytest.raises(HubRefused, match="G-52"):
                 other.hand_in(ORDERS, canonical.encode(packet))
         assert link.read(f"{JOBS}/../{job}/0", 1 << 20) is None
+        assert link.read(f"{JOBS}/{job}/7", 1 << 20) is None  # no event begins there
 
 
 def test_what_is_no_study_with_its_order_is_not_taken(up: World) -> None:
