@@ -82,7 +82,7 @@ def _audit(folder: Path, count: int) -> None:
     data = [
         encode(
             entry.StudyAgreed(
-                at="2026-01-01T00:00:00.000Z", job="job-1", study="0" * 64, key="0" * 64
+                at="2026-01-01T00:00:00.000Z", job="job-1", study="0" * 64, key="0" * 64, order=""
             )
         ),
         *(_sample(number) for number in range(count - 3)),

@@ -13,11 +13,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from federated.jobs import OPEN, JobFolder, jobs_of
+from federated.jobs import OPEN, JobFolder, job_of, jobs_of
 from federated.records import record
 from federated.study import parse_study
 from federated.study_lines import line_of
 from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid, StudyInvalid
+from fusion.grants.order import Code, check_order, open_order, refused, sign_order
+from fusion.identity.members import AUTHORITY
+from fusion.services.clock import SystemClock
 from fusion.services.keys import Keyring
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from federated.study import Study
+    from fusion.grants.order import Order
     from fusion.identity.roster import Roster
     from fusion.ports import Event
     from fusion.services.homes import HubHome, NodeHome
@@ -47,19 +51,61 @@ class Engine:
         serve_node(node, stop=stop, say=say)
         return 0
 
-    def train(self, hub: HubHome, study_text: str, origin: str) -> str:
-        """Check a study against federation and keys, and queue it at the running hub.
+    def train(self, hub: HubHome, study_text: str, origin: str, order: bytes | None = None) -> str:
+        """Check a study and its order against federation and keys; queue it at the running hub.
+
+        Where the hub itself is the operator, it orders here.
 
         Raises:
+            OrderRefused: The study's operator did not order it, or ordered one run that was begun.
             StudyInvalid: The study is wrong, or names who was not admitted; names the line.
             KeyRefused: No fitting key was imported at the hub.
             EnvironmentUnfit: The hub is not up.
         """
         study = parse_study(study_text, origin)
         _check_members(study, study_text, origin, hub.roster())
+        ordered = _ordered(hub, study, order)
         Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
         _check_up(hub)
-        return JobFolder.create(hub.runs, study_text, origin).name
+        return JobFolder.create(hub.runs, study_text, origin, ordered).name
+
+    def order_terms(self, study_text: str, origin: str) -> tuple[str | None, str]:
+        """Return who has to order a study, if it names an operator, and the study's digest.
+
+        Raises:
+            StudyInvalid: The study is wrong.
+        """
+        study = parse_study(study_text, origin)
+        return study.operator, study.digest()
+
+    def job_of(self, order: str) -> str:
+        """Return the identifier of the job that the order of an id starts."""
+        return job_of(order)
+
+    def look(
+        self, hub: HubHome, job: str, *, operator: str, start: int
+    ) -> tuple[str, list[dict[str, Any]], int] | None:
+        """Return a job's status, some of its events, and where those after them begin.
+
+        Args:
+            hub: The hub's folder.
+            job: The job.
+            operator: Who asks; there is nothing for anybody but who ordered it.
+            start: Where to begin: 0, or what was returned last.
+        """
+        folder = JobFolder(hub.runs / Path(job).name)
+        try:
+            state = folder.state()
+            if state.get("operator") != operator:
+                return None
+            events, following = folder.some_events(start)
+        except InputInvalid:
+            return None
+        return str(state["status"]), events, following
+
+    def record(self, events: Sequence[Event]) -> dict[str, Any]:
+        """Return the record of a run whose events came from elsewhere."""
+        return record(list(events))
 
     def check(self, study_text: str, origin: str) -> None:
         """Check a study by itself.
@@ -194,6 +240,26 @@ def _check_members(study: Study, text: str, origin: str, roster: Roster) -> None
     if there < study.quorum:
         msg += f" With {there} organisations the quorum of {study.quorum} can't be met."
     raise StudyInvalid(msg, hint=f"Admitted are {', '.join(sorted(known)) or 'none'}.")
+
+
+def _ordered(hub: HubHome, study: Study, order: bytes | None) -> tuple[Order, bytes] | None:
+    """Verify the order for a study as every data holder will; make it where the hub operates."""
+    if study.operator is None:
+        if order is not None:
+            msg = f"The study {study.name} names no operator whose order this could be."
+            raise StudyInvalid(msg, hint='Add `operator = "ID"` under [study].')
+        return None
+    roster, now = hub.roster(), SystemClock().now()
+    if order is None and study.operator == AUTHORITY:
+        _, order = sign_order(
+            federation=roster.federation, operator=AUTHORITY, study=study.digest(),
+            key=hub.authority_key, now=now,
+        )  # fmt: skip
+    if order is None:
+        raise refused(Code.MISSING)
+    found = open_order(order, roster, study.operator)
+    check_order(found, study.digest(), now)
+    return found, order
 
 
 def _check_up(hub: HubHome) -> None:

@@ -7,20 +7,25 @@ anybody is asked to open it, and again after a restart, which changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Protocol
 
 from federated.protocols.statements import vector_digest
+from fusion.grants.budget import Evidence as Said
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import encode, opening_digest, stamp
 from fusion.ports import ContributionLog, OpeningLog
+from fusion.services.logbook import papers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from federated.protocols.secure_sum import Aggregate, Verified
     from federated.protocols.statements import ContributionList, RoundManifest
     from federated.run import Run
     from federated.study import Study
+    from fusion.grants.order import Order
     from fusion.ports import Clock
     from fusion.services.ledger import Book
 
@@ -30,6 +35,18 @@ class PartyLog(ContributionLog, OpeningLog, Protocol):
 
     def keep_job(self, job: str, study: bytes, key: str, entry: bytes | None = None) -> None:
         """Store what was agreed to, durably; the entry goes with it, the first time."""
+        ...
+
+    def bind_order(self, order: str, job: str, document: bytes, said: Said) -> None:
+        """Bind an order and a job to each other, durably and for good, and log it the first time.
+
+        Raises:
+            OrderRefused: One of them was bound to another.
+        """
+        ...
+
+    def order(self, job: str) -> bytes | None:
+        """Return the order that a job is bound to, if it is to any."""
         ...
 
     def job(self, job: str) -> tuple[bytes, str] | None:
@@ -54,8 +71,33 @@ class Evidence:
 
     def agreed(self, job: str, study: Study, key: str) -> None:
         """Remember and log what was agreed to; what was agreed to first stays."""
-        entry = entries.StudyAgreed(at=self._now(), job=job, study=study.digest(), key=key)
+        document = self._log.order(job)
+        order = "" if document is None else hashlib.sha256(document).hexdigest()
+        entry = entries.StudyAgreed(
+            at=self._now(), job=job, study=study.digest(), key=key, order=order
+        )
         self._log.keep_job(job, study.canonical(), key, encode(entry))
+
+    def order(self, job: str) -> bytes | None:
+        """Return the order that was taken for a job, if there is one."""
+        return self._log.order(job)
+
+    def ordered(self, job: str, order: Order, document: bytes, at: datetime) -> None:
+        """Remember and log that a verified order was taken for a job: from now on for no other.
+
+        Raises:
+            OrderRefused: It was taken for another, or another was taken for this job.
+        """
+        entry = entries.OrderTaken(
+            at=stamp(at),
+            job=job,
+            study=order.study,
+            operator=order.operator,
+            id=order.id,
+            order=hashlib.sha256(document).hexdigest(),
+        )
+        said = Said((encode(entry),), papers_of((document,)))
+        self._log.bind_order(order.id, job, document, said)
 
     def refused(self, job: str, study: Study, code: str) -> None:
         """Log that a study was refused; asking again for the same adds nothing."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fusion.crypto import rng
 from fusion.errors import InputInvalid
+from fusion.grants.order import Code, refused
 from fusion.services.files import write_atomic
 from fusion.stores.journal import SqliteJournal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from fusion.grants.order import Order
     from fusion.ports import Clock
 
 Status = Literal["queued", "starting", "running", "done", "failed", "stopped"]
@@ -29,6 +31,10 @@ OPEN: Final[tuple[Status, ...]] = ("queued", "starting", "running")
 """A job in one of these states is not finished."""
 
 FOLLOW_SECONDS: Final = 0.1
+_SOME_BYTES: Final = 1 << 20
+"""Events that are read at a time for somebody elsewhere; one is far smaller."""
+_NAMED: Final = 12
+"""Digits of an order's id that name its job: two orders with the same ones can't both be run."""
 
 
 class JobFolder:
@@ -43,6 +49,18 @@ class JobFolder:
     def study(self) -> Path:
         """The study, as it was given."""
         return self.path / "study.toml"
+
+    @property
+    def order_path(self) -> Path:
+        """The operator's order; there is none for a study that names no operator."""
+        return self.path / "order.json"
+
+    def order(self) -> bytes | None:
+        """Return the operator's order, if there is one."""
+        try:
+            return self.order_path.read_bytes()
+        except FileNotFoundError:
+            return None
 
     @property
     def origin(self) -> str:
@@ -74,20 +92,52 @@ class JobFolder:
         return SqliteJournal(self.journal_path)
 
     @classmethod
-    def create(cls, runs: Path, study_text: str, origin: str = "study.toml") -> JobFolder:
-        """Make a queued training job with a fresh name."""
-        return cls._create(runs, study_text, kind="training", origin=origin)
+    def create(
+        cls,
+        runs: Path,
+        study_text: str,
+        origin: str = "study.toml",
+        ordered: tuple[Order, bytes] | None = None,
+    ) -> JobFolder:
+        """Make a queued training job, with a fresh name or the one that its order gives it.
+
+        Args:
+            runs: Where the hub has its jobs.
+            study_text: The study.
+            origin: What its file was called.
+            ordered: The operator's order, verified, and its bytes.
+
+        Raises:
+            OrderRefused: There is a job under this order.
+        """
+        if ordered is None:
+            return cls._create(runs, _fresh(), study_text, kind="training", origin=origin)
+        order, document = ordered
+        state = {"kind": "training", "origin": origin, "operator": order.operator}
+        try:
+            return cls._create(runs, job_of(order.id), study_text, document, **state)
+        except FileExistsError:
+            raise refused(Code.USED) from None
 
     @classmethod
     def create_pings(cls, runs: Path, count: int) -> JobFolder:
         """Make a queued job of ``count`` empty exchanges."""
-        return cls._create(runs, "", kind="pings", count=count)
+        return cls._create(runs, _fresh(), "", kind="pings", count=count)
 
     @classmethod
-    def _create(cls, runs: Path, study_text: str, **state: Any) -> JobFolder:  # noqa: ANN401 - JSON values
-        job = cls(runs / f"job-{rng.token(6).hex()}")
+    def _create(
+        cls,
+        runs: Path,
+        name: str,
+        study_text: str,
+        order: bytes | None = None,
+        **state: Any,  # noqa: ANN401 - JSON values
+    ) -> JobFolder:
+        job = cls(runs / name)
         job.path.mkdir(mode=0o700, parents=True)
         write_atomic(job.study, study_text.encode())
+        if order is not None:
+            write_atomic(job.order_path, order)
         job.events.touch(mode=0o600)
         # Last: the hub looks for folders with a state.
         job.update(status="queued", starts=0, **state)
@@ -138,6 +188,24 @@ class JobFolder:
         lines = self.events.read_text("utf-8").split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
+    def some_events(self, start: int) -> tuple[list[dict[str, Any]], int]:
+        """Return whole events from a place in the file on, and the place after them.
+
+        Args:
+            start: 0, or a place that was returned before.
+
+        Raises:
+            InputInvalid: No event begins there.
+        """
+        with self.events.open("rb") as file:
+            file.seek(max(0, start - 1))
+            before = file.read(1) if start else b"\n"
+            data = file.read(_SOME_BYTES)
+        if before not in (b"\n", b""):
+            raise InputInvalid("No event begins there.")
+        whole = data[: data.rfind(b"\n") + 1]
+        return [json.loads(line) for line in whole.split(b"\n")[:-1]], start + len(whole)
+
     def follow(
         self, stop: threading.Event, on_quiet: Callable[[float], None] = lambda _: None
     ) -> Iterator[dict[str, Any]]:
@@ -163,6 +231,19 @@ class JobFolder:
                 if not lines:
                     on_quiet(looks * FOLLOW_SECONDS)
                     stop.wait(FOLLOW_SECONDS)
+
+
+def _fresh() -> str:
+    return f"job-{rng.token(6).hex()}"
+
+
+def job_of(order: str) -> str:
+    """Return the name of the job of an order: whoever signed it knows it beforehand.
+
+    Args:
+        order: Its id.
+    """
+    return f"job-{order[:_NAMED]}"
 
 
 def jobs_of(runs: Path) -> list[JobFolder]:

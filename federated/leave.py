@@ -27,6 +27,7 @@ WATCH_SECONDS: Final = 0.25
 
 _KEYS: Final[dict[str, str]] = {
     Code.NO_GRANT: "study.dataset",
+    Code.NAMED: "study.grants",
     Code.ASSIGNEE: "study.operator",
     Code.PURPOSE: "study.purpose",
     Code.MODEL: "model.kind",
@@ -192,5 +193,6 @@ def request_of(organisation: OrgId, job: str, study: Study, schema_digest: str) 
         k=study.quorum,
         rounds=study.rounds,
         epsilon_micro=None if study.privacy is None else study.privacy.epsilon_micro,
+        grants=study.grants or (),
         study=study.digest(),
     )

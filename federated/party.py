@@ -23,6 +23,7 @@ from federated.leave import take_leave
 from federated.metrics import score_histogram
 from federated.norms import bounded
 from federated.notary import cosign
+from federated.orders import take_order
 from federated.parameters import decode_parameters, draw_of, model_digest
 from federated.privacy.contribution import Part
 from federated.protocols.contributor import Contributor
@@ -205,7 +206,8 @@ class Party:
             raise Refused(msg, hint="Start a new job.")
         if name not in self._jobs:
             try:
-                self._remember(name, self._agree(name, study, fingerprint))
+                order = _text(request.head, "order").encode() if "order" in request.head else None
+                self._remember(name, self._agree(name, study, fingerprint, order))
             except FusionError as error:
                 self._log.refused(name, study, error.code)
                 raise
@@ -221,7 +223,7 @@ class Party:
             while len(self._jobs) > MAX_JOBS:
                 self._jobs.pop(next(iter(self._jobs)))
 
-    def _agree(self, name: str, study: Study, fingerprint: str) -> _Job:
+    def _agree(self, name: str, study: Study, fingerprint: str, order: bytes | None) -> _Job:
         seat = self._seat
         roster = seat.roster()
         if seat.organisation not in study.organisations:
@@ -238,6 +240,7 @@ class Party:
             raise Refused(msg, hint="Its operator adds the digest to `studies` in node.toml.")
         key, holders = seat.keyring.key(fingerprint)
         terms, model = agree(study, name, roster, key, holders, floor=seat.min_group)
+        take_order(self._log, roster, name, study, order, seat.clock)
         # Charged before data is read, and not given back for what is found in it: whether a
         # column fits is an answer too.
         leave = take_leave(seat.desk, seat.organisation, name, study, seat.clock)
@@ -425,7 +428,7 @@ class Party:
             msg = f"{self._seat.organisation} was not set up for job {name[:63]!r}."
             raise JobUnknown(msg, hint="The hub sets the party up again.")
         # Agreed to before this process started: the same checks, the same terms.
-        job = self._agree(name, Study.from_canonical(kept[0]), kept[1])
+        job = self._agree(name, Study.from_canonical(kept[0]), kept[1], self._log.order(name))
         self._remember(name, job)
         return job
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusion.grants.signing import Standing
+from fusion.identity.members import AUTHORITY
 from fusion.services.grants import folder_of
 
 if TYPE_CHECKING:
@@ -35,16 +36,20 @@ def revocation_watch(hub: HubHome, study: Study, note: Callable[[str], None]) ->
         if kept.standing is Standing.FINALIZED
         and (kept.signed.grant.assignee, kept.signed.grant.purpose, kept.signed.grant.dataset.id)
         == (study.operator, study.purpose, study.dataset)
+        and (study.grants is None or kept.signed.id in study.grants)
     ]
     covering = [
         frozenset(signed.id for signed in holding if organisation in signed.grant.assigners)
         for organisation in study.organisations
     ]
 
+    operator = {study.operator} - {None, AUTHORITY}
+    needed = {*study.organisations, *operator}
+
     def gone() -> bool:
         if any(ids and all(map(folder.revoked, ids)) for ids in covering):
             return True
         active = {member.id for member in hub.roster().active}
-        return not active.issuperset(study.organisations)
+        return not active.issuperset(needed)
 
     return gone

@@ -233,14 +233,14 @@ class RoundEngine:
 
     def _ask_set_up(self, organisations: tuple[OrgId, ...]) -> dict[OrgId, Reply]:
         run = self._run
-        request = Request(
-            "setup",
-            {
-                "job": run.terms.job,
-                "study": run.study.canonical().decode(),
-                "key": run.terms.key.public.fingerprint,
-            },
-        )
+        head = {
+            "job": run.terms.job,
+            "study": run.study.canonical().decode(),
+            "key": run.terms.key.public.fingerprint,
+        }
+        if run.order is not None:
+            head["order"] = run.order.decode()
+        request = Request("setup", head)
         return run.cohort.ask(
             dict.fromkeys(organisations, request), seconds=run.study.deadlines.setup
         )

@@ -35,6 +35,7 @@ class Run:
         emit: Takes events without their time; see ``docs/map.md`` for the fields.
         pause: Waits some seconds.
         stopping: Whether the run's operator wants it to end; asked before each round.
+        order: The operator's order, as the parties are shown it; None if no operator is named.
         place: Returns where in the study's file a key stands (``study.toml:12``), or nothing.
     """
 
@@ -49,6 +50,7 @@ class Run:
     emit: Callable[[Mapping[str, Any]], None]
     pause: Callable[[float], None]
     stopping: Callable[[], bool] = lambda: False
+    order: bytes | None = None
     place: Callable[[str], str] = lambda _key: ""
 
     def log(self, key: str, entry: Entry) -> None:

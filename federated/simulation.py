@@ -28,6 +28,7 @@ from fusion.crypto.paillier.threshold import ThresholdKey, deal
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
 from fusion.errors import FusionError, InputInvalid, StudyInvalid
+from fusion.grants.order import sign_order
 from fusion.identity.members import AUTHORITY, Member, PublicKeys
 from fusion.identity.roster import Roster
 from fusion.services.clock import SystemClock
@@ -124,7 +125,13 @@ def _run(
     signing = {org: SigningKey.generate() for org in paths}
     logs = {org: MemoryRoundLog() for org in paths}
     books = {org: _book(logs[org].ledger, org, signing[org]) for org in paths}
-    roster = _roster(hub, signing, books)
+    members = dict(signing)
+    operator = study.operator
+    if operator is not None and operator not in {AUTHORITY, *signing}:
+        # It has no table here; its order is its own all the same.
+        members[operator] = SigningKey.generate()
+        books[operator] = _book(MemoryLedger(), operator, members[operator])
+    roster = _roster(hub, members, books)
     parties = {
         org: Party(
             Seat(
@@ -149,8 +156,19 @@ def _run(
         study=study, terms=terms, model=model, authority=hub, cohort=InProcessCohort(parties),
         notary=Notary(_book(MemoryLedger(), AUTHORITY, hub), roster, study.organisations),
         journal=MemoryJournal(), clock=SystemClock(), emit=emit, pause=time.sleep,
-        place=place,
+        place=place, order=_order(study, roster, {OrgId(AUTHORITY): hub, **members}),
     )  # fmt: skip
+
+
+def _order(study: Study, roster: Roster, keys: Mapping[OrgId, SigningKey]) -> bytes | None:
+    """Return the operator's order for the run, if the study names one."""
+    if study.operator is None:
+        return None
+    _, order = sign_order(
+        federation=roster.federation, operator=study.operator, study=study.digest(),
+        key=keys[study.operator], now=SystemClock().now(),
+    )  # fmt: skip
+    return order
 
 
 def _book(ledger: Ledger, organisation: str, statement_key: SigningKey) -> LogBook:

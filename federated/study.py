@@ -73,6 +73,7 @@ class Study:
         max_rows: Most rows an organisation trains on, and most it judges on.
         operator: Who operates, as the grants name it; needed where a node requires grants.
         purpose: What for, as the grants name it.
+        grants: Ids of the only grants that data holders may decide under; None for any.
         model: Kind and shape.
         local: Training between two sums.
         optimiser: What the server makes of the mean update.
@@ -95,6 +96,7 @@ class Study:
     max_rows: int
     operator: OrgId | None
     purpose: str | None
+    grants: tuple[str, ...] | None
     model: Logistic | Mlp
     local: Local
     optimiser: FedAvg | FedAvgM | FedAdam
@@ -142,8 +144,10 @@ class Study:
     def canonical(self) -> bytes:
         """Return the study, defaults filled in, as canonical JSON."""
         section = {name: getattr(self, name) for name in StudySection.model_fields}
+        if self.grants is None:
+            del section["grants"]
         parts = ["model", "local", "optimiser", "aggregation", "key", "deadlines"]
-        # A study without privacy has the bytes, and the digest, that it always had.
+        # A study without privacy, or named grants, has the bytes and the digest it always had.
         parts += [] if self.privacy is None else ["privacy"]
         return canonical.encode(
             {

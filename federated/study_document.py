@@ -53,6 +53,7 @@ def _positive(value: object) -> str | int | float:
 Positive = Annotated[str | int | float, PlainValidator(_positive)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62})$")]
+GrantId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Category = Annotated[str, Field(max_length=MAX_WORD)]
 Organisation = Annotated[OrgId, AfterValidator(_organisation)]
 Bound = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
@@ -85,6 +86,9 @@ class StudySection(Section):
     max_rows: Annotated[int, Field(ge=10, le=2**30)]
     operator: Organisation | None = None
     purpose: Annotated[str, Field(pattern=r"^dpv:[A-Za-z]{1,60}$")] | None = None
+    grants: (
+        Annotated[tuple[GrantId, ...], Field(min_length=1, max_length=MAX_ORGANISATIONS)] | None
+    ) = None
 
 
 class Logistic(Section):
@@ -263,6 +267,7 @@ def broken_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
 
 def _study_rules(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
     study = document.study
+    yield from _repeated(("study", "grants"), study.grants or ())
     yield from _repeated(("study", "organisations"), study.organisations)
     count = len(study.organisations)
     if study.quorum > count:

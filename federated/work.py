@@ -72,7 +72,8 @@ def do_job(
             study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
             journal=job.journal(), clock=clock, emit=emit, pause=pause,
             stopping=lambda: job.stop_wanted.exists() or revoked(),
-            place=place_in(text, job.origin), notary=Notary(book, roster, study.organisations),
+            place=place_in(text, job.origin), order=job.order(),
+            notary=Notary(book, roster, study.organisations),
         )  # fmt: skip
         log_start(run)
         emit(start_event(run))

@@ -27,6 +27,7 @@
     │   ├── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
     │   ├── MemberRevoked                    an organisation that the authority has revoked
     │   ├── Unwitnessed                      what is to be opened is in no witnessed log
+    │   ├── OrderRefused                     its operator did not order this; codes G-5…
     │   └── QueryRefused                     the policy does not answer this; codes Q-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
@@ -268,6 +269,16 @@ class Unwitnessed(Refused):
     """A key holder was not shown that what it is to open is in the hub's log, and witnessed."""
 
     code = "F-407"
+
+
+class OrderRefused(Refused):
+    """Nothing shows that a study's operator ordered this run; the code shown says what (G-5.)."""
+
+    code = "F-408"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of what is wrong with the order."""
+        super().__init__(message, hint=hint, study_key="study.operator")
 
 
 class QueryRefused(Refused):

@@ -314,8 +314,37 @@ class TrainingEngine(Protocol):
         """Serve the hub's requests until ``stop``; return the exit code."""
         ...
 
-    def train(self, hub: Any, study_text: str, origin: str) -> str:  # noqa: ANN401 - a HubHome
-        """Check a study and hand it to the running hub; return the job's identifier."""
+    def train(
+        self,
+        hub: Any,  # noqa: ANN401 - a HubHome
+        study_text: str,
+        origin: str,
+        order: bytes | None = None,
+    ) -> str:
+        """Check a study and its order, hand it to the running hub; return the job's identifier."""
+        ...
+
+    def order_terms(self, study_text: str, origin: str) -> tuple[str | None, str]:
+        """Return who has to order a study, if it names an operator, and the study's digest."""
+        ...
+
+    def job_of(self, order: str) -> str:
+        """Return the identifier of the job that the order of an id starts."""
+        ...
+
+    def look(
+        self,
+        hub: Any,  # noqa: ANN401 - a HubHome
+        job: str,
+        *,
+        operator: str,
+        start: int,
+    ) -> tuple[str, list[dict[str, Any]], int] | None:
+        """Return a job's status, some events and where to go on; None if it is another's."""
+        ...
+
+    def record(self, events: Sequence[Event]) -> dict[str, Any]:
+        """Return the record of a run whose events came from elsewhere."""
         ...
 
     def check(self, study_text: str, origin: str) -> None:

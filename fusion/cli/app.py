@@ -25,6 +25,7 @@ from fusion.cli import (
     key,
     ledger,
     node,
+    order,
     org,
     output,
     policy,
@@ -80,6 +81,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(grant.app, name="grant")
 app.add_typer(policy.app, name="policy")
 app.command("train")(train.train)
+app.add_typer(order.app, name="order")
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)
 app.add_typer(ledger.app, name="ledger")

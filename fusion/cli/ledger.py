@@ -271,6 +271,9 @@ def _report(found: Sequence[Findings]) -> None:
     for item in found:
         for notice in item.replay.notices:
             output.note(f"{item.organisation}: {notice}")
+        for order in item.orders[-_LISTED:]:
+            job, operator, at = order["job"], order["operator"], order["ordered_at"]
+            output.note(f"{item.organisation}: {job} was ordered by {operator} at {at}")
         for stamp in item.stamps[-_LISTED:]:
             doubt = "" if stamp["verified"] else " (not verified: name --tsa-certificate)"
             size, at = stamp["size"], stamp["at"]

@@ -90,6 +90,7 @@ def decide(signed: SignedGrant, request: Request, state: State, now: datetime) -
     clauses = (
         *_standing(signed, state),
         *_time(grant, now),
+        *_named(signed, request),
         *_parties(grant, request),
         *_data(grant, request),
         *_purpose(grant, request),
@@ -108,7 +109,10 @@ def decide(signed: SignedGrant, request: Request, state: State, now: datetime) -
 
 
 def no_grant(request: Request) -> Refusal:
-    """Return the refusal of a request that no grant is about."""
+    """Return the refusal of a request that no grant is about, of those that it names if it does."""
+    if request.grants:
+        clause = Clause(Code.NAMED, "", list(request.grants), None, ())
+        return Refusal(party=request.party, grant=None, job=request.job, clauses=(clause,))
     clause = Clause(Code.NO_GRANT, "", f"{request.dataset} of {request.party}", None, ())
     return Refusal(party=request.party, grant=None, job=request.job, clauses=(clause,))
 
@@ -160,6 +164,12 @@ def _time(grant: Grant, now: datetime) -> Iterator[Clause]:
         later = stamp(moment + timedelta(days=1))
         change = _grant("/not_after", later)
         yield Clause(Code.EXPIRED, "/not_after", stamp(moment), grant.not_after, (change,))
+
+
+def _named(signed: SignedGrant, request: Request) -> Iterator[Clause]:
+    if request.grants and signed.id not in request.grants:
+        change = _ask("/grants", [signed.id])
+        yield Clause(Code.NAMED, "", list(request.grants), signed.id, (change,))
 
 
 def _parties(grant: Grant, request: Request) -> Iterator[Clause]:

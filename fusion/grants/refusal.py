@@ -28,6 +28,7 @@ class Code(StrEnum):
     REVOKED = "G-02"
     NOT_YET = "G-03"
     EXPIRED = "G-04"
+    NAMED = "G-05"
     PARTY = "G-11"
     ASSIGNEE = "G-12"
     DATASET = "G-13"
@@ -68,6 +69,10 @@ WORDS: Final[dict[Code, tuple[str, str]]] = {
     Code.EXPIRED: (
         "the grant has ended, it is {asked}",
         "授权已到期，现在是 {asked}",
+    ),
+    Code.NAMED: (
+        "the grants that the study names, {asked}, are not here for this table; here is {passes}",
+        "研究指定的授权 {asked} 在此处均不适用于该数据表；此处为 {passes}",
     ),
     Code.PARTY: (
         "{asked} is not an assigner of the grant; {passes} would be",
@@ -240,6 +245,12 @@ class Refusal:
     def advice(self, language: Language = "en") -> str:
         """Say what would pass, in one line."""
         repair = self.repair
+        if repair is None and self.code is Code.NAMED:
+            return (
+                "Bring one of them here (fusion grant fetch), or name this owner's grant, or none."
+                if language == "en"
+                else "请将其取来（fusion grant fetch），或在研究中指定本方的授权，或不指定。"
+            )
         if repair is None:
             return (
                 "No change of the request or of this grant would pass."

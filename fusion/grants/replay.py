@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from fusion.errors import FusionError, LedgerBroken, UnknownOrganisation
 from fusion.grants.budget import NOTHING, Amount, Counter
 from fusion.grants.decide import State, decide
+from fusion.grants.order import check_order, open_order
 from fusion.grants.permit import Permit
 from fusion.grants.refusal import Code
 from fusion.grants.request import Request, charge_name
@@ -40,7 +41,7 @@ _T = TypeVar("_T")
 _CHARGED_BEFORE: Final = "F-405"
 _KINDS: Final = tuple(
     f'"kind":"{kind}"'.encode()
-    for kind in ("grant-seen", "grant-revoked", "decided", "budget-moved")
+    for kind in ("grant-seen", "grant-revoked", "order-taken", "decided", "budget-moved")
 )
 
 
@@ -63,14 +64,18 @@ class Decisions:
         self._number = 0
         self._grants: dict[str, SignedGrant] = {}
         self._revoked: set[str] = set()
+        self._orders: dict[str, entries.OrderTaken] = {}
         self._charges: dict[str, tuple[str, str, Amount]] = {}
         self._settled: dict[str, str] = {}
         self._due: dict[tuple[str, str], int] = {}
         self.made: list[dict[str, Any]] = []
         """Every decision: entry, grant, job, action, permit, code."""
+        self.orders: list[dict[str, Any]] = []
+        """Every order: entry, job, operator, study, order, ordered_at."""
         self._rules: Mapping[type[Any], Callable[[Any], None]] = {
             entries.GrantSeen: self._seen,
             entries.GrantRevoked: self._revocation,
+            entries.OrderTaken: self._ordered,
             entries.Decided: self._decided,
             entries.BudgetMoved: self._moved,
         }
@@ -132,13 +137,39 @@ class Decisions:
             self._broken("it names another grant, or another signer, than its document")
         self._revoked.add(entry.grant)
 
+    def _ordered(self, entry: entries.OrderTaken) -> None:
+        data = self._document(entry.order)
+        try:
+            order = _in_some_epoch(
+                self._rosters, lambda roster: open_order(data, roster, entry.operator)
+            )
+            check_order(order, entry.study, moment_of(entry.at))
+        except FusionError as error:
+            self._broken(f"its order does not hold: {error.message}")
+        if order.id != entry.id:
+            self._broken("it names another order than its document")
+        self._orders[entry.job] = entry
+        self.orders.append(
+            {"entry": self._number, "job": entry.job, "operator": entry.operator}
+            | {"study": entry.study, "order": order.id, "ordered_at": order.ordered_at}
+        )
+
+    def _check_ordered(self, request: Request) -> None:
+        """Training is permitted to nobody who did not ask for it."""
+        order = self._orders.get(request.job)
+        if order is None or (order.operator, order.study) != (request.assignee, request.study):
+            self._broken(f"nothing before it shows that {request.assignee} ordered {request.job}")
+
     def _decided(self, entry: entries.Decided) -> None:
         request = self._request(entry)
         said = {"entry": self._number, "grant": entry.grant, "job": request.job}
+        if entry.permit and request.action == "train":
+            self._check_ordered(request)
         said |= {"action": request.action, "permit": entry.permit, "code": entry.code}
         self.made.append(said)
         if not entry.grant:
-            if entry.permit or entry.code != Code.NO_GRANT:
+            none = Code.NAMED if request.grants else Code.NO_GRANT
+            if entry.permit or entry.code != none:
                 self._broken("it names no grant, and is no refusal for the lack of one")
             return
         signed = self._grants.get(entry.grant)
@@ -215,11 +246,11 @@ def _in_some_epoch(rosters: Sequence[Roster], opening: Callable[[Roster], _T]) -
     raise failure
 
 
-def replay(bundle: Bundle, rosters: Sequence[Roster]) -> list[dict[str, Any]]:
+def replay(bundle: Bundle, rosters: Sequence[Roster]) -> Decisions:
     """Make every decision of a log again; the bundle's tree and rules were checked before.
 
     Returns:
-        The decisions.
+        The decisions, and the orders.
 
     Raises:
         LedgerBroken: One does not follow from what was logged before it; its number.
@@ -232,4 +263,4 @@ def replay(bundle: Bundle, rosters: Sequence[Roster]) -> list[dict[str, Any]]:
         else:
             decisions.pass_by(number)
     decisions.pass_by(len(bundle.entries))
-    return decisions.made
+    return decisions

@@ -13,6 +13,7 @@ from pydantic import Field
 from fusion.grants.document import (
     MAX_COLUMNS,
     MAX_INTEGER,
+    MAX_PARTIES,
     Action,
     Digest,
     Name,
@@ -46,6 +47,7 @@ class Request(Part):
         set_size: Size of the largest set (align).
         output: Kind of what comes out (query).
         code: SHA-256 of a Python job (query with output python).
+        grants: Ids of the only grants that may be decided under; empty for any.
         study: Digest of the study or the query, for the permit.
     """
 
@@ -66,6 +68,7 @@ class Request(Part):
     set_size: Asked | None = None
     output: Word | None = None
     code: Digest | None = None
+    grants: Annotated[tuple[Digest, ...], Field(max_length=MAX_PARTIES)] = ()
     study: Digest | None = None
 
     def canonical(self) -> bytes:

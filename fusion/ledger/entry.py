@@ -81,13 +81,31 @@ class KeyImported(_Entry):
     share: bool
 
 
+class OrderTaken(_Entry):
+    """A node holds its operator's order for a job: who asked, for which study; once for an order.
+
+    ``id`` names the order; ``order`` is the SHA-256 of the signed document, which a bundle carries.
+    """
+
+    kind: Literal["order-taken"] = "order-taken"
+    job: Job
+    study: Hex
+    operator: Organisation
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    order: Hex
+
+
 class StudyAgreed(_Entry):
-    """A node will take part in a job."""
+    """A node will take part in a job.
+
+    ``order`` is that of the order-taken before it; empty where the study names no operator.
+    """
 
     kind: Literal["study-agreed"] = "study-agreed"
     job: Job
     study: Hex
     key: Hex
+    order: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class StudyRefused(_Entry):
@@ -261,9 +279,10 @@ class BudgetMoved(_Entry):
 
 
 Entry = (
-    OrganisationMade | RosterSeen | LogSeen | KeyImported | StudyAgreed | StudyRefused | JobStarted
-    | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen | RoundSummed
-    | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided | BudgetMoved
+    OrganisationMade | RosterSeen | LogSeen | KeyImported | OrderTaken | StudyAgreed | StudyRefused
+    | JobStarted | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen
+    | RoundSummed | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided
+    | BudgetMoved
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

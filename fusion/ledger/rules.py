@@ -25,8 +25,8 @@ _HUB_ONLY = (
     entries.Released,
 )  # fmt: skip
 _NODE_ONLY = (
-    entries.StudyAgreed, entries.StudyRefused, entries.RoundContributed, entries.SumOpened,
-    entries.CheckpointSeen,
+    entries.OrderTaken, entries.StudyAgreed, entries.StudyRefused, entries.RoundContributed,
+    entries.SumOpened, entries.CheckpointSeen,
 )  # fmt: skip
 
 
@@ -78,13 +78,17 @@ class Replay:
         """Vectors that the hub counted in: entry and contributor, by digest."""
         self.relied: list[tuple[int, entries.CheckpointSeen]] = []
         """Checkpoints of other logs under which sums were opened here, with their entries."""
+        self.ordered: dict[str, tuple[int, str]] = {}
+        """Operators' orders: the entry and the job of each, by its id."""
         self.notices: list[str] = []
         """What is allowed and worth a look."""
         self._logs: dict[str, str] = {}
+        self._orders: dict[str, entries.OrderTaken] = {}
         self._rules: Mapping[type[Any], Callable[[Any], None]] = {
             entries.OrganisationMade: self._made,
             entries.RosterSeen: self._roster,
             entries.LogSeen: self._log,
+            entries.OrderTaken: self._order,
             entries.StudyAgreed: self._agreed,
             entries.JobStarted: self._started,
             entries.JobEnded: self._ended,
@@ -152,10 +156,23 @@ class Replay:
 
     # ------------------------------------------------------------------ jobs
 
+    def _order(self, entry: entries.OrderTaken) -> None:
+        before = self.ordered.get(entry.id)
+        if before is not None:
+            self._broken(f"its order was taken before, in entry {before[0]}")
+        if entry.job in self._orders:
+            self._broken(f"another order was taken for job {entry.job} before")
+        self.ordered[entry.id] = (self._number, entry.job)
+        self._orders[entry.job] = entry
+
     def _agreed(self, entry: entries.StudyAgreed) -> None:
         job = self._jobs.get(entry.job)
         if job is not None and job.open:
             self._broken(f"job {entry.job} was agreed to before")
+        taken = self._orders.get(entry.job)
+        shown = ("", entry.study) if taken is None else (taken.order, taken.study)
+        if (entry.order, entry.study) != shown:
+            self._broken(f"job {entry.job} was agreed to under another order than was taken for it")
         self._jobs[entry.job] = _Job()
 
     def _started(self, entry: entries.JobStarted) -> None:

@@ -78,6 +78,7 @@ class Findings:
         leaves: Their hashes.
         rosters: All that the bundle has, by epoch.
         decisions: Made again, in order; empty until somebody does (:mod:`fusion.grants.replay`).
+        orders: Operators' orders, verified; empty until somebody does (as for decisions).
         stamps: Time stamps; empty until somebody verifies them (:mod:`fusion.services.stamps`).
         span: Time of the first and of the last entry.
     """
@@ -96,6 +97,7 @@ class Findings:
     leaves: Sequence[bytes]
     rosters: tuple[Roster, ...]
     decisions: tuple[dict[str, Any], ...] = ()
+    orders: tuple[dict[str, Any], ...] = ()
     stamps: tuple[dict[str, Any], ...] = ()
     span: tuple[str, str]
 
@@ -416,8 +418,9 @@ def _check_log_seen(
 def compare(found: Sequence[Findings]) -> None:
     """Check several logs of one federation against each other.
 
-    What a holder opened is what the hub's log says was to be opened, under checkpoints that are of
-    this very log of the hub; and what the hub counted in is what its contributor released.
+    An order was taken for one job. What a holder opened is what the hub's log says was to be
+    opened, under checkpoints that are of this very log of the hub; and what the hub counted in is
+    what its contributor released.
 
     Raises:
         LedgerBroken: Two logs contradict each other; the entry in the first named.
@@ -430,6 +433,7 @@ def compare(found: Sequence[Findings]) -> None:
     if len(by_name) != len(found):
         raise UnknownOrganisation("Two bundles are of one organisation.")
     hub = by_name.pop(AUTHORITY, None)
+    _compare_orders(by_name)
     if hub is None:
         return
     for name, node in by_name.items():
@@ -440,6 +444,20 @@ def compare(found: Sequence[Findings]) -> None:
                 msg = (
                     f"Entry {number} of the hub's log counts a contribution of {name} that the "
                     "log there does not know."
+                )
+                raise LedgerBroken(msg, index=number)
+
+
+def _compare_orders(nodes: Mapping[str, Findings]) -> None:
+    """Check that nobody was shown an order for one job that somebody was shown for another."""
+    jobs: dict[str, tuple[str, str]] = {}
+    for name, node in nodes.items():
+        for order, (number, job) in node.replay.ordered.items():
+            where, other = jobs.setdefault(order, (name, job))
+            if other != job:
+                msg = (
+                    f"Entry {number} of the log of {name} takes an order for {job} that {where} "
+                    f"took for {other}: it was for one run."
                 )
                 raise LedgerBroken(msg, index=number)
 

@@ -108,7 +108,33 @@ def _chain(result: Mapping[str, Any], logs: Sequence[Log]) -> str:
         f"任务 {job}：由枢纽启动，各机构同意其研究，下列各和仅打开一次，最后发布模型。"
         "括号内为条目编号。",
     )
-    return paragraph(begun) + _permits(job, logs) + table(heads, rows, numbers=False)
+    return (
+        paragraph(begun)
+        + _orders(job, logs)
+        + _permits(job, logs)
+        + table(heads, rows, numbers=False)
+    )
+
+
+def _orders(job: str, logs: Sequence[Log]) -> str:
+    """Return who ordered the run, by the entries of those who took the order."""
+    taken: dict[tuple[str, str], list[str]] = {}
+    for log in logs:
+        for order in log.get("orders", []):
+            if order["job"] == job:
+                said = f"{log['organisation']} ({order['entry']})"
+                taken.setdefault((order["operator"], order["ordered_at"]), []).append(said)
+    return "".join(
+        paragraph(
+            Words(
+                f"{operator} ordered it at {at}, as verified by {', '.join(found)}; the audit "
+                "verified its signature again.",
+                f"运营方 {operator} 于 {at} 下达运行指令，由 {'、'.join(found)} 各自核验；"
+                "审计已重新核验签名。",
+            )
+        )
+        for (operator, at), found in taken.items()
+    )
 
 
 def _permits(job: str, logs: Sequence[Log]) -> str:

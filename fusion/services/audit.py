@@ -104,9 +104,11 @@ def audit_whole(bundle: Bundle, expected: Expectations, tsa: Sequence[Certificat
         SignatureInvalid: A stamp is not signed by the authority.
     """
     found = audit(bundle, expected)
+    again = replay(bundle, found.rosters)
     return replace(
         found,
-        decisions=tuple(replay(bundle, found.rosters)),
+        decisions=tuple(again.made),
+        orders=tuple(again.orders),
         stamps=tuple(stamp.to_json() for stamp in stamps_of(bundle, tsa)),
     )
 
@@ -142,6 +144,7 @@ def as_document(found: Findings) -> dict[str, Any]:
             ]
         ],
         "decisions": list(found.decisions[-_MAX_SUMS:]),
+        "orders": list(found.orders[-_MAX_SUMS:]),
         "stamps": list(found.stamps),
         "notices": logged.notices,
     }

@@ -260,11 +260,11 @@ def _import(stage: _Stage, children: Children, dealt: Mapping[str, Any]) -> None
 
 
 def _train(stage: _Stage, children: Children, engine: TrainingEngine) -> dict[str, Any]:
-    """Hand the study to the hub and watch the run to its end; return its record."""
-    with stage.step("run", "run finished"):
-        started = children.start(
-            "train", "train", stage.study, "--hub", stage.hub, "--detach", "--json"
-        )
+    """Have the operator order the run over the hub's port; watch it; return its record."""
+    operator = str(tomllib.loads(stage.text)["study"]["operator"])
+    with stage.step("run", f"run that {operator} ordered finished"):
+        home = ("--home", stage.node(operator))
+        started = children.start("train", "train", stage.study, *home, "--detach", "--json")
         job = str(json.loads(children.finish([started], seconds=_VERB_SECONDS)[0])["job"])
         hub = HubHome.open(stage.hub)
         end: Event = {}

@@ -397,7 +397,8 @@ def choose(
 
 def _is_about(kept: Kept, request: Request) -> bool:
     grant = kept.signed.grant
-    return request.party in grant.assigners and request.dataset == grant.dataset.id
+    meant = not request.grants or kept.signed.id in request.grants
+    return meant and request.party in grant.assigners and request.dataset == grant.dataset.id
 
 
 class GrantDesk:

@@ -17,6 +17,7 @@ from fusion.services.clock import SystemClock
 from fusion.services.enrolment import ROSTER
 from fusion.services.files import read_file
 from fusion.services.grant_exchange import GRANTS, Shelf
+from fusion.services.orders import JOBS, MAX_ORDERED_BYTES, ORDERS, OrderDesk
 from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def port_of(
     Raises:
         EnvironmentUnfit: A file is missing.
     """
-    clock, shelf = clock or SystemClock(), Shelf(hub)
+    clock, shelf, orders = clock or SystemClock(), Shelf(hub), OrderDesk(hub)
     config = PortConfig(
         listen=hub.listen,
         certificate=read_file(hub.server_certificate),
@@ -65,6 +66,7 @@ def port_of(
             NOW: lambda *_: str(int(clock.now().timestamp())).encode(),
             CATALOGUE: _catalogue(hub),
             GRANTS: shelf.document,
+            JOBS: orders.document,
             ROSTER: _roster(hub),
             WITNESS: _witness(hub),
         },
@@ -74,6 +76,7 @@ def port_of(
                 limit=MAX_DESCRIPTOR_BYTES,
             ),
             GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
+            ORDERS: Box(take=orders.take, limit=MAX_ORDERED_BYTES),
             WITNESS: Box(
                 take=lambda member, data: receive(hub, member.id, data),
                 limit=MAX_WITNESS_PACKET_BYTES,

@@ -6,10 +6,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from fusion.errors import ContributionRefused, GateRefused
+from fusion.grants.order import Code, refused
 from fusion.stores.memory_ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from fusion.grants.budget import Evidence
 
 
 def second_list(round_number: int, attempt: int) -> ContributionRefused:
@@ -44,6 +47,7 @@ class MemoryRoundLog:
         self.ledger = MemoryLedger()
         self._lock = threading.Lock()
         self._jobs: dict[str, tuple[bytes, str]] = {}
+        self._ordered: dict[str, tuple[str, bytes]] = {}
         self._commitments: dict[tuple[str, int, int], tuple[bytes, bytes, bytes]] = {}
         self._secrets: dict[tuple[str, int, int], bytes] = {}
         self._proofs: dict[tuple[str, int, int], bytes] = {}
@@ -129,6 +133,19 @@ class MemoryRoundLog:
     def job(self, job: str) -> tuple[bytes, str] | None:
         """Return what was agreed to, if anything."""
         return self._jobs.get(job)
+
+    def bind_order(self, order: str, job: str, document: bytes, said: Evidence) -> None:
+        """Bind an order and a job to each other, for good, and log it the first time."""
+        with self._lock:
+            if any((name == job) != (kept[0] == order) for name, kept in self._ordered.items()):
+                raise refused(Code.USED)
+            self._ordered.setdefault(job, (order, document))
+            self.ledger.append_once(f"order:{order}", said.entries[0], said.papers)
+
+    def order(self, job: str) -> bytes | None:
+        """Return the order that a job is bound to, if it is to any."""
+        with self._lock:
+            return self._ordered.get(job, (None, None))[1]
 
     def forget_job(self, job: str, entry: bytes | None = None) -> None:
         """Drop vectors, secrets and proofs of a job; what was bound or opened stays so."""

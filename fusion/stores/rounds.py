@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fusion.stores.ledger import LEDGER, append, append_once
+from fusion.grants.order import Code, refused
+from fusion.stores.ledger import LEDGER, append, append_once, keep_papers
 from fusion.stores.memory import opened_before, second_commitment, second_list, second_opening
 from fusion.stores.postgres import PostgresDatabase
 from fusion.stores.sql import Schema
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from fusion.grants.budget import Evidence
     from fusion.stores.sql import Connection, Cursor, Postgres, Sql
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS job(
   job TEXT PRIMARY KEY, study BLOB NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ordered(
+  id TEXT PRIMARY KEY, job TEXT NOT NULL UNIQUE, document BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS commitment(
   job TEXT, round INTEGER, attempt INTEGER, manifest BLOB NOT NULL, nonce BLOB NOT NULL,
   vector BLOB NOT NULL, PRIMARY KEY (job, round, attempt)) WITHOUT ROWID;
@@ -187,6 +191,31 @@ class SqlRoundLog:
                 "SELECT study, key FROM job WHERE job = ?", (job,)
             ).fetchone()
         return row
+
+    def bind_order(self, order: str, job: str, document: bytes, said: Evidence) -> None:
+        """Bind an order and a job to each other, durably and for good, and log it the first time.
+
+        Raises:
+            OrderRefused: One of them was bound to another.
+        """
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, job FROM ordered WHERE id = ? OR job = ?", (order, job)
+            ).fetchall()
+            if any(tuple(row) != (order, job) for row in rows):
+                raise refused(Code.USED)
+            if not rows:
+                connection.execute("INSERT INTO ordered VALUES (?, ?, ?)", (order, job, document))
+                append(connection, said.entries)
+                keep_papers(connection, said.papers)
+
+    def order(self, job: str) -> bytes | None:
+        """Return the order that a job is bound to, if it is to any."""
+        with self._database.transaction() as connection:
+            row: tuple[bytes] | None = connection.execute(
+                "SELECT document FROM ordered WHERE job = ?", (job,)
+            ).fetchone()
+        return None if row is None else bytes(row[0])
 
     def forget_job(self, job: str, entry: bytes | None = None) -> None:
         """Drop vectors, secrets and proofs of a job; what was bound or opened stays so."""

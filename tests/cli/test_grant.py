@@ -115,6 +115,8 @@ def test_the_commands_of_the_page_lead_where_it_says(
             file.write_text(file.read_text("utf-8").replace(":0", f":{port.port}"), "utf-8")
         # Those that the text speaks of come after the block, and once there is a grant.
         for line in commands("docs/grants.md"):
+            if not line.startswith("fusion grant "):
+                continue  # what an operator does is run by tests/deployment
             if "9ab7cf49" in line or " ID" in line:
                 known = fusion.document("grant", "list", "--home", "tax")["grants"]
                 grant = grant or known[0]["id"]

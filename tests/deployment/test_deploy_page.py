@@ -27,4 +27,4 @@ def test_the_pages_commands_lead_to_a_trained_model(walk: Walk) -> None:
     # A line that the page shows twice is run once.
     for line in dict.fromkeys(commands("docs/deploy.md")):
         walk.run(line)
-    assert "<svg" in (walk.hub / "report.html").read_text("utf-8")
+    assert "<svg" in (walk.operator / "report.html").read_text("utf-8")

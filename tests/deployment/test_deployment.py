@@ -99,6 +99,24 @@ def test_a_study_runs_to_its_end(deployment: Deployment) -> None:
     assert json.loads((watch.hub.runs / watch.job / "model.json").read_text())["kind"] == "logistic"
 
 
+def test_an_operator_orders_and_follows_from_its_own_node(deployment: Deployment) -> None:
+    path = deployment.folder / "ordered.toml"
+    text = study_text(rounds=1)
+    path.write_text(text.replace("rounds = 1", 'rounds = 1\noperator = "east"'), "utf-8")
+    for refused in (
+        deployment.fusion("train", path, "--hub", deployment.hub, check=False),
+        deployment.fusion("train", path, "--home", deployment.node("north"), check=False),
+    ):
+        assert refused.returncode in (2, 4)
+        assert "operator" in refused.stderr
+    found = deployment.json("train", path, "--home", deployment.node("east"))
+    assert (found["status"], found["study"]) == ("done", "made-up")
+    assert found == {**ENGINE.result(HubHome.open(deployment.hub), found["job"]), **_SCHEMA}
+
+
+_SCHEMA = {"schema": "fusion.run/1"}
+
+
 def test_a_node_reaches_another_through_the_hub(deployment: Deployment) -> None:
     found = deployment.json(
         "node", "ping", deployment.node("north"), "--to", "east", "--count", "3"

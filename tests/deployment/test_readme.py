@@ -26,7 +26,7 @@ def walk(tmp_path: Path) -> Iterator[Walk]:
 def test_the_readmes_commands_lead_to_a_trained_model(walk: Walk) -> None:
     for line in commands("README.md"):
         walk.run(line)
-    assert "<svg" in (walk.hub / "report.html").read_text("utf-8")
+    assert "<svg" in (walk.operator / "report.html").read_text("utf-8")
     assert "<svg" in (walk.desk / "report.html").read_text("utf-8")
 
 

@@ -57,6 +57,7 @@ class Walk:
         self.dealer = folder / "dealer-machine"
         self.desk = folder / "desk"
         self.machines = {org: folder / org for org in OFFICES}
+        self.operator = self.machines["bank.example"]
         for place in (self.hub, self.dealer, self.desk, *self.machines.values()):
             place.mkdir()
         self.started: list[subprocess.Popen[bytes]] = []
@@ -90,7 +91,8 @@ class Walk:
         text = re.sub(r"(?m)^rounds = \d+", "rounds = 1", text)
         if self._bits is not None:
             text = re.sub(r"(?m)^bits = \d+", f"bits = {self._bits}", text)
-        (self.hub / "study.toml").write_text(text, "utf-8")
+        for machine in (self.hub, self.operator):
+            (machine / "study.toml").write_text(text, "utf-8")
         for number, name in enumerate(("a", "b", "c")):
             table = write_table(self.desk / f"{name}.csv", rows=80, seed=number)
             table.write_text(table.read_text("utf-8").replace("rich", "y", 1), "utf-8")
@@ -147,9 +149,12 @@ class Walk:
                 assert "done" in self._fusion(line, self.hub)
             case ["train", "--stop"]:
                 self._stop(line)
+            case ["order", "sign"]:
+                self._fusion(line, self.operator)
+                shutil.copy(self.operator / "order.json", self.hub)
             case ["train", _]:
                 self._wait([m / "node" / "ready.json" for m in self.machines.values()])
-                printed = self._fusion(line, self.hub)
+                printed = self._fusion(line, self.operator if " --home " in line else self.hub)
                 self.words["JOB"] = re.findall(r"job-[0-9a-f]+", printed)[0]
             case words:
                 message = f"the page shows a command that no test runs: {words}"
@@ -214,9 +219,10 @@ class Walk:
     def _stop(self, line: str) -> None:
         """Have a long run stopped."""
         text = (self.hub / "study.toml").read_text("utf-8")
-        (self.hub / "long.toml").write_text(text.replace("rounds = 1", "rounds = 500"), "utf-8")
-        command = f"fusion train long.toml --hub {self.hub / 'hub'} --detach --json"
-        self.words["JOB"] = json.loads(self._fusion(command, self.hub))["job"]
+        study = self.operator / "long.toml"
+        study.write_text(text.replace("rounds = 1", "rounds = 500"), "utf-8")
+        command = "fusion train long.toml --home node --detach --json"
+        self.words["JOB"] = json.loads(self._fusion(command, self.operator))["job"]
         assert "was stopped after round" in self._fusion(line, self.hub, code=1)
 
     def _examine(self, line: str) -> None:

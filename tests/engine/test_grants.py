@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from federated.study import parse_study
 from federated.terms import agree
 from federated.work import do_job
 from fusion.catalogue.descriptor import schema_digest
-from fusion.services import grants, rosters
+from fusion.grants.order import open_order
+from fusion.services import grants, orders, rosters
 from fusion.services.clock import SystemClock
 from fusion.services.homes import NodeHome
 from fusion.services.keys import Keyring
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from federated.cohort import Answering, Cohort
+    from fusion.grants.order import Order
     from fusion.services.grants import Kept
     from fusion.services.homes import HubHome
     from fusion.types import OrgId
@@ -70,6 +72,7 @@ class World:
     hub: HubHome
     nodes: dict[str, NodeHome]
     notes: dict[str, list[str]]
+    orders: dict[tuple[str, str], tuple[Order, bytes] | None] = field(default_factory=dict)
 
     def grant(self, **changes: Any) -> Kept:  # noqa: ANN401 - JSON values
         """Have a grant signed by all, and known to all."""
@@ -86,8 +89,18 @@ class World:
         """Return a node's party, as after a restart."""
         return Party(seat_of(self.nodes[name], self.notes.setdefault(name, []).append))
 
-    def set_up(self, party: Party, study: str = GRANTED, job: str = "job-1") -> Reply:
-        """Ask a party to take part."""
+    def order(self, study: str = GRANTED) -> tuple[Order, bytes] | None:
+        """Return an order for a study by the operator it names, if it names one."""
+        operator = parse_study(study, "study.toml").operator
+        if operator is None:
+            return None
+        _, data = orders.sign(self.nodes[operator], study, "study.toml")
+        return open_order(data, self.hub.roster(), operator), data
+
+    def set_up(
+        self, party: Party, study: str = GRANTED, job: str = "job-1", order: bytes | None = None
+    ) -> Reply:
+        """Ask a party to take part, by the order that is given or a new one."""
         parsed = parse_study(study, "study.toml")
         key = Keyring(self.hub.paillier).fitting(2048, 3, parsed.key.holders)
         head = {
@@ -95,13 +108,22 @@ class World:
             "study": parsed.canonical().decode(),
             "key": key.public.fingerprint,
         }
+        if order is None:
+            if (job, study) not in self.orders:
+                self.orders[job, study] = self.order(study)
+            kept = self.orders[job, study]
+            order = None if kept is None else kept[1]
+        if order is not None:
+            head["order"] = order.decode()
         return party.handle(Request("setup", head))
 
     def run(
         self, study: str = GRANTED, before: Callable[[Request], None] = lambda _: None
     ) -> tuple[str, list[dict[str, Any]]]:
         """Do a job; return its name and its events."""
-        job = JobFolder.create(self.hub.runs, study)
+        ordered = self.order(study)
+        job = JobFolder.create(self.hub.runs, study, ordered=ordered)
+        self.orders[job.name, study] = ordered
 
         def make(keys: Mapping[OrgId, str]) -> Cohort:
             parties: dict[OrgId, Answering] = {
@@ -287,18 +309,17 @@ def test_closing_after_a_restart_takes_nothing_back_that_was_final(world: World)
     assert world.state_of("north", job) == "committed"
 
 
-def test_another_study_under_an_old_name_is_charged_again(world: World) -> None:
+def test_another_study_under_an_old_name_is_not_run(world: World) -> None:
     kept = world.grant()
     party = world.party("north")
     budgets = SqliteBudgets(world.nodes["north"].budgets)
-    for count, study in enumerate((GRANTED, GRANTED.replace("seed = 7", "seed = 8")), 1):
-        assert world.set_up(party, study).failure is None
-        # Forgotten as after a finished run, with its charge final.
-        party._jobs["job-1"].leave.begin()
-        party.handle(Request("close", {"job": "job-1", "status": "done"}))
-        assert budgets.used(kept.signed.id, "train").runs == count
-    third = GRANTED.replace("seed = 7", "seed = 9")
-    assert _failure(world.set_up(party, third))[0] == "G-31"
+    assert world.set_up(party).failure is None
+    # Forgotten as after a finished run, with its charge final.
+    party._jobs["job-1"].leave.begin()
+    party.handle(Request("close", {"job": "job-1", "status": "done"}))
+    # Another study has another order, and the name is taken by the first.
+    assert _failure(world.set_up(party, GRANTED.replace("seed = 7", "seed = 8")))[0] == "G-55"
+    assert budgets.used(kept.signed.id, "train").runs == 1
 
 
 def test_what_is_found_in_the_data_is_not_free(world: World) -> None:

@@ -130,6 +130,7 @@ OTHER_REQUESTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "set_size": ("align", {"set_size": 1001}, "G-25"),
     "output": ("query", {"output": "statistic"}, "G-26"),
     "code": ("query", {"output": "python", "code": "a" * 64}, "G-27"),
+    "grants": ("train", {"grants": ["a" * 64]}, "G-05"),
 }
 NAMES_ONLY = {"job", "study"}
 """Fields of a request that name it in the permit and in the budget, and limit nothing."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from federated.evidence import Evidence
 from fusion.errors import GrantRefused, LedgerBroken
+from fusion.grants.order import open_order, sign_order
 from fusion.grants.replay import replay
 from fusion.ledger import bundle as bundles
 from fusion.ledger import entry as entries
@@ -17,6 +20,7 @@ from fusion.ledger.verify import Expectations, audit
 from fusion.services import grants
 from fusion.services.audit import audit_all
 from fusion.services.ledger import Book
+from fusion.services.storage import open_rounds
 from tests.grants.grants import NOW
 from tests.grants.test_service import Watch, asked, desk, finalised, text
 
@@ -24,10 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from fusion.grants.request import Request
     from fusion.ledger.bundle import Bundle
     from fusion.ledger.entry import Entry
     from fusion.services.homes import HubHome, NodeHome
 
+STUDY = "5d" * 32
 UNWITNESSED = Expectations(witnessed=False)
 
 
@@ -37,28 +43,49 @@ def _refused(admit: Callable[[], object], code: str) -> None:
     assert found.value.code == code
 
 
+def _asked(job: str, **changes: str | int) -> Request:
+    return asked(job=job, study=STUDY, **changes)
+
+
+def _order(node: NodeHome, operator: NodeHome, job: str) -> None:
+    """Have a node take an order for a job, as its party does before it decides."""
+    name = operator.config.id
+    _, data = sign_order(
+        federation=node.roster().federation,
+        operator=name,
+        study=STUDY,
+        key=operator.statement_key,
+        now=NOW,
+    )
+    Evidence(open_rounds(node), Watch()).ordered(
+        job, open_order(data, node.roster(), name), data, NOW
+    )
+
+
 @pytest.fixture
 def book(hub: HubHome, nodes: Mapping[str, NodeHome]) -> Book:
     """The log of a node that saw everything that can happen under grants."""
     tax = nodes["tax"]
     here = desk(tax)
-    _refused(lambda: here.admit(asked(job="early")), "G-00")
+    _refused(lambda: here.admit(_asked("early")), "G-00")
     unsigned = grants.propose(tax, text({"/title": "Unsigned"}), "grant.yaml")
-    _refused(lambda: here.admit(asked(job="early")), "G-01")
+    _refused(lambda: here.admit(_asked("early")), "G-01")
     kept = finalised(hub, nodes, {"/permissions/train/runs": 2})
-    here.commit(here.admit(asked(job="one")))
-    given_up = here.admit(asked(job="two"))
+    for job in ("one", "two", "three"):
+        _order(tax, nodes["bank"], job)
+    here.commit(here.admit(_asked("one")))
+    given_up = here.admit(_asked("two"))
     here.release(given_up)
-    _refused(lambda: here.admit(asked(job="two")), "F-405")
-    here.admit(asked(job="three"))
-    _refused(lambda: here.admit(asked(job="four")), "G-31")
-    _refused(lambda: here.admit(asked(job="four")), "G-31")
-    desk(tax).admit(asked(job="three"))  # the same again, after a restart
-    _refused(lambda: here.admit(asked(job="long", rounds=100)), "G-24")
+    _refused(lambda: here.admit(_asked("two")), "F-405")
+    here.admit(_asked("three"))
+    _refused(lambda: here.admit(_asked("four")), "G-31")
+    _refused(lambda: here.admit(_asked("four")), "G-31")
+    desk(tax).admit(_asked("three"))  # the same again, after a restart
+    _refused(lambda: here.admit(_asked("long", rounds=100)), "G-24")
     late = desk(tax, Watch(NOW + timedelta(days=40_000)))
-    _refused(lambda: late.admit(asked(job="late")), "G-04")
+    _refused(lambda: late.admit(_asked("late")), "G-04")
     grants.revoke(tax, kept.signed.id, "no longer needed")
-    _refused(lambda: here.admit(asked(job="one")), "G-02")
+    _refused(lambda: here.admit(_asked("one")), "G-02")
     assert unsigned.signed.id != kept.signed.id
     return Book(tax)
 
@@ -228,6 +255,7 @@ def test_a_document_that_is_missing_or_changed_is_named(book: Book) -> None:
     logged = _logged(bundle)
     for kind, name in (
         ("decided", "request"),
+        ("order-taken", "order"),
         ("grant-seen", "document"),
         ("grant-revoked", "revocation"),
     ):
@@ -256,3 +284,50 @@ def test_attachments_come_back_from_the_file_as_they_went(book: Book) -> None:
     assert again == replace(bundle, leaves=list(bundle.leaves))
     assert len(again.attachments) >= 8
     audit(again, UNWITNESSED)
+
+
+# ------------------------------------------------------------------------------ orders
+
+
+def test_an_audit_says_who_ordered_what(book: Book, tmp_path: Path) -> None:
+    book.export(tmp_path / "tax.bundle")
+    (found,) = audit_all([tmp_path / "tax.bundle"], UNWITNESSED)
+    assert [(o["job"], o["operator"], o["study"]) for o in found.orders] == [
+        (job, "bank", STUDY) for job in ("one", "two", "three")
+    ]
+
+
+def test_a_permit_that_nobody_ordered_is_named(book: Book) -> None:
+    logged = _logged(book.bundle())
+    del logged[_first(logged, "order-taken", job="one")]
+    assert _index(book, logged) == _first(logged, "decided", permit=True)
+
+
+@pytest.mark.parametrize("change", [{"job": "other"}, {"study": "e" * 64}, {"operator": "customs"}])
+def test_an_order_made_into_another_is_named(book: Book, change: dict[str, object]) -> None:
+    logged = _logged(book.bundle())
+    at = _first(logged, "order-taken", job="one")
+    logged[at] = _like(logged[at], **change)
+    permit = _first(logged, "decided", permit=True)
+    assert _index(book, logged) == (permit if "job" in change else at)
+
+
+def test_an_order_that_its_operator_did_not_sign_is_named(book: Book, hub: HubHome) -> None:
+    """An owner and a hub that agree later on who had asked."""
+    bundle = book.bundle()
+    logged = _logged(bundle)
+    at = _first(logged, "order-taken", job="one")
+    order, forged = sign_order(
+        federation=bundle.federation, operator="bank", study=STUDY, key=hub.authority_key, now=NOW
+    )
+    digest = hashlib.sha256(forged).hexdigest()
+    logged[at] = _like(logged[at], id=order, order=digest)
+    attachments = {**bundle.attachments, digest: forged}
+    assert _index(book, logged, attachments=attachments) == at
+
+
+def test_an_order_that_was_over_is_named(book: Book) -> None:
+    logged = _logged(book.bundle())
+    at = _first(logged, "order-taken", job="one")
+    logged[at] = _like(logged[at], at="2199-01-01T00:00:00.000Z")
+    assert _index(book, logged) == at

@@ -139,7 +139,7 @@ class World:
         logged: list[Entry] = [
             self.members[name].made(),
             self.roster_seen(),
-            entries.StudyAgreed(at=AT, job=job, study=hexed("study"), key=hexed("key")),
+            entries.StudyAgreed(at=AT, job=job, study=hexed("study"), key=hexed("key"), order=""),
         ]
         for number in range(rounds):
             logged += [self.contributed(name, number, job), self.opened(number, job)]

@@ -22,6 +22,7 @@ SAMPLES: list[Entry] = [
     *WORLD.hub_log(rounds=1),
     entries.LogSeen(at=AT, organisation="east", log_key=D, witness_key=D),
     entries.KeyImported(at=AT, fingerprint=D, transcript=D, share=True),
+    entries.OrderTaken(at=AT, job="j", study=D, operator="east", id=D[:32], order=D),
     entries.StudyRefused(at=AT, job="j", study=D, code="F-400"),
     entries.CheckpointSeen(at=AT, organisation="hub", size=3, root=D),
     entries.CheckpointStamped(at=AT, size=3, root=D, stamp=D),

@@ -56,8 +56,8 @@ class Overflowing(Contributor):
 class Culprit(Party):
     """A party that contributes so."""
 
-    def _agree(self, name: str, study: Study, fingerprint: str) -> _Job:
-        job = super()._agree(name, study, fingerprint)
+    def _agree(self, name: str, study: Study, fingerprint: str, order: bytes | None) -> _Job:
+        job = super()._agree(name, study, fingerprint, order)
         seat = self._seat
         job.contributor = Overflowing(job.terms, seat.organisation, seat.key, seat.log)
         return job

@@ -61,6 +61,14 @@ def test_two_or_three_parties_learn_together(
     assert all(event["at"] for event in events)
 
 
+@pytest.mark.parametrize("operator", ["a", "elsewhere", "hub"])
+def test_whoever_operates_orders_the_run_here_too(tmp_path: Path, operator: str) -> None:
+    """Each party verifies the order; without one none would take part."""
+    ordered = STUDY.replace("quorum = 3", f'quorum = 2\noperator = "{operator}"')
+    record, _ = run(tables(tmp_path, "a", "b"), study=ordered.replace("rounds = 2", "rounds = 1"))
+    assert (record["status"], record["message"]) == ("done", "")
+
+
 def test_masked_sums_are_tried_the_same_way(tmp_path: Path) -> None:
     masked = STUDY.replace("[deadlines]", "[aggregation]\nmasks = true\n\n[deadlines]")
     parties = tables(tmp_path, "a", "b", "c")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.errors import ContributionRefused, EnvironmentUnfit, GateRefused
+from fusion.errors import ContributionRefused, EnvironmentUnfit, GateRefused, OrderRefused
+from fusion.grants.budget import Evidence
 from fusion.stores.memory import MemoryRoundLog
 from fusion.stores.rounds import SqliteRoundLog, SqlRoundLog
 from tests.postgres import STORES, new_schema
@@ -314,3 +315,22 @@ def test_every_commit_is_on_disk_when_it_returns(tmp_path: Path) -> None:
     finally:
         connection.close()
     assert (mode, rows) == (("wal",), [("job", 1, b"opening")])
+
+
+# -------------------------------------------------------------------- orders
+
+
+def test_an_order_and_a_job_are_bound_to_each_other_for_good(log: PartyLog) -> None:
+    assert log.order("job") is None
+    for _ in range(2):  # the same again is the run being set up again
+        log.bind_order("o1", "job", b"order", Evidence((b"taken",), {"doc:1": b"order"}))
+    log.bind_order("o2", "other", b"order 2", Evidence((b"taken 2",)))
+    log.keep_job("job", b"study", "key")
+    log.forget_job("job")
+    for order, job in (("o1", "third"), ("o3", "job"), ("o1", "other")):
+        with pytest.raises(OrderRefused) as found:
+            log.bind_order(order, job, b"order", Evidence((b"never",)))
+        assert found.value.code == "G-55"
+    assert (log.order("job"), log.order("other"), log.order("third")) == (
+        b"order", b"order 2", None,
+    )  # fmt: skip

@@ -39,6 +39,7 @@ def _standing_cases() -> dict[str, tuple[str, Case]]:
     found["signed by one owner alone"] = ("G-01", Case(signers=("tax",)))
     found["signed by the authority alone"] = ("G-01", Case(signers=("hub",)))
     found["revoked"] = ("G-02", Case(revoked=True))
+    found["the study names another grant"] = ("G-05", Case(request={"grants": ["ab" * 32]}))
     found["revoked and not complete"] = ("G-02", Case(revoked=True, signers=("tax",)))
     return found
 
