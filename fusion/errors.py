@@ -279,6 +279,7 @@ class OrderRefused(Refused):
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         """Take over the code of what is wrong with the order."""
         super().__init__(message, hint=hint, study_key="study.operator")
+        self.code = code or type(self).code
 
 
 class QueryRefused(Refused):

@@ -15,10 +15,11 @@ from pydantic import Field, ValidationError
 
 from fusion.crypto import rng
 from fusion.errors import MessageInvalid, OrderRefused, SignatureInvalid, UnknownOrganisation
-from fusion.grants.document import Digest, Moment, Organisation, Part, moment_of
+from fusion.grants.document import Digest, Moment, Organisation, moment_of
 from fusion.grants.signing import stamp
 from fusion.identity.members import AUTHORITY
 from fusion.wire import envelope
+from fusion.wire.documents import Part
 
 if TYPE_CHECKING:
     from datetime import datetime
