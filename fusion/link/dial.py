@@ -205,8 +205,7 @@ class Link:
             stub = self._open().stream_stream(rules.method(rules.FLEET_LONG))
             call = stub(timeout=seconds, metadata=fields)
             # gRPC forgets a refusal that comes while it writes: first the hub has to say yes.
-            await call.initial_metadata()
-            if not call.done():
+            if rules.PERMITTED in dict(await call.initial_metadata()):
                 for start in range(0, len(body), FRAME_BYTES):
                     await call.write(body[start : start + FRAME_BYTES])
                 await call.done_writing()

@@ -59,6 +59,7 @@ _PLAIN_HEADERS: Final = frozenset(("content-type", "accept"))
 
 CALL: Final = "call"
 LENGTH: Final = "length"
+PERMITTED: Final = "permitted"
 STATUS: Final = "status"
 TARGET: Final = "target"
 TOKEN: Final = "token"  # noqa: S105 - the name of a field

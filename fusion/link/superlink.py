@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from fusion.link.channel import FRAME_BYTES
-from fusion.link.rules import HEADER_PREFIX, STATUS, Refusal
+from fusion.link.rules import HEADER_PREFIX, PERMITTED, STATUS, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,8 +66,8 @@ class SuperLinkProxy:
             Unreachable: There is no answer, or it broke off.
             Refusal: The body is not as long as was said.
         """
-        # Says that it is permitted: a body in many pieces is not sent before.
-        await context.send_initial_metadata(())
+        # A body in many pieces is not sent before this has come.
+        await context.send_initial_metadata(((PERMITTED, "1"),))
         headers = {**call.headers, "content-length": str(call.length)}
         body = _Body(call.length, reader)
         request = self._client.build_request(

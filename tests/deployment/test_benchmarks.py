@@ -1,4 +1,7 @@
-"""The benchmarks run, in a short form: what they print is not judged here."""
+"""The benchmarks run, in a short form: what they print is not judged here.
+
+Those that take long even so are run by `./dev soak`.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,43 @@ pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
 @pytest.mark.parametrize(
     ("line", "printed"),
     [
-        ("benchmarks.exchange --nodes 1 --count 2 --settle 0 --idle 0.1", "mean"),
-        ("benchmarks.encryption --parameters 200 --clients 2 --seconds 0.01", "security"),
-        ("benchmarks.encryption --parameters 99 --engines gmp --seconds 0.01 --json", "schema"),
+        pytest.param(
+            "benchmarks.exchange --nodes 1 --count 2 --settle 0 --idle 0.1",
+            "mean",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            "benchmarks.encryption --parameters 200 --clients 2 --seconds 0.01",
+            "security",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            "benchmarks.encryption --parameters 99 --engines gmp --seconds 0.01 --json",
+            "schema",
+            marks=pytest.mark.soak,
+        ),
         ("benchmarks.kernels --seconds 0.001", ""),
-        ("benchmarks.contributions --ciphertexts 4", "prove"),
-        ("benchmarks.isolation --count 1 --rows 100 --settle 0", "none"),
-        ("benchmarks.isolation --count 1 --rows 100 --settle 0 --json", "fusion.bench-isolation/1"),
+        pytest.param("benchmarks.contributions --ciphertexts 4", "prove", marks=pytest.mark.soak),
+        pytest.param(
+            "benchmarks.isolation --count 1 --rows 100 --settle 0", "none", marks=pytest.mark.soak
+        ),
+        pytest.param(
+            "benchmarks.isolation --count 1 --rows 100 --settle 0 --json",
+            "fusion.bench-isolation/1",
+            marks=pytest.mark.soak,
+        ),
         ("benchmarks.ledger --entries 2000", "audit of 2,000 entries"),
         ("benchmarks.evidence --rounds 5", "shown to a holder"),
-        ("benchmarks.relay --megabytes 8", "round_trip_p50_ms"),
+        pytest.param("benchmarks.relay --megabytes 8", "round_trip_p50_ms", marks=pytest.mark.soak),
         (
             "benchmarks.history --entities 2000 --cells 60 --tables 2 --json",
             "fusion.bench-history/1",
         ),
-        ("benchmarks.history_attacks --targets 1 --groups 1", "differencing"),
+        pytest.param(
+            "benchmarks.history_attacks --targets 1 --groups 1",
+            "differencing",
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_a_benchmark_prints_its_table(line: str, printed: str) -> None:
