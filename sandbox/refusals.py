@@ -67,6 +67,14 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "Differential privacy is asked for by the policy, and not available here.",
         "The owner can set mode: sdc.",
     ),
+    "Q-19": (
+        "Sensitive columns are weighed by others, which can't be held against earlier results.",
+        "Put conditions into WHERE or GROUP BY, and measure sensitive columns alone.",
+    ),
+    "Q-20": (
+        "This dataset has no policy, so nothing of it is answered.",
+        "Ask its owner to attach one: fusion policy add.",
+    ),
 }
 
 
