@@ -61,7 +61,10 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "Leave out factors and powers; numbers of a row stay below 10^12.",
     ),
     "Q-15": ("Rows would be picked one by one.", "ORDER BY and LIMIT apply to grouped results."),
-    "Q-16": ("The result would be too large.", "Group by fewer or coarser properties."),
+    "Q-16": (
+        "The result would be too large.",
+        "Group by fewer or coarser properties, or ask for more rows.",
+    ),
     "Q-17": ("The policy does not allow this function.", "fusion policy show lists the functions."),
     "Q-18": (
         "Differential privacy is asked for by the policy, and not available here.",

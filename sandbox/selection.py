@@ -112,9 +112,10 @@ def select(core: Core, policy: Policy) -> tuple[Selection, ...]:
     gathered = _Gathered(attributes)
     gathered.add(core.rows, "")
     about = bool(gathered.sensitive) or len(kept) < len(keys)
-    parts: dict[tuple[str, ...], tuple[Expr, ...]] = {(): ()}
-    for output in core.rows.outputs[core.keys :]:
-        within = _selecting(output.value, about=about)
+    parts: dict[tuple[str, ...], tuple[Expr, ...]] = {}
+    for measure in core.measures:
+        value = None if measure.value is None else core.rows.outputs[measure.value].value
+        within = () if value is None else _selecting(value, about=about)
         parts[tuple(sorted(each.text for each in within))] = within
     spelt = [
         sorted(gathered.sensitive),
@@ -123,9 +124,9 @@ def select(core: Core, policy: Policy) -> tuple[Selection, ...]:
         [[each.how, each.value, str(each.bound)] for each in core.measures],
         [[each.kind, list(each.measures), each.fraction] for each in core.statistics],
     ]
-    measure = hexdigest("banyan/queries/measure/v1", canonical.encode(spelt))
+    named = hexdigest("banyan/queries/measure/v1", canonical.encode(spelt))
     found = []
-    for within in parts.values():
+    for within in (parts or {(): ()}).values():
         own = _Gathered(attributes)
         own.add(core.rows, "")
         for each in within:
@@ -136,7 +137,7 @@ def select(core: Core, policy: Policy) -> tuple[Selection, ...]:
             Selection(
                 Core(rows, len(kept), (), ()),
                 kept,
-                measure,
+                named,
                 tuple(own.conditions),
                 tuple(sorted(own.others)),
                 attributes,
@@ -156,17 +157,32 @@ def _selecting(value: Expr, *, about: bool) -> tuple[Expr, ...]:
         QueryRefused: Sensitive and other columns are mixed in another way.
     """
     plain = value.columns - value.sensitive
-    if not plain or not (about or value.sensitive):
+    if not plain:
         return ()
-    if value.op == "case" and len(value.args) == 3 and _nothing(value.args[2]):
-        condition, inner = value.args[0], value.args[1]
+    about = about or bool(value.sensitive)
+    branch = _branch(value)
+    if branch is not None:
+        condition, inner = branch
         parts = condition.args if condition.op == "and" else (condition,)
-        clear = tuple(each for each in parts if not each.sensitive)
         mixed = any(each.sensitive and each.columns - each.sensitive for each in parts)
         if not mixed:
-            about = about or any(each.sensitive for each in parts)
+            clear = tuple(each for each in parts if not each.sensitive)
             return (*clear, *_selecting(inner, about=about))
-    raise refusal("Q-19")
+    if about:
+        raise refusal("Q-19")
+    # Nothing sensitive is in it: years of birth may be added up.
+    return ()
+
+
+def _branch(value: Expr) -> tuple[Expr, Expr] | None:
+    """Return condition and value of an expression that is one value where it holds, else none."""
+    if value.op != "case":
+        return None
+    *pairs, last = value.args
+    others = [*pairs[3::2], last]
+    if not all(_nothing(each) for each in others):
+        return None
+    return pairs[0], pairs[1]
 
 
 def _nothing(value: Expr) -> bool:

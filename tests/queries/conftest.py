@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A node that answers; every test has a dataset of its own, with a grant where it needs one."""
     choose(None, "nobody")
-    names = ("persons", "differing", "scarce", "ended", "broken", "longer", "frozen", "permitted")
+    names = (
+        "persons",
+        "differing",
+        "scarce",
+        "ended",
+        "broken",
+        "longer",
+        "frozen",
+        "permitted",
+        "leaving",
+    )
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:
         yield found

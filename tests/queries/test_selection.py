@@ -68,6 +68,8 @@ def test_one_selection_has_one_form_however_it_is_spelt(where: str) -> None:
     within = f"select avg(income) filter (where {where}) from persons"
     assert _last(within) == wanted
     assert _last(f"select sum(case when {where} then income end) from persons") == wanted
+    assert _last(f"select count_if({where}) from persons") == wanted
+    assert _last(f"select sum(case when {where} then 1 else 0 end) from persons") == wanted
 
 
 def test_a_group_is_what_a_condition_selects() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import grpc.aio
 import pytest
 
 from fusion.errors import PartyFailed, PartyUnreachable
@@ -18,7 +21,10 @@ from fusion.services import engines, grants, querying
 from fusion.services.homes import NodeHome
 from fusion.services.ledger import Book
 from fusion.services.node_link import Connection
-from fusion.services.query_port import queries_served
+from fusion.services.query_messages import Asked, to_bytes
+from fusion.services.query_port import ASK, queries_served
+from sandbox.attached import attached
+from sandbox.service import _request, _Watch
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
 from tests.queries.world import (
@@ -123,6 +129,38 @@ def test_a_revocation_holds_at_once(up: Up) -> None:
     assert up.refused(TOTAL, dataset="ended").code == "G-02"
     assert time.monotonic() - began < 1
     assert querying.budget(up.analyst, f"{OWNER}/ended") == []
+
+
+def test_a_query_under_way_ends_within_a_second_of_the_revocation(up: Up) -> None:
+    grant = up.world.grant("leaving")
+    found = attached(up.world.owner, "leaving")
+    assert found is not None
+    asked = Asked(kind="query", dataset="leaving", purpose=PURPOSE)
+    request = _request("bank", asked, "q-2", found, found.columns, None)
+    permit = up.service._desk.admit(request)
+    watch = _Watch(up.service._desk, permit, threading.Event(), asked, up.service)
+    assert not watch.wait(0.3)
+    grants.revoke(up.world.owner, grant, "no longer needed")
+    assert watch.wait(1)
+    assert watch.refused is not None
+    assert watch.refused.code == "G-02"
+
+
+def test_who_goes_away_ends_the_query(up: Up) -> None:
+    up.world.grant("leaving", title="Another")
+    asked = Asked(kind="query", dataset="leaving", purpose=PURPOSE, statement=TOTAL)
+    call = up.analyst.channel(OWNER).unary_unary(ASK)
+
+    async def ask() -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await call(to_bytes(asked), timeout=0.2)
+
+    up.analyst.link.run(ask())
+    until = time.monotonic() + 10
+    while up.queries._under_way and time.monotonic() < until:
+        time.sleep(0.05)
+    assert up.queries._under_way == 0
+    assert up.service._under_way.get("bank", 0) == 0
 
 
 def test_whatever_goes_wrong_has_one_text_and_costs_a_run(up: Up) -> None:

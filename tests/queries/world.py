@@ -132,6 +132,7 @@ class Up:
     other: Connection
     said: list[str]
     port: int
+    queries: QueryPort
 
     def ask(self, statement: str, *, rows: int = 10, **changes: Any) -> Table:
         """Ask as the analyst."""
@@ -163,6 +164,6 @@ def serving_queries(world: World, port: int) -> Iterator[Up]:
         try:
             served.serve(said.append, (queries.handler(),))
             assert served.link.wait_attached(10)
-            yield Up(world, service, asks, also, said, port)
+            yield Up(world, service, asks, also, said, port, queries)
         finally:
             queries.close()
