@@ -105,7 +105,7 @@ def ask(  # noqa: PLR0913 - each is an option
             )
         except FusionError as error:
             if error.exit_code == 4:
-                _show(text)
+                _show(text, getattr(error, "start", None))
             raise
         left = querying.budget(connection, dataset) if budget else []
     _print(table, as_json=as_json, as_csv=as_csv)
@@ -132,9 +132,14 @@ def _statement(statement: str | None, file: Path | None) -> str:
         raise InputInvalid(f"{file} is not UTF-8 text.") from error
 
 
-def _show(statement: str) -> None:
-    for number, line in enumerate(statement.splitlines(), 1):
-        output.note(f"{number:>4} | {line}")
+def _show(statement: str, start: int | None) -> None:
+    """Show a statement with its lines numbered, and a mark under what a refusal is about."""
+    passed = 0
+    for number, line in enumerate(statement.splitlines(keepends=True), 1):
+        output.note(f"{number:>4} | {line.rstrip()}")
+        if start is not None and passed <= start < passed + len(line):
+            output.note(f"     | {' ' * (start - passed)}^")
+        passed += len(line)
 
 
 def _print(table: Table, *, as_json: bool, as_csv: bool) -> None:

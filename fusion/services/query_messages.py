@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fusion.errors import FusionError, MessageInvalid, PartyFailed
+from fusion.errors import FusionError, MessageInvalid, PartyFailed, QueryRefused
 from fusion.wire import canonical
 from fusion.wire.limits import MEBI
 
@@ -85,12 +85,14 @@ class Refusal(_Part):
         exit_code: What a command ends with.
         message: The rule in words.
         hint: What would pass.
+        start: The character of the statement that it is about, if it is about one.
     """
 
     code: _Code
     exit_code: Annotated[int, Field(ge=1, le=6)]
     message: _Text
     hint: _Text
+    start: Annotated[int, Field(ge=0, le=MAX_STATEMENT)] | None = None
 
     @classmethod
     def of(cls, error: FusionError) -> Refusal:
@@ -100,12 +102,13 @@ class Refusal(_Part):
             exit_code=error.exit_code,
             message=error.message[:2000],
             hint=error.hint[:2000],
+            start=error.start if isinstance(error, QueryRefused) else None,
         )
 
     def error(self) -> PartyFailed:
         """Return it as an error at the asker's."""
         error = PartyFailed(self.message, code=self.code, exit_code=self.exit_code)
-        error.hint = self.hint
+        error.hint, error.start = self.hint, self.start
         return error
 
 

@@ -57,12 +57,17 @@ def test_a_policy_is_added_asked_and_refused(
     # Refused: the statement, the rule, what would pass.
     assert fusion("query", "select income from persons", *at) == 4
     assert "   1 | select income from persons\nQ-06: Rows do not leave.\n-> Ask for" in fusion.err
+    question.write_text("select region,\n  avg(salary)\nfrom persons group by region", "utf-8")
+    assert fusion("query", "--file", question, *at) == 4
+    assert "   2 |   avg(salary)\n     |       ^\n   3 | from persons" in fusion.err
+    assert "Q-04: A name is not in the policy." in fusion.err
     left = fusion.document("query", "budget", "--dataset", f"{OWNER}/typed", "--home", home)
     assert left["grants"][0]["runs"] == 1
     assert fusion("query", "history", "--home", home) == 0
     assert "Q-06" in fusion.out
-    said = fusion.document("query", "history", "--home", home)["queries"][-3:]
-    assert [each["outcome"] for each in said] == ["answered", "answered", "refused"]
+    said = fusion.document("query", "history", "--home", home)["queries"][-4:]
+    outcomes = [each["outcome"] for each in said]
+    assert outcomes == ["answered", "answered", "refused", "refused"]
     assert "32400" not in json.dumps(said)
 
 

@@ -214,3 +214,19 @@ def test_a_reply_is_one_thing_and_a_row_has_all_cells() -> None:
     )
     with pytest.raises(MessageInvalid):
         messages.reply_of(messages.to_bytes(messages.Reply(table=table)))
+
+
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [
+        ("select avg(salary) from persons", 11),
+        ("select count(*) from people", 21),
+        ("select foo(income) from persons", 7),
+        ("select count(*) from persons where region > 3", 35),
+        ("select income from persons", None),
+    ],
+)
+def test_a_refusal_says_where_in_the_statement(sql: str, place: int | None) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        compile_statement(sql, RULES)
+    assert refused.value.start == place
