@@ -82,6 +82,7 @@ class Attached:
         people_digest: Names the list.
         schema_digest: Of the tables, as a grant names it.
         columns: Every column of the policy, as grants name them.
+        digests: SHA-256 of each frozen table, as it was signed.
     """
 
     owner: str
@@ -93,6 +94,7 @@ class Attached:
     people_digest: str
     schema_digest: str
     columns: tuple[str, ...]
+    digests: Mapping[str, str]
 
     @property
     def epoch(self) -> str:
@@ -314,4 +316,24 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         people_digest=document.people_digest,
         schema_digest=document.schema_digest,
         columns=tuple(document.columns),
+        digests=document.tables,
     )
+
+
+def check_frozen(found: Attached) -> None:
+    """Read the frozen tables and the list of people, and compare them with what was signed.
+
+    Raises:
+        VerificationFailed: One was changed, or can't be read.
+    """
+    wanted = {**found.digests, COHORT: found.people_digest}
+    for name, path in found.inputs.items():
+        try:
+            with path.open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            actual = ""
+        if actual != wanted.get(name):
+            raise VerificationFailed(
+                f"{path} is not what was signed.", hint="Attach the policy again."
+            )

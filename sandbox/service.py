@@ -37,7 +37,7 @@ from fusion.services.query_messages import Asked, Left, Note, Refusal, Reply, Ta
 from fusion.services.storage import open_budgets
 from fusion.types import OrgId
 from sandbox import ledgers
-from sandbox.attached import attached
+from sandbox.attached import attached, check_frozen
 from sandbox.isolate import Isolation, Settings
 from sandbox.refusals import refusal
 from sandbox.runner import prepare, run
@@ -96,6 +96,7 @@ class Service:
             node, roster=node.roster, clock=self._clock, note=say, book=self._book
         )
         self._histories: dict[int, History] = {}
+        self._checked: dict[str, int] = {}
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
         self._closing = threading.Event()
@@ -150,6 +151,10 @@ class Service:
     def _attached(self, dataset: str) -> Attached:
         try:
             found = attached(self._node, dataset)
+            # Once for each revision that this process meets: the tables can be large.
+            if found is not None and self._checked.get(dataset) != found.revision:
+                check_frozen(found)
+                self._checked[dataset] = found.revision
         except InputInvalid:
             found = None
         except FusionError as error:

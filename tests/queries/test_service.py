@@ -16,8 +16,9 @@ import pytest
 from fusion.errors import PartyFailed, PartyUnreachable
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import decode
-from fusion.ledger.verify import Expectations, audit
+from fusion.ledger.verify import Expectations
 from fusion.services import engines, grants, querying
+from fusion.services.audit import audit_whole
 from fusion.services.homes import NodeHome
 from fusion.services.ledger import Book
 from fusion.services.node_link import Connection
@@ -167,6 +168,7 @@ def test_whatever_goes_wrong_has_one_text_and_costs_a_run(up: Up) -> None:
     up.world.grant("broken")
     (table,) = (up.world.owner.path / "queries/broken").glob("r1/persons.csv")
     whole = table.read_bytes()
+    assert up.ask(TOTAL, dataset="broken").rows == EVERYBODY
     said: set[tuple[object, ...]] = set()
     for bad in (b"\xff\xfe", whole.replace(b"person_id", b"people_id")):
         table.write_bytes(bad)
@@ -180,7 +182,7 @@ def test_whatever_goes_wrong_has_one_text_and_costs_a_run(up: Up) -> None:
     table.write_bytes(whole)
     (left,) = querying.budget(up.analyst, f"{OWNER}/broken")
     # Where the table was not there at all, nothing was permitted yet.
-    assert left.runs == 18
+    assert left.runs == 17
 
 
 def test_data_is_frozen_and_the_next_revision_counts_what_was_released(up: Up) -> None:
@@ -205,8 +207,17 @@ def test_data_is_frozen_and_the_next_revision_counts_what_was_released(up: Up) -
         source.write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def test_a_frozen_table_that_was_changed_is_not_used(up: Up) -> None:
+    up.world.grant("changed")
+    (table,) = (up.world.owner.path / "queries/changed").glob("r1/persons.csv")
+    table.write_bytes(table.read_bytes().replace(b",north,", b",south,", 1))
+    assert up.refused(TOTAL, dataset="changed").code == "F-010"
+    assert any("is not what was signed" in line for line in up.said)
+
+
 def test_the_log_has_digests_and_no_text(up: Up) -> None:
     up.world.grant("longer", runs=30)
+    assert up.refused(TOTAL, dataset="longer", connection=up.other).code == "G-00"
     statement = "select count(*) as marker_of_a_statement from persons"
     table = up.ask(statement, dataset="longer")
     home = NodeHome.open(up.world.owner.path)
@@ -221,7 +232,7 @@ def test_the_log_has_digests_and_no_text(up: Up) -> None:
     assert {each.reservation for each in answered} <= charged
     assert len(hashlib.sha256(b"").hexdigest()) == len(answered[-1].result)
     # The rules between entries hold, charges and answers among them.
-    audit(bundle, Expectations(witnessed=False))
+    audit_whole(bundle, Expectations(witnessed=False), ())
 
 
 def test_the_hub_sees_neither_statement_nor_result(tmp_path: Path) -> None:
