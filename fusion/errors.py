@@ -79,6 +79,8 @@ class PartyFailed(FusionError):
     """Another organisation stopped the work; code and exit code are those it gave."""
 
     code = "F-001"
+    start: int | None = None
+    """Where in a statement that was asked it is about, in characters from 0."""
 
     def __init__(self, message: str, *, code: str, exit_code: int) -> None:
         """Take over the code of the organisation that failed."""
@@ -286,6 +288,8 @@ class QueryRefused(Refused):
     """The policy does not answer this query; the code shown is that of the rule (Q-..)."""
 
     code = "F-410"
+    start: int | None = None
+    """Where in the statement it begins, in characters from 0, if it is about a place."""
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         """Take over the code of the rule that refused."""

@@ -420,3 +420,36 @@ class QueryEngine(Protocol):
     ) -> dict[str, Any]:
         """Say of each statement whether the policy answers it; with ``execute`` what leaves."""
         ...
+
+    def attach_policy(
+        self,
+        node: Any,  # noqa: ANN401 - a NodeHome; services are above
+        text: str,
+        origin: str,
+        dataset: str,
+        data: Path | None,
+    ) -> dict[str, Any]:
+        """Attach a policy to a dataset; return ``digest``, ``revision`` and what grants name."""
+        ...
+
+    def service(self, node: Any, say: Callable[[str], None]) -> QueryService:  # noqa: ANN401 - a NodeHome
+        """Return what answers other organisations' queries at an owner's node."""
+        ...
+
+
+class QueryService(Protocol):
+    """An owner's side of queries; safe to be called by many threads."""
+
+    def reply(self, caller: str, asked: bytes, stop: Stop) -> bytes:
+        """Answer a message of another organisation, whatever is in it.
+
+        Args:
+            caller: Who asks, as the connection has proved.
+            asked: As :mod:`fusion.services.query_messages` has it.
+            stop: Set when nobody waits for the answer any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop what runs."""
+        ...

@@ -15,6 +15,7 @@ from sqlglot import exp
 from sandbox import aggregates, syntax
 from sandbox.grouping import cells, of_entities, projection
 from sandbox.names import base
+from sandbox.places import placed
 from sandbox.refusals import refusal
 from sandbox.relations import Core, Output, Plan, Relation, Result, released
 from sandbox.results import ordered, select_results, union
@@ -106,6 +107,10 @@ class Analysis:
         return names
 
     def _from(self, node: exp.Expr, known: Mapping[str, Found]) -> tuple[str, Found]:
+        with placed(node):
+            return self._named(node, known)
+
+    def _named(self, node: exp.Expr, known: Mapping[str, Found]) -> tuple[str, Found]:
         alias = node.args.get("alias")
         if isinstance(node, exp.Table):
             if not isinstance(node.this, exp.Identifier):

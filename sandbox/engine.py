@@ -42,7 +42,7 @@ def execute(request: bytes, inputs: Mapping[str, Path]) -> bytes:
     """
     asked = request_of(request)
     try:
-        connection = _locked({name: inputs[name] for name in asked.tables}, asked.limits)
+        connection = locked({name: inputs[name] for name in asked.tables}, asked.limits)
         try:
             results = []
             for query in asked.queries:
@@ -59,7 +59,7 @@ def execute(request: bytes, inputs: Mapping[str, Path]) -> bytes:
         raise failed from None
 
 
-def _locked(inputs: Mapping[str, Path], limits: Limits) -> duckdb.DuckDBPyConnection:
+def locked(inputs: Mapping[str, Path], limits: Limits) -> duckdb.DuckDBPyConnection:
     """Return a connection that sees these tables and nothing else."""
     connection = duckdb.connect(":memory:")
     connection.execute(f"SET memory_limit = '{limits.memory_mb}MB'")

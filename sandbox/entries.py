@@ -22,6 +22,7 @@ ENTRIES: Final = frozenset(
         "sandbox.engine:execute",
         "sandbox.probe:execute",
         "sandbox.python_job:execute",
+        "sandbox.sets:execute",
     }
 )
 """``module:function`` of each."""

@@ -15,7 +15,11 @@ from sandbox.reading import parse_policy
 from sandbox.template import TEMPLATE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from fusion.ports import QueryService
+    from fusion.services.homes import NodeHome
 
 
 class Engine:
@@ -54,6 +58,41 @@ class Engine:
         policy = parse_policy(text, origin)
         inputs = tables_in(data, policy)
         return attempt(policy, statements, inputs if execute else None, rng.token(SECRET_BYTES))
+
+    def attach_policy(
+        self, node: NodeHome, text: str, origin: str, dataset: str, data: Path | None
+    ) -> dict[str, Any]:
+        """Attach a policy to a dataset: its tables are frozen, the policy is signed.
+
+        Raises:
+            PolicyInvalid: A rule is broken; names the line.
+            InputInvalid: A table has no file, or the dataset no such name.
+            DataInvalid: A file can't be read.
+            Refused: The dataset is core data.
+            QueryFailed: The people of the tables could not be listed.
+        """
+        from sandbox.attached import attach  # noqa: PLC0415 - imports DuckDB
+
+        found = attach(node, text, origin, dataset, data)
+        return {
+            "dataset": f"{found.owner}/{found.dataset}",
+            "revision": found.revision,
+            "digest": found.policy.digest,
+            "schema_digest": found.schema_digest,
+            "columns": list(found.columns),
+            "warnings": weaker_than_usual(found.policy),
+        }
+
+    def service(self, node: NodeHome, say: Callable[[str], None]) -> QueryService:
+        """Return what answers other organisations' queries at an owner's node.
+
+        Raises:
+            IsolationUnavailable: Nothing here confines untrusted work.
+            EnvironmentUnfit: A file can't be opened.
+        """
+        from sandbox.service import Service  # noqa: PLC0415 - imports DuckDB
+
+        return Service(node, say)
 
 
 ENGINE: Final = Engine()

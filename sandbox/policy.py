@@ -67,6 +67,7 @@ class Dimension(Part):
     low: Bound | None = None
     high: Bound | None = None
     values: Annotated[tuple[Value, ...], Field(max_length=MAX_VALUES)] = ()
+    complete: bool = False
     sensitive: bool = False
 
 
@@ -263,6 +264,8 @@ def _dimension_rules(here: KeyPath, what: Dimension) -> Iterator[Rule]:
         yield here, "Only a dimension of whole numbers has bounds."
     if what.values and what.type != "text":
         yield here, "Only a dimension of texts lists its `values`."
+    if what.complete and what.type == "text" and not what.values:
+        yield here, "A dimension of texts that is `complete` lists its `values`."
 
 
 def weaker_than_usual(policy: Policy) -> list[str]:

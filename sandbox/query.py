@@ -129,8 +129,30 @@ def finish(
         QueryRefused: The result is too large.
         QueryFailed: It could not be computed.
     """
+    return finish_rows(compiled, reply_of(reply, compiled.asked), rules, withheld)
+
+
+def finish_rows(
+    compiled: Compiled,
+    rows: Sequence[Rows],
+    rules: Rules,
+    withheld: Withheld | None = None,
+    most: int | None = None,
+) -> Answer:
+    """Do what :func:`finish` does on a reply that was read.
+
+    Args:
+        compiled: The statement.
+        rows: Of each of its queries.
+        rules: As there.
+        withheld: As there.
+        most: Fewer rows than the policy allows.
+
+    Raises:
+        QueryRefused: The result is too large.
+        QueryFailed: It could not be computed.
+    """
     tables: list[post.Table] = []
-    rows = reply_of(reply, compiled.asked)
     found = _cells(compiled, rows)
     for leaf, own in zip(compiled.leaves, rows, strict=True):
         if leaf.core is None:
@@ -141,8 +163,9 @@ def finish(
         left = [cell for place, cell in enumerate(these) if place not in out]
         tables.append((leaf, disclosure.release(core, left, rules)))
     names = tuple(each.name for each in compiled.plan.result.outputs)
-    most = compiled.policy.release.rows
-    return Answer(names, post.run(compiled.plan.result, tables, most))
+    limit = compiled.policy.release.rows
+    limit = limit if most is None else min(limit, most)
+    return Answer(names, post.run(compiled.plan.result, tables, limit))
 
 
 def answer(statement: str, policy: Policy, execute: Execute, *, secret: bytes = b"",

@@ -61,11 +61,22 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "Leave out factors and powers; numbers of a row stay below 10^12.",
     ),
     "Q-15": ("Rows would be picked one by one.", "ORDER BY and LIMIT apply to grouped results."),
-    "Q-16": ("The result would be too large.", "Group by fewer or coarser properties."),
+    "Q-16": (
+        "The result would be too large.",
+        "Group by fewer or coarser properties, or ask for more rows.",
+    ),
     "Q-17": ("The policy does not allow this function.", "fusion policy show lists the functions."),
     "Q-18": (
         "Differential privacy is asked for by the policy, and not available here.",
         "The owner can set mode: sdc.",
+    ),
+    "Q-19": (
+        "Sensitive columns are weighed by others, which can't be held against earlier results.",
+        "Put conditions into WHERE or GROUP BY, and measure sensitive columns alone.",
+    ),
+    "Q-20": (
+        "This dataset has no policy, so nothing of it is answered.",
+        "Ask its owner to attach one: fusion policy add.",
     ),
 }
 

@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from sandbox import days, texts
 from sandbox import values as v
+from sandbox.places import placed
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind, Type, build
 
@@ -58,17 +59,18 @@ class Scalars:
         Raises:
             QueryRefused: It is not answered.
         """
-        special = self.scope.special(node)
-        if special is not None:
-            return special
-        name = type(node).__name__
-        if name in _FUNCTIONS:
-            made = _FUNCTIONS[name](self, node)
-        elif name in _METHODS:
-            made = getattr(self, _METHODS[name])(node)
-        else:
-            raise refusal("Q-03", f"It is of the kind {name}.")
-        return made if self.scope.released else v.small(made)
+        with placed(node):
+            special = self.scope.special(node)
+            if special is not None:
+                return special
+            name = type(node).__name__
+            if name in _FUNCTIONS:
+                made = _FUNCTIONS[name](self, node)
+            elif name in _METHODS:
+                made = getattr(self, _METHODS[name])(node)
+            else:
+                raise refusal("Q-03", f"It is of the kind {name}.")
+            return made if self.scope.released else v.small(made)
 
     def data(self, node: exp.Expr | None) -> Expr:
         """Return the expression of a node that is no key."""

@@ -16,6 +16,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import TokenType
 
 from sandbox.functions import FUNCTIONS
+from sandbox.places import placed
 from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
@@ -183,10 +184,11 @@ def _check_tree(tree: exp.Expr, functions: Collection[str] | None) -> None:
         count += 1
         if count > MAX_NODES or depth > MAX_DEPTH:
             raise refusal("Q-02")
-        _check_node(node)
-        name = FUNCTIONS.get(type(node).__name__)
-        if functions is not None and name is not None and name not in functions:
-            raise refusal("Q-17", f"It is {name}.")
+        with placed(node):
+            _check_node(node)
+            name = FUNCTIONS.get(type(node).__name__)
+            if functions is not None and name is not None and name not in functions:
+                raise refusal("Q-17", f"It is {name}.")
         for value in node.args.values():
             children = value if isinstance(value, list | tuple) else [value]
             stack += [(each, depth + 1) for each in children if isinstance(each, exp.Expr)]

@@ -12,6 +12,7 @@ from fusion.link.rules import FLEET_BELL
 from fusion.services.clock import SystemClock
 from fusion.services.files import write_atomic
 from fusion.services.node_link import Connection
+from fusion.services.query_port import queries_served
 from fusion.services.witness import Witnessing
 from fusion.types import OrgId
 
@@ -43,8 +44,12 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     log_to_stderr()
     with node.serving():
         changed = _what_changed(say)
-        with Connection(node) as connection, Witnessing(node, connection.link, say):
-            connection.serve(say)
+        with (
+            queries_served(node, say) as handlers,
+            Connection(node) as connection,
+            Witnessing(node, connection.link, say),
+        ):
+            connection.serve(say, handlers)
             link = connection.link
             if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
                 from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed

@@ -29,6 +29,7 @@ from fusion.cli import (
     org,
     output,
     policy,
+    query,
     simulate,
     train,
 )
@@ -80,6 +81,7 @@ app.add_typer(key.app, name="key")
 app.add_typer(data.app, name="data")
 app.add_typer(grant.app, name="grant")
 app.add_typer(policy.app, name="policy")
+app.add_typer(query.app, name="query")
 app.command("train")(train.train)
 app.add_typer(order.app, name="order")
 app.add_typer(simulate.app, name="simulate")

@@ -152,3 +152,58 @@ def try_policy(
 
 def _size(verdict: dict[str, Any]) -> str:
     return f"{len(verdict['rows'])} rows" if "rows" in verdict else ""
+
+
+@app.command("add")
+def add(
+    file: File,
+    *,
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="ID", help="The dataset of this node.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="A Parquet or CSV file for each table, else the dataset's own file is the table.",
+        ),
+    ] = None,
+    home: Annotated[
+        Path,
+        typer.Option(
+            "--home",
+            metavar="DIR",
+            envvar="FUSION_HOME",
+            show_envvar=False,
+            help="The node's folder, else $FUSION_HOME or this one.",
+        ),
+    ] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Attach a policy to a dataset: sign it, and freeze the tables that are asked about.
+
+    Attach it again after the data has changed: a query sees the tables as they were then.
+    """
+    from fusion.services import engines
+    from fusion.services.homes import NodeHome
+
+    node = NodeHome.open(home)
+    found = engines.queries().attach_policy(node, _text(file), str(file), dataset, data)
+    if as_json:
+        output.document("fusion.policy-attached/1", found)
+        return
+    output.facts(
+        [
+            ("dataset", found["dataset"]),
+            ("revision", found["revision"]),
+            ("policy", found["digest"]),
+            ("schema digest", found["schema_digest"]),
+            ("columns", ", ".join(found["columns"])),
+        ]
+    )
+    for warning in found["warnings"]:
+        output.note(warning)
+    output.note("a grant for queries names this schema digest and these columns")
+    if found["revision"] == 1:
+        output.note("a node that is up answers queries once it is started again")

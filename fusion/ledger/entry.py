@@ -278,11 +278,26 @@ class BudgetMoved(_Entry):
     amount: Amount
 
 
+class QueryAnswered(_Entry):
+    """A restricted query's result is about to leave, after the history has counted it.
+
+    ``reservation`` is that of its charge; ``statement``, ``policy`` and ``result`` are SHA-256
+    digests. No text of the statement and no cell is in the log.
+    """
+
+    kind: Literal["query-answered"] = "query-answered"
+    organisation: Organisation
+    reservation: Hex
+    statement: Hex
+    policy: Hex
+    result: Hex
+
+
 Entry = (
     OrganisationMade | RosterSeen | LogSeen | KeyImported | OrderTaken | StudyAgreed | StudyRefused
     | JobStarted | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen
     | RoundSummed | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided
-    | BudgetMoved
+    | BudgetMoved | QueryAnswered
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

@@ -26,7 +26,7 @@ _HUB_ONLY = (
 )  # fmt: skip
 _NODE_ONLY = (
     entries.OrderTaken, entries.StudyAgreed, entries.StudyRefused, entries.RoundContributed,
-    entries.SumOpened, entries.CheckpointSeen,
+    entries.SumOpened, entries.CheckpointSeen, entries.QueryAnswered,
 )  # fmt: skip
 
 
@@ -68,6 +68,8 @@ class Replay:
         self._consumed: dict[str, int] = {}
         self._revoked: set[str] = set()
         self._reservations: dict[str, _Reservation] = {}
+        self._runs: dict[str, bool] = {}
+        """Runs of queries that were charged, and whether one was answered."""
         self.epochs: dict[int, tuple[int, str]] = {}
         """Roster epochs: the entry that names each, and the document's digest."""
         self.openings: dict[tuple[str, int], tuple[int, str, tuple[str, ...]]] = {}
@@ -102,6 +104,7 @@ class Replay:
             entries.GrantRevoked: self._revocation,
             entries.Decided: self._decided,
             entries.BudgetMoved: self._budget,
+            entries.QueryAnswered: self._query,
         }
 
     def feed(self, entry: Entry) -> None:
@@ -284,7 +287,19 @@ class Replay:
             if reservation is not None:
                 self._broken("it reserves again what was reserved")
             self._reservations[name] = _Reservation(entry.amount)
+            if (entry.action, entry.budget) == ("query", "runs"):
+                self._runs[entry.reservation] = False
             return
         if reservation is None or reservation.settled or entry.amount > reservation.amount:
             self._broken("it settles what was not reserved, or more than was, or for a second time")
         reservation.settled = True
+
+    def _query(self, entry: entries.QueryAnswered) -> None:
+        answered = self._runs.get(entry.reservation)
+        if answered is not False:
+            self._broken(
+                "it answers a query that was not charged"
+                if answered is None
+                else "it answers a query for a second time"
+            )
+        self._runs[entry.reservation] = True

@@ -38,6 +38,9 @@ SAMPLES: list[Entry] = [
         reservation=D,
         amount=2**53 - 1,
     ),
+    entries.QueryAnswered(
+        at=AT, organisation="east", reservation=D, statement=D, policy=D, result=D
+    ),
 ]
 
 

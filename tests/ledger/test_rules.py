@@ -32,6 +32,15 @@ def _budget(move: str, amount: int, reservation: str = "r") -> entries.BudgetMov
     )
 
 
+def _answered() -> entries.QueryAnswered:
+    return entries.QueryAnswered(
+        at=AT, organisation="east", reservation=hexed("r"), statement=G, policy=G, result=G
+    )
+
+
+QUERY = _budget("reserved", 1).model_copy(update={"action": "query"})
+
+
 def _like(item: Entry, **changes: Any) -> Entry:  # noqa: ANN401 - any field
     return item.model_copy(update=changes)
 
@@ -83,6 +92,9 @@ CASES: list[tuple[str, list[Entry], int, str]] = [
     ("opened after the end", [*NODE, _like(OPENED, round=9)], len(NODE), "has ended"),
     ("ended twice", [*NODE, NODE[-1]], len(NODE), "has ended"),
     ("a hub's entry", [*NODE[:2], HUB[2]], 2, "no place"),
+    ("a query answered uncharged", [*NODE[:2], _answered()], 2, "not charged"),
+    ("a query of a training run", [*NODE[:2], _budget("reserved", 1), _answered()], 3, "not char"),
+    ("a query answered twice", [*NODE[:2], QUERY, _answered(), _answered()], 4, "second time"),
     ("a budget settled unreserved", [*NODE[:2], _budget("committed", 1)], 2, "settles"),
     (
         "a budget overspent",

@@ -1,0 +1,174 @@
+"""What an analyst's node asks an owner's, and what it answers: closed, strict, of bounded size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fusion.errors import FusionError, MessageInvalid, PartyFailed, QueryRefused
+from fusion.wire import canonical
+from fusion.wire.limits import MEBI
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_ASKED_BYTES: Final = 64 * 1024
+MAX_REPLY_BYTES: Final = 3 * MEBI
+MAX_STATEMENT: Final = 8_000
+MAX_ROWS: Final = 100_000
+MAX_SECONDS: Final = 300
+
+Cell = str | int | float | bool | None
+_Text = Annotated[str, Field(max_length=2000)]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Code = Annotated[str, Field(pattern=r"^[A-Z]-\d{2,3}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True
+    )
+
+
+class Asked(_Part):
+    """A query, or the question what is left of the budget.
+
+    Attributes:
+        kind: Which of the two.
+        dataset: The owner's name of it.
+        statement: SQL; empty for a budget.
+        purpose: What for, as grants name it.
+        rows: The most rows that may come back; they are charged.
+        seconds: After which the asker waits no longer.
+    """
+
+    schema_: Literal["fusion.query/1"] = Field(default="fusion.query/1", alias="schema")
+    kind: Literal["query", "budget"]
+    dataset: Annotated[str, Field(min_length=1, max_length=63)]
+    statement: Annotated[str, Field(max_length=MAX_STATEMENT)] = ""
+    purpose: Annotated[str, Field(max_length=200)] = ""
+    rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 1
+    seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 60
+
+
+class Note(_Part):
+    """What was held back in view of earlier results, and what to do."""
+
+    message: _Text
+    hint: _Text
+
+
+class Table(_Part):
+    """A released table.
+
+    Attributes:
+        job: Names the query in the owner's log.
+        policy: Digest of the policy that it was answered by.
+        columns: Names.
+        rows: Released values alone.
+        notes: What was held back.
+    """
+
+    job: Annotated[str, Field(pattern=r"^q-[0-9a-f]{32}$")]
+    policy: _Digest
+    columns: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=2000)]
+    rows: Annotated[list[list[Cell]], Field(max_length=MAX_ROWS)]
+    notes: Annotated[list[Note], Field(max_length=100)]
+
+
+class Refusal(_Part):
+    """A rule said no, or the query failed.
+
+    Attributes:
+        code: Of the rule.
+        exit_code: What a command ends with.
+        message: The rule in words.
+        hint: What would pass.
+        start: The character of the statement that it is about, if it is about one.
+    """
+
+    code: _Code
+    exit_code: Annotated[int, Field(ge=1, le=6)]
+    message: _Text
+    hint: _Text
+    start: Annotated[int, Field(ge=0, le=MAX_STATEMENT)] | None = None
+
+    @classmethod
+    def of(cls, error: FusionError) -> Refusal:
+        """Return what leaves of an error: no note, no cause."""
+        return cls(
+            code=error.code,
+            exit_code=error.exit_code,
+            message=error.message[:2000],
+            hint=error.hint[:2000],
+            start=error.start if isinstance(error, QueryRefused) else None,
+        )
+
+    def error(self) -> PartyFailed:
+        """Return it as an error at the asker's."""
+        error = PartyFailed(self.message, code=self.code, exit_code=self.exit_code)
+        error.hint, error.start = self.hint, self.start
+        return error
+
+
+class Left(_Part):
+    """What a grant has left for queries of a dataset."""
+
+    grant: _Digest
+    runs: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0)]
+    not_after: Annotated[str, Field(max_length=32)]
+
+
+class Reply(_Part):
+    """One of the three."""
+
+    schema_: Literal["fusion.query-reply/1"] = Field(default="fusion.query-reply/1", alias="schema")
+    table: Table | None = None
+    refusal: Refusal | None = None
+    budget: Annotated[list[Left], Field(max_length=1000)] | None = None
+
+
+_Message = TypeVar("_Message", Asked, Reply)
+
+
+def to_bytes(message: Asked | Reply) -> bytes:
+    """Return the canonical bytes of a message.
+
+    Raises:
+        MessageInvalid: It has no canonical form.
+    """
+    return canonical.encode(message.model_dump(by_alias=True))
+
+
+def asked_of(data: bytes) -> Asked:
+    """Read what is asked.
+
+    Raises:
+        MessageInvalid: Too large, or not of the closed form.
+    """
+    return _read(data, Asked, MAX_ASKED_BYTES)
+
+
+def reply_of(data: bytes) -> Reply:
+    """Read a reply.
+
+    Raises:
+        MessageInvalid: Too large, not of the closed form, or not exactly one of the three.
+    """
+    reply = _read(data, Reply, MAX_REPLY_BYTES)
+    if sum(each is not None for each in (reply.table, reply.refusal, reply.budget)) != 1:
+        raise MessageInvalid("A reply to a query is not one thing.")
+    table = reply.table
+    if table is not None and any(len(row) != len(table.columns) for row in table.rows):
+        raise MessageInvalid("A row of a reply has not as many cells as the table has columns.")
+    return reply
+
+
+def _read(data: bytes, kind: type[_Message], most: int) -> _Message:
+    document: Mapping[str, Any] = canonical.decode(data, most)
+    try:
+        return kind.model_validate(document)
+    except ValidationError:
+        raise MessageInvalid("A message about a query is not well formed.") from None

@@ -1,0 +1,111 @@
+"""Queries from node to node: gRPC within the TLS of the two, which the hub carries and can't read.
+
+Who calls is judged at each call, by the certificate that the connection showed. Work is done in
+threads of a bounded number; a caller who goes away ends its query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import grpc.aio
+
+from fusion.errors import EnvironmentUnfit, FusionError, IsolationBusy
+from fusion.identity.callers import caller
+from fusion.link import peers
+from fusion.link.callers import pem_to_der
+from fusion.services import engines
+from fusion.services.clock import SystemClock
+from fusion.services.query_messages import MAX_ASKED_BYTES, Refusal, Reply, to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fusion.ports import Clock, QueryService
+    from fusion.services.homes import NodeHome
+
+SERVICE: Final = "fusion.query.v1.Queries"
+ASK: Final = f"/{SERVICE}/Ask"
+_THREADS: Final = 16
+_MOST: Final = 64
+
+
+class QueryPort:
+    """What a node serves its peers, while a service answers."""
+
+    def __init__(self, node: NodeHome, service: QueryService, clock: Clock | None = None) -> None:
+        """Take the service; :meth:`close` closes it."""
+        self._node = node
+        self._service = service
+        self._clock = clock or SystemClock()
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="queries")
+        self._under_way = 0
+
+    def handler(self) -> Any:  # noqa: ANN401 - gRPC has no types
+        """Return what :meth:`fusion.services.node_link.Connection.serve` takes."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE, {"Ask": grpc.unary_unary_rpc_method_handler(self._ask)}
+        )
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._service.close()
+        self._pool.shutdown()
+
+    async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401
+        member = None
+        try:
+            certificate = pem_to_der(peers.certificate_of(context))
+            member = caller(self._node.roster(), certificate, self._clock.now())
+        except FusionError as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
+        if member is None:
+            raise AssertionError
+        if len(request) > MAX_ASKED_BYTES:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A query is too large.")
+        if self._under_way >= _MOST:
+            busy = IsolationBusy("Too many queries wait at the owner's node.")
+            return to_bytes(Reply(refusal=Refusal.of(busy)))
+        gone = threading.Event()
+        self._under_way += 1
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._pool, self._service.reply, member.id, request, gone)
+        # Counted until the work ends, not until nobody waits for it.
+        work.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+
+    def _ended(self, _: object) -> None:
+        self._under_way -= 1
+
+
+@contextmanager
+def queries_served(node: NodeHome, say: Callable[[str], None]) -> Iterator[tuple[Any, ...]]:
+    """Yield what a node serves its peers: queries, if a policy is attached and work is confined."""
+    service = _service(node, say)
+    if service is None:
+        yield ()
+        return
+    port = QueryPort(node, service)
+    try:
+        yield (port.handler(),)
+    finally:
+        port.close()
+
+
+def _service(node: NodeHome, say: Callable[[str], None]) -> QueryService | None:
+    if not any(node.path.glob("queries/*/policy.json")):
+        return None
+    try:
+        return engines.queries().service(node, say)
+    except EnvironmentUnfit as error:
+        say(f"this node answers no queries: {error.message} {error.hint}")
+        return None

@@ -1,0 +1,173 @@
+"""An analyst's side of queries: ask an owner's node, and keep what was asked.
+
+::
+
+    HOME/queries/asked.jsonl    what was asked, when, and what became of it; no result
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import grpc.aio
+
+from fusion.errors import FusionError, InputInvalid, MessageInvalid, PartyUnreachable
+from fusion.services.clock import SystemClock, timestamp
+from fusion.services.files import make_folder, write_atomic
+from fusion.services.query_messages import MAX_STATEMENT, Asked, Left, Reply, reply_of, to_bytes
+from fusion.services.query_port import ASK
+from fusion.types import org_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusion.ports import Clock
+    from fusion.services.homes import NodeHome
+    from fusion.services.node_link import Connection
+    from fusion.services.query_messages import Table
+
+_MARGIN_SECONDS: Final = 15
+_KEPT: Final = 10_000
+"""Lines of what was asked that are kept."""
+
+
+def named(dataset: str) -> tuple[str, str]:
+    """Return owner and name of ``OWNER/ID``.
+
+    Raises:
+        InputInvalid: It is not of that form.
+    """
+    owner, mark, name = dataset.partition("/")
+    if not mark or not name:
+        raise InputInvalid(
+            f"{dataset[:127]!r} is no dataset of somebody.",
+            hint="Write OWNER/ID; see: fusion data list",
+        )
+    return org_id(owner), name
+
+
+def query(
+    connection: Connection,
+    node: NodeHome,
+    dataset: str,
+    statement: str,
+    *,
+    purpose: str,
+    rows: int,
+    seconds: int,
+    clock: Clock | None = None,
+) -> Table:
+    """Ask a question of a dataset of another organisation.
+
+    Args:
+        connection: Of this node.
+        node: This node.
+        dataset: ``OWNER/ID``.
+        statement: SQL.
+        purpose: What for, as the grant says.
+        rows: The most rows that may come back; the grant is charged for them.
+        seconds: For how long to wait.
+        clock: Time.
+
+    Raises:
+        InputInvalid: The dataset is not named, or the statement is too long.
+        PartyFailed: The owner's node refuses, or the query failed there; code and hint are its.
+        PartyUnreachable: It does not answer, or answers no queries.
+        UnknownOrganisation: The roster has no such member.
+        MessageInvalid: What it answers is not of the closed form.
+    """
+    owner, name = named(dataset)
+    if not 0 < len(statement) <= MAX_STATEMENT:
+        raise InputInvalid(f"A statement has 1 to {MAX_STATEMENT} characters.")
+    asked = Asked(
+        kind="query", dataset=name, statement=statement, purpose=purpose, rows=rows, seconds=seconds
+    )
+    now = timestamp((clock or SystemClock()).now())
+    said: dict[str, Any] = {"at": now, "dataset": dataset, "statement": statement}
+    try:
+        reply = _exchange(connection, owner, asked)
+        if reply.refusal is not None:
+            raise reply.refusal.error()
+        if reply.table is None:
+            raise MessageInvalid("A query was answered with something else than a table.")
+    except FusionError as error:
+        refused = error.exit_code == 4
+        said |= {"outcome": "refused" if refused else "failed", "code": error.code, "rows": 0}
+        _keep(node, said)
+        raise
+    answered = {"outcome": "answered", "code": "", "rows": len(reply.table.rows)}
+    _keep(node, said | answered | {"job": reply.table.job})
+    return reply.table
+
+
+def budget(connection: Connection, dataset: str) -> list[Left]:
+    """Return what each grant of this organisation has left for queries of a dataset.
+
+    Raises:
+        InputInvalid: The dataset is not named.
+        PartyFailed: The owner's node refuses.
+        PartyUnreachable: It does not answer, or answers no queries.
+        UnknownOrganisation: The roster has no such member.
+        MessageInvalid: What it answers is not of the closed form.
+    """
+    owner, name = named(dataset)
+    reply = _exchange(connection, owner, Asked(kind="budget", dataset=name))
+    if reply.refusal is not None:
+        raise reply.refusal.error()
+    if reply.budget is None:
+        raise MessageInvalid("A budget was asked for, and something else answered.")
+    return reply.budget
+
+
+def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
+    call = connection.channel(owner).unary_unary(ASK)
+    wait = asked.seconds + _MARGIN_SECONDS
+
+    async def ask() -> bytes:
+        answer: bytes = await call(to_bytes(asked), timeout=wait)
+        return answer
+
+    try:
+        return reply_of(connection.link.run(ask(), wait + 1))
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            raise PartyUnreachable(
+                f"The node of {owner} answers no queries.",
+                hint="Its owner attaches a policy (fusion policy add) and starts it again.",
+            ) from None
+        raise PartyUnreachable(
+            f"{owner} does not answer: {error.details()}",
+            hint="Is its node up? `fusion node ping` tells.",
+        ) from None
+
+
+# ------------------------------------------------------------------------- what was asked
+
+
+def _file(node: NodeHome) -> Path:
+    return node.path / "queries" / "asked.jsonl"
+
+
+def _keep(node: NodeHome, said: dict[str, Any]) -> None:
+    make_folder(node.path / "queries")
+    with node.lock(".queries.lock"):
+        lines = [*history(node), said][-_KEPT:]
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+        write_atomic(_file(node), text.encode())
+
+
+def history(node: NodeHome) -> list[dict[str, Any]]:
+    """Return what was asked from this node, oldest first.
+
+    Raises:
+        InputInvalid: The file was changed into something else.
+    """
+    try:
+        text = _file(node).read_text("utf-8")
+        return [dict(json.loads(line)) for line in text.splitlines()]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError):
+        raise InputInvalid(f"{_file(node)} is not what it was written as.") from None

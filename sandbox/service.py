@@ -1,0 +1,345 @@
+"""An owner's node answering queries: decide, charge, run, hold against the history, log, release.
+
+In that order, so that a crash at any point costs the asker and shows nothing. A caller without any
+grant for a dataset is told so before its statement is looked at. What leaves after data was at hand
+leaves in steps of time, so that a moment more or less says nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from fusion.crypto import rng
+from fusion.errors import (
+    FusionError,
+    GrantRefused,
+    InputInvalid,
+    IsolationBusy,
+    MemberRevoked,
+    MessageInvalid,
+    QueryFailed,
+    QueryRefused,
+)
+from fusion.grants.budget import cap_of
+from fusion.grants.decide import no_grant
+from fusion.grants.request import Request, charge_name
+from fusion.ledger import entry as entries
+from fusion.services import grant_evidence as evidence
+from fusion.services import query_messages as messages
+from fusion.services.clock import SystemClock
+from fusion.services.grants import GrantDesk, GrantFolder
+from fusion.services.ledger import Book
+from fusion.services.query_messages import Asked, Left, Note, Refusal, Reply, Table
+from fusion.services.storage import open_budgets
+from fusion.types import OrgId
+from sandbox import ledgers
+from sandbox.attached import attached, check_frozen
+from sandbox.isolate import Isolation, Settings
+from sandbox.refusals import refusal
+from sandbox.runner import prepare, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusion.grants.permit import Permit
+    from fusion.ports import Clock, Stop
+    from fusion.services.grants import Kept
+    from fusion.services.homes import NodeHome
+    from sandbox.attached import Attached
+    from sandbox.history.guard import History
+    from sandbox.runner import Prepared, Released
+
+OWNER_LOG: Final = logging.getLogger("banyan.queries")
+"""Why queries failed. Nothing of it leaves the owner; it can hold what the data made happen."""
+
+MAX_A_CALLER: Final = 16
+"""Queries of one organisation that are under way or wait."""
+
+EPSILON_MICRO: Final = 1
+"""What a query without differential privacy is charged of a grant's epsilon: the least there is."""
+
+WALL_SECONDS: Final = 30
+_OUTWARD: Final = (
+    QueryRefused, GrantRefused, MemberRevoked, IsolationBusy, MessageInvalid, QueryFailed,
+)  # fmt: skip
+"""What may leave as it is: decided from statement, policy, grants and load. All else is one."""
+
+_WATCH_SECONDS: Final = 0.25
+_FIRST_STEP: Final = 0.25
+
+
+class Service:
+    """:class:`fusion.ports.QueryService`."""
+
+    def __init__(
+        self, node: NodeHome, say: Callable[[str], None], clock: Clock | None = None
+    ) -> None:
+        """Open what is needed, the isolation before anything else.
+
+        Raises:
+            IsolationUnavailable: Nothing here confines untrusted work.
+            EnvironmentUnfit: A file can't be opened.
+        """
+        self._node = node
+        self._say = say
+        self._clock = clock or SystemClock()
+        self._isolation = Isolation.open(Settings(service_user=node.config.worker_user))
+        self._book = Book(node, self._clock)
+        self._budgets = open_budgets(node)
+        self._folder = GrantFolder(node.grants, node.roster)
+        self._secret = ledgers.secret_of(node)
+        self._desk = GrantDesk(
+            node, roster=node.roster, clock=self._clock, note=say, book=self._book
+        )
+        self._histories: dict[int, History] = {}
+        self._checked: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._under_way: dict[str, int] = {}
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Stop what runs, and let go of workers and files."""
+        self._closing.set()
+        self._isolation.close()
+        for history in self._histories.values():
+            history.close()
+
+    def reply(self, caller: str, asked: bytes, stop: Stop) -> bytes:
+        """Answer; every reply is one that may leave."""
+        try:
+            return self._replied(caller, messages.asked_of(asked), stop)
+        except _OUTWARD as error:
+            return messages.to_bytes(Reply(refusal=Refusal.of(error)))
+        except Exception:  # noqa: BLE001 - the edge: whoever asks gets one text
+            OWNER_LOG.warning("a query of %s ended unexpectedly", caller, exc_info=True)
+            return messages.to_bytes(Reply(refusal=Refusal.of(QueryFailed())))
+
+    def _replied(self, caller: str, asked: Asked, stop: Stop) -> bytes:
+        if asked.kind == "budget":
+            return messages.to_bytes(Reply(budget=self._left(caller, asked.dataset)))
+        with self._lock:
+            if self._under_way.get(caller, 0) >= MAX_A_CALLER:
+                raise IsolationBusy("Too many queries of this organisation are under way.")
+            self._under_way[caller] = self._under_way.get(caller, 0) + 1
+        try:
+            return self._answered(caller, asked, stop)
+        finally:
+            with self._lock:
+                self._under_way[caller] -= 1
+
+    # ------------------------------------------------------------------ before data
+
+    def _answered(self, caller: str, asked: Asked, stop: Stop) -> bytes:
+        found = self._attached(asked.dataset)
+        job = f"q-{rng.token(16).hex()}"
+        if not self._grants(caller, asked.dataset):
+            # Nor is it told who has one.
+            self._refuse(_request(caller, asked, job, found, found.columns, None))
+        prepared = prepare(asked.statement, found, self._secret)
+        request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
+        permit = self._desk.admit(request)
+        began = time.monotonic()
+        try:
+            return self._released(permit, prepared, _Watch(self._desk, permit, stop, asked, self))
+        finally:
+            self._pad(began)
+
+    def _attached(self, dataset: str) -> Attached:
+        try:
+            found = attached(self._node, dataset)
+            # Once for each revision that this process meets: the tables can be large.
+            if found is not None and self._checked.get(dataset) != found.revision:
+                check_frozen(found)
+                self._checked[dataset] = found.revision
+        except InputInvalid:
+            found = None
+        except FusionError as error:
+            self._say(f"the policy of {dataset} can't be used: {error.message}")
+            raise QueryFailed from None
+        if found is None:
+            raise refusal("Q-20")
+        return found
+
+    def _grants(self, caller: str, dataset: str) -> list[Kept]:
+        return [
+            kept
+            for kept in self._folder.readable(self._say)
+            if kept.signed.grant.assignee == caller
+            and kept.signed.grant.dataset.id == dataset
+            and self._node.config.id in kept.signed.grant.assigners
+            and kept.signed.grant.permission("query") is not None
+        ]
+
+    def _refuse(self, request: Request) -> NoReturn:
+        """Log that there is no grant for a caller, once, and say so.
+
+        Raises:
+            GrantRefused: Always.
+        """
+        result = no_grant(request)
+        error = result.error()
+        # Under one name, or whoever asks on and on would fill the log.
+        once = request.model_copy(update={"job": "q"})
+        evidence.refused(self._book, once, result, error, self._book.now())
+        raise error
+
+    def _left(self, caller: str, dataset: str) -> list[Left]:
+        found = []
+        for kept in self._grants(caller, dataset):
+            permission = kept.signed.grant.permission("query")
+            if permission is None or kept.revoked:
+                continue
+            left = cap_of(permission).left(self._budgets.used(kept.signed.id, "query"))
+            found.append(
+                Left(
+                    grant=kept.signed.id,
+                    runs=left.runs,
+                    rows=left.rows,
+                    not_after=kept.signed.grant.not_after,
+                )
+            )
+        return found[:1000]
+
+    # ------------------------------------------------------------------ with data at hand
+
+    def _released(self, permit: Permit, prepared: Prepared, watch: _Watch) -> bytes:
+        """Run what was permitted; whatever is raised from here on may leave as it is."""
+        caller = permit.request.assignee
+        try:
+            found = run(
+                permit,
+                prepared,
+                self._isolation,
+                self._history(prepared.attached),
+                secret=self._secret,
+                month=self._clock.now().strftime("%Y-%m"),
+                stop=watch,
+                seconds=watch.seconds,
+            )
+            data = _reply(permit, prepared, found)
+            # A revocation that came in the meantime holds.
+            self._desk.check(permit)
+            self._desk.commit(permit)
+            self._log(permit, prepared, data)
+        except (QueryRefused, GrantRefused, MemberRevoked):
+            raise
+        except Exception as error:  # noqa: BLE001 - one text for whatever data made happen
+            if watch.refused is not None:
+                raise watch.refused from None
+            OWNER_LOG.warning("%s of %s failed: %r", permit.request.job, caller, error)
+            self._say(f"{permit.request.job} of {caller} failed: {type(error).__name__}")
+            raise QueryFailed from None
+        return data
+
+    def _history(self, found: Attached) -> History:
+        # One for each k: bounds are the only thing in which they differ, the file is one.
+        with self._lock:
+            k = found.policy.release.k
+            if k not in self._histories:
+                self._histories[k] = ledgers.history_of(self._node, found)
+            return self._histories[k]
+
+    def _log(self, permit: Permit, prepared: Prepared, data: bytes) -> None:
+        key = charge_name(permit.request)
+        self._book.once(
+            f"query:{key}",
+            entries.QueryAnswered(
+                at=self._book.now(),
+                organisation=permit.request.assignee,
+                reservation=hashlib.sha256(key.encode()).hexdigest(),
+                statement=prepared.statement_digest,
+                policy=prepared.attached.policy.digest,
+                result=hashlib.sha256(data).hexdigest(),
+            ),
+        )
+
+    def _pad(self, began: float) -> None:
+        """Wait until the end of a step: 0.25, 0.375, 0.5, 0.75, 1, 1.5, 2 s, and so on."""
+        passed, step, half = time.monotonic() - began, _FIRST_STEP, True
+        while step < passed:
+            step, half = (step * 3 / 2 if half else step * 4 / 3), not half
+        self._closing.wait(step - passed)
+
+
+class _Watch:
+    """Says when a query has to end: nobody waits, its time is over, its grant is revoked."""
+
+    def __init__(
+        self, desk: GrantDesk, permit: Permit, stop: Stop, asked: Asked, service: Service
+    ) -> None:
+        self.seconds = float(min(asked.seconds, WALL_SECONDS))
+        self.refused: FusionError | None = None
+        self._desk, self._permit, self._stop = desk, permit, stop
+        self._closing = service._closing  # noqa: SLF001 - its own
+        self._until = time.monotonic() + asked.seconds
+        self._looked = float("-inf")
+
+    def is_set(self) -> bool:
+        """Look at all of them, at the grant four times a second."""
+        now = time.monotonic()
+        if now - self._looked >= _WATCH_SECONDS:
+            self._looked = now
+            try:
+                self._desk.check(self._permit)
+            except FusionError as error:
+                self.refused = error
+        over = now >= self._until or self._stop.is_set() or self._closing.is_set()
+        return over or self.refused is not None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, looking now and then."""
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and time.monotonic() < end:
+            self._stop.wait(min(0.1, max(0.0, end - time.monotonic())))
+        return self.is_set()
+
+
+def _request(
+    caller: str,
+    asked: Asked,
+    job: str,
+    found: Attached,
+    columns: tuple[str, ...],
+    study: str | None,
+) -> Request:
+    """Return what is asked, as a grant is asked about it: made here, of what is known here."""
+    if not asked.purpose:
+        raise MessageInvalid("A query says what it is for.")
+    return Request(
+        job=job,
+        assignee=OrgId(caller),
+        party=OrgId(found.owner),
+        action="query",
+        dataset=found.dataset,
+        columns=columns,
+        needed=columns,
+        schema_digest=found.schema_digest,
+        purpose=asked.purpose,
+        epsilon_micro=EPSILON_MICRO,
+        rows=asked.rows,
+        output="table",
+        study=study,
+    )
+
+
+def _reply(permit: Permit, prepared: Prepared, found: Released) -> bytes:
+    """Return what leaves.
+
+    Raises:
+        QueryRefused: It is larger than it may be.
+    """
+    table = Table(
+        job=permit.request.job,
+        policy=prepared.attached.policy.digest,
+        columns=list(found.answer.columns),
+        rows=found.answer.rows,
+        notes=[Note(message=message, hint=hint) for message, hint in found.notes[:100]],
+    )
+    data = messages.to_bytes(Reply(table=table))
+    if len(data) > messages.MAX_REPLY_BYTES:
+        raise refusal("Q-16")
+    return data

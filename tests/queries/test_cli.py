@@ -1,0 +1,96 @@
+"""``fusion query`` and ``fusion policy add`` as analyst and owner meet them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusion.services.homes import NODE_FILE
+from tests.cli.test_app import Terminal
+from tests.queries.world import BY_REGION, OWNER, POLICY, PURPOSE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.queries.world import Up
+
+ASKS = ("--dataset", f"{OWNER}/typed", "--purpose", PURPOSE)
+
+
+@pytest.fixture
+def fusion(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
+
+
+@pytest.fixture
+def home(up: Up) -> Path:
+    """The analyst's folder, in which the hub's port is what it came to be."""
+    path = up.world.analyst.path
+    text = (path / NODE_FILE).read_text("utf-8")
+    (path / NODE_FILE).write_text(text.replace(':0"', f':{up.port}"'), "utf-8")
+    return path
+
+
+def test_a_policy_is_added_asked_and_refused(
+    up: Up, home: Path, fusion: Terminal, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY, "utf-8")
+    owner = up.world.owner.path
+    added = fusion.document("policy", "add", file, "--dataset", "typed", "--home", owner)
+    assert (added["dataset"], added["revision"]) == (f"{OWNER}/typed", 1)
+    up.world.grant("typed", runs=3)
+    at = (*ASKS, "--home", home)
+    assert (
+        fusion("query", f"{BY_REGION} order by region", *at, "--csv", "--explain", "--budget") == 0
+    )
+    assert fusion.out.splitlines()[:2] == ["region,n,mean", "east,300,32400"]
+    assert "2 queries and 900 rows left" in fusion.err
+    assert "answered by policy" in fusion.err
+    question = tmp_path / "q.sql"
+    question.write_text(f"{BY_REGION}\norder by region\n", "utf-8")
+    document = fusion.document("query", "--file", question, *at, "--rows", "4")
+    assert document["schema"] == "fusion.query-result/1"
+    assert document["rows"][0] == ["east", 300, 32400]
+    # Refused: the statement, the rule, what would pass.
+    assert fusion("query", "select income from persons", *at) == 4
+    assert "   1 | select income from persons\nQ-06: Rows do not leave.\n-> Ask for" in fusion.err
+    question.write_text("select region,\n  avg(salary)\nfrom persons group by region", "utf-8")
+    assert fusion("query", "--file", question, *at) == 4
+    assert "   2 |   avg(salary)\n     |       ^\n   3 | from persons" in fusion.err
+    assert "Q-04: A name is not in the policy." in fusion.err
+    left = fusion.document("query", "budget", "--dataset", f"{OWNER}/typed", "--home", home)
+    assert left["grants"][0]["runs"] == 1
+    assert fusion("query", "history", "--home", home) == 0
+    assert "Q-06" in fusion.out
+    said = fusion.document("query", "history", "--home", home)["queries"][-4:]
+    outcomes = [each["outcome"] for each in said]
+    assert outcomes == ["answered", "answered", "refused", "refused"]
+    assert "32400" not in json.dumps(said)
+
+
+def test_what_is_asked_wrongly_is_said(home: Path, fusion: Terminal) -> None:
+    assert fusion("query", *ASKS, "--home", home) == 2
+    assert fusion("query", "select 1", "--dataset", "persons", *ASKS[2:], "--home", home) == 2
+    assert "OWNER/ID" in fusion.err
+    assert (
+        fusion("query", "select 1", "--dataset", "nobody/persons", *ASKS[2:], "--home", home) == 5
+    )
+
+
+def test_a_policy_is_attached_to_what_is_there(up: Up, fusion: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY, "utf-8")
+    owner = up.world.owner.path
+    assert fusion("policy", "add", file, "--dataset", "nowhere", "--home", owner) == 2
+    assert "--data DIR" in fusion.err
+    two = POLICY + "  regions: {public: true, columns: {region: {class: public}}}\n"
+    file.write_text(two, "utf-8")
+    assert fusion("policy", "add", file, "--dataset", "typed", "--home", owner) == 2
+    (tmp_path / "persons.csv").write_text("person_id,sex,region,age,income\n", "utf-8")
+    (tmp_path / "regions.csv").write_text("region\nnorth\n", "utf-8")
+    words = ("--dataset", "pair", "--data", tmp_path, "--home", owner)
+    assert fusion("policy", "add", file, *words) == 0
+    assert "persons.income" in fusion.out

@@ -1,0 +1,232 @@
+"""What of a statement selects people and what is measured; and that a permit is for one query."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fusion.errors import GrantRefused, MessageInvalid, QueryRefused
+from fusion.services import query_messages as messages
+from fusion.wire import canonical
+from sandbox import runner, sets
+from sandbox.attached import attached
+from sandbox.query import compile_statement
+from sandbox.reading import parse_policy
+from sandbox.selection import OTHER, definitions_of, select
+from sandbox.service import _request
+from tests.queries.world import OWNER, POLICY, PURPOSE
+
+if TYPE_CHECKING:
+    from fusion.grants.permit import Permit
+    from sandbox.selection import Selection
+    from tests.queries.world import Up
+
+TEXT = (
+    POLICY
+    + """\
+      ill: {class: dimension, sensitive: true}
+  visits:
+    entity: person_id
+    columns:
+      person_id: {class: key, type: integer}
+      dept: {class: dimension}
+      cost: {class: number, low: 0, high: 1000}
+"""
+)
+RULES = parse_policy(TEXT, "policy.yaml")
+KEYS: dict[int, tuple[Any, ...]] = {0: (), 1: ("north",)}
+
+
+def _selections(sql: str) -> tuple[Selection, ...]:
+    (core,) = compile_statement(sql, RULES).cores
+    return select(core, RULES)
+
+
+def _form(own: Selection) -> Any:
+    return definitions_of(RULES).form(own.predicate(KEYS[own.core.keys]))
+
+
+def _last(sql: str) -> Any:
+    """Return what the narrowest part of a statement selects, in normal form."""
+    return _form(_selections(sql)[-1])
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "region = 'north' and age < 30",
+        "age <= 29 and 'north' = region",
+        "region in ('north') and age between 0 and 29",
+        "30 > age and region = 'north' and age >= 0",
+    ],
+)
+def test_one_selection_has_one_form_however_it_is_spelt(where: str) -> None:
+    wanted = _last("select count(*) from persons where region = 'north' and age < 30")
+    assert _last(f"select avg(income) from persons where {where}") == wanted
+    within = f"select avg(income) filter (where {where}) from persons"
+    assert _last(within) == wanted
+    assert _last(f"select sum(case when {where} then income end) from persons") == wanted
+    assert _last(f"select count_if({where}) from persons") == wanted
+    assert _last(f"select sum(case when {where} then 1 else 0 end) from persons") == wanted
+
+
+def test_a_group_is_what_a_condition_selects() -> None:
+    group = _last("select region, avg(income) from persons group by region")
+    assert group == _last("select avg(income) from persons where region = 'north'")
+
+
+def test_a_condition_in_a_measure_selects() -> None:
+    whole, part = _selections(
+        "select avg(income), sum(case when region = 'north' then income end) from persons"
+    )
+    assert _form(whole) != _form(part)
+    assert len(part.core.rows.where) == 1
+
+
+def test_sensitive_conditions_and_keys_are_measured() -> None:
+    plain = _last("select count(*) from persons")
+    for sql in (
+        "select count(*) from persons where ill = 'D1' and income > 100",
+        "select ill, count(*) from persons group by ill",
+        "select count(case when ill = 'D1' then 1 end) from persons",
+    ):
+        (own,) = _selections(sql)
+        assert _form(own) == plain
+        assert not own.core.rows.where
+    names = {
+        _selections(f"select count(*) from persons where ill = '{name}'")[0].measure
+        for name in ("D1", "D2", "D1")
+    }
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        "sum(income * age)",
+        "corr(income, age)",
+        "avg(case when region = 'north' then income else age end)",
+        "sum(case when region = 'north' and (age < 30 or income > 5) then income end)",
+    ],
+)
+def test_weights_are_refused(measure: str) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        _selections(f"select {measure} from persons")
+    assert refused.value.code == "Q-19"
+
+
+def test_what_is_no_property_of_everybody_is_one_digest_of_its_spelling() -> None:
+    both = [_last(f"select count(*) from visits where dept = '{name}'") for name in ("er", "gp")]
+    assert both[0] != both[1]
+    assert {name for form in both for box in form for name, _ in box} == {OTHER}
+    joined = "select count(*) from persons p join visits v on p.person_id = v.person_id"
+    assert {name for name, _ in _last(f"{joined} where p.region = 'north'")[0]} == {
+        OTHER,
+        "persons.region",
+    }
+
+
+def test_a_permit_is_for_one_query_once(up: Up) -> None:
+    up.world.grant("permitted")
+    service, found = up.service, attached(up.world.owner, "permitted")
+    assert found is not None
+    one, other = (
+        runner.prepare(sql, found, service._secret)
+        for sql in ("select count(*) from persons", "select avg(income) from persons")
+    )
+    asked = messages.Asked(kind="query", dataset="permitted", purpose=PURPOSE, rows=1)
+
+    def permit() -> Permit:
+        request = _request("bank", asked, "q-1", found, one.columns(), one.study)
+        return service._desk.admit(request)
+
+    def run(permitted: Permit, prepared: runner.Prepared) -> list[list[Any]]:
+        return runner.run(
+            permitted,
+            prepared,
+            service._isolation,
+            service._history(found),
+            secret=service._secret,
+            month="2026-11",
+            stop=threading.Event(),
+            seconds=20,
+        ).answer.rows
+
+    given = permit()
+    with pytest.raises(GrantRefused, match="another query"):
+        run(given, other)
+    assert run(given, one) == [[1200]]
+    with pytest.raises(GrantRefused, match="has been used"):
+        run(given, one)
+    assert given.request.party == OWNER
+
+
+# ---------------------------------------------------------------- what is believed of a worker
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:-1],
+        lambda data: data + b"\0",
+        lambda data: data[:-8] + (5).to_bytes(4, "little") + data[-4:],
+        lambda data: data[:-4] + b"\xff\xff\xff\xff",
+        lambda data: b"\xff" * 8 + data[8:],
+        lambda _: b"",
+    ],
+)
+def test_sets_that_are_none_are_refused(change: Any) -> None:
+    pair = (4).to_bytes(4, "little") + (0).to_bytes(4, "little")
+    data = (2).to_bytes(8, "big") + b"{}" + (1).to_bytes(8, "big") + pair
+    reply, (pairs,) = sets.read(data, 1, 5)
+    assert (reply, pairs.tolist()) == (b"{}", [[4, 0]])
+    with pytest.raises(MessageInvalid):
+        sets.read(change(data), 1, 5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"more": 1},
+        {"kind": "else"},
+        {"rows": 0},
+        {"rows": "1"},
+        {"statement": "x" * 8001},
+        {"seconds": 301},
+        {"schema": "fusion.query/2"},
+    ],
+)
+def test_a_message_is_closed(changes: dict[str, Any]) -> None:
+    good = messages.Asked(kind="query", dataset="a", statement="select 1", purpose=PURPOSE)
+    assert messages.asked_of(messages.to_bytes(good)) == good
+    document = {**good.model_dump(by_alias=True), **changes}
+    with pytest.raises(MessageInvalid):
+        messages.asked_of(canonical.encode(document))
+
+
+def test_a_reply_is_one_thing_and_a_row_has_all_cells() -> None:
+    with pytest.raises(MessageInvalid):
+        messages.reply_of(messages.to_bytes(messages.Reply()))
+    table = messages.Table(
+        job=f"q-{'0' * 32}", policy="0" * 64, columns=["a", "b"], rows=[[1]], notes=[]
+    )
+    with pytest.raises(MessageInvalid):
+        messages.reply_of(messages.to_bytes(messages.Reply(table=table)))
+
+
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [
+        ("select avg(salary) from persons", 11),
+        ("select count(*) from people", 21),
+        ("select foo(income) from persons", 7),
+        ("select count(*) from persons where region > 3", 35),
+        ("select income from persons", None),
+    ],
+)
+def test_a_refusal_says_where_in_the_statement(sql: str, place: int | None) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        compile_statement(sql, RULES)
+    assert refused.value.start == place
