@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -247,6 +248,8 @@ class Link:
         except FutureTimeout:
             future.cancel()
             raise PartyUnreachable("The hub does not answer in time.") from None
+        except FutureCancelled:
+            raise PartyUnreachable("The connection to the hub is closed.") from None
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         self._submit(work).result(CALL_SECONDS)
