@@ -7,7 +7,6 @@ neither can be cut out and used with another one's.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -60,13 +59,11 @@ class Request:
         id: The organisation.
         name: For people.
         keys: All its public keys.
-        digest: SHA-256 of the request (DER), in hexadecimal.
     """
 
     id: OrgId
     name: str
     keys: PublicKeys
-    digest: str
 
 
 class _StatementModel(BaseModel):
@@ -107,15 +104,6 @@ def make_request(
     return request.public_bytes(Encoding.PEM)
 
 
-def request_digest(pem: bytes) -> str:
-    """Return the SHA-256 of a request (DER): under which its result can be asked for.
-
-    Raises:
-        MessageInvalid: It is no request.
-    """
-    return hashlib.sha256(_load(pem).public_bytes(Encoding.DER)).hexdigest()
-
-
 def open_request(pem: bytes) -> Request:
     """Verify a request and return what it says.
 
@@ -137,7 +125,6 @@ def open_request(pem: bytes) -> Request:
         id=organisation,
         name=statement.name,
         keys=keys,
-        digest=hashlib.sha256(loaded.public_bytes(Encoding.DER)).hexdigest(),
     )
 
 

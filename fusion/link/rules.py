@@ -92,7 +92,7 @@ class PortLimits:
     linger: float = 2.0
     body: int = limits.MAX_BODY_BYTES
     tunnels: int = limits.MAX_TUNNELS_A_MEMBER
-    calls: int = limits.MAX_CONNECTIONS_A_MEMBER
+    calls: int = limits.MAX_CALLS_A_MEMBER
     handshake: float = 10.0
 
 

@@ -9,7 +9,6 @@
       authority.pub ca.pem server.pem           ca.pem trust.json
       trust.json roster.json rosters/N.json     roster.json rosters/N.json pins.json
       superlink/ca.pem certificate.pem key.pem  paillier/  state.sqlite
-      requests/SHA256.admitted                  grants/ID.grant.json
       paillier/  runs/JOB/  superlink.sqlite    ready.json  node.log
       ledger.sqlite  witness/                   .up.lock
       grants/ID.grant.json                      catalogue/OWNER/ID.dataset.json
@@ -190,7 +189,6 @@ class HubHome(_Home):
         self.superlink_certificate: Final = self.superlink / "certificate.pem"
         self.superlink_key: Final = self.superlink / "key.pem"
         self.superlink_database: Final = path / "superlink.sqlite"
-        self.requests: Final = path / "requests"
         self.runs: Final = path / "runs"
         self.log: Final = path / "hub.log"
         self.ledger: Final = path / "ledger.sqlite"

@@ -77,7 +77,7 @@ def init(
     home = HubHome(new_home(path, HUB_FILE, "hub"), config, passphrase)
     now = (clock or SystemClock()).now()
     authority = SigningKey.generate()
-    for folder in (home.keys, home.superlink, home.requests, home.runs):
+    for folder in (home.keys, home.superlink, home.runs):
         make_folder(folder)
     make_folder(home.paillier)
     home.key_folder.write("authority", authority)

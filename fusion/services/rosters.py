@@ -6,7 +6,6 @@ log. A hub that is up reads it at the next request; nodes fetch it within second
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from fusion.identity.request import open_request
 from fusion.identity.roster import Roster, newer, open_roster, sign_roster
 from fusion.identity.rotation import read_rotation
 from fusion.services.clock import SystemClock, timestamp
-from fusion.services.files import readable_name, write_atomic
+from fusion.services.files import readable_name
 from fusion.services.ledger import Book
 from fusion.wire.limits import MAX_MEMBERS
 
@@ -65,7 +64,7 @@ def admit(
         )
         return roster.with_member(member, now)
 
-    return _next(hub, change, clock, request.digest).member(request.id)
+    return _next(hub, change, clock).member(request.id)
 
 
 def rotate(hub: HubHome, rotation: bytes, *, clock: Clock | None = None) -> Roster:
@@ -87,7 +86,7 @@ def rotate(hub: HubHome, rotation: bytes, *, clock: Clock | None = None) -> Rost
         _check_unshared(request.id, set(request.changes.values()), roster)
         return roster.with_rotation(rotation, now)
 
-    return _next(hub, change, clock, hashlib.sha256(rotation).hexdigest())
+    return _next(hub, change, clock)
 
 
 def revoke(hub: HubHome, organisation: str, reason: str, *, clock: Clock | None = None) -> Roster:
@@ -196,15 +195,11 @@ def _next(
     hub: HubHome,
     change: Callable[[Roster, str], Roster | None],
     clock: Clock | None,
-    admitted: str = "",
 ) -> Roster:
     """Sign the epoch that a change leads to, if it leads to one, and put it into the log."""
     now = (clock or SystemClock()).now()
     with hub.lock():
         roster = _signed(hub, change(hub.roster(), timestamp(now)))
-        if admitted:
-            # Last: the node is told of its admission when the roster that lists it is there.
-            write_atomic(hub.requests / f"{admitted}.admitted", b"")
     with Book(hub, clock) as book:
         book.see_roster()
     return roster

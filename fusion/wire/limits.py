@@ -33,26 +33,14 @@ MAX_MEMBERS: Final = 1000
 MAX_NAME_CHARACTERS: Final = 200
 """A name for people: of an organisation, of a federation."""
 
-MAX_HEAD_BYTES: Final = 32 * 1024
-"""Request line and headers of one HTTP request or response."""
-
 MAX_BODY_BYTES: Final = 256 * MEBI
 """Body of one request or response of Flower's fleet interface."""
 
 MAX_WITNESS_PACKET_BYTES: Final = MEBI
 """What a member hands in for its log at a time, and for the logs of others."""
 
-MAX_CONNECTIONS: Final = 1024
-"""Connections that the hub's port serves at a time."""
-
-MAX_CONNECTIONS_A_CALLER: Final = 32
-"""Connections that the hub's port serves one address at a time, before it knows who calls."""
-
 MAX_TUNNELS_A_MEMBER: Final = 64
 """Tunnels that one member may have called for at a time."""
 
-MAX_CONNECTIONS_A_MEMBER: Final = 64
-"""Connections that the hub's port serves one member at a time."""
-
-CHUNK_BYTES: Final = 256 * 1024
-"""What is read from a connection at a time."""
+MAX_CALLS_A_MEMBER: Final = 64
+"""Calls of the fleet interface that one member may have under way."""
