@@ -5,6 +5,7 @@
     HOME/queries/DATASET/policy.json     the attachment, signed; the newest revision
     HOME/queries/DATASET/rN/NAME.parquet the tables of revision N, as they were copied
     HOME/queries/DATASET/rN/people.parquet  who is on its list, under which number
+    HOME/queries/DATASET/rN/tables.duckdb  the tables as queries want them (:mod:`sandbox.store`)
 
 A revision is an epoch of the history: people and values are frozen, so that no answer shows who
 came or went since. The next revision gives everybody who was on a list the same number, and counts
@@ -31,7 +32,7 @@ from fusion.services.catalogue import check_usable, is_name
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical, envelope
 from fusion.wire.limits import MEBI
-from sandbox import engine, ledgers, tables
+from sandbox import engine, ledgers, store, tables
 from sandbox.dialects import quoted
 from sandbox.partials import Limits
 from sandbox.policy import MAX_POLICY_BYTES, Policy, policy_of
@@ -65,6 +66,9 @@ class _Document(BaseModel):
     people_digest: str
     schema_digest: str
     columns: list[str]
+    # Absent from what was attached before there were stores.
+    store_digest: str = ""
+    coded: list[str] = []
     policy: dict[str, Any]
 
 
@@ -83,6 +87,9 @@ class Attached:
         schema_digest: Of the tables, as a grant names it.
         columns: Every column of the policy, as grants name them.
         digests: SHA-256 of each frozen table, as it was signed.
+        store: The file that queries read; None of a revision that was attached without one.
+        store_digest: SHA-256 of it.
+        coded: Its columns with codes, as ``table.column``.
     """
 
     owner: str
@@ -95,6 +102,9 @@ class Attached:
     schema_digest: str
     columns: tuple[str, ...]
     digests: Mapping[str, str]
+    store: Path | None = None
+    store_digest: str = ""
+    coded: frozenset[str] = frozenset()
 
     @property
     def epoch(self) -> str:
@@ -158,7 +168,8 @@ def attach(node: NodeHome, text: str, origin: str, dataset: str, data: Path | No
             }
             listed = _listed(policy, frozen, before)
             _write_people(listed, frozen / PEOPLE)
-            document = _document(node, policy, dataset, revision, frozen)
+            coded = store.make(policy, _files(policy, frozen), frozen / PEOPLE, frozen / store.FILE)
+            document = _document(node, policy, dataset, revision, frozen) | {"coded": list(coded)}
             document |= {"tables": digests, "people": len(listed)}
             frozen.rename(where / f"r{revision}")
         signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
@@ -233,11 +244,17 @@ def _document(
         "owner": node.config.id,
         "dataset": dataset,
         "revision": revision,
-        "people_digest": hashlib.sha256((frozen / PEOPLE).read_bytes()).hexdigest(),
+        "people_digest": _digest(frozen / PEOPLE),
+        "store_digest": _digest(frozen / store.FILE),
         "schema_digest": schema_digest(merged),
         "columns": columns,
         "policy": policy.document(),
     }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(policy: Policy, frozen: Path) -> dict[str, Path]:
@@ -306,6 +323,8 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         raise VerificationFailed("An attached policy is that of another dataset.")
     policy = policy_of(canonical.encode(document.policy))
     frozen = folder(node, dataset) / f"r{document.revision}"
+    if document.store_digest and not (frozen / store.FILE).exists():
+        raise VerificationFailed("The frozen tables are missing; attach the policy again.")
     return Attached(
         owner=document.owner,
         dataset=dataset,
@@ -317,6 +336,9 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         schema_digest=document.schema_digest,
         columns=tuple(document.columns),
         digests=document.tables,
+        store=frozen / store.FILE if document.store_digest else None,
+        store_digest=document.store_digest,
+        coded=frozenset(document.coded),
     )
 
 
@@ -326,11 +348,13 @@ def check_frozen(found: Attached) -> None:
     Raises:
         VerificationFailed: One was changed, or can't be read.
     """
-    wanted = {**found.digests, COHORT: found.people_digest}
-    for name, path in found.inputs.items():
+    wanted = {**found.digests, COHORT: found.people_digest, store.STORE: found.store_digest}
+    files = dict(found.inputs)
+    if found.store is not None:
+        files[store.STORE] = found.store
+    for name, path in files.items():
         try:
-            with path.open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
+            actual = _digest(path)
         except OSError:
             actual = ""
         if actual != wanted.get(name):

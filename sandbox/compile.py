@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_TEXT: Final = 400_000
 MAX_CELLS: Final = 50_000
 """Most cells of a core that leave an engine, small ones among them."""
+Coded = frozenset[str] | None
 KINDS: Final = {
     Kind.TEXT: "text", Kind.INT: "whole", Kind.REAL: "real", Kind.BOOL: "truth", Kind.DATE: "day",
 }  # fmt: skip
@@ -50,10 +51,18 @@ class CoreQuery:
 class Writer:
     """Writes the relations below one core as WITH clauses, each once, with needed columns only."""
 
-    def __init__(self, policy: Policy, dialect: Name) -> None:
-        """Write for an engine."""
+    def __init__(self, policy: Policy, dialect: Name, coded: Coded = None) -> None:
+        """Write for an engine.
+
+        Args:
+            policy: What is read of tables, and how.
+            dialect: Of the engine.
+            coded: Of a store (:mod:`sandbox.store`), the columns that have codes; None where the
+                engine reads the tables themselves.
+        """
         self.dialect = dialect
         self._policy = policy
+        self._coded = coded
         self._needed: dict[int, set[int]] = {}
         self._names: dict[int, str] = {}
         self._clauses: list[str] = []
@@ -91,7 +100,32 @@ class Writer:
         """Return the WITH clauses, without the word."""
         return ", ".join(self._clauses)
 
+    def has_codes(self, relation: Relation, place: int) -> bool:
+        """Whether a column is one of a store's with codes: then ``d{place}`` has them."""
+        value = relation.outputs[place].value
+        if relation.table is not None:
+            return f"{relation.table}.{value.args[0]}" in (self._coded or ())
+        if relation.group is not None or value.op != "col":
+            return False
+        source, column = value.args
+        return self.has_codes(relation.sources[source].relation, column)
+
+    def _stored(self, relation: Relation) -> str:
+        """Return what reads a table of a store, where the policy's reading was applied."""
+        name = relation.table or ""
+        table, wanted = self._policy.tables[name], self._needed.get(id(relation), set())
+        columns = [] if table.entity is None else [f"{quoted(tables.ENTITY)} AS e"]
+        for place, column in enumerate(table.columns):
+            if place in wanted:
+                own = tables.ENTITY if column == table.entity else column
+                columns.append(f"{quoted(own)} AS c{place}")
+                if self.has_codes(relation, place):
+                    columns.append(f"{quoted(tables.code(column))} AS d{place}")
+        return f"SELECT {', '.join(columns) or '1 AS c'} FROM {quoted(name)}"
+
     def _base(self, relation: Relation) -> str:
+        if self._coded is not None:
+            return self._stored(relation)
         table = self._policy.tables[relation.table or ""]
         wanted = self._needed.get(id(relation), set())
         columns = [
@@ -117,6 +151,9 @@ class Writer:
             for place, each in enumerate(relation.outputs)
             if place in wanted
         ]
+        for place, each in enumerate(relation.outputs):
+            if place in wanted and self.has_codes(relation, place):
+                columns.append(f"s{each.value.args[0]}.d{each.value.args[1]} AS d{place}")
         text = f"SELECT {', '.join(columns) or '1 AS c'} FROM {self._from(relation, writes, first)}"
         if relation.where:
             text += f" WHERE {' AND '.join(writes.sql(each) for each in relation.where)}"
@@ -149,7 +186,9 @@ class Writer:
         return " AND ".join(on)
 
 
-def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> CoreQuery:
+def core_sql(
+    core: Core, policy: Policy, dialect: Name, *, salt: str = "", coded: Coded = None
+) -> CoreQuery:
     """Return the SQL of a core for an engine.
 
     Args:
@@ -157,8 +196,9 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
         policy: Its policy.
         dialect: Of the engine.
         salt: Keys the hashes of entities, where noise is wanted; empty for none.
+        coded: As :class:`Writer` takes it.
     """
-    writer = Writer(policy, dialect)
+    writer = Writer(policy, dialect, coded)
     writer.need(core.rows, range(len(core.rows.outputs)))
     rows = writer.relation(core.rows)
     keys = [f"c{place}" for place in range(core.keys)]
@@ -171,20 +211,25 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
     for place, each in enumerate(core.measures):
         if each.spread:
             inner += [f"min(c{each.value}) AS l{place}", f"max(c{each.value}) AS h{place}"]
-    if salt:
+    if salt and coded is None:
         inner.append(f"{_hashed(salt, dialect)} AS x")
-    columns = [(f"k{place}", KINDS[kind.kind]) for place, kind in enumerate(core.key_types)]
+    columns = columns_of(core, noisy=bool(salt))
     outer = [f"c{place} AS k{place}" for place in range(core.keys)]
     outer += ["count(*) AS n"] + (["bit_xor(x) AS nx"] if salt else [])
-    columns += [("n", "whole")] + ([("nx", "whole")] if salt else [])
     for place, measure in enumerate(core.measures):
         texts = _outer(place, measure, dialect, keyed=bool(salt))
         outer += [f"{text} AS {name}" for name, text in texts]
-        columns += [(name, "whole") for name, _ in texts]
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    clauses = [writer.clauses(), f"ent AS (SELECT {', '.join(inner)} FROM {rows} GROUP BY {head})"]
+    entities = f"SELECT {', '.join(inner)} FROM {rows} GROUP BY {head}"
+    if salt and coded is not None:
+        # By name, as in the tables themselves, so that the noise of a set stays what it was.
+        entities = (
+            f"SELECT i.*, {hashed(salt, 'p.e')} AS x FROM ({entities}) AS i "
+            f"JOIN {quoted(tables.PEOPLE)} AS p ON p.n = i.e"
+        )
+    clauses = [writer.clauses(), f"ent AS ({entities})"]
     clauses.append(f"cells AS (SELECT {', '.join(outer)} FROM ent{group})")
-    names = [name for name, _ in columns]
+    names = [name for name, _ in columns if not name.startswith("q")]
     select, source = [f"cells.{name}" for name in names], "cells"
     for place, statistic in enumerate(core.statistics):
         if statistic.kind == "quantile":
@@ -193,7 +238,6 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
             clauses.append(_quantile(name, statistic, rows, keys, dialect, value or 0))
             source += f" LEFT JOIN {name} ON {_same(keys, name)}"
             select.append(f"{name}.v AS {name}")
-            columns.append((name, "real"))
     # The largest cells first, should there be too many: small ones only take part in suppression.
     last = ["cells.n DESC", *(f"cells.k{place} ASC NULLS LAST" for place in range(core.keys))]
     text = (
@@ -202,7 +246,27 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
     )
     if len(text) > MAX_TEXT:
         raise refusal("Q-02")
-    return CoreQuery(text, tuple(columns), tuple(sorted(core.rows.tables())))
+    return CoreQuery(text, columns, tuple(sorted(core.rows.tables())))
+
+
+def columns_of(core: Core, *, noisy: bool) -> tuple[tuple[str, str], ...]:
+    """Return name and kind of every column that a core's cells have.
+
+    Args:
+        core: The core.
+        noisy: Whether sets of entities have keys.
+    """
+    columns = [(f"k{place}", KINDS[kind.kind]) for place, kind in enumerate(core.key_types)]
+    columns += [("n", "whole")] + ([("nx", "whole")] if noisy else [])
+    for place, measure in enumerate(core.measures):
+        texts = _outer(place, measure, "duckdb", keyed=noisy)
+        columns += [(name, "whole") for name, _ in texts]
+    columns += [
+        (f"q{place}", "real")
+        for place, each in enumerate(core.statistics)
+        if each.kind == "quantile"
+    ]
+    return tuple(columns)
 
 
 def _inner(place: int, measure: Measure, dialect: Name) -> str:
@@ -263,10 +327,15 @@ def _largest(name: str, value: str, shorts: str, dialect: Name) -> list[tuple[st
     return found
 
 
+def hashed(salt: str, name: str) -> str:
+    """Return DuckDB's keyed hash of an entity's name."""
+    return f"hash(concat('{salt}', {name}))"
+
+
 def _hashed(salt: str, dialect: Name) -> str:
     """Return the keyed hash of an entity, a whole number of 64 bits."""
     if dialect == "duckdb":
-        return f"hash(concat('{salt}', CAST(e AS VARCHAR)))"
+        return hashed(salt, "CAST(e AS VARCHAR)")
     return f"hashtextextended(concat('{salt}', CAST(e AS VARCHAR)), 0)"
 
 
@@ -311,9 +380,9 @@ def codes_sql(core: Core, policy: Policy, dialect: Name) -> str:
     return f"WITH {writer.clauses()} SELECT e, {number} AS cell FROM ({pairs}) AS pairs"
 
 
-def public_sql(relation: Relation, policy: Policy, dialect: Name) -> CoreQuery:
+def public_sql(relation: Relation, policy: Policy, dialect: Name, coded: Coded = None) -> CoreQuery:
     """Return the SQL of public rows: no rule applies to them but that on size."""
-    writer = Writer(policy, dialect)
+    writer = Writer(policy, dialect, coded)
     writer.need(relation, range(len(relation.outputs)))
     name = writer.relation(relation)
     writes = Dialect(dialect, writer.relation)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import GrantRefused, MessageInvalid
 from fusion.wire.limits import MEBI
@@ -21,14 +19,19 @@ from sandbox.disclosure import Rules, cells_of
 from sandbox.history.explain import explain
 from sandbox.history.request import Outcome, Reason, Request, Status
 from sandbox.limits import MAX_INPUTS, Limits
+from sandbox.members import of_pairs
+from sandbox.members import read as read_members
 from sandbox.partials import Limits as EngineLimits
 from sandbox.partials import ask, reply_of
 from sandbox.query import compile_statement, finish_rows
 from sandbox.refusals import refusal
+from sandbox.scans import Steps
 from sandbox.selection import definitions_of, select
+from sandbox.store import STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from fusion.grants.permit import Permit
     from fusion.ports import Stop
@@ -36,22 +39,25 @@ if TYPE_CHECKING:
     from sandbox.disclosure import Cell
     from sandbox.history.guard import History
     from sandbox.isolate import Isolation
+    from sandbox.members import Members
     from sandbox.partials import Rows
     from sandbox.query import Answer, Compiled
     from sandbox.relations import Relation
     from sandbox.selection import Selection
 
     Keys = tuple[Any, ...]
+    RunIn = Callable[[str, bytes, Mapping[str, Path]], bytes]
 
 ENTRY: Final = "sandbox.sets:execute"
+STORE_ENTRY: Final = "sandbox.storing:execute"
 MAX_SELECTIONS: Final = 24
 MAX_OVERLAPPING: Final = 200
 """Cells of a table in which one person can be in several: each is decided on its own."""
 
 _MAX_CELLS: Final = 1000
-_ENGINE: Final = EngineLimits(memory_mb=512, threads=2)
-_MEMORY_BYTES: Final = 1024 * MEBI
-_OUTPUT_BYTES: Final = 192 * MEBI
+_ENGINE: Final = EngineLimits(memory_mb=1024, threads=2)
+_MEMORY_BYTES: Final = 3072 * MEBI
+_OUTPUT_BYTES: Final = 256 * MEBI
 _SHOWN: Final = frozenset({Status.SERVED, Status.CACHED})
 
 
@@ -106,7 +112,11 @@ def prepare(statement: str, attached: Attached, secret: bytes) -> Prepared:
         QueryRefused: The policy does not answer it, or the history can't follow it.
     """
     compiled = compile_statement(
-        statement, attached.policy, secret=ledgers.noise_secret(secret), limits=_ENGINE
+        statement,
+        attached.policy,
+        secret=ledgers.noise_secret(secret),
+        limits=_ENGINE,
+        coded=None if attached.store is None else attached.coded,
     )
     selections = tuple(select(core, attached.policy) for core in compiled.cores)
     if sum(map(len, selections)) > MAX_SELECTIONS:
@@ -199,12 +209,12 @@ class _Found:
     Attributes:
         rows: Of each query of the statement.
         cells: Kept keys of each cell, for each selection.
-        pairs: Who is in which of them.
+        members: Who is in which of them.
     """
 
     rows: list[Rows]
     cells: list[list[Keys]]
-    pairs: list[sets.Pairs]
+    members: list[Members]
 
 
 def _executed(
@@ -213,6 +223,20 @@ def _executed(
     """Run cores and sets in one worker."""
     attached, compiled = prepared.attached, prepared.compiled
     selections = [own for each in prepared.selections for own in each]
+    limits = Limits(
+        wall_seconds=seconds,
+        cpu_seconds=2 * seconds + 1,
+        memory_bytes=_MEMORY_BYTES,
+        output_bytes=_OUTPUT_BYTES,
+    )
+
+    def run_in(entry: str, asked: bytes, inputs: Mapping[str, Path]) -> bytes:
+        return isolation.run(
+            entry, asked, inputs, limits, caller=caller, stop=stop, wait_seconds=seconds
+        )
+
+    if attached.store is not None:
+        return _over_store(prepared, selections, attached.store, run_in)
     cells = [core_sql(own.core, attached.policy, "duckdb") for own in selections]
     codes = [codes_sql(own.core, attached.policy, "duckdb") for own in selections]
     whole = ask((*compiled.asked.queries, *cells), _ENGINE)
@@ -224,24 +248,37 @@ def _executed(
         for name, path in attached.inputs.items()
         if not few or name in {*tables, sets.COHORT}
     }
-    limits = Limits(
-        wall_seconds=seconds,
-        cpu_seconds=2 * seconds + 1,
-        memory_bytes=_MEMORY_BYTES,
-        output_bytes=_OUTPUT_BYTES,
-    )
     asked = sets.request_bytes(whole.request, tables, codes, _ENGINE)
-    data = isolation.run(
-        ENTRY, asked, wanted, limits, caller=caller, stop=stop, wait_seconds=seconds
-    )
-    reply, pairs = sets.read(data, len(codes), attached.people)
+    reply, pairs = sets.read(run_in(ENTRY, asked, wanted), len(codes), attached.people)
+    members = [of_pairs(each, attached.people, MAX_OVERLAPPING) for each in pairs]
     rows = reply_of(reply, whole)
     own = len(compiled.asked.queries)
     shown = [
         [cell.keys for cell in cells_of(selection.core, query, these)]
         for selection, query, these in zip(selections, cells, rows[own:], strict=True)
     ]
-    return _Found(rows[:own], shown, pairs)
+    return _Found(rows[:own], shown, members)
+
+
+def _over_store(
+    prepared: Prepared, selections: Sequence[Selection], store: Path, run_in: RunIn
+) -> _Found:
+    """Run cores and sets over a store, in one pass where they are of the same rows."""
+    attached, compiled = prepared.attached, prepared.compiled
+    steps = Steps(attached.policy, attached.coded, attached.people)
+    own = steps.statement(compiled)
+    sets_of = [steps.members(each.core) for each in selections]
+    asked = steps.asked(_ENGINE, cells=_MAX_CELLS, members=MAX_OVERLAPPING)
+    data = run_in(STORE_ENTRY, asked.request, {STORE: store})
+    told = steps.with_members()
+    reply, members = read_members(data, len(told), attached.people)
+    rows = reply_of(reply, asked)
+    shown = [
+        [cell.keys for cell in cells_of(steps.core_at(place), asked.queries[place], rows[place])]
+        for place in sets_of
+    ]
+    of = dict(zip(told, members, strict=True))
+    return _Found([rows[place] for place in own], shown, [of[place] for place in sets_of])
 
 
 class _Held:
@@ -260,39 +297,33 @@ class _Held:
         self, prepared: Prepared, found: _Found
     ) -> list[list[tuple[Selection, dict[Keys, bool]]]]:
         """Return, for each core and each of its selections, which cells may be released."""
-        parts = zip(found.cells, found.pairs, strict=True)
+        parts = zip(found.cells, found.members, strict=True)
         return [
             [(selection, self.decide(selection, *next(parts))) for selection in each]
             for each in prepared.selections
         ]
 
-    def decide(
-        self, selection: Selection, cells: list[Keys], pairs: sets.Pairs
-    ) -> dict[Keys, bool]:
+    def decide(self, selection: Selection, cells: list[Keys], members: Members) -> dict[Keys, bool]:
         """Return of each cell whether it may be released."""
         if not cells:
             return {}
-        if len(pairs) and int(pairs[:, 1].max()) >= len(cells):
-            raise MessageInvalid("A set is of no cell.")
-        numbers, places = pairs[:, 0], pairs[:, 1]
         if len(cells) > _MAX_CELLS:
             self._note(Reason.CELLS)
             return {}
-        if len(np.unique(numbers)) == len(numbers):
-            codes = np.full(self._attached.people, -1, dtype=np.int32)
-            codes[numbers] = places
-            outcomes = self._asked(selection, cells, codes)
+        if members.codes is not None:
+            if int(members.codes.max()) >= len(cells):
+                raise MessageInvalid("A set is of no cell.")
+            outcomes = self._asked(selection, cells, members.codes)
             return dict(zip(cells, outcomes, strict=True))
         # Somebody is in several cells: each is a table of its own, the largest first.
-        sizes = np.bincount(places, minlength=len(cells))
         found: dict[Keys, bool] = {}
-        for place in sorted(range(len(cells)), key=lambda cell: (-sizes[cell], cell)):
-            if len(found) >= MAX_OVERLAPPING:
-                self._note(Reason.CELLS)
-                break
-            codes = np.full(self._attached.people, -1, dtype=np.int32)
-            codes[numbers[places == place]] = 0
+        for place, bits in members.bits[:MAX_OVERLAPPING]:
+            if place >= len(cells):
+                raise MessageInvalid("A set is of no cell.")
+            codes = members.of_one(bits)
             (found[cells[place]],) = self._asked(selection, [cells[place]], codes)
+        if len(found) < len(cells):
+            self._note(Reason.CELLS)
         return found
 
     def _asked(self, selection: Selection, cells: list[Keys], codes: Any) -> list[bool]:  # noqa: ANN401 - an array

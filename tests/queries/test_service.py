@@ -166,11 +166,11 @@ def test_who_goes_away_ends_the_query(up: Up) -> None:
 
 def test_whatever_goes_wrong_has_one_text_and_costs_a_run(up: Up) -> None:
     up.world.grant("broken")
-    (table,) = (up.world.owner.path / "queries/broken").glob("r1/persons.csv")
+    (table,) = (up.world.owner.path / "queries/broken").glob("r1/tables.duckdb")
     whole = table.read_bytes()
     assert up.ask(TOTAL, dataset="broken").rows == EVERYBODY
     said: set[tuple[object, ...]] = set()
-    for bad in (b"\xff\xfe", whole.replace(b"person_id", b"people_id")):
+    for bad in (b"\xff\xfe", whole.replace(b"income", b"outcom")):
         table.write_bytes(bad)
         failed = up.refused(TOTAL, dataset="broken")
         said.add((failed.code, failed.exit_code, failed.message, failed.hint))
@@ -209,10 +209,13 @@ def test_data_is_frozen_and_the_next_revision_counts_what_was_released(up: Up) -
 
 def test_a_frozen_table_that_was_changed_is_not_used(up: Up) -> None:
     up.world.grant("changed")
-    (table,) = (up.world.owner.path / "queries/changed").glob("r1/persons.csv")
-    table.write_bytes(table.read_bytes().replace(b",north,", b",south,", 1))
-    assert up.refused(TOTAL, dataset="changed").code == "F-010"
-    assert any("is not what was signed" in line for line in up.said)
+    for name in ("persons.csv", "tables.duckdb"):
+        (table,) = (up.world.owner.path / "queries/changed").glob(f"r1/{name}")
+        whole = table.read_bytes()
+        table.write_bytes(whole.replace(b"north", b"south", 1))
+        assert up.refused(TOTAL, dataset="changed").code == "F-010"
+        assert any(f"{name} is not what was signed" in line for line in up.said)
+        table.write_bytes(whole)
 
 
 def test_the_log_has_digests_and_no_text(up: Up) -> None:
