@@ -162,15 +162,9 @@ def attach(node: NodeHome, text: str, origin: str, dataset: str, data: Path | No
         with tempfile.TemporaryDirectory(dir=where, prefix=".new-") as name:
             frozen = Path(name) / "tables"
             frozen.mkdir(0o700)
-            digests = {
-                table: _copied(path, frozen / f"{table}{path.suffix.lower()}")
-                for table, path in sources.items()
-            }
-            listed = _listed(policy, frozen, before)
-            _write_people(listed, frozen / PEOPLE)
-            coded = store.make(policy, _files(policy, frozen), frozen / PEOPLE, frozen / store.FILE)
-            document = _document(node, policy, dataset, revision, frozen) | {"coded": list(coded)}
-            document |= {"tables": digests, "people": len(listed)}
+            made = freeze(policy, sources, frozen, before)
+            document = _document(node, policy, dataset, revision, frozen)
+            document |= {"tables": made.digests, "people": made.people, "coded": list(made.coded)}
             frozen.rename(where / f"r{revision}")
         signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
         found = _opened(node, dataset, signed)
@@ -182,6 +176,55 @@ def attach(node: NodeHome, text: str, origin: str, dataset: str, data: Path | No
             if old.name != found.epoch:
                 shutil.rmtree(old, ignore_errors=True)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What a folder of frozen tables holds.
+
+    Attributes:
+        digests: SHA-256 of the plain copy of each table.
+        people: How many are on the list.
+        coded: Columns of the store with codes.
+    """
+
+    digests: dict[str, str]
+    people: int
+    coded: tuple[str, ...]
+
+
+def freeze(
+    policy: Policy, sources: Mapping[str, Path], frozen: Path, before: Attached | None = None
+) -> Frozen:
+    """Copy tables, list their people and make the store (:mod:`sandbox.store`).
+
+    Args:
+        policy: Of the tables.
+        sources: The file of each.
+        frozen: An empty folder.
+        before: The revision whose people keep their numbers.
+
+    Raises:
+        InputInvalid: A file can't be copied or read as the policy says; there are too many people.
+        QueryFailed: The people of the tables could not be listed.
+    """
+    digests = {
+        table: _copied(path, frozen / f"{table}{path.suffix.lower()}")
+        for table, path in sources.items()
+    }
+    listed = _listed(policy, frozen, before)
+    _write_people(listed, frozen / PEOPLE)
+    coded = store.make(policy, _files(policy, frozen), frozen / PEOPLE, frozen / store.FILE)
+    return Frozen(digests, len(listed), coded)
+
+
+def plain_tables(found: Attached) -> dict[str, Path]:
+    """Return the plain copy of each table, Parquet or CSV, by the policy's name of it.
+
+    They are what the owner had: columns that the policy does not name are in them too, and nothing
+    is cast or clamped (:func:`sandbox.tables.read` does that).
+    """
+    return {name: path for name, path in found.inputs.items() if name != COHORT}
 
 
 def _next(where: Path, before: Attached | None) -> int:

@@ -182,8 +182,12 @@ def run(
     if asked != ("query", attached.owner, attached.dataset, prepared.study, "table"):
         raise GrantRefused("A permit is for another query than this.")
     permit.spend()
-    found = _executed(prepared, isolation, request.assignee, stop, seconds)
     held = _Held(history, attached, request.assignee, month)
+    found = _executed(prepared, isolation, request.assignee, stop, seconds)
+    return _released(prepared, found, held, secret, request.rows)
+
+
+def _released(prepared: Prepared, found: _Found, held: _Held, secret: bytes, most: int) -> Released:
     # Before a value is looked at: what is decided here is on disk when it returns.
     decided = held.decide_all(prepared, found)
 
@@ -197,8 +201,8 @@ def run(
             )
         }
 
-    rules = Rules(attached.policy.release, ledgers.noise_secret(secret))
-    answer = finish_rows(prepared.compiled, found.rows, rules, withheld, request.rows)
+    rules = Rules(prepared.attached.policy.release, ledgers.noise_secret(secret))
+    answer = finish_rows(prepared.compiled, found.rows, rules, withheld, most)
     return Released(answer, list(held.notes))
 
 

@@ -148,7 +148,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
         "cost": _some(rng, rng.choice([-5.0, 0.0, 12.25, 99.99, 1e300, np.nan], visits)),
         "duration_min": _some(rng, rng.integers(-10, 200, visits)),
     }
-    regions = {
+    regions: dict[str, Any] = {
         "region": ["R01", "R02", "R'03"], "region_name": ["a", "b", None],
         "population": [1, None, 3], "rural": [True, None, False],
     }  # fmt: skip
@@ -177,7 +177,8 @@ def test_every_statement_of_the_corpus_has_the_same_cells(stored: Stored) -> Non
         "select dept = 'er' as x, sum(duration_min - 50), avg(cost) from visits group by 1",
         "select upper(dept) as d, visit_date - date '2020-01-01' > 9 as l, count(cost) from visits "
         "group by 1, 2",
-        "select date_trunc('month', visit_date) as m, diagnosis, count(*) from visits group by 1, 2",
+        "select date_trunc('month', visit_date) as m, diagnosis, count(*) from visits "
+        "group by 1, 2",
         "select birth_year, count(*), stddev(income) from persons group by 1",
         "select stddev(duration_min), corr(duration_min, cost) from visits",
         "select median(cost), dept from visits group by dept",
@@ -271,7 +272,7 @@ def test_numbers_beyond_64_bits_are_added_exactly(tmp_path: Path) -> None:
     tables = {"persons": table.model_copy(update={"rows": 900, "columns": columns})}
     policy = policy.model_copy(update={"tables": tables})
     count = 30_000
-    people = {
+    people: dict[str, Any] = {
         "person_id": np.repeat(np.arange(30), count // 30),
         "birth_year": np.full(count, 1950), "sex": ["F", "M"] * (count // 2),
         "region": ["a"] * count, "education": ["b"] * count,
