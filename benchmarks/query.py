@@ -62,8 +62,10 @@ QUERIES: Final = (
         "join persons p on p.person_id = v.person_id where p.sex = 'F' group by p.region"
     ),
     "select count(*) as n from visits where dept = 'onco' and visit_date >= date '2022-01-01'",
-    "select dept, stddev(duration_min) as sd, corr(duration_min, cost) as r from visits "
-    "group by dept",
+    (
+        "select dept, stddev(duration_min) as sd, corr(duration_min, cost) as r from visits "
+        "group by dept"
+    ),
     "select dept, median(cost) as m from visits group by dept",
     "select region, avg(income) as m from persons group by region",
     "select count(*) as n from visits",

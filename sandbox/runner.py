@@ -187,7 +187,9 @@ def run(
     return _released(prepared, found, held, secret, request.rows)
 
 
-def _released(prepared: Prepared, found: _Found, held: _Held, secret: bytes, most: int) -> Released:
+def _released(
+    prepared: Prepared, found: _Found, held: _Held, secret: bytes, most: int | None
+) -> Released:
     # Before a value is looked at: what is decided here is on disk when it returns.
     decided = held.decide_all(prepared, found)
 
