@@ -202,17 +202,6 @@ def core_sql(
     writer.need(core.rows, range(len(core.rows.outputs)))
     rows = writer.relation(core.rows)
     keys = [f"c{place}" for place in range(core.keys)]
-    head = ", ".join([*keys, "e"])
-    inner = [
-        *keys,
-        "e",
-        *(_inner(place, each, dialect) for place, each in enumerate(core.measures)),
-    ]
-    for place, each in enumerate(core.measures):
-        if each.spread:
-            inner += [f"min(c{each.value}) AS l{place}", f"max(c{each.value}) AS h{place}"]
-    if salt and coded is None:
-        inner.append(f"{_hashed(salt, dialect)} AS x")
     columns = columns_of(core, noisy=bool(salt))
     outer = [f"c{place} AS k{place}" for place in range(core.keys)]
     outer += ["count(*) AS n"] + (["bit_xor(x) AS nx"] if salt else [])
@@ -220,13 +209,7 @@ def core_sql(
         texts = _outer(place, measure, dialect, keyed=bool(salt))
         outer += [f"{text} AS {name}" for name, text in texts]
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    entities = f"SELECT {', '.join(inner)} FROM {rows} GROUP BY {head}"
-    if salt and coded is not None:
-        # By name, as in the tables themselves, so that the noise of a set stays what it was.
-        entities = (
-            f"SELECT i.*, {hashed(salt, 'p.e')} AS x FROM ({entities}) AS i "
-            f"JOIN {quoted(tables.PEOPLE)} AS p ON p.n = i.e"
-        )
+    entities = _entities(core, rows, dialect, salt, coded)
     clauses = [writer.clauses(), f"ent AS ({entities})"]
     clauses.append(f"cells AS (SELECT {', '.join(outer)} FROM ent{group})")
     names = [name for name, _ in columns if not name.startswith("q")]
@@ -247,6 +230,30 @@ def core_sql(
     if len(text) > MAX_TEXT:
         raise refusal("Q-02")
     return CoreQuery(text, columns, tuple(sorted(core.rows.tables())))
+
+
+def _entities(core: Core, rows: str, dialect: Name, salt: str, coded: Coded) -> str:
+    """Return the inner level: what each entity adds to each cell, cut off at its bound."""
+    keys = [f"c{place}" for place in range(core.keys)]
+    head = ", ".join([*keys, "e"])
+    inner = [
+        *keys,
+        "e",
+        *(_inner(place, each, dialect) for place, each in enumerate(core.measures)),
+    ]
+    for place, each in enumerate(core.measures):
+        if each.spread:
+            inner += [f"min(c{each.value}) AS l{place}", f"max(c{each.value}) AS h{place}"]
+    if salt and coded is None:
+        inner.append(f"{_hashed(salt, dialect)} AS x")
+    entities = f"SELECT {', '.join(inner)} FROM {rows} GROUP BY {head}"
+    if salt and coded is not None:
+        # By name, as in the tables themselves, so that the noise of a set stays what it was.
+        entities = (
+            f"SELECT i.*, {hashed(salt, 'p.e')} AS x FROM ({entities}) AS i "
+            f"JOIN {quoted(tables.PEOPLE)} AS p ON p.n = i.e"
+        )
+    return entities
 
 
 def columns_of(core: Core, *, noisy: bool) -> tuple[tuple[str, str], ...]:
@@ -341,16 +348,35 @@ def _hashed(salt: str, dialect: Name) -> str:
 
 def _quantile(name: str, of: Statistic, rows: str, keys: list[str], dialect: Name,
               value: int) -> str:  # fmt: skip
+    group = f" GROUP BY {', '.join(keys)}" if keys else ""
+    columns = ", ".join([*keys, f"{_quantile_of(of, dialect, value)} AS v"])
+    return f"{name} AS (SELECT {columns} FROM {rows}{group})"
+
+
+def _quantile_of(of: Statistic, dialect: Name, value: int) -> str:
     how = "disc" if of.exact else "cont"
     fraction = f"{of.fraction / 10_000}"
     if dialect == "duckdb":
-        call = f"quantile_{how}(c{value}, {fraction})"
-    else:
-        call = f"percentile_{how}({fraction}) WITHIN GROUP (ORDER BY c{value})"
-    real = "DOUBLE" if dialect == "duckdb" else "DOUBLE PRECISION"
+        return f"CAST(quantile_{how}(c{value}, {fraction}) AS DOUBLE)"
+    call = f"percentile_{how}({fraction}) WITHIN GROUP (ORDER BY c{value})"
+    return f"CAST({call} AS DOUBLE PRECISION)"
+
+
+def quantiles_sql(core: Core, policy: Policy, coded: Coded) -> str:
+    """Return the SQL of the keys and quantiles of a core over a store; empty if it has none."""
+    found = [(place, each) for place, each in enumerate(core.statistics) if each.kind == "quantile"]
+    if not found:
+        return ""
+    writer = Writer(policy, "duckdb", coded)
+    writer.need(core.rows, range(len(core.rows.outputs)))
+    rows = writer.relation(core.rows)
+    keys = [f"c{place}" for place in range(core.keys)]
+    columns = list(keys)
+    for place, each in found:
+        value = core.measures[each.measures[0]].value or 0
+        columns.append(f"{_quantile_of(each, 'duckdb', value)} AS q{place}")
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    columns = ", ".join([*keys, f"CAST({call} AS {real}) AS v"])
-    return f"{name} AS (SELECT {columns} FROM {rows}{group})"
+    return f"WITH {writer.clauses()} SELECT {', '.join(columns)} FROM {rows}{group}"
 
 
 def _same(keys: list[str], name: str) -> str:

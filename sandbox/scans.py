@@ -2,7 +2,7 @@
 
 A core becomes a *scan*: one SELECT of rows (the number of a person, keys, values), the reduction of
 which (:mod:`sandbox.reduction`) gives the cells that the core's own SQL would, and on the way who
-is in which of them. Quantiles and products of 128 bits are left to the engine's SQL.
+is in which of them. Quantiles are the engine's, and products of 128 bits leave all to its SQL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import MessageInvalid
-from sandbox.compile import CoreQuery, Writer, columns_of, core_sql
+from sandbox.compile import CoreQuery, Writer, columns_of, core_sql, quantiles_sql
 from sandbox.partials import MAX_REQUEST_BYTES, Asked, Kind, Limits
 from sandbox.relations import Core, Measure
 from sandbox.values import Kind as ValueKind
@@ -60,6 +60,7 @@ class Scan(_Part):
         measures: What is added up; ``value`` counts from the first value column.
         columns: Of its cells, as :func:`sandbox.compile.columns_of` names them.
         salt: Keys the hashes of entities, where noise is wanted.
+        quantiles: SQL of keys and quantiles, if there are any.
         ordered: Whether rows come in the order of people, as far as can be said.
         otherwise: SQL of the core, where there are more cells than are kept.
         members: Whether who is in which cell is wanted.
@@ -70,6 +71,7 @@ class Scan(_Part):
     measures: Annotated[tuple[AskedMeasure, ...], Field(max_length=2000)]
     columns: Annotated[tuple[tuple[str, Kind], ...], Field(min_length=1, max_length=2000)]
     salt: Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")] = ""
+    quantiles: _Text
     ordered: bool
     otherwise: _Text
     members: bool = False
@@ -146,7 +148,7 @@ class Steps:
         """Add a core; return the number of its step."""
         whole = core_sql(core, self.policy, "duckdb", salt=salt, coded=self.coded)
         self._cores[len(self._steps)] = core
-        if _for_the_engine(core):
+        if _wide(core):
             return self._plain(whole)
         rows, keyed = self._scanned(core)
         measures = []
@@ -160,6 +162,7 @@ class Steps:
             measures=tuple(measures),
             columns=columns_of(core, noisy=bool(salt)),  # type: ignore[arg-type]
             salt=salt,
+            quantiles=quantiles_sql(core, self.policy, self.coded),
             # What a grouping yields has no order.
             ordered=not (" GROUP BY " in rows or " OVER (" in rows),
             otherwise=whole.sql,
@@ -225,9 +228,7 @@ class Steps:
         return f"WITH {writer.clauses()} SELECT {', '.join(items)} FROM {name}"  # noqa: S608 - compiled
 
 
-def _for_the_engine(core: Core) -> bool:
-    """Whether a core needs more than sums over runs of 64 bits: products of 128, or quantiles."""
-    if any(each.kind == "quantile" for each in core.statistics):
-        return True
+def _wide(core: Core) -> bool:
+    """Whether a core needs products of 128 bits."""
     values = core.rows.outputs[core.keys :]
     return any(part.op == "wide" for each in values for part in each.value.parts())

@@ -92,7 +92,8 @@ def _scanned(connection: DuckDBPyConnection, scan: Scan, asked: Request) -> tupl
     # Without keys there is one cell, whoever is in it.
     cells = [cell for cell in range(found.coding.count) if found.sizes[cell] or not scan.keys]
     cells.sort(key=lambda cell: -int(found.sizes[cell]))
-    rows = [_row(found, cell, scan) for cell in cells[:MAX_CELLS]]
+    quantiles = _quantiles(connection, scan)
+    rows = [_row(found, cell, scan, quantiles) for cell in cells[:MAX_CELLS]]
     return rows, _members(found, cells, asked) if scan.members else b""
 
 
@@ -194,15 +195,24 @@ def _sorted(connection: DuckDBPyConnection, sql: str) -> Generator[pa.RecordBatc
     return _streamed(connection, f"{sql} ORDER BY e")
 
 
-def _row(found: Reduction, cell: int, scan: Scan) -> tuple[Any, ...]:
+def _quantiles(connection: DuckDBPyConnection, scan: Scan) -> dict[tuple[Any, ...], Any]:
+    """Return the quantiles of each cell by its keys."""
+    rows = connection.execute(scan.quantiles).fetchall() if scan.quantiles else []
+    return {tuple(row[: scan.keys]): row[scan.keys :] for row in rows}
+
+
+def _row(
+    found: Reduction, cell: int, scan: Scan, quantiles: dict[tuple[Any, ...], Any]
+) -> tuple[Any, ...]:
     """Return a cell as the core's SQL would."""
-    values: dict[str, Any] = {
-        f"k{place}": key for place, key in enumerate(found.coding.found[cell])
-    }
+    keys = found.coding.found[cell]
+    values: dict[str, Any] = {f"k{place}": key for place, key in enumerate(keys)}
+    names = [name for name, _ in scan.columns if name.startswith("q")]
+    values |= zip(names, quantiles.get(keys, ()), strict=False)
     values |= {"n": int(found.sizes[cell]), "nx": int(found.keys[cell])}
     for place, parts in enumerate(found.parts(cell)):
         values |= {f"m{place}{short}": value for short, value in parts.items()}
-    return tuple(values[name] for name, _ in scan.columns)
+    return tuple(values.get(name) for name, _ in scan.columns)
 
 
 def _members(found: Reduction, cells: list[int], asked: Request) -> bytes:
