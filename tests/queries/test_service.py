@@ -26,7 +26,7 @@ from fusion.services.node_link import Connection
 from fusion.services.query_messages import Asked, to_bytes
 from fusion.services.query_port import ASK, queries_served
 from sandbox import runner
-from sandbox.attached import attached, check_frozen
+from sandbox.attached import attached, check_frozen, plain_tables
 from sandbox.service import _request, _Watch
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
@@ -225,6 +225,7 @@ def test_a_revision_without_a_store_is_answered_from_the_plain_tables(up: Up) ->
     found = attached(up.world.owner, "persons")
     assert found is not None
     assert found.store is not None
+    assert plain_tables(found)["persons"].read_text("utf-8").startswith("person_id,sex,")
     older = replace(found, store=None, store_digest="", coded=frozenset())
     check_frozen(older)
     for statement in (
