@@ -7,7 +7,6 @@ upload may never come.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from flwr.app import Error, Message
@@ -20,42 +19,16 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.superlink.grid.http_grid import HttpGrid
 
-from federated.runtime.contents import pull_content
+from federated.runtime.contents import Upload
 from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from flwr.proto.message_pb2 import ObjectTree
     from flwr.serverapp import Grid
 
 LOOK_SECONDS: Final = 0.25
 """How long one look at a reply waits for parts of it that are still being uploaded."""
-
-
-@dataclass(slots=True)
-class _Coming:
-    """A reply that was handed out, and what has come of it."""
-
-    head: Message
-    identifier: str
-    tree: ObjectTree
-    parts: dict[str, bytes] = field(default_factory=dict)
-    lost: bool = False
-
-    def kept(self, pull: Callable[[str], bytes]) -> Callable[[str], bytes]:
-        """Return ``pull`` that asks for no part twice, and notes one that nobody knows."""
-
-        def once(object_id: str) -> bytes:
-            if object_id not in self.parts:
-                try:
-                    self.parts[object_id] = pull(object_id)
-                except ObjectPullError:
-                    self.lost = True
-                    raise
-            return self.parts[object_id]
-
-        return once
 
 
 class Inbox:
@@ -64,7 +37,7 @@ class Inbox:
     def __init__(self, grid: Grid) -> None:
         """Look on a grid: over Flower's HTTP grid only records are asked for."""
         self._grid = grid
-        self._coming: dict[str, _Coming] = {}
+        self._coming: dict[str, tuple[Message, Upload]] = {}
 
     def look(self, identifiers: Sequence[str]) -> Iterable[Message]:
         """Return the replies to these messages that are all there; each is returned once."""
@@ -89,32 +62,30 @@ class Inbox:
                     yield head
                     continue
                 to = head.metadata.reply_to_message_id
-                self._coming[to] = _Coming(head, proto.metadata.message_id, tree)
+                self._coming[to] = (head, Upload(tree))
         for to in [each for each in identifiers if each in self._coming]:
             here = self._coming.get(to)
-            found = None if here is None else _complete(here, pull)
+            found = None if here is None else _complete(*here, pull)
             if here is None or found is None:
                 continue
             del self._coming[to]
             if not found.has_error():
                 client.ConfirmMessageReceived(
                     ConfirmMessageReceivedRequest(
-                        node=grid.node, run_id=run_id, message_object_id=here.identifier
+                        node=grid.node, run_id=run_id, message_object_id=here[1].identifier
                     )
                 )
             yield found
 
 
-def _complete(coming: _Coming, pull: Callable[[str], bytes]) -> Message | None:
+def _complete(head: Message, upload: Upload, pull: Callable[[str], bytes]) -> Message | None:
     """Return a reply that is all there, one that can't be had or read as an error, else nothing."""
     try:
-        content = pull_content(coming.tree, coming.kept(pull), seconds=LOOK_SECONDS)
+        content = upload.content(pull, seconds=LOOK_SECONDS)
     except ObjectPullError as error:
-        if not coming.lost:
-            return None
         lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, f"The reply was lost: {error}")
-        return make_message(coming.head.metadata, error=lost)
+        return make_message(head.metadata, error=lost)
     except MessageInvalid as error:
         unreadable = Error(ErrorCode.UNKNOWN, f"The reply can't be read: {error}")
-        return make_message(coming.head.metadata, error=unreadable)
-    return make_message(coming.head.metadata, content)
+        return make_message(head.metadata, error=unreadable)
+    return None if content is None else make_message(head.metadata, content)
