@@ -33,6 +33,9 @@ os.environ.update(
         [str(Path(__file__).parent / "offline"), os.environ.get("PYTHONPATH", "")]
     ).rstrip(os.pathsep),
 )
+# Hundreds of processes are started: one compiles, the others load (`./dev` says so, too).
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Of this process and its children: pytest's workers each have their own.
 os.environ[WATCH] = tempfile.mkdtemp(prefix="banyan-watch-")
 
