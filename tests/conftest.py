@@ -57,9 +57,17 @@ def _refuse_outside_hosts(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_refuse_outside_hosts)
 
 
+_LONGEST = ("test_deployment.py", "test_deploy_page.py", "test_readme.py", "test_demo.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start what takes longest first, so that no worker ends alone with it."""
-    items.sort(key=lambda item: item.path.parent.name != "deployment")
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        rank = _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST)
+        return item.path.parent.name != "deployment", rank
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
