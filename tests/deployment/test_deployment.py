@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(300)]
 
-ABSENT_SECONDS = 5.0
-"""Deadline of a phase where somebody is away: it is waited for, and a slow machine needs some."""
+ABSENT_SECONDS = 10.0
+"""Deadline of a phase where somebody is away: waited for, and a slow machine needs some of it."""
 
 
 def study_text(*, rounds: int = 3, deadline: float = 20.0) -> str:
@@ -190,7 +190,8 @@ def test_a_straggler_is_left_out_and_not_waited_for(
     late = long_run.until(lambda e: e["event"] == "round" and "east" not in e["contributors"])
     deployment.signal("east", signal.SIGCONT)
     assert "did not answer" in late["absent"][0]["reason"]
-    assert late["seconds"]["total"] < 20
+    # Once, and not in every phase of the round.
+    assert late["seconds"]["total"] < 3 * ABSENT_SECONDS
     long_run.until(lambda e: e["event"] == "round" and "east" in e["contributors"])
 
 
