@@ -163,7 +163,7 @@ def serving_queries(world: World, port: int) -> Iterator[Up]:
     with Connection(owner) as served, Connection(analyst) as asks, Connection(other) as also:
         try:
             served.serve(said.append, (queries.handler(),))
-            assert served.link.wait_attached(10)
+            assert served.link.wait_attached(60)
             yield Up(world, service, asks, also, said, port, queries)
         finally:
             queries.close()
