@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
+    from fusion.services.query_description import Described
     from fusion.services.query_messages import Table
 
 _MARGIN_SECONDS: Final = 15
@@ -121,6 +122,25 @@ def budget(connection: Connection, dataset: str) -> list[Left]:
     return reply.budget
 
 
+def describe(connection: Connection, dataset: str) -> Described:
+    """Return what may be asked of a dataset, as its owner's policy says.
+
+    Raises:
+        InputInvalid: The dataset is not named.
+        PartyFailed: The owner's node refuses: there is no grant that holds, or no policy.
+        PartyUnreachable: It does not answer, or answers no queries.
+        UnknownOrganisation: The roster has no such member.
+        MessageInvalid: What it answers is not of the closed form.
+    """
+    owner, name = named(dataset)
+    reply = _exchange(connection, owner, Asked(kind="describe", dataset=name))
+    if reply.refusal is not None:
+        raise reply.refusal.error()
+    if reply.described is None:
+        raise MessageInvalid("A description was asked for, and something else answered.")
+    return reply.described
+
+
 def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
     call = connection.channel(owner).unary_unary(ASK)
     wait = asked.seconds + _MARGIN_SECONDS
@@ -135,7 +155,7 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             raise PartyUnreachable(
                 f"The node of {owner} answers no queries.",
-                hint="Its owner attaches a policy (fusion policy add) and starts it again.",
+                hint="Its owner attaches a policy: fusion policy add.",
             ) from None
         raise PartyUnreachable(
             f"{owner} does not answer: {error.details()}",
