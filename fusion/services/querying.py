@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
-from fusion.errors import FusionError, InputInvalid, MessageInvalid, PartyUnreachable
+from fusion.errors import (
+    FusionError,
+    InputInvalid,
+    MessageInvalid,
+    NoQueries,
+    PartyUnreachable,
+)
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import make_folder, write_atomic
 from fusion.services.query_messages import MAX_STATEMENT, Asked, Left, Reply, reply_of, to_bytes
@@ -153,7 +159,7 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
         return reply_of(connection.link.run(ask(), wait + 1))
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            raise PartyUnreachable(
+            raise NoQueries(
                 f"The node of {owner} answers no queries.",
                 hint="Its owner attaches a policy: fusion policy add.",
             ) from None

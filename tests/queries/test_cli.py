@@ -154,17 +154,19 @@ def _hold(up: Up, process: subprocess.Popen[bytes], screen: _Screen) -> None:
     screen.type("select avg(salary) from persons;\r", "^^^^^^")
     screen.until("Q-04")
     screen.until(ready)
-    shown = ""
+    cancelled, answered = "charged since it was asked: 1 queries, 100 rows", "mean\r\n"
+    found = answered
     for _ in range(5):
         # The query can be over before the interrupt comes; then once more.
         permitted = len(up.said)
-        screen.type(f"{BY_REGION};\r", "\n")
+        screen.type(f"{BY_REGION};\r", "")
         while len(up.said) == permitted:
             time.sleep(0.005)
         screen.type("\x03", "")
-        if "cancelled" in (shown := screen.until(ready)):
+        if (found := screen.until(cancelled, answered)) == cancelled:
             break
-    assert "charged since it was asked: 1 queries, 100 rows" in shown
+    assert found == cancelled
+    screen.until(ready)
     screen.type("\x04", "")
     assert process.wait(20) == 0
 
@@ -183,16 +185,18 @@ class _Screen:
         if then:
             self.until(then)
 
-    def until(self, text: str) -> str:
-        """Wait until a text appears after the last that was waited for; return what is before."""
-        end = time.monotonic() + 30
-        while text not in _PLAIN.sub("", self._shown):
+    def until(self, *texts: str) -> str:
+        """Wait until one of some texts appears after the last that was waited for; return it."""
+        end = time.monotonic() + 60
+        while True:
+            plain = _PLAIN.sub("", self._shown)
+            for text in texts:
+                if text in plain:
+                    self._shown = plain.partition(text)[2]
+                    return text
             assert time.monotonic() < end, repr(self._shown[-2000:])
             if select.select([self._master], [], [], 0.5)[0]:
                 self._shown += os.read(self._master, 65536).decode("utf-8", "replace")
-        plain = _PLAIN.sub("", self._shown)
-        before, _, self._shown = plain.partition(text)
-        return before
 
 
 _PLAIN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")

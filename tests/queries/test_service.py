@@ -309,12 +309,10 @@ def test_a_description_does_not_depend_on_the_data(up: Up, tmp_path: Path) -> No
 def test_an_interrupt_ends_the_query_at_the_owners_node(up: Up) -> None:
     up.world.grant("leaving", title="One more")
     end = threading.Timer(0.15, signal.raise_signal, (signal.SIGINT,))
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the interrupt comes from the timer
         end.start()
         for _ in range(20):
-            up.ask("select count(*) as n from persons", dataset="leaving")
-    assert time.monotonic() - began < 5
+            up.ask(TOTAL, dataset="leaving")
     until = time.monotonic() + 10
     while up.queries._under_way and time.monotonic() < until:
         time.sleep(0.05)
