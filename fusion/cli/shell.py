@@ -80,6 +80,7 @@ class Shell:
             return self.command(line.strip())
         statements, self._pending = split(self._pending + line)
         if len(self._pending) > MAX_PENDING:
+            self._pending = ""
             raise InputInvalid("A statement does not end.", hint="End it with a semicolon.")
         for statement in statements:
             self.ask(statement)

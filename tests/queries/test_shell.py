@@ -165,6 +165,8 @@ def test_a_statement_without_end_is_given_up(piped: Session) -> None:
     with pytest.raises(InputInvalid):
         run_piped(piped.shell, ["select 1,\n" * 10_000])
     assert MAX_PENDING < 100_000
+    # What comes next is not taken for the rest of it.
+    assert piped(f"{COUNT};")[0] == "n\n1200\n"
 
 
 # ---------------------------------------------------------------------- terminal
