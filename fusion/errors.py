@@ -40,7 +40,8 @@
     │   └── HistoryBroken                    the history of released tables was changed
     └── PartyUnreachable            exit 6   a party did not answer in time
         ├── QuorumLost                       too few parties to go on
-        └── HubRefused                       the hub answers, and says no
+        ├── HubRefused                       the hub answers, and says no
+        └── NoQueries                        a node that is up answers no queries
 
 A message says what did not happen and why; ``hint`` says what to do about it. Neither ever
 carries a protected value: no cell of a table, no key, no plaintext.
@@ -387,3 +388,9 @@ class HubRefused(PartyUnreachable):
     """The hub answers, and refuses; the message has the rule."""
 
     code = "F-602"
+
+
+class NoQueries(PartyUnreachable):
+    """A node is up and answers no queries: it has no policy, or nothing there confines work."""
+
+    code = "F-603"

@@ -38,6 +38,7 @@ from fusion.services.storage import open_budgets
 from fusion.types import OrgId
 from sandbox import ledgers
 from sandbox.attached import attached, check_frozen
+from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
 from sandbox.refusals import refusal
 from sandbox.runner import prepare, run
@@ -121,6 +122,8 @@ class Service:
     def _replied(self, caller: str, asked: Asked, stop: Stop) -> bytes:
         if asked.kind == "budget":
             return messages.to_bytes(Reply(budget=self._left(caller, asked.dataset)))
+        if asked.kind == "describe":
+            return self._described(caller, asked.dataset)
         with self._lock:
             if self._under_way.get(caller, 0) >= MAX_A_CALLER:
                 raise IsolationBusy("Too many queries of this organisation are under way.")
@@ -203,6 +206,28 @@ class Service:
                 )
             )
         return found[:1000]
+
+    def _described(self, caller: str, dataset: str) -> bytes:
+        """Return what the caller's grants let it know of the policy; the tables are not touched.
+
+        Raises:
+            GrantRefused: It has no grant that holds now.
+            QueryRefused: There is no policy, or it is too large to be told.
+        """
+        granted = granted_columns(self._grants(caller, dataset), self._clock.now())
+        if not granted:
+            raise no_grant_for(dataset, self._node.config.id)
+        try:
+            found = attached(self._node, dataset)
+        except FusionError as error:
+            self._say(f"the policy of {dataset} can't be used: {error.message}")
+            raise QueryFailed from None
+        if found is None:
+            raise refusal("Q-20")
+        data = messages.to_bytes(Reply(described=describe(found.policy, granted)))
+        if len(data) > messages.MAX_REPLY_BYTES:
+            raise refusal("Q-16")
+        return data
 
     # ------------------------------------------------------------------ with data at hand
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from fusion.errors import FusionError, MessageInvalid, PartyFailed, QueryRefused
+from fusion.services.query_description import Described
+from fusion.services.query_description import Part as _Part
 from fusion.wire import canonical
 from fusion.wire.limits import MEBI
 
@@ -25,26 +27,20 @@ _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Code = Annotated[str, Field(pattern=r"^[A-Z]-\d{2,3}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True
-    )
-
-
 class Asked(_Part):
-    """A query, or the question what is left of the budget.
+    """A query, or the question what is left of the budget, or what may be asked about.
 
     Attributes:
-        kind: Which of the two.
+        kind: Which of the three.
         dataset: The owner's name of it.
-        statement: SQL; empty for a budget.
-        purpose: What for, as grants name it.
+        statement: SQL; empty in what is no query.
+        purpose: What for, as grants name it; empty in what is no query.
         rows: The most rows that may come back; they are charged.
         seconds: After which the asker waits no longer.
     """
 
     schema_: Literal["fusion.query/1"] = Field(default="fusion.query/1", alias="schema")
-    kind: Literal["query", "budget"]
+    kind: Literal["query", "budget", "describe"]
     dataset: Annotated[str, Field(min_length=1, max_length=63)]
     statement: Annotated[str, Field(max_length=MAX_STATEMENT)] = ""
     purpose: Annotated[str, Field(max_length=200)] = ""
@@ -122,12 +118,13 @@ class Left(_Part):
 
 
 class Reply(_Part):
-    """One of the three."""
+    """One of the four."""
 
     schema_: Literal["fusion.query-reply/1"] = Field(default="fusion.query-reply/1", alias="schema")
     table: Table | None = None
     refusal: Refusal | None = None
     budget: Annotated[list[Left], Field(max_length=1000)] | None = None
+    described: Described | None = None
 
 
 _Message = TypeVar("_Message", Asked, Reply)
@@ -148,17 +145,21 @@ def asked_of(data: bytes) -> Asked:
     Raises:
         MessageInvalid: Too large, or not of the closed form.
     """
-    return _read(data, Asked, MAX_ASKED_BYTES)
+    asked = _read(data, Asked, MAX_ASKED_BYTES)
+    if asked.kind == "describe" and (asked.statement or asked.purpose):
+        raise MessageInvalid("A description is asked for with nothing but the dataset.")
+    return asked
 
 
 def reply_of(data: bytes) -> Reply:
     """Read a reply.
 
     Raises:
-        MessageInvalid: Too large, not of the closed form, or not exactly one of the three.
+        MessageInvalid: Too large, not of the closed form, or not exactly one of the four.
     """
     reply = _read(data, Reply, MAX_REPLY_BYTES)
-    if sum(each is not None for each in (reply.table, reply.refusal, reply.budget)) != 1:
+    held = (reply.table, reply.refusal, reply.budget, reply.described)
+    if sum(each is not None for each in held) != 1:
         raise MessageInvalid("A reply to a query is not one thing.")
     table = reply.table
     if table is not None and any(len(row) != len(table.columns) for row in table.rows):

@@ -26,7 +26,7 @@ from fusion.services.query_messages import MAX_ASKED_BYTES, Refusal, Reply, to_b
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusion.ports import Clock, QueryService
+    from fusion.ports import Clock, QueryService, Stop
     from fusion.services.homes import NodeHome
 
 SERVICE: Final = "fusion.query.v1.Queries"
@@ -35,11 +35,53 @@ _THREADS: Final = 16
 _MOST: Final = 64
 
 
-class QueryPort:
-    """What a node serves its peers, while a service answers."""
+class OnFirstPolicy:
+    """A node's service of queries, made when the node has a policy: at its start, or later."""
 
-    def __init__(self, node: NodeHome, service: QueryService, clock: Clock | None = None) -> None:
-        """Take the service; :meth:`close` closes it."""
+    def __init__(self, node: NodeHome, say: Callable[[str], None]) -> None:
+        """Make nothing yet."""
+        self._node, self._say = node, say
+        self._lock = threading.Lock()
+        self._service: QueryService | None = None
+        self._failed = False
+
+    def service(self) -> QueryService | None:
+        """Return the service, made now if it can be for the first time; None if there is none.
+
+        Where work can't be confined that is said once, and not tried again: a caller may ask as
+        often as it likes.
+        """
+        with self._lock:
+            if self._service is None and not self._failed and self._has_policy():
+                try:
+                    self._service = engines.queries().service(self._node, self._say)
+                except EnvironmentUnfit as error:
+                    self._failed = True
+                    self._say(f"this node answers no queries: {error.message} {error.hint}")
+            return self._service
+
+    def _has_policy(self) -> bool:
+        return any(self._node.path.glob("queries/*/policy.json"))
+
+    def close(self) -> None:
+        """End what is under way; none is made any more."""
+        with self._lock:
+            self._failed = True
+            if self._service is not None:
+                self._service.close()
+                self._service = None
+
+
+class QueryPort:
+    """What a node serves its peers: queries, while it has a service that answers."""
+
+    def __init__(
+        self,
+        node: NodeHome,
+        service: Callable[[], QueryService | None],
+        clock: Clock | None = None,
+    ) -> None:
+        """Take what gives the service; it is asked in a thread, at each call."""
         self._node = node
         self._service = service
         self._clock = clock or SystemClock()
@@ -53,8 +95,7 @@ class QueryPort:
         )
 
     def close(self) -> None:
-        """End what is under way."""
-        self._service.close()
+        """Wait for what is under way; the service was closed before, so that it ends."""
         self._pool.shutdown()
 
     async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401
@@ -74,14 +115,22 @@ class QueryPort:
         gone = threading.Event()
         self._under_way += 1
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._service.reply, member.id, request, gone)
+        work = loop.run_in_executor(self._pool, self._replied, member.id, request, gone)
         # Counted until the work ends, not until nobody waits for it.
         work.add_done_callback(self._ended)
         try:
-            return await asyncio.shield(work)
+            reply = await asyncio.shield(work)
         except asyncio.CancelledError:
             gone.set()
             raise
+        if reply is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This node answers no queries.")
+            raise AssertionError
+        return reply
+
+    def _replied(self, caller: str, request: bytes, stop: Stop) -> bytes | None:
+        service = self._service()
+        return None if service is None else service.reply(caller, request, stop)
 
     def _ended(self, _: object) -> None:
         self._under_way -= 1
@@ -89,23 +138,16 @@ class QueryPort:
 
 @contextmanager
 def queries_served(node: NodeHome, say: Callable[[str], None]) -> Iterator[tuple[Any, ...]]:
-    """Yield what a node serves its peers: queries, if a policy is attached and work is confined."""
-    service = _service(node, say)
-    if service is None:
-        yield ()
-        return
-    port = QueryPort(node, service)
+    """Yield what a node serves its peers: queries, once a policy is attached and work is confined.
+
+    A policy that is there makes the service before anything is served, so that the first query
+    does not wait for it and the owner is told at once where work can't be confined.
+    """
+    first = OnFirstPolicy(node, say)
+    first.service()
+    port = QueryPort(node, first.service)
     try:
         yield (port.handler(),)
     finally:
+        first.close()
         port.close()
-
-
-def _service(node: NodeHome, say: Callable[[str], None]) -> QueryService | None:
-    if not any(node.path.glob("queries/*/policy.json")):
-        return None
-    try:
-        return engines.queries().service(node, say)
-    except EnvironmentUnfit as error:
-        say(f"this node answers no queries: {error.message} {error.hint}")
-        return None

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
-from fusion.errors import FusionError, InputInvalid, MessageInvalid, PartyUnreachable
+from fusion.errors import (
+    FusionError,
+    InputInvalid,
+    MessageInvalid,
+    NoQueries,
+    PartyUnreachable,
+)
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import make_folder, write_atomic
 from fusion.services.query_messages import MAX_STATEMENT, Asked, Left, Reply, reply_of, to_bytes
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
+    from fusion.services.query_description import Described
     from fusion.services.query_messages import Table
 
 _MARGIN_SECONDS: Final = 15
@@ -121,6 +128,25 @@ def budget(connection: Connection, dataset: str) -> list[Left]:
     return reply.budget
 
 
+def describe(connection: Connection, dataset: str) -> Described:
+    """Return what may be asked of a dataset, as its owner's policy says.
+
+    Raises:
+        InputInvalid: The dataset is not named.
+        PartyFailed: The owner's node refuses: there is no grant that holds, or no policy.
+        PartyUnreachable: It does not answer, or answers no queries.
+        UnknownOrganisation: The roster has no such member.
+        MessageInvalid: What it answers is not of the closed form.
+    """
+    owner, name = named(dataset)
+    reply = _exchange(connection, owner, Asked(kind="describe", dataset=name))
+    if reply.refusal is not None:
+        raise reply.refusal.error()
+    if reply.described is None:
+        raise MessageInvalid("A description was asked for, and something else answered.")
+    return reply.described
+
+
 def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
     call = connection.channel(owner).unary_unary(ASK)
     wait = asked.seconds + _MARGIN_SECONDS
@@ -133,9 +159,9 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
         return reply_of(connection.link.run(ask(), wait + 1))
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            raise PartyUnreachable(
+            raise NoQueries(
                 f"The node of {owner} answers no queries.",
-                hint="Its owner attaches a policy (fusion policy add) and starts it again.",
+                hint="Its owner attaches a policy: fusion policy add.",
             ) from None
         raise PartyUnreachable(
             f"{owner} does not answer: {error.details()}",
