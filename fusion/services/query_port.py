@@ -1,4 +1,6 @@
-"""Queries from node to node: gRPC within the TLS of the two, which the hub carries and can't read.
+"""Queries and Python jobs from node to node: gRPC within the TLS of the two.
+
+The hub carries it and can't read it.
 
 Who calls is judged at each call, by the certificate that the connection showed. Work is done in
 threads of a bounded number; a caller who goes away ends its query.
@@ -20,19 +22,22 @@ from fusion.identity.callers import caller
 from fusion.link import peers
 from fusion.link.callers import pem_to_der
 from fusion.services import engines
+from fusion.services import python_messages as jobs
 from fusion.services.clock import SystemClock
 from fusion.services.query_messages import MAX_ASKED_BYTES, Refusal, Reply, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusion.ports import Clock, QueryService
+    from fusion.ports import Clock, QueryService, Stop
     from fusion.services.homes import NodeHome
 
 SERVICE: Final = "fusion.query.v1.Queries"
 ASK: Final = f"/{SERVICE}/Ask"
+PYTHON: Final = f"/{SERVICE}/Python"
 _THREADS: Final = 16
 _MOST: Final = 64
+_BUSY: Final = Refusal.of(IsolationBusy("Too many queries wait at the owner's node."))
 
 
 class QueryPort:
@@ -48,8 +53,10 @@ class QueryPort:
 
     def handler(self) -> Any:  # noqa: ANN401 - gRPC has no types
         """Return what :meth:`fusion.services.node_link.Connection.serve` takes."""
+        methods = {"Ask": self._ask, "Python": self._python}
         return grpc.method_handlers_generic_handler(
-            SERVICE, {"Ask": grpc.unary_unary_rpc_method_handler(self._ask)}
+            SERVICE,
+            {name: grpc.unary_unary_rpc_method_handler(each) for name, each in methods.items()},
         )
 
     def close(self) -> None:
@@ -57,7 +64,22 @@ class QueryPort:
         self._service.close()
         self._pool.shutdown()
 
-    async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401
+    async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - gRPC has no types
+        busy = to_bytes(Reply(refusal=_BUSY))
+        return await self._served(self._service.reply, request, context, MAX_ASKED_BYTES, busy)
+
+    async def _python(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - gRPC has no types
+        most, busy = jobs.MAX_ASKED_BYTES, jobs.to_bytes(jobs.Reply(refusal=_BUSY))
+        return await self._served(self._service.reply_python, request, context, most, busy)
+
+    async def _served(
+        self,
+        reply: Callable[[str, bytes, Stop], bytes],
+        request: bytes,
+        context: Any,  # noqa: ANN401 - gRPC has no types
+        most: int,
+        busy: bytes,
+    ) -> bytes:
         member = None
         try:
             certificate = pem_to_der(peers.certificate_of(context))
@@ -66,15 +88,14 @@ class QueryPort:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
         if member is None:
             raise AssertionError
-        if len(request) > MAX_ASKED_BYTES:
+        if len(request) > most:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A query is too large.")
         if self._under_way >= _MOST:
-            busy = IsolationBusy("Too many queries wait at the owner's node.")
-            return to_bytes(Reply(refusal=Refusal.of(busy)))
+            return busy
         gone = threading.Event()
         self._under_way += 1
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._service.reply, member.id, request, gone)
+        work = loop.run_in_executor(self._pool, reply, member.id, request, gone)
         # Counted until the work ends, not until nobody waits for it.
         work.add_done_callback(self._ended)
         try:

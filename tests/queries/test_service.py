@@ -25,7 +25,8 @@ from fusion.services.node_link import Connection
 from fusion.services.query_messages import Asked, to_bytes
 from fusion.services.query_port import ASK, queries_served
 from sandbox.attached import attached
-from sandbox.service import _request, _Watch
+from sandbox.service import _request
+from sandbox.timing import Watch
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
 from tests.queries.world import (
@@ -139,7 +140,7 @@ def test_a_query_under_way_ends_within_a_second_of_the_revocation(up: Up) -> Non
     asked = Asked(kind="query", dataset="leaving", purpose=PURPOSE)
     request = _request("bank", asked, "q-2", found, found.columns, None)
     permit = up.service._desk.admit(request)
-    watch = _Watch(up.service._desk, permit, threading.Event(), asked, up.service)
+    watch = Watch(up.service._desk, permit, threading.Event(), 60, threading.Event())
     assert not watch.wait(0.3)
     grants.revoke(up.world.owner, grant, "no longer needed")
     assert watch.wait(1)
