@@ -438,6 +438,7 @@ class QueryEngine(Protocol):
         returns: Any,  # noqa: ANN401 - what a job returns; grants are above
         data: Path,
         *,
+        person: str,
         seconds: int,
         account: str,
     ) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Engine:
         }
 
     def try_python(
-        self, script: str, returns: Returns, data: Path, *, seconds: int, account: str
+        self, script: str, returns: Returns, data: Path, *, person: str, seconds: int, account: str
     ) -> dict[str, Any]:
         """Run a script over a folder of samples, confined; return its table, or why it has none.
 
@@ -95,7 +95,7 @@ class Engine:
         """
         from sandbox.python_trying import try_script  # noqa: PLC0415 - imports DuckDB
 
-        return try_script(script, returns, data, seconds=seconds, account=account)
+        return try_script(script, returns, data, person=person, seconds=seconds, account=account)
 
     def service(self, node: NodeHome, say: Callable[[str], None]) -> QueryService:
         """Return what answers other organisations' queries at an owner's node.

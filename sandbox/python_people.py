@@ -19,7 +19,7 @@ from fusion.errors import WorkCrashed
 from sandbox.disclosure import Cell, Part
 from sandbox.python_job import PEOPLE_MAGIC
 from sandbox.relations import Core, Output, Relation, Statistic
-from sandbox.selection import Selection
+from sandbox.selection import Selection, attributes_of
 from sandbox.values import TEXT, Expr
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fusion.grants.python_job import Measure, Returns
+    from fusion.grants.python_job import Column, Measure, Returns
+    from sandbox.policy import Policy
 
     Ints = NDArray[np.int64]
 
@@ -35,6 +36,23 @@ FAMILY: Final = "python"
 """What noise is keyed by beside the people: one name, or another name would draw it anew."""
 
 _COUNT_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """Everybody of a table, and in which cell, as the node knows it.
+
+    Attributes:
+        table: Which.
+        numbers: People, rising; int32.
+        codes: Of each person the place of each key in its domain, -1 where it is missing; int32.
+        domains: Values of each key.
+    """
+
+    table: str
+    numbers: NDArray[np.int32]
+    codes: NDArray[np.int32]
+    domains: list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,14 +83,26 @@ def measured(returns: Returns) -> list[Measure]:
     return [each for each in returns.measures if each.statistic != "people"]
 
 
+def stated(returns: Returns) -> list[Column]:
+    """Return the keys that a script states."""
+    return [each for each in returns.columns if each.of is None]
+
+
 def answer_bytes(returns: Returns, people: int) -> int:
     """Return how long the longest answer is that can be right."""
-    width = 4 + 4 * len(returns.columns) + 8 * len(measured(returns))
+    width = 4 + 4 * len(stated(returns)) + 8 * len(measured(returns))
     return len(PEOPLE_MAGIC) + _COUNT_BYTES + width * people
 
 
-def read_people(returns: Returns, answer: bytes, people: int) -> People:
+def read_people(returns: Returns, answer: bytes, people: int, base: Base | None) -> People:
     """Return what an answer says.
+
+    Args:
+        returns: What is declared.
+        answer: Of the worker.
+        people: How many there are.
+        base: Who is in which cell where the node says so: then everybody of it is there, without a
+            value where the script has no row, and rows about others are left out.
 
     Raises:
         WorkCrashed: It is not of the declared form, or has somebody twice or who is not listed.
@@ -82,43 +112,60 @@ def read_people(returns: Returns, answer: bytes, people: int) -> People:
     whole = answer_bytes(returns, count) if count <= people else -1
     if not answer.startswith(PEOPLE_MAGIC) or len(answer) != whole:
         raise WorkCrashed("the answer is no rows about people")
-    numbers = np.frombuffer(answer, "<i4", count, begin)
-    begin += 4 * count
-    codes = np.zeros((count, len(returns.columns)), np.int32)
-    for place, column in enumerate(returns.columns):
-        codes[:, place] = np.frombuffer(answer, "<i4", count, begin)
-        begin += 4 * count
-        most = 2 if column.kind == "boolean" else len(column.categories)
-        if count and not -1 <= int(codes[:, place].min()) <= int(codes[:, place].max()) < most:
+    numbers, begin = _array(answer, begin, count, "<i4")
+    if count and not (int(numbers.min()) >= 0 and int(numbers.max()) < people):
+        raise WorkCrashed("a row is about somebody who is not listed")
+    if len(np.unique(numbers)) != count:
+        raise WorkCrashed("two rows are about one person")
+    codes = np.zeros((count, len(stated(returns))), np.int32)
+    domains: list[tuple[Any, ...]] = []
+    for place, column in enumerate(stated(returns)):
+        codes[:, place], begin = _array(answer, begin, count, "<i4")
+        domains.append((False, True) if column.kind == "boolean" else column.categories)
+        lowest = int(codes[:, place].min(initial=0))
+        if lowest < -1 or int(codes[:, place].max(initial=0)) >= len(domains[-1]):
             raise WorkCrashed("a key of a cell is not one of those declared")
-    if count and (
-        int(numbers.min()) < 0 or int(numbers.max()) >= people or len(np.unique(numbers)) != count
-    ):
-        raise WorkCrashed("a row is about somebody who is not listed, or has a row before")
     values, present = [], []
     for measure in measured(returns):
-        found = np.frombuffer(answer, "<f8", count, begin)
-        begin += 8 * count
+        found, begin = _array(answer, begin, count, "<f8")
         there = ~np.isnan(found)
         inside = np.clip(np.where(there, found, 0.0), measure.low, measure.high)
         scaled = np.rint(inside * 10.0**measure.decimals).astype(np.int64)
         values.append(np.where(there, scaled, 0))
         present.append(there)
-    places, keys = _cells(returns, codes)
+    if base is not None:
+        place = np.searchsorted(base.numbers, numbers)
+        inside_base = place < len(base.numbers)
+        inside_base[inside_base] = base.numbers[place[inside_base]] == numbers[inside_base]
+        values = [_spread(each, place, inside_base, len(base.numbers)) for each in values]
+        present = [_spread(each, place, inside_base, len(base.numbers)) for each in present]
+        numbers, codes, domains = base.numbers, base.codes, base.domains
+    places, keys = _cells(codes, domains, returns.max_rows)
     return People(numbers, places, keys, values, present)
 
 
-def _cells(returns: Returns, codes: NDArray[np.int32]) -> tuple[Ints, list[tuple[Any, ...]]]:
-    if not returns.columns:
+def _array(answer: bytes, begin: int, count: int, kind: str) -> tuple[Any, int]:
+    end = begin + count * np.dtype(kind).itemsize
+    return np.frombuffer(answer[begin:end], kind), end
+
+
+def _spread(rows: Any, place: Any, inside: Any, people: int) -> Any:  # noqa: ANN401 - arrays
+    """Return values of rows as values of all people of a table."""
+    found = np.zeros(people, rows.dtype)
+    found[place[inside]] = rows[inside]
+    return found
+
+
+def _cells(
+    codes: NDArray[np.int32], domains: list[tuple[Any, ...]], most: int
+) -> tuple[Ints, list[tuple[Any, ...]]]:
+    if not domains:
         return np.zeros(len(codes), np.int64), [()] if len(codes) else []
     # A missing key is the last one, as in the tables that queries return.
     found, places = np.unique(np.where(codes < 0, 2**30, codes), axis=0, return_inverse=True)
-    if len(found) > returns.max_rows:
-        raise WorkCrashed(f"{len(found)} cells; {returns.max_rows} are declared")
-    domains: list[tuple[Any, ...]] = [
-        (False, True) if column.kind == "boolean" else column.categories
-        for column in returns.columns
-    ]
+    if len(found) > most:
+        msg = f"{len(found)} cells; {most} are declared"
+        raise WorkCrashed(msg)
     keys = [
         tuple(
             domain[code] if code < len(domain) else None
@@ -135,8 +182,7 @@ def _cells(returns: Returns, codes: NDArray[np.int32]) -> tuple[Ints, list[tuple
 def core_of(returns: Returns) -> Core:
     """Return what is released, as the rules of release take it."""
     outputs = tuple(
-        Output(column.name, Expr("key", (place,), TEXT, f"python key {place}"))
-        for place, column in enumerate(returns.columns)
+        Output(column.name, _key(column, place)) for place, column in enumerate(returns.columns)
     )
     statistics, place = [], 0
     for measure in returns.measures:
@@ -157,19 +203,31 @@ def core_of(returns: Returns) -> Core:
     return Core(rows, len(outputs), (), tuple(statistics))
 
 
-def selection_of(returns: Returns, job: str) -> Selection:
+def _key(column: Column, place: int) -> Expr:
+    if column.of is None:
+        return Expr("key", (place,), TEXT, f"python key {place}")
+    return Expr("base", (column.of,), TEXT, column.of)
+
+
+def selection_of(returns: Returns, job: str, policy: Policy, base: Base | None) -> Selection:
     """Return whom a job's cells select, as the history takes it.
 
-    A script is no condition that could be read: cells are compared with earlier ones by the people
-    in them.
+    Where the node says who is in which cell, they are those of a query over the table, grouped by
+    the same dimensions. A script is no condition that could be read: its cells are compared with
+    earlier ones by the people in them.
 
     Args:
         returns: What is declared.
-        job: Digest of the job.
+        job: Digest of the job; names what is measured.
+        policy: Of the dataset.
+        base: Who is in which cell, if the node says so.
     """
     core = core_of(returns)
     kept = tuple(range(core.keys))
-    return Selection(Core(core.rows, core.keys, (), ()), kept, job, (), (f"python {job}",), {})
+    cells = Core(core.rows, core.keys, (), ())
+    if base is None:
+        return Selection(cells, kept, job, (), (f"python {job}",), {})
+    return Selection(cells, kept, job, (), (f"from {base.table}",), attributes_of(policy))
 
 
 def cells_of(returns: Returns, people: People, secret: bytes) -> list[Cell]:

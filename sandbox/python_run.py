@@ -17,6 +17,7 @@ from sandbox.disclosure import Rules
 from sandbox.jobs import ENTRY, Job, check_answer
 from sandbox.limits import Limits
 from sandbox.python_job import REQUEST_SCHEMA
+from sandbox.python_tables import base_of
 from sandbox.runner import Held
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from sandbox.python_people import People
 
 MEMORY_BYTES: Final = 1024 * MEBI
-SAMPLE_PEOPLE: Final = 1_000_000
-"""The most people that a made-up sample can have."""
 
 
 class Ended(Protocol):
@@ -118,10 +117,11 @@ def execute(
     )
     if job.returns.form == "table":
         return table_of(job.returns, answer, job.digest)
-    people = python_people.read_people(job.returns, answer, attached.people)
+    base = base_of(attached.policy, job.returns, inputs)
+    people = python_people.read_people(job.returns, answer, attached.people, base)
     held = Held(place.history, attached, job.assignee, place.month)
     # Before a value is looked at: what is decided here is on disk when it returns.
-    selection = python_people.selection_of(job.returns, job.digest)
+    selection = python_people.selection_of(job.returns, job.digest, attached.policy, base)
     allowed = held.decide(selection, people.keys, people.pairs())
     out = {place for place, keys in enumerate(people.keys) if not allowed.get(keys, False)}
     rows = released(job.returns, people, attached.policy.release,
@@ -138,7 +138,6 @@ def run_script(
     errand: Errand,
     *,
     people: int,
-    samples: bool = False,
 ) -> bytes:
     """Run a script in one confined worker; return its answer, of which nothing is believed.
 
@@ -149,7 +148,6 @@ def run_script(
         inputs: Files, by the names that the script uses.
         errand: How.
         people: How many there are at most.
-        samples: Whether people have no numbers yet, as in a made-up sample.
 
     Raises:
         InputInvalid: An input that can't be.
@@ -161,9 +159,8 @@ def run_script(
     if returns.form == "people":
         most = max(python_people.answer_bytes(returns, people), 1024)
         declared = {
-            "keys": {each.name: list(each.categories) for each in returns.columns},
+            "keys": {each.name: list(each.categories) for each in python_people.stated(returns)},
             "values": [each.name for each in python_people.measured(returns)],
-            "samples": samples,
         }
     request = {"schema": REQUEST_SCHEMA, "script": script, "people": declared}
     limits = Limits(

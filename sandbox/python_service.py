@@ -70,6 +70,8 @@ def python_reply(caller: str, work: Callable[[], bytes]) -> bytes:
         return work()
     except _OUTWARD as error:
         return messages.to_bytes(Reply(refusal=Refusal.of(error)))
+    except WorkFailed as error:
+        return messages.to_bytes(Reply(refusal=Refusal.of(error.outward())))
     except Exception:  # noqa: BLE001 - the edge: whoever asks gets one text
         OWNER_LOG.warning("a job of %s ended unexpectedly", caller, exc_info=True)
         return messages.to_bytes(Reply(refusal=Refusal.of(WorkFailed())))

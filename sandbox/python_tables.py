@@ -13,18 +13,23 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from fusion.grants.approval import refusal
+from fusion.grants.python_job import keyed_by
 from fusion.services.files import make_folder
 from fusion.wire import canonical
 from sandbox import engine, tables
 from sandbox.dialects import quoted
 from sandbox.partials import Limits
 from sandbox.policy import Key, Number, Public
+from sandbox.python_people import Base
+from sandbox.selection import attributes_of
 from sandbox.sets import COHORT
 
 if TYPE_CHECKING:
@@ -58,7 +63,43 @@ def columns_read(policy: Policy, returns: Returns) -> tuple[str, ...]:
                 found.add(f"{name}.{column}")
         if table.entity is not None:
             found.add(f"{name}.{table.entity}")
+    declared = attributes_of(policy)
+    for each in returns.columns:
+        if each.of is not None and each.of not in declared:
+            raise refusal("P-08", f"{each.of} is no dimension of a table with one row each.")
     return tuple(sorted(found))
+
+
+def base_of(policy: Policy, returns: Returns, inputs: Mapping[str, Path]) -> Base | None:
+    """Return who is in which cell where the node says so; None if the script does."""
+    name = keyed_by(returns)
+    table = policy.tables.get(name or "")
+    if name is None or table is None or table.entity is None or table.rows != 1:
+        return None
+    return read_base(name, inputs[name], table.entity, returns)
+
+
+def read_base(name: str, path: Path, person: str, returns: Returns) -> Base:
+    """Return who is in which cell, from a copy in which people are numbers.
+
+    Args:
+        name: Of the table.
+        path: The copy.
+        person: The column with the numbers.
+        returns: Names the dimensions.
+    """
+    wanted = [(each.of or "").partition(".")[2] for each in returns.columns]
+    read = parquet.read_table(path, columns=list(dict.fromkeys([person, *wanted])))
+    numbers, first = np.unique(read.column(person).to_numpy(), return_index=True)
+    codes = np.zeros((len(numbers), len(wanted)), np.int32)
+    domains: list[tuple[Any, ...]] = []
+    for place, column in enumerate(wanted):
+        values = read.column(column).combine_chunks()
+        domain = sorted(values.drop_null().unique().to_pylist())
+        found = pc.index_in(values, value_set=pa.array(domain, values.type)).fill_null(-1)
+        codes[:, place] = found.to_numpy(zero_copy_only=False)[first]
+        domains.append(tuple(domain))
+    return Base(name, numbers.astype(np.int32), codes, domains)
 
 
 class Readings:
@@ -104,7 +145,7 @@ def _made(attached: Attached, reads: Mapping[str, list[str]], folder: Path) -> d
         for name, columns in reads.items():
             found[name] = folder / f"{name}.parquet"
             sql = _sql(name, attached.policy.tables[name], columns)
-            reader: pa.RecordBatchReader = connection.execute(sql).to_arrow_reader(_BATCH)
+            reader: pa.RecordBatchReader = connection.sql(sql).to_arrow_reader(_BATCH)
             with parquet.ParquetWriter(found[name], reader.schema) as writer:
                 for batch in reader:
                     writer.write_batch(batch)

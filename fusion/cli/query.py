@@ -149,13 +149,14 @@ def _print(table: Table, *, as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(table.columns)
-        writer.writerows([[_cell(each) for each in row] for row in table.rows])
+        writer.writerows([[cell(each) for each in row] for row in table.rows])
     else:
         rows = [["" if each is None else each for each in row] for row in table.rows]
         output.table(table.columns, rows)
 
 
-def _cell(value: Any) -> Any:  # noqa: ANN401 - a cell
+def cell(value: Any) -> Any:  # noqa: ANN401 - a cell
+    """Return a cell of a CSV file that no spreadsheet computes."""
     # A spreadsheet takes such a text for a formula.
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         return f"'{value}"

@@ -60,6 +60,9 @@ class Column(Part):
         step: Integers are rounded to multiples of it, half to even.
         digits: Significant decimal digits that numbers are rounded to.
         categories: All values that a category may have.
+        of: Of people: the dimension, ``table.column``, from which the node takes the key itself.
+            Cells are then those of a query by it, everybody of the table is in one, and the script
+            has no say in that.
     """
 
     name: _Word
@@ -67,11 +70,13 @@ class Column(Part):
     step: Annotated[int, Field(ge=1, le=10**9)] = 5
     digits: Annotated[int, Field(ge=1, le=6)] = 3
     categories: Annotated[tuple[_Word, ...], Field(max_length=MAX_CATEGORIES)] = ()
+    of: Annotated[str, Field(pattern=r"^[^\s.]{1,63}\.[^\s.]{1,63}$")] | None = None
 
     @model_validator(mode="after")
     def _categories_belong_to_categories(self) -> Self:
-        if (self.kind == "category") != bool(self.categories):
-            raise ValueError("a category names its values, and nothing else does")
+        named = self.kind == "category" and self.of is None
+        if named != bool(self.categories):
+            raise ValueError("a category names its values or its dimension, and nothing else does")
         return self
 
 
@@ -206,16 +211,43 @@ def broken_rules(returns: Returns) -> Iterator[tuple[tuple[str | int, ...], str]
     if returns.form == "table":
         if not returns.columns or returns.measures:
             yield ("columns",), "A table has columns and no measures."
+        if any(each.of for each in returns.columns):
+            yield ("columns",), "Only keys of cells of people are of a dimension."
         return
     if not returns.measures:
         yield ("measures",), "Of people at least one thing is measured."
     if returns.max_rows > MAX_CELLS:
         yield ("max_rows",), f"Of people there are at most {MAX_CELLS} cells."
     for place, column in enumerate(returns.columns):
-        if column.kind not in {"category", "boolean"}:
+        whole = column.kind == "integer" and column.of is not None
+        if column.kind not in {"category", "boolean"} and not whole:
             yield ("columns", place), "The key of a cell is a category or a boolean."
+    yield from _key_rules(returns)
     for place, measure in enumerate(returns.measures):
         yield from _measure_rules(place, measure)
+
+
+def _key_rules(returns: Returns) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    named = [each.of for each in returns.columns if each.of is not None]
+    if named and len(named) < len(returns.columns):
+        yield ("columns",), "Either all keys are of dimensions, or the script has all of them."
+    if len({each.partition(".")[0] for each in named}) > 1:
+        yield ("columns",), "All keys are dimensions of one table."
+    for each in named:
+        table, _, column = each.partition(".")
+        if column not in returns.reads.get(table, ()):
+            yield ("reads",), f"What a key is of is read: {each}."
+
+
+def keyed_by(returns: Returns) -> str | None:
+    """Return the table whose people are in the cells, all of them; None if the script says who is.
+
+    Without keys that is the one table that is read.
+    """
+    if returns.columns:
+        named = returns.columns[0].of
+        return None if named is None else named.partition(".")[0]
+    return next(iter(returns.reads)) if len(returns.reads) == 1 else None
 
 
 def _measure_rules(place: int, measure: Measure) -> Iterator[tuple[tuple[str | int, ...], str]]:
