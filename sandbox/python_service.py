@@ -35,7 +35,7 @@ from fusion.services.python_shelf import MAX_WAITING, RunRecord, Shelf
 from fusion.services.query_messages import Refusal
 from fusion.types import OrgId
 from sandbox.python_run import Errand, Place, execute, named
-from sandbox.python_tables import Readings, columns_read
+from sandbox.python_tables import Readings, check_fits, check_mode, columns_read
 from sandbox.timing import Watch, pad
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class PythonService:
         except InputInvalid as error:
             raise MessageInvalid(error.message, hint=error.hint) from None
         check_returns(sent.returns)
-        columns_read(found.policy, sent.returns)
+        check_fits(found.policy, sent.returns)
         job = PythonJob(
             owner=OrgId(found.owner),
             assignee=OrgId(caller),
@@ -228,9 +228,9 @@ class PythonService:
             if job is None or about != (caller, asked.dataset):
                 self._granted(caller, asked.dataset, "")
                 raise refusal("P-01")
-            left = [each for each in self._shelf.runs()
-                    if each.job == job.job.digest and not each.collected
-                    and each.state in {"held", "released", "withheld"}]  # fmt: skip
+            waiting = {"held", "released", "withheld"}
+            runs = self._shelf.runs(job.job.digest)
+            left = [each for each in runs if not each.collected and each.state in waiting]
             if left:
                 return self._collected(caller, left[0].run)
             permit, record = self._begun(job, found)
@@ -244,9 +244,10 @@ class PythonService:
     def _begun(self, job: Shelved, found: Attached) -> tuple[Permit, RunRecord]:
         """Look at the verdict, charge, and write down that a run begins; under the lock."""
         digest = job.verdict_digest
-        begun = sum(each.verdict == digest for each in self._shelf.runs())
-        check_allows(job.verdict, begun, self._at.clock.now())
+        begun = sum(each.verdict == digest for each in self._shelf.runs(job.job.digest))
+        verdict = check_allows(job.verdict, begun, self._at.clock.now())
         own = job.job
+        check_mode(found.policy, verdict)
         about = (own.revision, own.policy, own.schema_digest)
         if about != (found.revision, found.policy.digest, found.schema_digest):
             raise refusal("P-06")
@@ -321,7 +322,7 @@ class PythonService:
             OWNER_LOG.warning("%s of %s failed: %r", record.run, record.assignee, error)
             self._at.say(f"{record.run} of {record.assignee} failed: {why}")
             with self._shelf.lock():
-                self._shelf.keep_output(record.run, None, log)
+                self._shelf.keep_output(record, None, log)
                 failed = {"state": "failed", "why": f"{why}: {details or error}"[:2000]}
                 self._shelf.keep_run(record.model_copy(update=failed))
             raise (refused or WorkFailed()) from None
@@ -334,7 +335,7 @@ class PythonService:
                 "collected": not checked}  # fmt: skip
         record = record.model_copy(update=done)
         with self._shelf.lock():
-            self._shelf.keep_output(record.run, data, log)
+            self._shelf.keep_output(record, data, log)
             if not checked:
                 log_release(self._at.book, record, checked=False)
             self._shelf.keep_run(record)

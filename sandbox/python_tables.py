@@ -35,6 +35,7 @@ from sandbox.sets import COHORT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusion.grants.approval import Verdict
     from fusion.grants.python_job import Returns
     from sandbox.attached import Attached
     from sandbox.policy import Column, Policy, Table
@@ -42,6 +43,27 @@ if TYPE_CHECKING:
 # One thread: rows come in one order.
 _ENGINE: Final = Limits(memory_mb=512, threads=1)
 _BATCH: Final = 65_536
+
+
+def check_fits(policy: Policy, returns: Returns) -> None:
+    """Return if a declaration fits a policy.
+
+    Raises:
+        PythonRefused: It reads what the policy does not have, or returns more rows than it lets go.
+    """
+    columns_read(policy, returns)
+    if returns.max_rows > policy.release.rows:
+        raise refusal("P-08", f"The policy lets {policy.release.rows} rows go.")
+
+
+def check_mode(policy: Policy, verdict: Verdict) -> None:
+    """Return if a table may leave as a verdict says, in the mode of a policy.
+
+    Raises:
+        PythonRefused: By itself, where the policy asks for differential privacy.
+    """
+    if policy.mode != "sdc" and verdict.release == "automatic":
+        raise refusal("P-11")
 
 
 def columns_read(policy: Policy, returns: Returns) -> tuple[str, ...]:

@@ -57,8 +57,8 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "Wait until the owner has reviewed some.",
     ),
     "P-08": (
-        "The job reads what the policy does not have.",
-        "The grant lists the columns; write each table's under `reads`.",
+        "What the job reads or returns does not fit the policy.",
+        "Read columns that the grant lists, and return no more rows than the policy lets go.",
     ),
     "P-09": (
         "The owner does not release this table.",
@@ -67,6 +67,10 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "P-10": (
         "There is no table of yours under this name.",
         "fusion python history shows the runs of this node.",
+    ),
+    "P-11": (
+        "The policy asks for differential privacy, which tables of scripts do not have.",
+        "Ask the owner to approve the job with tables that are checked.",
     ),
 }
 """Why a job is not taken, not run or not handed out: decided from documents, never from data."""

@@ -16,6 +16,7 @@ from fusion.services.python_messages import reply_of
 from fusion.services.python_shelf import RunRecord, Shelf, Shelved
 
 if TYPE_CHECKING:
+    from fusion.grants.python_job import PythonJob
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
     from fusion.services.python_messages import Table
@@ -91,15 +92,7 @@ def judge(
         VerificationFailed: The job is not what it was kept as.
     """
     job = found(node, digest).job
-    if why and not (len(why) <= MAX_WHY and why.isprintable()):
-        raise InputInvalid(f"A reason has at most {MAX_WHY} printable characters.")
-    if not why and not (1 <= runs <= MAX_RUNS and 1 <= days <= MAX_DAYS):
-        raise InputInvalid(f"An approval is for 1 to {MAX_RUNS} runs and 1 to {MAX_DAYS} days.")
-    if release == "automatic" and job.returns.form != "people":
-        raise InputInvalid(
-            "This job returns a table of its own making, which no rule can judge.",
-            hint="Approve it with --release checked: you look at each table before it leaves.",
-        )
+    _check_terms(job, release, runs, days, why)
     now = (clock or SystemClock()).now().astimezone(UTC)
     verdict = Verdict(
         verdict="refused" if why else "approved",
@@ -117,6 +110,12 @@ def judge(
         at=stamp(now),
         why=why,
     )
+    _keep(node, job, verdict, clock)
+    return verdict
+
+
+def _keep(node: NodeHome, job: PythonJob, verdict: Verdict, clock: Clock | None) -> None:
+    """Sign a verdict, log it, and let it hold."""
     signed = sign_verdict(verdict, node.statement_key)
     shelf = Shelf(node)
     with Book(node, clock) as book, shelf.lock():
@@ -127,13 +126,24 @@ def judge(
             job=job.digest,
             verdict=kept.verdict_digest,
             approved=verdict.approved,
-            checked=release == "checked",
+            checked=verdict.release == "checked",
             runs=verdict.runs,
         )
         # Before it holds: a run names the verdict that it was begun under.
         book.once(f"python-judged:{kept.verdict_digest}", entry, (signed,))
         shelf.keep_verdict(job.digest, signed)
-    return verdict
+
+
+def _check_terms(job: PythonJob, release: str, runs: int, days: int, why: str) -> None:
+    if why and not (len(why) <= MAX_WHY and why.isprintable()):
+        raise InputInvalid(f"A reason has at most {MAX_WHY} printable characters.")
+    if not why and not (1 <= runs <= MAX_RUNS and 1 <= days <= MAX_DAYS):
+        raise InputInvalid(f"An approval is for 1 to {MAX_RUNS} runs and 1 to {MAX_DAYS} days.")
+    if release == "automatic" and job.returns.form != "people":
+        raise InputInvalid(
+            "This job returns a table of its own making, which no rule can judge.",
+            hint="Approve it with --release checked: you look at each table before it leaves.",
+        )
 
 
 def table_of(node: NodeHome, run: str) -> tuple[RunRecord, Table]:

@@ -6,9 +6,9 @@
     HOME/python/jobs/DIGEST/script.py      as it was submitted
     HOME/python/jobs/DIGEST/about.json     when it came, and what the analyst wrote to it
     HOME/python/jobs/DIGEST/verdict.json   the newest word of the owner, signed
-    HOME/python/runs/RUN/run.json          who, when, how it ended
-    HOME/python/runs/RUN/table.json        the very bytes that leave, or wait to
-    HOME/python/runs/RUN/stderr.txt        for the owner alone; it can hold rows
+    HOME/python/jobs/DIGEST/runs/RUN/run.json      who, when, how it ended
+    HOME/python/jobs/DIGEST/runs/RUN/table.json    the very bytes that leave, or wait to
+    HOME/python/jobs/DIGEST/runs/RUN/stderr.txt    for the owner alone; it can hold rows
 
 Nothing of a run is older than its charge. Whatever is written is written under the lock.
 """
@@ -209,24 +209,26 @@ class Shelf:
 
     # ------------------------------------------------------------------ runs
 
-    def runs(self) -> list[RunRecord]:
-        """Return every run, oldest first."""
-        found = [self._run(path) for path in (self._path / "runs").glob("p-*/run.json")]
-        return sorted(found, key=lambda each: (each.at, each.run))
+    def runs(self, job: str = "*") -> list[RunRecord]:
+        """Return every run, or those of a job by its whole digest, oldest first."""
+        paths = (self._path / "jobs").glob(f"{job}/runs/p-*/run.json")
+        return sorted(map(self._run, paths), key=lambda each: (each.at, each.run))
 
     def run(self, name: str) -> RunRecord | None:
         """Return the run of a name; None if there is none."""
-        path = self._path / "runs" / name / "run.json"
-        return self._run(path) if re.fullmatch(RUN_ID, name) and path.exists() else None
+        if not re.fullmatch(RUN_ID, name):
+            return None
+        paths = list((self._path / "jobs").glob(f"*/runs/{name}/run.json"))
+        return self._run(paths[0]) if paths else None
 
     def keep_run(self, record: RunRecord) -> None:
         """Keep how a run stands; the caller holds the lock."""
-        folder = make_folder(self._path / "runs" / record.run)
+        folder = make_folder(self._run_folder(record))
         write_atomic(folder / "run.json", json.dumps(record.model_dump()).encode())
 
-    def keep_output(self, run: str, table: bytes | None, log: bytes) -> None:
+    def keep_output(self, record: RunRecord, table: bytes | None, log: bytes) -> None:
         """Keep what a run left: the bytes of its reply, and its standard error."""
-        folder = make_folder(self._path / "runs" / run)
+        folder = make_folder(self._run_folder(record))
         write_atomic(folder / "stderr.txt", log)
         if table is not None:
             write_atomic(folder / "table.json", table)
@@ -237,7 +239,7 @@ class Shelf:
         Raises:
             VerificationFailed: They are not those that the run ended with.
         """
-        data = read_file(self._path / "runs" / record.run / "table.json")
+        data = read_file(self._run_folder(record) / "table.json")
         if hashlib.sha256(data).hexdigest() != record.digest:
             raise VerificationFailed(f"The table of {record.run} is not the one that was made.")
         return data
@@ -245,11 +247,12 @@ class Shelf:
     def log(self, record: RunRecord) -> str:
         """Return the end of what a run printed."""
         try:
-            return read_file(self._path / "runs" / record.run / "stderr.txt").decode(
-                "utf-8", "replace"
-            )
+            return read_file(self._run_folder(record) / "stderr.txt").decode("utf-8", "replace")
         except EnvironmentUnfit:
             return ""
+
+    def _run_folder(self, record: RunRecord) -> Path:
+        return self._path / "jobs" / record.job / "runs" / record.run
 
     def _run(self, path: Path) -> RunRecord:
         try:

@@ -55,7 +55,8 @@ def test_a_job_from_its_script_to_its_table(
     assert "P-02: The job waits for the owner's review.\n-> Run it once" in fusion.err
     # The owner: a list, the code with what it may return, the word.
     assert fusion("python", "review", *owner) == 0
-    assert f"{job[:16]}  waiting  bank" in fusion.out
+    rows = [line.split()[:4] for line in fusion.out.splitlines()]
+    assert [job[:16], "waiting", "bank", "commands"] in rows
     listed = fusion.document("python", "review", *owner)["jobs"]
     (mine,) = [each for each in listed if each["job"] == job]
     assert (mine["bytes"], mine["note"]) == (len(BY_REGION), "by region")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 
-from fusion.errors import InputInvalid, PartyFailed, VerificationFailed
+from fusion.errors import InputInvalid, PartyFailed, PythonRefused, VerificationFailed
 from fusion.grants.python_job import Column, Returns
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import decode
@@ -22,8 +23,10 @@ from fusion.services.ledger import Book
 from fusion.services.python_messages import MAX_ASKED_BYTES, Table
 from fusion.services.python_shelf import MAX_WAITING, Shelf
 from fusion.services.query_port import PYTHON
+from sandbox.python_tables import check_fits, check_mode
+from sandbox.reading import parse_policy
 from tests.queries.python_world import BY_REGION, OWN_CELLS, TOTAL, Jobs, grant
-from tests.queries.world import OWNER
+from tests.queries.world import OWNER, POLICY
 
 if TYPE_CHECKING:
     from tests.queries.world import Up
@@ -182,6 +185,10 @@ def test_what_can_not_be_reviewed_is_not_taken(jobs: Jobs) -> None:
         with pytest.raises(PartyFailed) as found:
             jobs.submit("1", returns.model_copy(update={"reads": reads}))
         assert found.value.code == "P-08"
+    many = returns.model_copy(update={"max_rows": 5000})
+    policy = parse_policy(f"{POLICY}release: {{rows: 100}}\n", "policy.yaml")
+    with pytest.raises(PythonRefused, match="100 rows"):
+        check_fits(policy, many)
     # Whatever a hostile node sends in place of a message, the owner's answers in the closed form.
     call = up.analyst.channel(OWNER).unary_unary(PYTHON)
 
@@ -234,24 +241,40 @@ HOSTILE = {
 def test_however_a_script_fails_there_is_one_text_and_the_owner_alone_sees_why(
     jobs: Jobs,
 ) -> None:
-    said = set()
     head = OWN_CELLS.partition("persons = banyan")[0]
-    for name, body in HOSTILE.items():
-        job = jobs.submit(f"{head}{body}\n")
+
+    def run(name: str) -> tuple[str, int, str, str]:
+        job = jobs.submit(f"{head}{HOSTILE[name]}\n")
         jobs.approve(job)
         failed = jobs.refused(job)
-        said.add((failed.code, failed.exit_code, failed.message, failed.hint))
         (record,) = jobs.runs(job)
         assert record.state == "failed", name
-        if name == "crash":
-            assert "'income': " in jobs.log(job)
-        if name == "code":
-            assert record.exit_code is not None
+        assert record.milliseconds or record.ending, name
+        # Raised with a row, which its owner sees.
+        assert (name == "crash") == ("'income': " in jobs.log(job))
+        return failed.code, failed.exit_code, failed.message, failed.hint
+
+    with ThreadPoolExecutor(3) as pool:
+        said = set(pool.map(run, HOSTILE))
     assert len(said) == 1
     assert next(iter(said))[0] == "F-020"
     # Each was charged, and is.
     (left,) = querying.budget(jobs.up.analyst, f"{OWNER}/jobs")
     assert left.runs <= 60 - len(HOSTILE)
+
+
+def test_one_approved_run_is_one_however_many_ask_at_once(jobs: Jobs) -> None:
+    job = jobs.submit(f"{OWN_CELLS}# at once\n")
+    jobs.approve(job)
+
+    def run(_: int) -> str:
+        try:
+            return jobs.table(job).job
+        except PartyFailed as error:
+            return error.code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(run, range(4))) == sorted([job, *["P-05"] * 3])
 
 
 def test_a_script_that_does_not_end_is_ended(jobs: Jobs) -> None:
@@ -293,7 +316,7 @@ def test_a_table_is_held_until_its_owner_has_looked_at_it(jobs: Jobs) -> None:
     with pytest.raises(InputInvalid, match="not that of the table"):
         python_review.release(owner, run, "0" * 64)
     # What is released is what was shown, or nothing is.
-    path = owner.path / "python/runs" / run / "table.json"
+    path = owner.path / "python/jobs" / job / "runs" / run / "table.json"
     shown = path.read_bytes()
     path.write_bytes(shown.replace(b"1200", b"1234"))
     with pytest.raises(VerificationFailed):
@@ -317,6 +340,16 @@ def test_a_table_is_held_until_its_owner_has_looked_at_it(jobs: Jobs) -> None:
     assert "too fine" not in str(found.value)
     with pytest.raises(InputInvalid):
         python_jobs.collect(jobs.up.analyst, jobs.up.world.analyst, "p-" + "0" * 32)
+
+
+def test_no_table_leaves_by_itself_where_the_policy_asks_for_privacy(jobs: Jobs) -> None:
+    budget = "mode: dp\nbudget: {grant_rho_micro: 1000, dataset_rho_micro: 1000}\n"
+    policy = parse_policy(POLICY + budget, "policy.yaml")
+    job = jobs.submit(f"{BY_REGION}# private\n")
+    with pytest.raises(PythonRefused) as found:
+        check_mode(policy, jobs.approve(job))
+    assert found.value.code == "P-11"
+    check_mode(policy, jobs.approve(job, release="checked"))
 
 
 def test_the_log_has_digests_and_is_audited(jobs: Jobs) -> None:

@@ -38,7 +38,7 @@ DECLARED = {"keys": {"region": list(REGIONS)}, "values": ["total", "mean"]}
 
 def answer(rows: list[tuple[Any, ...]], declared: dict[str, Any] = DECLARED) -> bytes:
     names = ["person", *declared["keys"], *declared["values"]]
-    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in names]
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [[] for _ in names]
     kinds = [pa.int32(), *(pa.string() for _ in declared["keys"]),
              *(pa.float64() for _ in declared["values"])]  # fmt: skip
     made = [pa.array(list(each), kind) for each, kind in zip(columns, kinds, strict=True)]
