@@ -10,6 +10,7 @@ length; nothing in them is believed before it is checked.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -36,6 +37,7 @@ FAMILY: Final = "python"
 """What noise is keyed by beside the people: one name, or another name would draw it anew."""
 
 _COUNT_BYTES: Final = 8
+_MOST_CELLS: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +164,20 @@ def _cells(
     if not domains:
         return np.zeros(len(codes), np.int64), [()] if len(codes) else []
     # A missing key is the last one, as in the tables that queries return.
-    found, places = np.unique(np.where(codes < 0, 2**30, codes), axis=0, return_inverse=True)
+    sizes = [len(domain) + 1 for domain in domains]
+    ranks = [
+        np.where(codes[:, place] < 0, size - 1, codes[:, place]).astype(np.int64)
+        for place, size in enumerate(sizes)
+    ]
+    if prod(sizes) < _MOST_CELLS:
+        # One number a cell is sorted much faster than rows of numbers are.
+        joint = np.zeros(len(codes), np.int64)
+        for rank, size in zip(ranks, sizes, strict=True):
+            joint = joint * size + rank
+        _, first, places = np.unique(joint, return_index=True, return_inverse=True)
+        found = np.column_stack(ranks)[first]
+    else:
+        found, places = np.unique(np.column_stack(ranks), axis=0, return_inverse=True)
     if len(found) > most:
         msg = f"{len(found)} cells; {most} are declared"
         raise WorkCrashed(msg)

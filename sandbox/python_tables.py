@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from sandbox.policy import Column, Policy, Table
 
 # One thread: rows come in one order.
-_ENGINE: Final = Limits(memory_mb=512, threads=1)
+_ENGINE: Final = Limits(threads=1)
 _BATCH: Final = 65_536
 
 

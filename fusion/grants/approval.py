@@ -93,6 +93,7 @@ class Verdict(Document):
             ``checked``: the owner looks at each table first.
         runs: How many may be begun under it.
         not_after: Up to, not including, when.
+        id: Random; the same word again is another verdict.
         at: When it was signed.
         why: Of a refusal, for the analyst.
     """
@@ -112,6 +113,7 @@ class Verdict(Document):
     release: Literal["automatic", "checked"]
     runs: Annotated[int, Field(ge=0, le=MAX_RUNS)]
     not_after: Moment
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     at: Moment
     why: Annotated[str, Field(max_length=500)] = ""
 

@@ -6,6 +6,7 @@ import difflib
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from fusion.crypto import rng
 from fusion.errors import InputInvalid
 from fusion.grants.approval import MAX_RUNS, Verdict, sign_verdict
 from fusion.grants.signing import stamp
@@ -107,6 +108,7 @@ def judge(
         release=release,
         runs=0 if why else runs,
         not_after=stamp(now + timedelta(days=days)),
+        id=rng.token(16).hex(),
         at=stamp(now),
         why=why,
     )

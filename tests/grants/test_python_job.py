@@ -78,7 +78,7 @@ def verdict(**changes: Any) -> Verdict:  # noqa: ANN401 - any field
         "verdict": "approved", "owner": "tax", "assignee": "bank", "dataset": "persons",
         "job": JOB.digest, "script": JOB.script, "returns": JOB.returns.digest,
         "policy": JOB.policy, "revision": 1, "release": "automatic", "runs": 2,
-        "not_after": "2026-07-01T00:00:00Z", "at": "2026-06-01T00:00:00Z",
+        "not_after": "2026-07-01T00:00:00Z", "at": "2026-06-01T00:00:00Z", "id": "d" * 32,
     }  # fmt: skip
     return Verdict.model_validate_json(
         Verdict.model_construct(**{**good, **changes}).model_dump_json(by_alias=True)

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 import grpc.aio
 import pytest
 
-from fusion.errors import InputInvalid, PartyFailed, PythonRefused, VerificationFailed
+from fusion.crypto.signing import SigningKey
+from fusion.errors import InputInvalid, LedgerBroken, PartyFailed, PythonRefused, VerificationFailed
+from fusion.grants.approval import sign_verdict
 from fusion.grants.python_job import Column, Returns
+from fusion.grants.replay import Decisions
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import decode
 from fusion.ledger.verify import Expectations
@@ -105,6 +108,10 @@ def test_the_owner_has_the_last_word(jobs: Jobs) -> None:
     refused = jobs.refused(job)
     assert (refused.code, refused.exit_code) == ("P-03", 4)
     assert "none of their business" in refused.message
+    # The same word again within a second is a word of its own, in the log too.
+    jobs.approve(job, runs=5)
+    python_review.judge(jobs.up.world.owner, job, why="income is none of their business")
+    assert jobs.refused(job).code == "P-03"
     jobs.approve(job, clock=_Then())
     assert jobs.refused(job).code == "P-04"
     assert jobs.runs(job) == []
@@ -368,6 +375,33 @@ def test_the_log_has_digests_and_is_audited(jobs: Jobs) -> None:
     assert b"import banyan" not in whole
     assert hashlib.sha256(b"").hexdigest().encode() not in whole
     audit_whole(bundle, Expectations(witnessed=False), ())
+
+
+def test_an_auditor_reads_the_verdict_itself(jobs: Jobs) -> None:
+    owner = jobs.up.world.owner
+    job = jobs.submit(f"{BY_REGION}# audited\n")
+    jobs.approve(job, runs=3)
+    kept = Shelf(owner).job(job)
+    assert kept is not None
+    assert kept.verdict is not None
+    forged = sign_verdict(kept.verdict, SigningKey.generate())
+    entry = entries.PythonJudged(
+        at="2026-01-01T00:00:00.000Z", organisation="bank", job=job, verdict=kept.verdict_digest,
+        approved=True, checked=False, runs=3,
+    )  # fmt: skip
+    strange = hashlib.sha256(forged).hexdigest()
+    papers = {kept.verdict_digest: kept.signed, strange: forged}
+    Decisions(OWNER, [owner.roster()], papers).feed(0, entry)
+    for changes in (
+        {"verdict": strange},
+        {"verdict": "0" * 64},
+        {"runs": 4},
+        {"checked": True},
+        {"organisation": "press"},
+        {"job": "0" * 64},
+    ):
+        with pytest.raises(LedgerBroken):
+            Decisions(OWNER, [owner.roster()], papers).feed(0, entry.model_copy(update=changes))
 
 
 def test_a_revocation_holds_for_what_is_held(up: Up) -> None:

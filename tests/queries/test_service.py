@@ -29,6 +29,7 @@ from sandbox.service import _request
 from sandbox.timing import Watch
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
+from tests.queries.python_world import OWN_CELLS, Jobs
 from tests.queries.world import (
     BY_REGION,
     OTHER,
@@ -246,6 +247,8 @@ def test_the_hub_sees_neither_statement_nor_result(tmp_path: Path) -> None:
         serving_queries(world, tap.port) as up,
     ):
         assert up.ask(statement).rows == [["marker-of-a-result", 1200]]
+        # Nor a script.
+        Jobs(up, "persons").submit(f"{OWN_CELLS}# marker_of_a_statement in a comment\n")
         for marker in (b"marker_of_a_statement", b"marker-of-a-result"):
             assert not process.memory_has(marker)
             assert marker not in bytes(tap.seen)

@@ -108,6 +108,20 @@ def test_no_bytes_do_more_than_be_refused(tail: bytes) -> None:
         assert abs(cell.parts[1].total) <= 2 * 10_000
 
 
+def test_keys_of_more_cells_than_a_number_holds_are_told_apart() -> None:
+    columns = tuple(Column(name=f"k{place}", kind="boolean") for place in range(50))
+    returns = Returns(form="people", reads={"persons": ()}, columns=columns,
+                      measures=(Measure(name="n", statistic="people"),), max_rows=10)  # fmt: skip
+    codes = np.zeros((3, 50), "<i4")
+    codes[1, 49] = codes[2, 0] = 1
+    codes[2, 7] = -1
+    packed = np.arange(3, dtype="<i4").tobytes() + codes.T.tobytes()
+    found = read_people(returns, PEOPLE_MAGIC + (3).to_bytes(8, "big") + packed, 3, None)
+    assert found.places.tolist() == [0, 1, 2]
+    assert found.keys[1] == (*[False] * 49, True)
+    assert found.keys[2][:8] == (True, *[False] * 6, None)
+
+
 def test_where_the_node_says_who_is_in_a_cell_the_script_does_not() -> None:
     returns = RETURNS.model_copy(
         update={"columns": (Column(name="region", kind="category", of="persons.region"),)}
