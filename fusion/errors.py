@@ -28,7 +28,8 @@
     │   ├── MemberRevoked                    an organisation that the authority has revoked
     │   ├── Unwitnessed                      what is to be opened is in no witnessed log
     │   ├── OrderRefused                     its operator did not order this; codes G-5…
-    │   └── QueryRefused                     the policy does not answer this; codes Q-…
+    │   ├── QueryRefused                     the policy does not answer this; codes Q-…
+    │   └── PythonRefused                    a Python job is not taken or not run; codes P-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -291,6 +292,17 @@ class QueryRefused(Refused):
     code = "F-410"
     start: int | None = None
     """Where in the statement it begins, in characters from 0, if it is about a place."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the rule that refused."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
+
+
+class PythonRefused(Refused):
+    """A Python job is not taken, not run or not handed out; the code shown is the rule's (P-..)."""
+
+    code = "F-411"
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         """Take over the code of the rule that refused."""

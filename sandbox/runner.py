@@ -173,7 +173,7 @@ def run(
         raise GrantRefused("A permit is for another query than this.")
     permit.spend()
     found = _executed(prepared, isolation, request.assignee, stop, seconds)
-    held = _Held(history, attached, request.assignee, month)
+    held = Held(history, attached, request.assignee, month)
     # Before a value is looked at: what is decided here is on disk when it returns.
     decided = held.decide_all(prepared, found)
 
@@ -244,10 +244,11 @@ def _executed(
     return _Found(rows[:own], shown, pairs)
 
 
-class _Held:
+class Held:
     """Decides about tables of sets, and keeps what is to be said of it."""
 
     def __init__(self, history: History, attached: Attached, group: str, month: str) -> None:
+        """Take the history of what a group was given of a dataset."""
         self._history = history
         self._attached = attached
         self._scope = ledgers.scope_of(attached, group)

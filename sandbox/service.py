@@ -11,6 +11,7 @@ import hashlib
 import logging
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from fusion.crypto import rng
@@ -40,11 +41,13 @@ from sandbox import ledgers
 from sandbox.attached import attached, check_frozen
 from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
+from sandbox.python_service import PythonService, Shared, python_reply
 from sandbox.refusals import refusal
 from sandbox.runner import prepare, run
+from sandbox.timing import Watch, pad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fusion.grants.permit import Permit
     from fusion.ports import Clock, Stop
@@ -68,9 +71,6 @@ _OUTWARD: Final = (
     QueryRefused, GrantRefused, MemberRevoked, IsolationBusy, MessageInvalid, QueryFailed,
 )  # fmt: skip
 """What may leave as it is: decided from statement, policy, grants and load. All else is one."""
-
-_WATCH_SECONDS: Final = 0.25
-_FIRST_STEP: Final = 0.25
 
 
 class Service:
@@ -101,11 +101,28 @@ class Service:
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
         self._closing = threading.Event()
+        self._python = PythonService(
+            Shared(
+                node=node,
+                say=say,
+                clock=self._clock,
+                isolation=self._isolation,
+                book=self._book,
+                desk=self._desk,
+                secret=self._secret,
+                closing=self._closing,
+                attached=self._attached,
+                grants=self._grants,
+                history=self._history,
+                ungranted=self._refuse,
+            )
+        )
 
     def close(self) -> None:
         """Stop what runs, and let go of workers and files."""
         self._closing.set()
         self._isolation.close()
+        self._python.close()
         for history in self._histories.values():
             history.close()
 
@@ -119,17 +136,36 @@ class Service:
             OWNER_LOG.warning("a query of %s ended unexpectedly", caller, exc_info=True)
             return messages.to_bytes(Reply(refusal=Refusal.of(QueryFailed())))
 
+    def reply_python(self, caller: str, asked: bytes, stop: Stop) -> bytes:
+        """Answer a message about Python jobs."""
+
+        def work() -> bytes:
+            with self._counted(caller):
+                return self._python.replied(caller, asked, stop)
+
+        return python_reply(caller, work)
+
     def _replied(self, caller: str, asked: Asked, stop: Stop) -> bytes:
         if asked.kind == "budget":
             return messages.to_bytes(Reply(budget=self._left(caller, asked.dataset)))
         if asked.kind == "describe":
             return self._described(caller, asked.dataset)
+        with self._counted(caller):
+            return self._answered(caller, asked, stop)
+
+    @contextmanager
+    def _counted(self, caller: str) -> Iterator[None]:
+        """Count what of a caller is under way.
+
+        Raises:
+            IsolationBusy: It is as much as may be.
+        """
         with self._lock:
             if self._under_way.get(caller, 0) >= MAX_A_CALLER:
                 raise IsolationBusy("Too many queries of this organisation are under way.")
             self._under_way[caller] = self._under_way.get(caller, 0) + 1
         try:
-            return self._answered(caller, asked, stop)
+            yield
         finally:
             with self._lock:
                 self._under_way[caller] -= 1
@@ -147,9 +183,11 @@ class Service:
         permit = self._desk.admit(request)
         began = time.monotonic()
         try:
-            return self._released(permit, prepared, _Watch(self._desk, permit, stop, asked, self))
+            watch = Watch(self._desk, permit, stop, asked.seconds, self._closing)
+            watch.seconds = min(watch.seconds, WALL_SECONDS)
+            return self._released(permit, prepared, watch)
         finally:
-            self._pad(began)
+            pad(began, self._closing)
 
     def _attached(self, dataset: str) -> Attached:
         try:
@@ -231,7 +269,7 @@ class Service:
 
     # ------------------------------------------------------------------ with data at hand
 
-    def _released(self, permit: Permit, prepared: Prepared, watch: _Watch) -> bytes:
+    def _released(self, permit: Permit, prepared: Prepared, watch: Watch) -> bytes:
         """Run what was permitted; whatever is raised from here on may leave as it is."""
         caller = permit.request.assignee
         try:
@@ -281,46 +319,6 @@ class Service:
                 result=hashlib.sha256(data).hexdigest(),
             ),
         )
-
-    def _pad(self, began: float) -> None:
-        """Wait until the end of a step: 0.25, 0.375, 0.5, 0.75, 1, 1.5, 2 s, and so on."""
-        passed, step, half = time.monotonic() - began, _FIRST_STEP, True
-        while step < passed:
-            step, half = (step * 3 / 2 if half else step * 4 / 3), not half
-        self._closing.wait(step - passed)
-
-
-class _Watch:
-    """Says when a query has to end: nobody waits, its time is over, its grant is revoked."""
-
-    def __init__(
-        self, desk: GrantDesk, permit: Permit, stop: Stop, asked: Asked, service: Service
-    ) -> None:
-        self.seconds = float(min(asked.seconds, WALL_SECONDS))
-        self.refused: FusionError | None = None
-        self._desk, self._permit, self._stop = desk, permit, stop
-        self._closing = service._closing  # noqa: SLF001 - its own
-        self._until = time.monotonic() + asked.seconds
-        self._looked = float("-inf")
-
-    def is_set(self) -> bool:
-        """Look at all of them, at the grant four times a second."""
-        now = time.monotonic()
-        if now - self._looked >= _WATCH_SECONDS:
-            self._looked = now
-            try:
-                self._desk.check(self._permit)
-            except FusionError as error:
-                self.refused = error
-        over = now >= self._until or self._stop.is_set() or self._closing.is_set()
-        return over or self.refused is not None
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait, looking now and then."""
-        end = float("inf") if timeout is None else time.monotonic() + timeout
-        while not self.is_set() and time.monotonic() < end:
-            self._stop.wait(min(0.1, max(0.0, end - time.monotonic())))
-        return self.is_set()
 
 
 def _request(

@@ -46,7 +46,7 @@ def show_table(table: Table, form: Form) -> None:
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(table.columns)
-        writer.writerows([[_cell(each) for each in row] for row in table.rows])
+        writer.writerows([[cell(each) for each in row] for row in table.rows])
         sys.stdout.flush()
     else:
         rows = [["" if each is None else each for each in row] for row in table.rows]
@@ -55,7 +55,8 @@ def show_table(table: Table, form: Form) -> None:
         output.note(f"{each.message} {each.hint}".strip())
 
 
-def _cell(value: Any) -> Any:  # noqa: ANN401 - a cell
+def cell(value: Any) -> Any:  # noqa: ANN401 - a cell
+    """Return a cell of a CSV file that no spreadsheet computes."""
     # A spreadsheet takes such a text for a formula.
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         return f"'{value}"

@@ -1,4 +1,6 @@
-"""Queries from node to node: gRPC within the TLS of the two, which the hub carries and can't read.
+"""Queries and Python jobs from node to node: gRPC within the TLS of the two.
+
+The hub carries it and can't read it.
 
 Who calls is judged at each call, by the certificate that the connection showed. Work is done in
 threads of a bounded number; a caller who goes away ends its query.
@@ -10,7 +12,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import grpc
 import grpc.aio
@@ -20,6 +22,7 @@ from fusion.identity.callers import caller
 from fusion.link import peers
 from fusion.link.callers import pem_to_der
 from fusion.services import engines
+from fusion.services import python_messages as jobs
 from fusion.services.clock import SystemClock
 from fusion.services.query_messages import MAX_ASKED_BYTES, Refusal, Reply, to_bytes
 
@@ -31,8 +34,10 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "fusion.query.v1.Queries"
 ASK: Final = f"/{SERVICE}/Ask"
+PYTHON: Final = f"/{SERVICE}/Python"
 _THREADS: Final = 16
 _MOST: Final = 64
+_BUSY: Final = Refusal.of(IsolationBusy("Too many queries wait at the owner's node."))
 
 
 class OnFirstPolicy:
@@ -90,15 +95,32 @@ class QueryPort:
 
     def handler(self) -> Any:  # noqa: ANN401 - gRPC has no types
         """Return what :meth:`fusion.services.node_link.Connection.serve` takes."""
+        methods = {"Ask": self._ask, "Python": self._python}
         return grpc.method_handlers_generic_handler(
-            SERVICE, {"Ask": grpc.unary_unary_rpc_method_handler(self._ask)}
+            SERVICE,
+            {name: grpc.unary_unary_rpc_method_handler(each) for name, each in methods.items()},
         )
 
     def close(self) -> None:
         """Wait for what is under way; the service was closed before, so that it ends."""
         self._pool.shutdown()
 
-    async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401
+    async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - gRPC has no types
+        busy = to_bytes(Reply(refusal=_BUSY))
+        return await self._served("reply", request, context, MAX_ASKED_BYTES, busy)
+
+    async def _python(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - gRPC has no types
+        most, busy = jobs.MAX_ASKED_BYTES, jobs.to_bytes(jobs.Reply(refusal=_BUSY))
+        return await self._served("reply_python", request, context, most, busy)
+
+    async def _served(
+        self,
+        kind: Literal["reply", "reply_python"],
+        request: bytes,
+        context: Any,  # noqa: ANN401 - gRPC has no types
+        most: int,
+        busy: bytes,
+    ) -> bytes:
         member = None
         try:
             certificate = pem_to_der(peers.certificate_of(context))
@@ -107,15 +129,14 @@ class QueryPort:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
         if member is None:
             raise AssertionError
-        if len(request) > MAX_ASKED_BYTES:
+        if len(request) > most:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A query is too large.")
         if self._under_way >= _MOST:
-            busy = IsolationBusy("Too many queries wait at the owner's node.")
-            return to_bytes(Reply(refusal=Refusal.of(busy)))
+            return busy
         gone = threading.Event()
         self._under_way += 1
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._replied, member.id, request, gone)
+        work = loop.run_in_executor(self._pool, self._replied, kind, member.id, request, gone)
         # Counted until the work ends, not until nobody waits for it.
         work.add_done_callback(self._ended)
         try:
@@ -128,9 +149,14 @@ class QueryPort:
             raise AssertionError
         return reply
 
-    def _replied(self, caller: str, request: bytes, stop: Stop) -> bytes | None:
+    def _replied(
+        self, kind: Literal["reply", "reply_python"], caller: str, request: bytes, stop: Stop
+    ) -> bytes | None:
         service = self._service()
-        return None if service is None else service.reply(caller, request, stop)
+        if service is None:
+            return None
+        reply = service.reply if kind == "reply" else service.reply_python
+        return reply(caller, request, stop)
 
     def _ended(self, _: object) -> None:
         self._under_way -= 1

@@ -40,6 +40,10 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "likewise",
         "begun",
         "shelled",
+        "jobs",
+        "sums",
+        "moving",
+        "commands",
     )
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:

@@ -27,9 +27,11 @@ from fusion.services.node_link import Connection
 from fusion.services.query_messages import Asked, to_bytes
 from fusion.services.query_port import ASK, OnFirstPolicy, queries_served
 from sandbox.attached import attached
-from sandbox.service import _request, _Watch
+from sandbox.service import _request
+from sandbox.timing import Watch
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
+from tests.queries.python_world import OWN_CELLS, Jobs
 from tests.queries.world import (
     BY_REGION,
     OTHER,
@@ -143,7 +145,7 @@ def test_a_query_under_way_ends_within_a_second_of_the_revocation(up: Up) -> Non
     asked = Asked(kind="query", dataset="leaving", purpose=PURPOSE)
     request = _request("bank", asked, "q-2", found, found.columns, None)
     permit = up.service._desk.admit(request)
-    watch = _Watch(up.service._desk, permit, threading.Event(), asked, up.service)
+    watch = Watch(up.service._desk, permit, threading.Event(), 60, threading.Event())
     assert not watch.wait(0.3)
     grants.revoke(up.world.owner, grant, "no longer needed")
     assert watch.wait(60)
@@ -249,6 +251,8 @@ def test_the_hub_sees_neither_statement_nor_result(tmp_path: Path) -> None:
         serving_queries(world, tap.port) as up,
     ):
         assert up.ask(statement).rows == [["marker-of-a-result", 1200]]
+        # Nor a script.
+        Jobs(up, "persons").submit(f"{OWN_CELLS}# marker_of_a_statement in a comment\n")
         for marker in (b"marker_of_a_statement", b"marker-of-a-result"):
             assert not process.memory_has(marker)
             assert marker not in bytes(tap.seen)
