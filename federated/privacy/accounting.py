@@ -1,4 +1,4 @@
-"""Epsilon and delta to noise that many parties add, by zero-concentrated differential privacy. Pure.
+"""Epsilon and delta to noise of many parties, by zero-concentrated differential privacy. Pure.
 
 Rho to epsilon and back is in :mod:`fusion.crypto.concentrated`. What many parties' shares of noise
 add up to is not itself discrete Gaussian: the gap is that of proposition 14 of Kairouz, Liu and

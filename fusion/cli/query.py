@@ -17,9 +17,10 @@ from fusion.cli.files import read_bounded
 from fusion.errors import FusionError, InputInvalid
 
 if TYPE_CHECKING:
-    from fusion.services.query_messages import Table
+    from fusion.services.query_messages import Accuracy, Table
 
 MAX_FILE_BYTES = 64 * 1024
+_SUMS = {"count": "count", "entities": "count", "sum": "sum", "squares": "sum of squares"}
 ASK = "ask"
 
 
@@ -78,6 +79,14 @@ def ask(  # noqa: PLR0913 - each is an option
         int, typer.Option(min=1, max=100_000, help="Most rows; the grant is charged for them.")
     ] = 100,
     seconds: Annotated[int, typer.Option(min=1, max=300, help="For how long to wait.")] = 60,
+    rho_micro: Annotated[
+        int | None,
+        typer.Option(
+            "--rho-micro",
+            min=1,
+            help="Under differential privacy: what to spend, in millionths of rho.",
+        ),
+    ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
     explain: Annotated[
@@ -101,7 +110,14 @@ def ask(  # noqa: PLR0913 - each is an option
     with Connection(node) as connection:
         try:
             table = querying.query(
-                connection, node, dataset, text, purpose=purpose, rows=rows, seconds=seconds
+                connection,
+                node,
+                dataset,
+                text,
+                purpose=purpose,
+                rows=rows,
+                seconds=seconds,
+                rho_micro=rho_micro,
             )
         except FusionError as error:
             if error.exit_code == 4:
@@ -111,11 +127,32 @@ def ask(  # noqa: PLR0913 - each is an option
     _print(table, as_json=as_json, as_csv=as_csv)
     for each in table.notes:
         output.note(f"{each.message} {each.hint}".strip())
+    for accuracy in table.noise:
+        output.note(_accurate(accuracy))
     if explain:
         output.note(f"query {table.job}, answered by policy {table.policy[:16]}")
-        output.note("cells of fewer people than the policy's k are left out, others are rounded")
+        output.note(_explained(table))
     for grant in left:
-        output.note(f"grant {grant.grant[:16]}: {grant.runs} queries and {grant.rows} rows left")
+        text = f"grant {grant.grant[:16]}: {grant.runs} queries and {grant.rows} rows left"
+        if grant.privacy is not None:
+            text += (
+                f", {grant.privacy.rho_micro} millionths of rho, of the dataset "
+                f"{grant.privacy.dataset_rho_micro}"
+            )
+        output.note(text)
+
+
+def _accurate(of: Accuracy) -> str:
+    what = f"{of.column}: " if of.itself else f"{of.column}: made of a {_SUMS[of.of]} with "
+    return f"{what}noise with a standard deviation of {of.sd:.6g}"
+
+
+def _explained(table: Table) -> str:
+    if not table.rho_micro:
+        return "cells of fewer people than the policy's k are left out, others are rounded"
+    if table.again:
+        return f"released before, for {table.rho_micro} millionths of rho; cost none this time"
+    return f"noise was added to every sum; spent {table.rho_micro} millionths of rho"
 
 
 def _statement(statement: str | None, file: Path | None) -> str:
@@ -193,3 +230,12 @@ def budget(*, dataset: Dataset, home: Home = Path(), as_json: Json = False) -> N
         return
     rows = [[each.grant[:16], each.runs, each.rows, each.not_after] for each in left]
     output.table(["grant", "queries", "rows", "until"], rows)
+    for each in left:
+        if (own := each.privacy) is not None:
+            at = f"at a delta of 1e-{own.delta_exponent}"
+            output.note(
+                f"grant {each.grant[:16]}: {own.rho_micro} millionths of rho left, an epsilon of "
+                f"{own.epsilon_micro / 1e6:g} {at}; a query spends {own.usual_rho_micro} unless "
+                f"it says. The dataset has {own.dataset_rho_micro} left, an epsilon of "
+                f"{own.dataset_epsilon_micro / 1e6:g}"
+            )

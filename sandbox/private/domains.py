@@ -1,0 +1,271 @@
+"""Which groups a statement can have, whatever the data: the values that its keys can take.
+
+Under differential privacy a group that appears because somebody is in it would tell that she is
+there (Korolova et al., WWW 2009). So every group that there could be is released, empty ones too.
+What a key can be follows from the policy (listed values, bounds) and from the statement (functions
+of those, written results of CASE, conditions of WHERE); a column of a public table has the values
+that are in it. A list here may be longer than what can occur, never shorter: what is not listed is
+not released.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import product
+from math import isfinite, prod
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+
+from fusion.errors import QueryRefused
+from sandbox import values as v
+from sandbox.dialects import Dialect
+from sandbox.policy import Date, Dimension, Public
+from sandbox.refusals import refusal
+from sandbox.values import Expr, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sandbox.policy import Column, Policy
+    from sandbox.relations import Core, Relation
+
+MAX_COMBINATIONS: Final = 200_000
+"""Most combinations of arguments for which a function is evaluated."""
+
+MAX_RANGE: Final = 2000
+"""Most whole numbers that a bounded number is listed as, where nothing else is known of it."""
+
+_NO_FUNCTION: Final = frozenset(
+    {"agg", "window", "in_entities", "in_public", "total", "over", "wide"}
+)
+"""Operations that look at more than their arguments' values."""
+
+_STORED: Final = {
+    Kind.TEXT: "VARCHAR", Kind.INT: "BIGINT", Kind.REAL: "DOUBLE", Kind.BOOL: "BOOLEAN",
+    Kind.DATE: "DATE", Kind.NULL: "BIGINT",
+}  # fmt: skip
+Values = tuple[Any, ...]
+"""Distinct values of one key as engines reply them: texts, whole numbers, truth values, days as
+``YYYY-MM-DD``, None last."""
+
+
+@dataclass(frozen=True, slots=True)
+class InTable:
+    """The values of a column of a public table, which are known when the table is read.
+
+    Attributes:
+        relation: The table.
+        position: Of the column.
+        missing: Whether it can be missing beside (a left join).
+    """
+
+    relation: Relation
+    position: int
+    missing: bool
+
+
+Domain = Values | InTable
+
+
+def keys_of(core: Core, policy: Policy) -> tuple[Domain, ...]:
+    """Return the values of each key of a core.
+
+    Raises:
+        QueryRefused: They do not follow from policy and statement (Q-22), or are too many (Q-16).
+    """
+    found = tuple(_key(each.value, core.rows, policy) for each in core.rows.outputs[: core.keys])
+    if prod(len(each) for each in found if not isinstance(each, InTable)) > policy.release.rows:
+        raise refusal("Q-16", "Every group that there could be is listed, empty ones too.")
+    return found
+
+
+def _key(of: Expr, relation: Relation, policy: Policy) -> Domain:
+    public = _public(of, relation, policy)
+    return public if public is not None else values_of(of, relation, policy)
+
+
+def _public(of: Expr, relation: Relation, policy: Policy) -> InTable | None:
+    """Return the public column that an expression is, if it is one as it stands."""
+    missing = False
+    while of.op == "col" and relation.table is None:
+        source = relation.sources[of.args[0]]
+        missing = missing or source.kind == "left"
+        relation, position = source.relation, of.args[1]
+        if relation.table is not None:
+            what = _column(relation, position, policy)
+            listed = isinstance(what, Public) and what.type != "boolean"
+            return InTable(relation, position, missing) if listed else None
+        of = relation.outputs[position].value
+    return None
+
+
+def _column(relation: Relation, position: int, policy: Policy) -> Column:
+    return list(policy.tables[relation.table or ""].columns.values())[position]
+
+
+def values_of(of: Expr, relation: Relation, policy: Policy) -> Values:
+    """Return the values that an expression over a relation's sources can have.
+
+    Raises:
+        QueryRefused: They do not follow from policy and statement.
+    """
+    if of.op == "col":
+        return _of_column(of, relation, policy)
+    if of.op == "case":
+        results = [*of.args[1:-1:2], of.args[-1]]
+        return _distinct(x for each in results for x in values_of(each, relation, policy))
+    if of.constant:
+        return (of.args[0] if of.args else None,)
+    if of.op not in _NO_FUNCTION:
+        arguments = [each for each in of.args if isinstance(each, Expr)]
+        try:
+            # The same column twice in a function has the same value in both places.
+            lists = [values_of(each, relation, policy) for each in arguments]
+        except QueryRefused:
+            return _by_type(of)
+        if prod(map(len, lists)) <= MAX_COMBINATIONS:
+            return _evaluated(of, arguments, lists)
+    if of.op == "agg" and of.args[0] in {"min", "max"}:
+        return _distinct([*values_of(of.args[1], relation, policy), None])
+    return _by_type(of)
+
+
+def _of_column(of: Expr, relation: Relation, policy: Policy) -> Values:
+    source = relation.sources[of.args[0]]
+    below = source.relation
+    if below.table is not None:
+        found = _listed(_column(below, of.args[1], policy))
+    else:
+        found = values_of(below.outputs[of.args[1]].value, below, policy)
+    if source.kind == "left":
+        found = _distinct([*found, None])
+    return _kept(of, found, relation)
+
+
+def _kept(of: Expr, found: Values, relation: Relation) -> Values:
+    """Leave out what a condition on this column alone leaves out."""
+    for condition in relation.where:
+        leaves = {each.args for each in condition.parts() if each.op == "col"}
+        looks_elsewhere = any(each.op in _NO_FUNCTION for each in condition.parts())
+        if leaves == {of.args} and not looks_elsewhere:
+            true = _evaluated(condition, [of], [found], keep=True)
+            found = tuple(found[place] for place in true)
+    return found
+
+
+def _listed(what: Column) -> Values:
+    """Return the values of a column of the policy.
+
+    Raises:
+        QueryRefused: It has no list.
+    """
+    if isinstance(what, Dimension):
+        found: Sequence[Any]
+        if what.type == "boolean":
+            found = (False, True)
+        elif what.type == "integer" and (what.high or 0) - (what.low or 0) < MAX_COMBINATIONS:
+            found = range(what.low or 0, (what.high or 0) + 1)
+        elif what.values:
+            found = what.values
+        else:
+            raise refusal("Q-22")
+        # Of a dimension that everybody has nothing is missing; were it so, it is not released.
+        return tuple(found) if what.complete else (*found, None)
+    if isinstance(what, Date):
+        first = date.fromisoformat(what.low)
+        count = (date.fromisoformat(what.high) - first).days + 1
+        if count < MAX_COMBINATIONS:
+            days = (first + timedelta(days=day) for day in range(count))
+            return (*(day.isoformat() for day in days), None)
+    if isinstance(what, Public) and what.type == "boolean":
+        return (False, True, None)
+    raise refusal("Q-22")
+
+
+def _by_type(of: Expr) -> Values:
+    """Return what a type alone says.
+
+    Raises:
+        QueryRefused: That is too little.
+    """
+    kind = of.type
+    if kind.kind is Kind.BOOL:
+        return (False, True, None)
+    if kind.kind is Kind.INT and isfinite(kind.low) and isfinite(kind.high):
+        factor = 10**kind.scale
+        low, high = int(kind.low * factor // 1), -int(-kind.high * factor // 1)
+        if high - low < MAX_RANGE:
+            return (*range(low, high + 1), None)
+    raise refusal("Q-22")
+
+
+def _distinct(found: Iterable[Any]) -> Values:
+    """Return each value once, None last."""
+    known = dict.fromkeys(found)
+    some = [each for each in known if each is not None]
+    return (*some, None) if None in known else tuple(some)
+
+
+def _evaluated(
+    of: Expr, arguments: Sequence[Expr], lists: Sequence[Values], *, keep: bool = False
+) -> Values:
+    """Return the values of a function for all arguments: computed by DuckDB, without any data.
+
+    Args:
+        of: The function.
+        arguments: Its arguments (with ``keep`` the columns that are anywhere in it).
+        lists: Values of each.
+        keep: Return the numbers of the arguments for which it is true, instead.
+    """
+    places = {id(each): place for place, each in enumerate(arguments)}
+    written = _with_columns(of, places, arguments, whole=not keep)
+    types = [_STORED[each.type.kind] for each in arguments]
+    columns = ", ".join(f"c{place} {kind}" for place, kind in enumerate(types))
+    connection = duckdb.connect(":memory:")
+    try:
+        for setting in ("enable_external_access = false", "threads = 1",
+                        "memory_limit = '256MB'"):  # fmt: skip
+            connection.execute(f"SET {setting}")
+        connection.execute(f"CREATE TABLE s0 (n BIGINT{', ' if columns else ''}{columns})")
+        rows = list(product(*lists))
+        parts = [list(range(len(rows))), *map(list, zip(*rows, strict=True))]
+        wanted = ", ".join(
+            f"unnest(CAST(? AS {kind}[]))" for kind in ["BIGINT", *(types if rows else [])]
+        )
+        if rows:
+            connection.execute(f"INSERT INTO s0 SELECT {wanted}", parts)
+        text = Dialect("duckdb", _nothing).sql(written)
+        if keep:
+            found = connection.execute(f"SELECT n FROM s0 WHERE {text} ORDER BY n").fetchall()
+            return tuple(n for (n,) in found)
+        found = connection.execute(
+            f"SELECT value FROM (SELECT {text} AS value, n FROM s0) GROUP BY value ORDER BY min(n)"
+        ).fetchall()
+    except duckdb.Error:
+        raise refusal("Q-22") from None
+    finally:
+        connection.close()
+    return _distinct(x.isoformat() if isinstance(x, date) else x for (x,) in found)
+
+
+def _with_columns(
+    of: Expr, places: dict[int, int], arguments: Sequence[Expr], *, whole: bool
+) -> Expr:
+    """Return an expression in which arguments are columns of the table of values."""
+    made = []
+    for each in of.args:
+        if not isinstance(each, Expr):
+            made.append(each)
+        elif whole:
+            made.append(v.column(0, places[id(each)], each))
+        elif each.op == "col":
+            made.append(v.column(0, 0, arguments[0]))
+        else:
+            made.append(_with_columns(each, places, arguments, whole=False))
+    return v.replaced(of, tuple(made))
+
+
+def _nothing(_relation: Relation) -> str:
+    raise refusal("Q-22")
