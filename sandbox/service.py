@@ -234,12 +234,13 @@ class Service:
         if found is None or found.policy.mode != "dp":
             return None
         budget = answering.budget_of(found)
+        delta = spending.delta_of(budget)
         left = answering.left(self._rho, found, grant, cap.epsilon_micro)
         return Privacy(
             rho_micro=left.grant,
             dataset_rho_micro=left.dataset,
-            epsilon_micro=spending.epsilon_micro(left.grant, budget),
-            dataset_epsilon_micro=spending.epsilon_micro(left.dataset, budget),
+            epsilon_micro=spending.epsilon_micro(left.grant, delta),
+            dataset_epsilon_micro=spending.epsilon_micro(left.dataset, delta),
             delta_exponent=budget.delta_exponent,
             usual_rho_micro=budget.usual_rho_micro,
         )

@@ -144,11 +144,13 @@ class SqlRho:
     def keep(self, name: str, dataset: str, answer: bytes) -> None:
         """Keep an answer durably; of a dataset the newest :data:`MAX_ANSWERS`."""
         with self._database.transaction() as connection:
+            if connection.execute("SELECT 1 FROM rho_answer WHERE name = ?", (name,)).fetchone():
+                return
             (last,) = connection.execute(
                 "SELECT coalesce(max(number), 0) FROM rho_answer WHERE dataset = ?", (dataset,)
             ).fetchone()
             connection.execute(
-                "INSERT INTO rho_answer VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO rho_answer VALUES (?, ?, ?, ?)",
                 (name, dataset, int(last) + 1, answer),
             )
             connection.execute(

@@ -26,10 +26,11 @@ from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sandbox.policy import Column, Policy
     from sandbox.relations import Core, Relation
+    from sandbox.values import Type
 
 MAX_COMBINATIONS: Final = 200_000
 """Most combinations of arguments for which a function is evaluated."""
@@ -45,6 +46,9 @@ _NO_FUNCTION: Final = frozenset(
 _STORED: Final = {
     Kind.TEXT: "VARCHAR", Kind.INT: "BIGINT", Kind.REAL: "DOUBLE", Kind.BOOL: "BOOLEAN",
     Kind.DATE: "DATE", Kind.NULL: "BIGINT",
+}  # fmt: skip
+_SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "enable_external_access": "false", "threads": "1", "memory_limit": "256MB",
 }  # fmt: skip
 Values = tuple[Any, ...]
 """Distinct values of one key as engines reply them: texts, whole numbers, truth values, days as
@@ -113,23 +117,49 @@ def values_of(of: Expr, relation: Relation, policy: Policy) -> Values:
     """
     if of.op == "col":
         return _of_column(of, relation, policy)
+    if of.constant:
+        return (of.args[0] if of.args else None,)
+    found = _over_columns(of, relation, policy)
+    if found is not None:
+        return found
     if of.op == "case":
         results = [*of.args[1:-1:2], of.args[-1]]
         return _distinct(x for each in results for x in values_of(each, relation, policy))
-    if of.constant:
-        return (of.args[0] if of.args else None,)
-    if of.op not in _NO_FUNCTION:
-        arguments = [each for each in of.args if isinstance(each, Expr)]
-        try:
-            # The same column twice in a function has the same value in both places.
-            lists = [values_of(each, relation, policy) for each in arguments]
-        except QueryRefused:
-            return _by_type(of)
-        if prod(map(len, lists)) <= MAX_COMBINATIONS:
-            return _evaluated(of, arguments, lists)
     if of.op == "agg" and of.args[0] in {"min", "max"}:
         return _distinct([*values_of(of.args[1], relation, policy), None])
-    return _by_type(of)
+    if of.op in _NO_FUNCTION:
+        return _by_type(of)
+    return _over_arguments(of, relation, policy)
+
+
+def _over_columns(of: Expr, relation: Relation, policy: Policy) -> Values | None:
+    """Return the values of a function of columns that have lists; None if it is something else."""
+    if any(each.op in _NO_FUNCTION for each in of.parts()):
+        return None
+    leaves = list({each.args: each for each in of.parts() if each.op == "col"}.values())
+    try:
+        lists = [values_of(each, relation, policy) for each in leaves]
+    except QueryRefused:
+        return None
+    if prod(map(len, lists)) > MAX_COMBINATIONS:
+        return None
+    places = {each.args: place for place, each in enumerate(leaves)}
+    return _evaluated(_on_columns(of, places), [each.type for each in leaves], lists)
+
+
+def _over_arguments(of: Expr, relation: Relation, policy: Policy) -> Values:
+    """Return the values of a function of what has lists, or what its type says."""
+    arguments = [each for each in of.args if isinstance(each, Expr)]
+    try:
+        lists = [values_of(each, relation, policy) for each in arguments]
+    except QueryRefused:
+        return _by_type(of)
+    if not arguments or prod(map(len, lists)) > MAX_COMBINATIONS:
+        return _by_type(of)
+    places = iter(range(len(arguments)))
+    args = [v.column(0, next(places), e) if isinstance(e, Expr) else e for e in of.args]
+    written = v.replaced(of, tuple(args))
+    return _evaluated(written, [each.type for each in arguments], lists)
 
 
 def _of_column(of: Expr, relation: Relation, policy: Policy) -> Values:
@@ -150,7 +180,8 @@ def _kept(of: Expr, found: Values, relation: Relation) -> Values:
         leaves = {each.args for each in condition.parts() if each.op == "col"}
         looks_elsewhere = any(each.op in _NO_FUNCTION for each in condition.parts())
         if leaves == {of.args} and not looks_elsewhere:
-            true = _evaluated(condition, [of], [found], keep=True)
+            written = _on_columns(condition, {of.args: 0})
+            true = _evaluated(written, [of.type], [found], keep=True)
             found = tuple(found[place] for place in true)
     return found
 
@@ -209,34 +240,29 @@ def _distinct(found: Iterable[Any]) -> Values:
 
 
 def _evaluated(
-    of: Expr, arguments: Sequence[Expr], lists: Sequence[Values], *, keep: bool = False
+    of: Expr, types: Sequence[Type], lists: Sequence[Values], *, keep: bool = False
 ) -> Values:
-    """Return the values of a function for all arguments: computed by DuckDB, without any data.
+    """Return the values of a function of columns: computed by DuckDB, without any data.
 
     Args:
-        of: The function.
-        arguments: Its arguments (with ``keep`` the columns that are anywhere in it).
+        of: The function, of the columns ``s0.c0`` and on.
+        types: Of the columns.
         lists: Values of each.
-        keep: Return the numbers of the arguments for which it is true, instead.
+        keep: Return the numbers of the combinations for which it is true, instead.
     """
-    places = {id(each): place for place, each in enumerate(arguments)}
-    written = _with_columns(of, places, arguments, whole=not keep)
-    types = [_STORED[each.type.kind] for each in arguments]
-    columns = ", ".join(f"c{place} {kind}" for place, kind in enumerate(types))
-    connection = duckdb.connect(":memory:")
+    stored = ["BIGINT", *(_STORED[each.kind] for each in types)]
+    rows = list(product(*lists))
+    parts = [list(range(len(rows))), *map(list, zip(*rows, strict=True))]
+    if not rows:
+        return ()
+    wanted = ", ".join(
+        f"unnest(CAST(? AS {kind}[])) AS {name}"
+        for kind, name in zip(stored, ["n", *(f"c{n}" for n in range(len(types)))], strict=True)
+    )
+    text = Dialect("duckdb", _nothing).sql(of)
+    connection = duckdb.connect(":memory:", config=_SETTINGS)
     try:
-        for setting in ("enable_external_access = false", "threads = 1",
-                        "memory_limit = '256MB'"):  # fmt: skip
-            connection.execute(f"SET {setting}")
-        connection.execute(f"CREATE TABLE s0 (n BIGINT{', ' if columns else ''}{columns})")
-        rows = list(product(*lists))
-        parts = [list(range(len(rows))), *map(list, zip(*rows, strict=True))]
-        wanted = ", ".join(
-            f"unnest(CAST(? AS {kind}[]))" for kind in ["BIGINT", *(types if rows else [])]
-        )
-        if rows:
-            connection.execute(f"INSERT INTO s0 SELECT {wanted}", parts)
-        text = Dialect("duckdb", _nothing).sql(written)
+        connection.execute(f"CREATE TABLE s0 AS SELECT {wanted}", parts)
         if keep:
             found = connection.execute(f"SELECT n FROM s0 WHERE {text} ORDER BY n").fetchall()
             return tuple(n for (n,) in found)
@@ -250,21 +276,12 @@ def _evaluated(
     return _distinct(x.isoformat() if isinstance(x, date) else x for (x,) in found)
 
 
-def _with_columns(
-    of: Expr, places: dict[int, int], arguments: Sequence[Expr], *, whole: bool
-) -> Expr:
-    """Return an expression in which arguments are columns of the table of values."""
-    made = []
-    for each in of.args:
-        if not isinstance(each, Expr):
-            made.append(each)
-        elif whole:
-            made.append(v.column(0, places[id(each)], each))
-        elif each.op == "col":
-            made.append(v.column(0, 0, arguments[0]))
-        else:
-            made.append(_with_columns(each, places, arguments, whole=False))
-    return v.replaced(of, tuple(made))
+def _on_columns(of: Expr, places: Mapping[tuple[Any, ...], int]) -> Expr:
+    """Return an expression whose columns are those of the table of values."""
+    if of.op == "col":
+        return v.column(0, places[of.args], of)
+    args = [_on_columns(each, places) if isinstance(each, Expr) else each for each in of.args]
+    return v.replaced(of, tuple(args))
 
 
 def _nothing(_relation: Relation) -> str:

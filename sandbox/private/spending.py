@@ -8,6 +8,7 @@ policy's own cap is higher.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fusion.crypto.concentrated import MICRO, epsilon_of, rho_of
@@ -35,9 +36,10 @@ def cap_of(budget: Budget, epsilon_micro: int | None) -> Rho:
     return Rho(grant=min(budget.grant_rho_micro, agreed), dataset=budget.dataset_rho_micro)
 
 
-def epsilon_micro(rho_micro: int, budget: Budget) -> int:
-    """Return the epsilon that an amount of rho is, in millionths, rounded up."""
-    return epsilon_of(Decimal(rho_micro) / MICRO, delta_of(budget))
+@lru_cache(maxsize=256)
+def epsilon_micro(rho_micro: int, delta: Decimal) -> int:
+    """Return the epsilon that an amount of rho is at a delta, in millionths, rounded up."""
+    return epsilon_of(Decimal(rho_micro) / MICRO, delta)
 
 
 def beyond(asked: int, left: Rho) -> QueryRefused:

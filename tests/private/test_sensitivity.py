@@ -1,4 +1,4 @@
-"""How far one entity moves what noise is put on: every neighbour of tiny tables, DuckDB's own SQL."""
+"""How far one entity moves what noise is put on: every neighbour of tiny tables, on DuckDB."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ STATEMENTS = [
     "select dept, count(*) as n, sum(cost), count(distinct person_id) from visits group by dept",
     "select dept, date_trunc('month', day) as m, avg(cost) from visits group by 1, 2",
     "select stddev(income), variance(cost) from persons join visits using (person_id)",
-    "select region, dept, sum(cost) from persons p join visits v on p.person_id = v.person_id "
-    "group by region, dept",
+    "select region, dept, sum(cost) from persons join visits using (person_id) group by 1, 2",
     "select r.name, count(*) from persons p join regions r on p.region = r.region group by r.name",
-    "select bands, count(*) from (select person_id, case when count(*) > 3 then 'many' else 'few' "
-    "end as bands from visits group by person_id) group by bands",
-    "select sum(case when dept = 'er' then cost end), count(*) filter (where cost > 20) from visits",
-    "select count(*) from persons where person_id in (select person_id from visits where cost > 30)",
+    "select n, count(*) from (select count(*) as n from visits group by person_id) group by n",
+    "select sum(case when dept = 'er' then cost end), count_if(cost > 20) from visits",
+    "select count(*) from persons where person_id in (select person_id from visits where cost > 9)",
     "select dept, avg(cost * 2 - 30) from visits where cost <> 9 group by dept",
 ]
 
