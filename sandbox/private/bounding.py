@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.aggregates import MAX_BOUND
 from sandbox.compile import KINDS, MAX_TEXT, CoreQuery, Writer
+from sandbox.private.plan import bound_of
 from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sandbox.dialects import Name
     from sandbox.policy import Policy
     from sandbox.private.plan import Noise, Sum
-    from sandbox.relations import Core, Measure
+    from sandbox.relations import Core
 
 
 def bounded_sql(
@@ -53,7 +54,7 @@ def bounded_sql(
     rows = writer.relation(core.rows)
     keys = [f"c{place}" for place in range(core.keys)]
     parts = [
-        f"{_part(each, core.measures[each.measure], noise, dialect)} AS p{place}"
+        f"{_part(each, core, noise, dialect)} AS p{place}"
         for place, (each, noise) in enumerate(sums.items())
     ]
     of_one = (
@@ -85,20 +86,20 @@ def bounded_sql(
     return CoreQuery(text, tuple(columns_of), tuple(sorted(core.rows.tables())))
 
 
-def _part(each: Sum, measure: Measure, noise: Noise, dialect: Name) -> str:
+def _part(each: Sum, core: Core, noise: Noise, dialect: Name) -> str:
     """Return what one entity has in a cell: cut off at its bound, in units of the noise."""
+    measure, bound = core.measures[each.measure], bound_of(each, core)
     huge = "HUGEINT" if dialect == "duckdb" else "NUMERIC"
-    whole = "BIGINT" if measure.bound <= MAX_BOUND else huge
+    whole = "BIGINT" if bound <= MAX_BOUND else huge
     value = f"c{measure.value}"
     if measure.how in {"rows", "count"}:
         counted = "count(*)" if measure.how == "rows" else f"count({value})"
-        bound = 1 if each.entities else measure.bound
         part = f"CAST(LEAST({counted}, {bound}) AS {whole})"
     else:
-        total = f"sum({value})"
+        total = f"sum({value} - {each.about})" if each.about else f"sum({value})"
         inside = (
-            f"CASE WHEN {total} > {measure.bound} THEN {measure.bound} "
-            f"WHEN {total} < -{measure.bound} THEN -{measure.bound} ELSE {total} END"
+            f"CASE WHEN {total} > {bound} THEN {bound} "
+            f"WHEN {total} < -{bound} THEN -{bound} ELSE {total} END"
         )
         part = f"COALESCE(CAST({inside} AS {whole}), 0)"
     if noise.unit == 1:

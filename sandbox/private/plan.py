@@ -45,11 +45,14 @@ class Sum:
         core: Which core it is of.
         measure: Which of its measures.
         entities: Whether entities are counted that have it, instead of adding up.
+        about: Taken off each value before it is added up, as a scaled whole number: the middle of
+            the column's bounds, for an average.
     """
 
     core: int
     measure: int
     entities: bool = False
+    about: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,41 @@ def needed(number: int, core: Core, of: Statistic) -> tuple[Sum, ...]:
     """Return the vectors that a statistic is made of, in the order of its measures."""
     if of.kind == "entities" and core.measures[of.measures[0]].bound > 1:
         return (Sum(number, of.measures[0], entities=True),)
+    if of.kind == "mean":
+        return Sum(number, of.measures[0]), Sum(number, of.measures[1], about=middle(core, of))
     return tuple(Sum(number, each) for each in of.measures)
+
+
+def middle(core: Core, of: Statistic) -> int:
+    """Return what is taken off each value of an average, so that one entity moves its sum less.
+
+    Nothing where the sum itself is asked for as well, which is then released once for both.
+    """
+    measure = of.measures[1]
+    if any(each.kind != "mean" and measure in each.measures for each in core.statistics):
+        return 0
+    low, high = _bounds(core, measure)
+    return (low + high) // 2
+
+
+def _bounds(core: Core, measure: int) -> tuple[int, int]:
+    """Return least and greatest value of a row of a measure, as scaled whole numbers."""
+    kind = core.rows.outputs[core.measures[measure].value or 0].value.type
+    scale = 10**kind.scale
+    return int(kind.low * scale // 1), -int(-kind.high * scale // 1)
+
+
+def bound_of(each: Sum, core: Core) -> int:
+    """Return the most that one entity counts in a cell (Linf), as a scaled whole number."""
+    measure = core.measures[each.measure]
+    if each.entities:
+        return 1
+    if each.about == 0:
+        return measure.bound
+    low, high = _bounds(core, each.measure)
+    whole, half = max(abs(low), abs(high)), max(high - each.about, each.about - low)
+    # As many rows of one entity as without taking anything off.
+    return max(1, -(-measure.bound * half // max(1, whole)))
 
 
 def most_cells(core: Core, policy: Policy) -> int:
@@ -143,7 +180,7 @@ def noise_of(each: Sum, core: Core, cells: int, rho: Fraction) -> Noise:
     Raises:
         QueryRefused: There is no noise large enough (Q-14).
     """
-    bound = 1 if each.entities else core.measures[each.measure].bound
+    bound = bound_of(each, core)
     unit = 1
     while unit <= bound:
         # What is left of a part that was divided, and cut off or rounded, is at most this.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sandbox.private.domains import InTable
 from sandbox.private.mechanism import noisy, sigma_of
-from sandbox.private.plan import SPREAD, needed, noise_of, share
+from sandbox.private.plan import SPREAD, middle, needed, noise_of, share
 from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _value(core: Core, of: Statistic, sums: Sequence[int]) -> Value:
         return _spread(of, sums)
     column = core.measures[of.measures[1]].value
     kind = core.rows.outputs[column or 0].value.type
-    mean: float = sums[1] / sums[0] / 10 ** of.scale[1]
+    mean: float = (middle(core, of) + sums[1] / sums[0]) / 10 ** of.scale[1]
     return min(max(mean, kind.low), kind.high)
 
 

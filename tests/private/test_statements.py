@@ -186,6 +186,10 @@ def test_rho_is_split_over_the_sums_and_each_counts_once() -> None:
         rho_micro=40_000,
     )
     # An average and a sum have the sum in common; its count is not spelt as count(income) is.
+    alone = compiled("select avg(income) from persons", rho_micro=2 * 10_000)
+    (_, centred) = alone.noise.values()
+    # From -10 to 100: at most 55 off the middle, in tenths.
+    assert (centred.largest, len(statement.private.sums)) == (550, 3)
     assert len(statement.private.sums) == 3
     assert sum(noise.rho for noise in statement.noise.values()) * 1_000_000 == 40_000
     told = {(each.column, each.of, each.itself) for each in statement.accuracy()}

@@ -42,7 +42,7 @@ def test_a_noisy_table_with_its_accuracy_and_price(up: Up) -> None:
     found = {(each.column, each.of): each.sd for each in table.noise}
     # count(*), the average's count and its sum: a third of 0.02 each.
     assert found["n", "count"] == pytest.approx((1 / (2 * 0.02 / 3)) ** 0.5)
-    assert found["mean", "sum"] == pytest.approx(200_000 * found["n", "count"])
+    assert found["mean", "sum"] == pytest.approx(100_000 * found["n", "count"])
     (left,) = querying.budget(up.analyst, f"{OWNER}/noisy")
     assert left.privacy is not None
     assert (left.privacy.rho_micro, left.privacy.dataset_rho_micro) == (40_000, 80_000)
