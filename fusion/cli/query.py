@@ -17,7 +17,7 @@ from fusion.cli.files import read_bounded
 from fusion.errors import FusionError, InputInvalid
 
 if TYPE_CHECKING:
-    from fusion.services.query_messages import Accuracy, Table
+    from fusion.services.query_messages import Accuracy, Left, Table
 
 MAX_FILE_BYTES = 64 * 1024
 _SUMS = {"count": "count", "entities": "count", "sum": "sum", "squares": "sum of squares"}
@@ -80,12 +80,7 @@ def ask(  # noqa: PLR0913 - each is an option
     ] = 100,
     seconds: Annotated[int, typer.Option(min=1, max=300, help="For how long to wait.")] = 60,
     rho_micro: Annotated[
-        int | None,
-        typer.Option(
-            "--rho-micro",
-            min=1,
-            help="Under differential privacy: what to spend, in millionths of rho.",
-        ),
+        int | None, typer.Option(min=1, help="What to spend of a privacy budget, in millionths.")
     ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -110,21 +105,22 @@ def ask(  # noqa: PLR0913 - each is an option
     with Connection(node) as connection:
         try:
             table = querying.query(
-                connection,
-                node,
-                dataset,
-                text,
-                purpose=purpose,
-                rows=rows,
-                seconds=seconds,
-                rho_micro=rho_micro,
-            )
+                connection, node, dataset, text,
+                purpose=purpose, rows=rows, seconds=seconds, rho_micro=rho_micro,
+            )  # fmt: skip
         except FusionError as error:
             if error.exit_code == 4:
                 _show(text, getattr(error, "start", None))
             raise
         left = querying.budget(connection, dataset) if budget else []
     _print(table, as_json=as_json, as_csv=as_csv)
+    _tell(table, explain=explain)
+    for grant in left:
+        output.note(_left(grant))
+
+
+def _tell(table: Table, *, explain: bool) -> None:
+    """Say what belongs to a table, on stderr."""
     for each in table.notes:
         output.note(f"{each.message} {each.hint}".strip())
     for accuracy in table.noise:
@@ -132,14 +128,14 @@ def ask(  # noqa: PLR0913 - each is an option
     if explain:
         output.note(f"query {table.job}, answered by policy {table.policy[:16]}")
         output.note(_explained(table))
-    for grant in left:
-        text = f"grant {grant.grant[:16]}: {grant.runs} queries and {grant.rows} rows left"
-        if grant.privacy is not None:
-            text += (
-                f", {grant.privacy.rho_micro} millionths of rho, of the dataset "
-                f"{grant.privacy.dataset_rho_micro}"
-            )
-        output.note(text)
+
+
+def _left(grant: Left) -> str:
+    text = f"grant {grant.grant[:16]}: {grant.runs} queries and {grant.rows} rows left"
+    if grant.privacy is None:
+        return text
+    own, whole = grant.privacy.rho_micro, grant.privacy.dataset_rho_micro
+    return f"{text}, {own} millionths of rho, of the dataset {whole}"
 
 
 def _accurate(of: Accuracy) -> str:
