@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 MAX_COMBINATIONS: Final = 200_000
 """Most combinations of arguments for which a function is evaluated."""
 
+MAX_GROUPS: Final = 10_000
+"""Most groups of a core: far fewer than the cells that an engine may reply, so that whether it
+replies too many never depends on data."""
+
 MAX_RANGE: Final = 2000
 """Most whole numbers that a bounded number is listed as, where nothing else is known of it."""
 
@@ -80,9 +84,22 @@ def keys_of(core: Core, policy: Policy) -> tuple[Domain, ...]:
         QueryRefused: They do not follow from policy and statement (Q-22), or are too many (Q-16).
     """
     found = tuple(_key(each.value, core.rows, policy) for each in core.rows.outputs[: core.keys])
-    if prod(len(each) for each in found if not isinstance(each, InTable)) > policy.release.rows:
-        raise refusal("Q-16", "Every group that there could be is listed, empty ones too.")
+    check_groups([len(each) for each in found if not isinstance(each, InTable)], policy)
     return found
+
+
+def check_groups(sizes: Sequence[int], policy: Policy) -> None:
+    """Return if there are not too many groups.
+
+    Args:
+        sizes: How many values each key has.
+        policy: What may be asked.
+
+    Raises:
+        QueryRefused: There are (Q-16).
+    """
+    if prod(sizes) > min(policy.release.rows, MAX_GROUPS):
+        raise refusal("Q-16", "Every group that there could be is listed, empty ones too.")
 
 
 def _key(of: Expr, relation: Relation, policy: Policy) -> Domain:

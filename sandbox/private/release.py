@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from math import prod, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sandbox.private.domains import InTable
+from sandbox.private.domains import InTable, check_groups
 from sandbox.private.mechanism import noisy, sigma_of
 from sandbox.private.plan import SPREAD, middle, needed, noise_of, share
-from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sandbox.partials import Rows
+    from sandbox.policy import Policy
     from sandbox.private.plan import Noise, Private, Sum
     from sandbox.relations import Core, Result, Statistic
 
@@ -58,14 +58,16 @@ def noises(private: Private, cores: Sequence[Core], rho_micro: int) -> dict[Sum,
     return {each: noise_of(each, cores[each.core], cells[each.core], rho) for each in private.sums}
 
 
-def groups(private: Private, core: int, tables: Mapping[InTable, Rows], most: int) -> list[Any]:
+def groups(
+    private: Private, core: int, tables: Mapping[InTable, Rows], policy: Policy
+) -> list[Any]:
     """Return the keys of every group that a core could have, in the order of their values.
 
     Args:
         private: What is released.
         core: The core's number.
         tables: Distinct values of the columns of public tables.
-        most: Most groups.
+        policy: What may be asked.
 
     Raises:
         QueryRefused: There are more (Q-16).
@@ -80,8 +82,7 @@ def groups(private: Private, core: int, tables: Mapping[InTable, Rows], most: in
             lists.append([*some, None] if None in found else some)
         else:
             lists.append(list(each))
-    if prod(map(len, lists)) > most:
-        raise refusal("Q-16", "Every group that there could be is listed, empty ones too.")
+    check_groups([len(each) for each in lists], policy)
     return list(product(*lists))
 
 

@@ -74,7 +74,7 @@ class Statement:
             if leaf.core is None:
                 tables.append((leaf, own))
                 continue
-            keys = groups(self.private, leaf.core, values, policy.release.rows)
+            keys = groups(self.private, leaf.core, values, policy)
             noise = {each: self.noise[each] for each in self.private.of(leaf.core)}
             shown = released(leaf.core, compiled.cores[leaf.core], own, keys, noise)
             tables.append((leaf, shown))
