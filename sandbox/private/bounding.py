@@ -96,7 +96,7 @@ def _part(each: Sum, core: Core, noise: Noise, dialect: Name) -> str:
         counted = "count(*)" if measure.how == "rows" else f"count({value})"
         part = f"CAST(LEAST({counted}, {bound}) AS {whole})"
     else:
-        total = f"sum({value} - {each.about})" if each.about else f"sum({value})"
+        total = f"sum({_about(each, core, huge)})"
         inside = (
             f"CASE WHEN {total} > {bound} THEN {bound} "
             f"WHEN {total} < -{bound} THEN -{bound} ELSE {total} END"
@@ -107,6 +107,18 @@ def _part(each: Sum, core: Core, noise: Noise, dialect: Name) -> str:
     if dialect == "duckdb":
         return f"({part} // {noise.unit})"
     return f"trunc({part} / {noise.unit})"
+
+
+def _about(each: Sum, core: Core, huge: str) -> str:
+    """Return what of a row is added up: its value, or the distance from the middle, or its square.
+
+    Of a square v² there is the column of v² and that of v: (v - a)² = v² - 2·a·v + a².
+    """
+    value, about = f"c{core.measures[each.measure].value}", each.about
+    if each.root is None:
+        return f"{value} - {about}" if about else value
+    root = f"c{core.measures[each.root].value}"
+    return f"CAST({value} AS {huge}) - CAST({2 * about} AS {huge}) * {root} + {about**2}"
 
 
 def _order(salt: str, keys: list[str], dialect: Name) -> str:

@@ -46,13 +46,15 @@ class Sum:
         measure: Which of its measures.
         entities: Whether entities are counted that have it, instead of adding up.
         about: Taken off each value before it is added up, as a scaled whole number: the middle of
-            the column's bounds, for an average.
+            the column's bounds, for averages and variances.
+        root: Of a sum of squares about that: the measure whose values are squared.
     """
 
     core: int
     measure: int
     entities: bool = False
     about: int = 0
+    root: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +134,25 @@ def needed(number: int, core: Core, of: Statistic) -> tuple[Sum, ...]:
         return (Sum(number, of.measures[0], entities=True),)
     if of.kind == "mean":
         return Sum(number, of.measures[0]), Sum(number, of.measures[1], about=middle(core, of))
+    if of.kind in SPREAD:
+        count, total, squares = of.measures
+        about = middle(core, of)
+        root = total if about else None
+        return (
+            Sum(number, count),
+            Sum(number, total, about=about),
+            Sum(number, squares, about=about, root=root),
+        )
     return tuple(Sum(number, each) for each in of.measures)
 
 
 def middle(core: Core, of: Statistic) -> int:
-    """Return what is taken off each value of an average, so that one entity moves its sum less.
+    """Return what is taken off each value, so that one entity moves the sum of them less.
 
     Nothing where the sum itself is asked for as well, which is then released once for both.
     """
     measure = of.measures[1]
-    if any(each.kind != "mean" and measure in each.measures for each in core.statistics):
+    if any(each.kind == "sum" and measure in each.measures for each in core.statistics):
         return 0
     low, high = _bounds(core, measure)
     return (low + high) // 2
@@ -161,8 +172,10 @@ def bound_of(each: Sum, core: Core) -> int:
         return 1
     if each.about == 0:
         return measure.bound
-    low, high = _bounds(core, each.measure)
+    low, high = _bounds(core, each.measure if each.root is None else each.root)
     whole, half = max(abs(low), abs(high)), max(high - each.about, each.about - low)
+    if each.root is not None:
+        whole, half = whole**2, half**2
     # As many rows of one entity as without taking anything off.
     return max(1, -(-measure.bound * half // max(1, whole)))
 

@@ -13,6 +13,7 @@ import sys
 from decimal import Decimal
 from fractions import Fraction
 from math import exp, log, sqrt
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,8 +28,8 @@ from tests.private.world import compiled, exact, tables, without, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 SAMPLES = 12_000
 OFF = sqrt(log(2 / 1e-11) / (2 * SAMPLES))
 
@@ -152,7 +153,19 @@ def test_without_the_library_it_is_said_what_to_install() -> None:
         "from fusion.errors import EnvironmentUnfit\n"
         "try: check_available()\n"
         "except EnvironmentUnfit as error: print(error.exit_code, error.hint)\n"
+        "from fusion.errors import QueryRefused\n"
+        "from sandbox.attached import attach\n"
+        "from sandbox.private.answering import prepare_private\n"
+        "from tests.private.world import POLICY\n"
+        # A policy is not attached and a question not looked at, whichever they are.
+        "try: attach(None, POLICY, 'policy.yaml', 'd', None)\n"
+        "except EnvironmentUnfit as error: print(error.code)\n"
+        "try: prepare_private(None, None, b'')\n"
+        "except QueryRefused as error: print(error.code)\n"
         "assert 'opendp.prelude' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == '3 Install it: pip install "banyan-fusion[dp]".\n'
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    wanted = '3 Install it: pip install "banyan-fusion[dp]".\nF-300\nQ-18\n'
+    assert done.stdout == wanted

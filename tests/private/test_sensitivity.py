@@ -17,7 +17,7 @@ STATEMENTS = [
     "select sex, region, count(*), sum(income) from persons group by sex, region",
     "select dept, count(*) as n, sum(cost), count(distinct person_id) from visits group by dept",
     "select dept, date_trunc('month', day) as m, avg(cost) from visits group by 1, 2",
-    "select stddev(income), variance(cost) from persons join visits using (person_id)",
+    "select stddev(age), variance(cost) from persons join visits using (person_id)",
     "select region, dept, sum(cost) from persons join visits using (person_id) group by 1, 2",
     "select r.name, count(*) from persons p join regions r on p.region = r.region group by r.name",
     "select n, count(*) from (select count(*) as n from visits group by person_id) group by n",

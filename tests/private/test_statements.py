@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean, pvariance, stdev
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,6 +129,11 @@ def test_noise_is_around_what_is_there(inputs: Any) -> None:
     rest = ask("select count(*) from persons having count(*) > 3", inputs, policy=wide,
                rho_micro=10**14).rows  # fmt: skip
     assert rest == [[7]]
+    ages = [20, 30, 41, 52, 120, 64, 33]
+    about = ask("select avg(age), var_pop(age), stddev(age) from persons", inputs, policy=wide,
+                rho_micro=10**14).rows  # fmt: skip
+    close = [fmean(ages), pvariance(ages), stdev(ages)]
+    assert about == [[pytest.approx(value, rel=1e-2) for value in close]]
 
 
 def test_averages_stay_within_their_bounds_and_few_have_none(empty: Any) -> None:
@@ -188,8 +194,10 @@ def test_rho_is_split_over_the_sums_and_each_counts_once() -> None:
     # An average and a sum have the sum in common; its count is not spelt as count(income) is.
     alone = compiled("select avg(income) from persons", rho_micro=2 * 10_000)
     (_, centred) = alone.noise.values()
-    # From -10 to 100: at most 55 off the middle, in tenths.
+    # From -10 to 100: at most 55 off the middle, in tenths; squares of that.
     assert (centred.largest, len(statement.private.sums)) == (550, 3)
+    spread = compiled("select stddev(income), avg(income) from persons")
+    assert [each.largest for each in spread.noise.values()] == [1, 550, 550**2]
     assert len(statement.private.sums) == 3
     assert sum(noise.rho for noise in statement.noise.values()) * 1_000_000 == 40_000
     told = {(each.column, each.of, each.itself) for each in statement.accuracy()}
