@@ -14,6 +14,7 @@ from sandbox.analyse import analyse
 from sandbox.compile import CoreQuery, codes_sql, core_sql, public_sql
 from sandbox.noise import salt_of
 from sandbox.partials import Asked, ask, reply_of
+from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,6 +82,9 @@ def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb
     Raises:
         QueryRefused: The policy does not answer it.
     """
+    if policy.mode == "dp":
+        # Answered by sandbox.private alone: nothing under such a policy leaves without noise.
+        raise refusal("Q-18")
     plan = analyse(statement, policy)
     leaves = tuple(post.leaves(plan.result))
     salt = salt_of(secret, policy.digest) if policy.release.noise.sd_milli and secret else ""

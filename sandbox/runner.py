@@ -49,7 +49,7 @@ MAX_OVERLAPPING: Final = 200
 """Cells of a table in which one person can be in several: each is decided on its own."""
 
 _MAX_CELLS: Final = 1000
-_ENGINE: Final = EngineLimits(memory_mb=512, threads=2)
+ENGINE: Final = EngineLimits(memory_mb=512, threads=2)
 _MEMORY_BYTES: Final = 1024 * MEBI
 _OUTPUT_BYTES: Final = 192 * MEBI
 _SHOWN: Final = frozenset({Status.SERVED, Status.CACHED})
@@ -106,12 +106,12 @@ def prepare(statement: str, attached: Attached, secret: bytes) -> Prepared:
         QueryRefused: The policy does not answer it, or the history can't follow it.
     """
     compiled = compile_statement(
-        statement, attached.policy, secret=ledgers.noise_secret(secret), limits=_ENGINE
+        statement, attached.policy, secret=ledgers.noise_secret(secret), limits=ENGINE
     )
     selections = tuple(select(core, attached.policy) for core in compiled.cores)
     if sum(map(len, selections)) > MAX_SELECTIONS:
         raise refusal("Q-02")
-    named = hexdigest("banyan/queries/statement/v1", statement.encode())
+    named = statement_digest(statement)
     study = hexdigest(
         "banyan/queries/study/v1",
         named.encode(),
@@ -119,6 +119,11 @@ def prepare(statement: str, attached: Attached, secret: bytes) -> Prepared:
         str(attached.revision).encode(),
     )
     return Prepared(attached, compiled, selections, named, study)
+
+
+def statement_digest(statement: str) -> str:
+    """Return what the log calls a statement."""
+    return hexdigest("banyan/queries/statement/v1", statement.encode())
 
 
 @dataclass(slots=True)
@@ -172,7 +177,7 @@ def run(
     if asked != ("query", attached.owner, attached.dataset, prepared.study, "table"):
         raise GrantRefused("A permit is for another query than this.")
     permit.spend()
-    found = _executed(prepared, isolation, request.assignee, stop, seconds)
+    found = executed(prepared, isolation, request.assignee, stop, seconds)
     held = Held(history, attached, request.assignee, month)
     # Before a value is looked at: what is decided here is on disk when it returns.
     decided = held.decide_all(prepared, found)
@@ -193,7 +198,7 @@ def run(
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """What a worker found, of the shape that was asked for.
 
     Attributes:
@@ -207,15 +212,21 @@ class _Found:
     pairs: list[sets.Pairs]
 
 
-def _executed(
+def executed(
     prepared: Prepared, isolation: Isolation, caller: str, stop: Stop, seconds: float
-) -> _Found:
-    """Run cores and sets in one worker."""
+) -> Found:
+    """Run cores and sets in one worker.
+
+    Raises:
+        WorkFailed: The worker ended without an answer; nothing of why may leave.
+        IsolationBusy: There was no place for it in time.
+        MessageInvalid: The worker answered something else.
+    """
     attached, compiled = prepared.attached, prepared.compiled
     selections = [own for each in prepared.selections for own in each]
     cells = [core_sql(own.core, attached.policy, "duckdb") for own in selections]
     codes = [codes_sql(own.core, attached.policy, "duckdb") for own in selections]
-    whole = ask((*compiled.asked.queries, *cells), _ENGINE)
+    whole = ask((*compiled.asked.queries, *cells), ENGINE)
     tables = sorted({name for query in whole.queries for name in query.tables})
     # All of them where they fit: a worker that waits is one for any query of the dataset.
     few = len(attached.inputs) > MAX_INPUTS
@@ -230,7 +241,7 @@ def _executed(
         memory_bytes=_MEMORY_BYTES,
         output_bytes=_OUTPUT_BYTES,
     )
-    asked = sets.request_bytes(whole.request, tables, codes, _ENGINE)
+    asked = sets.request_bytes(whole.request, tables, codes, ENGINE)
     data = isolation.run(
         ENTRY, asked, wanted, limits, caller=caller, stop=stop, wait_seconds=seconds
     )
@@ -241,7 +252,7 @@ def _executed(
         [cell.keys for cell in cells_of(selection.core, query, these)]
         for selection, query, these in zip(selections, cells, rows[own:], strict=True)
     ]
-    return _Found(rows[:own], shown, pairs)
+    return Found(rows[:own], shown, pairs)
 
 
 class Held:
@@ -258,7 +269,7 @@ class Held:
         self.notes: dict[tuple[str, str], None] = {}
 
     def decide_all(
-        self, prepared: Prepared, found: _Found
+        self, prepared: Prepared, found: Found
     ) -> list[list[tuple[Selection, dict[Keys, bool]]]]:
         """Return, for each core and each of its selections, which cells may be released."""
         parts = zip(found.cells, found.pairs, strict=True)

@@ -34,13 +34,15 @@ from fusion.services import query_messages as messages
 from fusion.services.clock import SystemClock
 from fusion.services.grants import GrantDesk, GrantFolder
 from fusion.services.ledger import Book
-from fusion.services.query_messages import Asked, Left, Note, Refusal, Reply, Table
-from fusion.services.storage import open_budgets
+from fusion.services.query_messages import Asked, Left, Note, Privacy, Refusal, Reply, Table
+from fusion.services.storage import open_budgets, open_rho
 from fusion.types import OrgId
 from sandbox import ledgers
 from sandbox.attached import attached, check_frozen
 from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
+from sandbox.private import answering, spending
+from sandbox.private.answering import PrivatePrepared, prepare_private, run_private
 from sandbox.python_service import PythonService, Shared, python_reply
 from sandbox.refusals import refusal
 from sandbox.runner import prepare, run
@@ -49,13 +51,14 @@ from sandbox.timing import Watch, pad
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fusion.grants.budget import Cap
     from fusion.grants.permit import Permit
     from fusion.ports import Clock, Stop
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
     from sandbox.attached import Attached
     from sandbox.history.guard import History
-    from sandbox.runner import Prepared, Released
+    from sandbox.runner import Prepared
 
 OWNER_LOG: Final = logging.getLogger("banyan.queries")
 """Why queries failed. Nothing of it leaves the owner; it can hold what the data made happen."""
@@ -91,6 +94,7 @@ class Service:
         self._isolation = Isolation.open(Settings(service_user=node.config.worker_user))
         self._book = Book(node, self._clock)
         self._budgets = open_budgets(node)
+        self._rho = open_rho(node)
         self._folder = GrantFolder(node.grants, node.roster)
         self._secret = ledgers.secret_of(node)
         self._desk = GrantDesk(
@@ -178,7 +182,7 @@ class Service:
         if not self._grants(caller, asked.dataset):
             # Nor is it told who has one.
             self._refuse(_request(caller, asked, job, found, found.columns, None))
-        prepared = prepare(asked.statement, found, self._secret)
+        prepared = self._prepared(caller, asked, found)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
         permit = self._desk.admit(request)
         began = time.monotonic()
@@ -188,6 +192,25 @@ class Service:
             return self._released(permit, prepared, watch)
         finally:
             pad(began, self._closing)
+
+    def _prepared(self, caller: str, asked: Asked, found: Attached) -> Prepared:
+        if found.policy.mode == "sdc":
+            if asked.rho_micro is not None:
+                raise refusal("Q-24")
+            return prepare(asked.statement, found, self._secret)
+        prepared = prepare_private(asked, found, self._secret)
+        # A budget that does not reach is said before the grant is charged; the charge of rho has
+        # the last word (sandbox.private.answering).
+        if self._rho.answer(answering.answer_name(prepared, caller)) is None:
+            left = [
+                answering.left(self._rho, found, kept.signed.id, cap_of(permission).epsilon_micro)
+                for kept in self._grants(caller, asked.dataset)
+                if (permission := kept.signed.grant.permission("query")) and not kept.revoked
+            ]
+            most = max(left, key=lambda each: each.least, default=None)
+            if most is not None and most.least < prepared.statement.rho_micro:
+                raise spending.beyond(prepared.statement.rho_micro, most)
+        return prepared
 
     def _attached(self, dataset: str) -> Attached:
         try:
@@ -241,6 +264,7 @@ class Service:
                     runs=left.runs,
                     rows=left.rows,
                     not_after=kept.signed.grant.not_after,
+                    privacy=self._privacy(dataset, kept.signed.id, cap_of(permission)),
                 )
             )
         return found[:1000]
@@ -267,23 +291,38 @@ class Service:
             raise refusal("Q-16")
         return data
 
+    def _privacy(self, dataset: str, grant: str, cap: Cap) -> Privacy | None:
+        """Return what is left of the privacy budget, under a policy that has one."""
+        found = attached(self._node, dataset)
+        if found is None or found.policy.mode != "dp":
+            return None
+        budget = answering.budget_of(found)
+        delta = spending.delta_of(budget)
+        left = answering.left(self._rho, found, grant, cap.epsilon_micro)
+        return Privacy(
+            rho_micro=left.grant,
+            dataset_rho_micro=left.dataset,
+            epsilon_micro=spending.epsilon_micro(left.grant, delta),
+            dataset_epsilon_micro=spending.epsilon_micro(left.dataset, delta),
+            delta_exponent=budget.delta_exponent,
+            usual_rho_micro=budget.usual_rho_micro,
+        )
+
     # ------------------------------------------------------------------ with data at hand
 
     def _released(self, permit: Permit, prepared: Prepared, watch: Watch) -> bytes:
         """Run what was permitted; whatever is raised from here on may leave as it is."""
         caller = permit.request.assignee
         try:
-            found = run(
-                permit,
-                prepared,
-                self._isolation,
-                self._history(prepared.attached),
-                secret=self._secret,
-                month=self._clock.now().strftime("%Y-%m"),
-                stop=watch,
-                seconds=watch.seconds,
-            )
-            data = _reply(permit, prepared, found)
+            table = (
+                run_private(
+                    permit, prepared, self._isolation, self._rho,
+                    stop=watch, seconds=watch.seconds,
+                )
+                if isinstance(prepared, PrivatePrepared)
+                else self._run(permit, prepared, watch)
+            )  # fmt: skip
+            data = _reply(table)
             # A revocation that came in the meantime holds.
             self._desk.check(permit)
             self._desk.commit(permit)
@@ -297,6 +336,25 @@ class Service:
             self._say(f"{permit.request.job} of {caller} failed: {type(error).__name__}")
             raise QueryFailed from None
         return data
+
+    def _run(self, permit: Permit, prepared: Prepared, watch: Watch) -> Table:
+        found = run(
+            permit,
+            prepared,
+            self._isolation,
+            self._history(prepared.attached),
+            secret=self._secret,
+            month=self._clock.now().strftime("%Y-%m"),
+            stop=watch,
+            seconds=watch.seconds,
+        )
+        return Table(
+            job=permit.request.job,
+            policy=prepared.attached.policy.digest,
+            columns=list(found.answer.columns),
+            rows=found.answer.rows,
+            notes=[Note(message=message, hint=hint) for message, hint in found.notes[:100]],
+        )
 
     def _history(self, found: Attached) -> History:
         # One for each k: bounds are the only thing in which they differ, the file is one.
@@ -349,19 +407,12 @@ def _request(
     )
 
 
-def _reply(permit: Permit, prepared: Prepared, found: Released) -> bytes:
+def _reply(table: Table) -> bytes:
     """Return what leaves.
 
     Raises:
         QueryRefused: It is larger than it may be.
     """
-    table = Table(
-        job=permit.request.job,
-        policy=prepared.attached.policy.digest,
-        columns=list(found.answer.columns),
-        rows=found.answer.rows,
-        notes=[Note(message=message, hint=hint) for message, hint in found.notes[:100]],
-    )
     data = messages.to_bytes(Reply(table=table))
     if len(data) > messages.MAX_REPLY_BYTES:
         raise refusal("Q-16")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rich.cells import cell_len
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from fusion.services.query_description import Described
-    from fusion.services.query_messages import Left, Table
+    from fusion.services.query_messages import Accuracy, Left, Table
 
 Form = Literal["table", "csv", "json"]
+_SUMS: Final = {
+    "count": "count", "entities": "count", "sum": "sum", "squares": "sum of squares",
+}  # fmt: skip
 
 
 def show_refused(statement: str, start: int | None) -> None:
@@ -53,6 +56,13 @@ def show_table(table: Table, form: Form) -> None:
         output.table(table.columns, rows)
     for each in table.notes:
         output.note(f"{each.message} {each.hint}".strip())
+    for accuracy in table.noise:
+        output.note(_accurate(accuracy))
+
+
+def _accurate(of: Accuracy) -> str:
+    what = f"{of.column}: " if of.itself else f"{of.column}: made of a {_SUMS[of.of]} with "
+    return f"{what}noise with a standard deviation of {of.sd:.6g}"
 
 
 def cell(value: Any) -> Any:  # noqa: ANN401 - a cell
@@ -66,6 +76,13 @@ def cell(value: Any) -> Any:  # noqa: ANN401 - a cell
 def show_explained(table: Table, described: Described | None = None) -> None:
     """Say on stderr by which policy and rules an answer came about."""
     output.note(f"query {table.job}, answered by policy {table.policy[:16]}")
+    if table.rho_micro:
+        output.note(
+            f"released before, for {table.rho_micro} millionths of rho; cost none this time"
+            if table.again
+            else f"noise was added to every sum; spent {table.rho_micro} millionths of rho"
+        )
+        return
     k = "the policy's k" if described is None else str(described.k)
     base = "" if described is None else f", counts to multiples of {described.base}"
     output.note(f"cells of fewer people than {k} are left out, others are rounded{base}")
@@ -75,6 +92,23 @@ def show_left(left: Iterable[Left]) -> None:
     """Print what each grant has left."""
     rows = [[each.grant[:16], each.runs, each.rows, each.not_after] for each in left]
     output.table(["grant", "queries", "rows", "until"], rows)
+    for each in left:
+        if (own := each.privacy) is not None:
+            output.note(
+                f"grant {each.grant[:16]}: {own.rho_micro} millionths of rho left, an epsilon of "
+                f"{own.epsilon_micro / 1e6:g} at a delta of 1e-{own.delta_exponent}; a query "
+                f"spends {own.usual_rho_micro} unless it says. The dataset has "
+                f"{own.dataset_rho_micro} left, an epsilon of {own.dataset_epsilon_micro / 1e6:g}"
+            )
+
+
+def show_grant(left: Left) -> None:
+    """Say on stderr what a grant has left after a query."""
+    text = f"grant {left.grant[:16]}: {left.runs} queries and {left.rows} rows left"
+    if (own := left.privacy) is not None:
+        whole = own.dataset_rho_micro
+        text += f", {own.rho_micro} millionths of rho, of the dataset {whole}"
+    output.note(text)
 
 
 def show_history(said: Sequence[Mapping[str, Any]]) -> None:

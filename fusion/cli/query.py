@@ -75,6 +75,9 @@ def ask(  # noqa: PLR0913 - each is an option
     ] = None,
     rows: Rows = 100,
     seconds: Seconds = 60,
+    rho_micro: Annotated[
+        int | None, typer.Option(min=1, help="What to spend of a privacy budget, in millionths.")
+    ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
     explain: Annotated[
@@ -99,8 +102,9 @@ def ask(  # noqa: PLR0913 - each is an option
     with Connection(node) as connection:
         try:
             table = querying.query(
-                connection, node, dataset, text, purpose=purpose, rows=rows, seconds=seconds
-            )
+                connection, node, dataset, text,
+                purpose=purpose, rows=rows, seconds=seconds, rho_micro=rho_micro,
+            )  # fmt: skip
         except FusionError as error:
             if error.exit_code == 4:
                 answers.show_refused(text, getattr(error, "start", None))
@@ -110,7 +114,7 @@ def ask(  # noqa: PLR0913 - each is an option
     if explain:
         answers.show_explained(table)
     for grant in left:
-        output.note(f"grant {grant.grant[:16]}: {grant.runs} queries and {grant.rows} rows left")
+        answers.show_grant(grant)
 
 
 def _statement(statement: str | None, file: Path | None) -> str:

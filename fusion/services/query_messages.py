@@ -20,6 +20,7 @@ MAX_REPLY_BYTES: Final = 3 * MEBI
 MAX_STATEMENT: Final = 8_000
 MAX_ROWS: Final = 100_000
 MAX_SECONDS: Final = 300
+MAX_RHO: Final = 2**53 - 1
 
 Cell = str | int | float | bool | None
 _Text = Annotated[str, Field(max_length=2000)]
@@ -37,6 +38,8 @@ class Asked(_Part):
         purpose: What for, as grants name it; empty in what is no query.
         rows: The most rows that may come back; they are charged.
         seconds: After which the asker waits no longer.
+        rho_micro: What it may spend of a privacy budget, in millionths of rho; None is what the
+            policy says.
     """
 
     schema_: Literal["fusion.query/1"] = Field(default="fusion.query/1", alias="schema")
@@ -46,6 +49,7 @@ class Asked(_Part):
     purpose: Annotated[str, Field(max_length=200)] = ""
     rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 1
     seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 60
+    rho_micro: Annotated[int, Field(ge=1, le=MAX_RHO)] | None = None
 
 
 class Note(_Part):
@@ -53,6 +57,22 @@ class Note(_Part):
 
     message: _Text
     hint: _Text
+
+
+class Accuracy(_Part):
+    """How much noise is in a column, under differential privacy.
+
+    Attributes:
+        column: Its name.
+        of: The sum that the noise is on.
+        sd: Standard deviation of that noise, in the sum's own units.
+        itself: Whether the column is that sum; else it is made of it.
+    """
+
+    column: Annotated[str, Field(max_length=200)]
+    of: Literal["count", "entities", "sum", "squares"]
+    sd: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    itself: bool
 
 
 class Table(_Part):
@@ -64,6 +84,9 @@ class Table(_Part):
         columns: Names.
         rows: Released values alone.
         notes: What was held back.
+        rho_micro: What it spent of a privacy budget, in millionths of rho; 0 without one.
+        noise: How accurate its columns are, under differential privacy.
+        again: Whether it was released before, and cost no rho this time.
     """
 
     job: Annotated[str, Field(pattern=r"^q-[0-9a-f]{32}$")]
@@ -71,6 +94,9 @@ class Table(_Part):
     columns: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=2000)]
     rows: Annotated[list[list[Cell]], Field(max_length=MAX_ROWS)]
     notes: Annotated[list[Note], Field(max_length=100)]
+    rho_micro: Annotated[int, Field(ge=0, le=MAX_RHO)] = 0
+    noise: Annotated[list[Accuracy], Field(max_length=1000)] = Field(default_factory=list)
+    again: bool = False
 
 
 class Refusal(_Part):
@@ -108,6 +134,26 @@ class Refusal(_Part):
         return error
 
 
+class Privacy(_Part):
+    """What is left of a privacy budget.
+
+    Attributes:
+        rho_micro: Under the grant, in millionths of rho.
+        dataset_rho_micro: Of the dataset, under all grants together.
+        epsilon_micro: What the first is as an epsilon, in millionths.
+        dataset_epsilon_micro: What the second is.
+        delta_exponent: At a delta of 10 to the minus this.
+        usual_rho_micro: What a query spends that does not say.
+    """
+
+    rho_micro: Annotated[int, Field(ge=0, le=MAX_RHO)]
+    dataset_rho_micro: Annotated[int, Field(ge=0, le=MAX_RHO)]
+    epsilon_micro: Annotated[int, Field(ge=0)]
+    dataset_epsilon_micro: Annotated[int, Field(ge=0)]
+    delta_exponent: Annotated[int, Field(ge=1, le=30)]
+    usual_rho_micro: Annotated[int, Field(ge=1, le=MAX_RHO)]
+
+
 class Left(_Part):
     """What a grant has left for queries of a dataset."""
 
@@ -115,6 +161,7 @@ class Left(_Part):
     runs: Annotated[int, Field(ge=0)]
     rows: Annotated[int, Field(ge=0)]
     not_after: Annotated[str, Field(max_length=32)]
+    privacy: Privacy | None = None
 
 
 class Reply(_Part):

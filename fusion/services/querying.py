@@ -55,7 +55,7 @@ def named(dataset: str) -> tuple[str, str]:
     return org_id(owner), name
 
 
-def query(
+def query(  # noqa: PLR0913 - each is part of the question
     connection: Connection,
     node: NodeHome,
     dataset: str,
@@ -64,6 +64,7 @@ def query(
     purpose: str,
     rows: int,
     seconds: int,
+    rho_micro: int | None = None,
     clock: Clock | None = None,
 ) -> Table:
     """Ask a question of a dataset of another organisation.
@@ -76,6 +77,7 @@ def query(
         purpose: What for, as the grant says.
         rows: The most rows that may come back; the grant is charged for them.
         seconds: For how long to wait.
+        rho_micro: What it may spend of a privacy budget; None is what the policy says.
         clock: Time.
 
     Raises:
@@ -89,7 +91,13 @@ def query(
     if not 0 < len(statement) <= MAX_STATEMENT:
         raise InputInvalid(f"A statement has 1 to {MAX_STATEMENT} characters.")
     asked = Asked(
-        kind="query", dataset=name, statement=statement, purpose=purpose, rows=rows, seconds=seconds
+        kind="query",
+        dataset=name,
+        statement=statement,
+        purpose=purpose,
+        rows=rows,
+        seconds=seconds,
+        rho_micro=rho_micro,
     )
     now = timestamp((clock or SystemClock()).now())
     said: dict[str, Any] = {"at": now, "dataset": dataset, "statement": statement}

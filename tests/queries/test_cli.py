@@ -19,7 +19,7 @@ import pytest
 
 from fusion.services.homes import NODE_FILE
 from tests.cli.test_app import Terminal
-from tests.queries.world import BY_REGION, OWNER, POLICY, PURPOSE
+from tests.queries.world import BY_REGION, OWNER, POLICY, PURPOSE, write_people
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,44 @@ def test_a_policy_is_added_asked_and_refused(
     outcomes = [each["outcome"] for each in said]
     assert outcomes == ["answered", "answered", "refused", "refused"]
     assert "32400" not in json.dumps(said)
+
+
+def test_a_noisy_answer_says_its_accuracy_and_its_price(
+    up: Up, home: Path, fusion: Terminal, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.yaml"
+    budget = "budget: {grant_rho_micro: 50000, dataset_rho_micro: 50000}"
+    file.write_text(POLICY.replace("tables:", f"mode: dp\n{budget}\ntables:", 1), "utf-8")
+    assert fusion("policy", "check", file) == 0
+    owner = up.world.owner.path
+    assert fusion("policy", "add", file, "--dataset", "told", "--home", owner) == 0
+    query = {"outputs": ["table"], "rows": 1000, "epsilon_micro": 9_000_000, "runs": 9}
+    up.world.grant("told", permissions={"query": query})
+    at = ("--dataset", f"{OWNER}/told", "--purpose", PURPOSE, "--home", home)
+    count = "select count(*) as n from persons"
+    assert fusion("query", count, *at, "--rho-micro", "5000", "--explain", "--budget") == 0
+    assert "n: noise with a standard deviation of 10" in fusion.err
+    assert "spent 5000 millionths of rho" in fusion.err
+    assert "45000 millionths of rho, of the dataset 45000" in fusion.err
+    document = fusion.document("query", count, *at, "--rho-micro", "5000")
+    assert (document["again"], document["rho_micro"]) == (True, 5000)
+    assert document["noise"] == [
+        {"column": "n", "of": "count", "sd": pytest.approx(10), "itself": True}
+    ]
+    assert fusion("query", count, *at, "--rho-micro", "45001") == 4
+    assert "-> Ask with --rho-micro 45000" in fusion.err
+    assert fusion("query", "budget", "--dataset", f"{OWNER}/told", "--home", home) == 0
+    assert "45000 millionths of rho left, an epsilon of 1." in fusion.err
+    left = fusion.document("query", "budget", "--dataset", f"{OWNER}/told", "--home", home)
+    assert left["grants"][0]["privacy"]["delta_exponent"] == 9
+    statements = tmp_path / "all.sql"
+    statements.write_text(f"{count}\nselect median(income) from persons\n", "utf-8")
+    write_people(tmp_path / "persons.csv", 300)
+    words = ("policy", "try", file, "--data", tmp_path, "--file", statements, "--execute")
+    tried = fusion.document(*words)["statements"]
+    assert [each["verdict"] for each in tried] == ["accepted", "refused"]
+    assert abs(tried[0]["rows"][0][0] - 300) < 1000
+    assert tried[0]["noise"][0]["column"] == "n"
 
 
 def test_what_is_asked_wrongly_is_said(home: Path, fusion: Terminal) -> None:
