@@ -228,8 +228,8 @@ def _wholes(
 
 def _whole(query: str, attached: Attached, isolation: Isolation, history: History) -> None:
     prepared = runner.prepare(query, attached, _SECRET)
-    found = runner._executed(prepared, isolation, "bank", threading.Event(), 300)  # noqa: SLF001 - no permit here
-    held = runner._Held(history, attached, "bank", "2026-01")  # noqa: SLF001 - as above
+    found = runner.executed(prepared, isolation, "bank", threading.Event(), 300)
+    held = runner.Held(history, attached, "bank", "2026-01")
     runner._released(prepared, found, held, _SECRET, 10_000)  # noqa: SLF001 - as above
 
 

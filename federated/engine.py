@@ -218,11 +218,12 @@ class Engine:
         return compare(parse_study(study_text, "the study"), tables, rounds_log)
 
     def demo_files(self) -> dict[str, Any]:
-        """Return the packaged demonstration: two studies and four organisations' tables."""
+        """Return the packaged demonstration: two studies, four tables, a policy of queries."""
         folder = Path(str(files("federated").joinpath("demo")))
         return {
             "study": folder / "study.toml",
             "study-mlp": folder / "study-mlp.toml",
+            "policy": folder / "policy.yaml",
             "tables": {path.stem: path for path in sorted(folder.glob("*.parquet"))},
         }
 

@@ -28,7 +28,8 @@
     │   ├── MemberRevoked                    an organisation that the authority has revoked
     │   ├── Unwitnessed                      what is to be opened is in no witnessed log
     │   ├── OrderRefused                     its operator did not order this; codes G-5…
-    │   └── QueryRefused                     the policy does not answer this; codes Q-…
+    │   ├── QueryRefused                     the policy does not answer this; codes Q-…
+    │   └── PythonRefused                    a Python job is not taken or not run; codes P-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -40,7 +41,8 @@
     │   └── HistoryBroken                    the history of released tables was changed
     └── PartyUnreachable            exit 6   a party did not answer in time
         ├── QuorumLost                       too few parties to go on
-        └── HubRefused                       the hub answers, and says no
+        ├── HubRefused                       the hub answers, and says no
+        └── NoQueries                        a node that is up answers no queries
 
 A message says what did not happen and why; ``hint`` says what to do about it. Neither ever
 carries a protected value: no cell of a table, no key, no plaintext.
@@ -297,6 +299,17 @@ class QueryRefused(Refused):
         self.code = code or type(self).code
 
 
+class PythonRefused(Refused):
+    """A Python job is not taken, not run or not handed out; the code shown is the rule's (P-..)."""
+
+    code = "F-411"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the rule that refused."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
+
+
 class VerificationFailed(FusionError):
     """Something that has to be authentic is not."""
 
@@ -387,3 +400,9 @@ class HubRefused(PartyUnreachable):
     """The hub answers, and refuses; the message has the rule."""
 
     code = "F-602"
+
+
+class NoQueries(PartyUnreachable):
+    """A node is up and answers no queries: it has no policy, or nothing there confines work."""
+
+    code = "F-603"

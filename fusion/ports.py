@@ -432,6 +432,22 @@ class QueryEngine(Protocol):
         """Attach a policy to a dataset; return ``digest``, ``revision`` and what grants name."""
         ...
 
+    def try_python(
+        self,
+        script: str,
+        returns: Any,  # noqa: ANN401 - what a job returns; grants are above
+        data: Path,
+        *,
+        person: str,
+        seconds: int,
+        account: str,
+    ) -> dict[str, Any]:
+        """Run a script over a folder of samples, confined; return its ``columns`` and ``rows``.
+
+        ``log`` has what it printed, and ``error`` why there is no table.
+        """
+        ...
+
     def service(self, node: Any, say: Callable[[str], None]) -> QueryService:  # noqa: ANN401 - a NodeHome
         """Return what answers other organisations' queries at an owner's node."""
         ...
@@ -446,6 +462,16 @@ class QueryService(Protocol):
         Args:
             caller: Who asks, as the connection has proved.
             asked: As :mod:`fusion.services.query_messages` has it.
+            stop: Set when nobody waits for the answer any more.
+        """
+        ...
+
+    def reply_python(self, caller: str, asked: bytes, stop: Stop) -> bytes:
+        """Answer a message about Python jobs, as :meth:`reply` does one about queries.
+
+        Args:
+            caller: Who asks, as the connection has proved.
+            asked: As :mod:`fusion.services.python_messages` has it.
             stop: Set when nobody waits for the answer any more.
         """
         ...

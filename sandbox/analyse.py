@@ -38,8 +38,6 @@ def analyse(statement: str, policy: Policy) -> Plan:
     Raises:
         QueryRefused: The policy does not answer it; the code names the rule.
     """
-    if policy.mode == "dp":
-        raise refusal("Q-18")
     analysis = Analysis(policy)
     tree = syntax.read(statement, policy.functions)
     try:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
-from fusion.errors import InputInvalid, MessageInvalid, QueryFailed, Refused, VerificationFailed
+from fusion.errors import InputInvalid, MessageInvalid, QueryFailed, VerificationFailed
 from fusion.services.catalogue import check_usable, is_name
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical, envelope
@@ -36,6 +36,7 @@ from sandbox import engine, ledgers, store, tables
 from sandbox.dialects import quoted
 from sandbox.partials import Limits
 from sandbox.policy import MAX_POLICY_BYTES, Policy, policy_of
+from sandbox.private.mechanism import check_available
 from sandbox.reading import parse_policy
 from sandbox.sets import COHORT
 from sandbox.trying import tables_in
@@ -147,12 +148,13 @@ def attach(node: NodeHome, text: str, origin: str, dataset: str, data: Path | No
         PolicyInvalid: A rule is broken; names the line.
         InputInvalid: A table has no file, or there are too many people.
         DataInvalid: A file can't be read.
-        Refused: The dataset is core data, or the policy asks for what is not available.
+        Refused: The dataset is core data.
+        EnvironmentUnfit: The policy asks for differential privacy, and OpenDP is not installed.
         QueryFailed: The people of the tables could not be listed.
     """
     policy = parse_policy(text, origin)
-    if policy.mode != "sdc":
-        raise Refused("The policy asks for differential privacy, which is not available here.")
+    if policy.mode == "dp":
+        check_available()
     check_usable(node, dataset)
     where = make_folder(folder(node, dataset))
     with node.lock():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fusion.grants.python_job import Returns
     from fusion.ports import QueryService
     from fusion.services.homes import NodeHome
 
@@ -82,6 +83,19 @@ class Engine:
             "columns": list(found.columns),
             "warnings": weaker_than_usual(found.policy),
         }
+
+    def try_python(
+        self, script: str, returns: Returns, data: Path, *, person: str, seconds: int, account: str
+    ) -> dict[str, Any]:
+        """Run a script over a folder of samples, confined; return its table, or why it has none.
+
+        Raises:
+            InputInvalid: A table has no file.
+            IsolationUnavailable: Nothing here confines untrusted work.
+        """
+        from sandbox.python_trying import try_script  # noqa: PLC0415 - imports DuckDB
+
+        return try_script(script, returns, data, person=person, seconds=seconds, account=account)
 
     def service(self, node: NodeHome, say: Callable[[str], None]) -> QueryService:
         """Return what answers other organisations' queries at an owner's node.

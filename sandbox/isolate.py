@@ -35,7 +35,7 @@ from sandbox.process import Kind, Plan, Result, Worker, start
 from sandbox.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from fusion.ports import Stop
@@ -135,6 +135,7 @@ class Isolation:
         caller: str = "",
         stop: Stop | None = None,
         wait_seconds: float = 60.0,
+        ended: Callable[[Result], None] | None = None,
     ) -> bytes:
         """Return what a function returns for a request, from a worker that ends after it.
 
@@ -146,6 +147,7 @@ class Isolation:
             caller: On whose behalf; callers get places in turn.
             stop: Ends waiting or work, within a tenth of a second.
             wait_seconds: For a place.
+            ended: Told how the work ended, for the owner alone.
 
         Raises:
             InputInvalid: A function that is not on the list, a name or a file that can't be.
@@ -160,6 +162,8 @@ class Isolation:
         with self._turns.turn(caller, stop, wait_seconds):
             result = self._exchange(plan, request, limits, stop)
             self._stock(plan)
+        if ended is not None:
+            ended(result)
         if result.ending == "done":
             return result.answer
         raise _failure(entry, result)

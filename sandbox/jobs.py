@@ -14,59 +14,28 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fusion.errors import MessageInvalid, WorkCrashed
+from fusion.grants.python_job import MAX_COLUMNS, MAX_ROWS, Column
 from fusion.wire import canonical
 from fusion.wire.limits import MAX_DOCUMENT_BYTES
 from sandbox.limits import Limits
 from sandbox.python_job import ANSWER_SCHEMA, REQUEST_SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from fusion.ports import Stop
     from sandbox.isolate import Isolation
+    from sandbox.process import Result
 
 ENTRY: Final = "sandbox.python_job:execute"
-MAX_ROWS: Final = 10_000
-MAX_COLUMNS: Final = 64
-MAX_CATEGORIES: Final = 1_000
 MAX_SCRIPT_CHARACTERS: Final = 1 << 20
-
-_Word = Annotated[str, Field(min_length=1, max_length=100)]
-Kind = Literal["integer", "number", "boolean", "category", "date"]
-
-
-class Column(BaseModel):
-    """A column that a job may return.
-
-    Attributes:
-        name: Its name.
-        kind: Of its values; a null is always one. A category is one of ``categories``: free text
-            could carry rows.
-        step: Integers are rounded to multiples of it, half to even.
-        digits: Significant decimal digits that numbers are rounded to.
-        categories: All values that a category may have.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    name: _Word
-    kind: Kind
-    step: Annotated[int, Field(ge=1, le=10**9)] = 5
-    digits: Annotated[int, Field(ge=1, le=6)] = 3
-    categories: Annotated[tuple[_Word, ...], Field(max_length=MAX_CATEGORIES)] = ()
-
-    @model_validator(mode="after")
-    def _categories_belong_to_categories(self) -> Self:
-        if (self.kind == "category") != bool(self.categories):
-            raise ValueError("a category names its values, and nothing else does")
-        return self
 
 
 class Job(BaseModel):
@@ -99,6 +68,7 @@ def run_job(
     *,
     caller: str = "",
     stop: Stop | None = None,
+    ended: Callable[[Result], None] | None = None,
 ) -> pa.Table:
     """Run a job and return its table, checked and rounded.
 
@@ -109,6 +79,7 @@ def run_job(
         limits: Bounds of the worker; ``output_bytes`` is at most that of a JSON document.
         caller: On whose behalf.
         stop: Ends it.
+        ended: Told how the work ended, for the owner alone.
 
     Raises:
         InputInvalid: An input that can't be.
@@ -118,7 +89,7 @@ def run_job(
     request = canonical.encode({"schema": REQUEST_SCHEMA, "script": job.script})
     limits = limits or Limits()
     limits = replace(limits, output_bytes=min(limits.output_bytes, MAX_DOCUMENT_BYTES))
-    answer = isolation.run(ENTRY, request, inputs, limits, caller=caller, stop=stop)
+    answer = isolation.run(ENTRY, request, inputs, limits, caller=caller, stop=stop, ended=ended)
     return check_answer(job, answer)
 
 

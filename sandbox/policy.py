@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from fusion.crypto.concentrated import MICRO, epsilon_of
 from fusion.wire import canonical, envelope
 from fusion.wire.documents import Document, Part, read
 from sandbox.functions import NAMES
@@ -30,6 +32,9 @@ MAX_COLUMNS: Final = 2000
 MAX_VALUES: Final = 5000
 MAX_MAGNITUDE: Final = 10**12
 """The largest bound a column may have, and the largest number a row may come to in a query."""
+
+LARGE_EPSILON: Final = 10
+"""An epsilon of mode ``dp`` from which on an owner is warned."""
 
 KeyPath = tuple[str | int, ...]
 Rule = tuple[KeyPath, str]
@@ -169,10 +174,26 @@ class Release(Part):
 
 
 class Budget(Part):
-    """What mode ``dp`` may spend, as zCDP rho (Bun & Steinke 2016) in millionths."""
+    """What mode ``dp`` may spend, as zCDP rho (Bun & Steinke 2016) in millionths.
+
+    Attributes:
+        grant_rho_micro: In all, under one grant.
+        dataset_rho_micro: In all, under all grants together: colluding analysts add up.
+        query_rho_micro: What a query spends unless it says; null is a hundredth of a grant's.
+        contributions: The most cells of one table that one entity counts in.
+        delta_exponent: Rho is told as the epsilon at a delta of 10 to the minus this.
+    """
 
     grant_rho_micro: Micro
     dataset_rho_micro: Micro
+    query_rho_micro: Micro | None = None
+    contributions: Annotated[int, Field(ge=1, le=1000)] = 4
+    delta_exponent: Annotated[int, Field(ge=5, le=12)] = 9
+
+    @property
+    def usual_rho_micro(self) -> int:
+        """What a query spends that does not say."""
+        return self.query_rho_micro or max(1, self.grant_rho_micro // 100)
 
 
 class Policy(Document):
@@ -221,6 +242,8 @@ def broken_rules(policy: Policy) -> Iterator[Rule]:
     """Yield path and message of every rule between fields that a policy breaks."""
     if policy.mode == "dp" and policy.budget is None:
         yield ("mode",), "Mode `dp` needs a `budget`."
+    if policy.budget is not None and policy.budget.usual_rho_micro > policy.budget.grant_rho_micro:
+        yield ("budget", "query_rho_micro"), "A query spends no more than its grant has."
     for place, function in enumerate(policy.functions or ()):
         if function not in NAMES:
             yield ("functions", place), f"{function!r} is no function; docs/policy.md lists them."
@@ -270,6 +293,8 @@ def _dimension_rules(here: KeyPath, what: Dimension) -> Iterator[Rule]:
 
 def weaker_than_usual(policy: Policy) -> list[str]:
     """Return what in a policy protects less than ACRO's defaults do, in words for its owner."""
+    if policy.mode == "dp" and policy.budget is not None:
+        return _large_budgets(policy.budget)
     usual, own = Release(), policy.release
     found = []
     if own.k < usual.k:
@@ -282,4 +307,16 @@ def weaker_than_usual(policy: Policy) -> list[str]:
         found.append("Sums or quantiles are not rounded: differences of answers show one person.")
     if own.freedom < usual.freedom:
         found.append(f"{own.freedom} degrees of freedom are asked for; ACRO asks for 10.")
+    return found
+
+
+def _large_budgets(budget: Budget) -> list[str]:
+    found = []
+    for name, rho in (("grant", budget.grant_rho_micro), ("dataset", budget.dataset_rho_micro)):
+        epsilon = epsilon_of(Decimal(rho) / MICRO, Decimal(10) ** -budget.delta_exponent) / MICRO
+        if epsilon > LARGE_EPSILON:
+            found.append(
+                f"The budget of a {name} is an epsilon of {epsilon:.1f} at a delta of "
+                f"1e-{budget.delta_exponent}; beyond {LARGE_EPSILON} little is promised."
+            )
     return found

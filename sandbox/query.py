@@ -14,6 +14,7 @@ from sandbox.analyse import analyse
 from sandbox.compile import CoreQuery, codes_sql, core_sql, public_sql
 from sandbox.noise import salt_of
 from sandbox.partials import Asked, ask, reply_of
+from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ class Compiled:
         asked: What the engine is sent; its queries are those of :attr:`leaves`.
         leaves: Cores and public relations, in the order of the engine's queries.
         salt: Keys the hashes of entities; empty without noise.
+        stored: Whether it is for a store (:mod:`sandbox.store`), not for plain tables.
     """
 
     plan: Plan
@@ -48,6 +50,7 @@ class Compiled:
     asked: Asked
     leaves: tuple[Result, ...]
     salt: str = ""
+    stored: bool = False
 
     @property
     def cores(self) -> tuple[Core, ...]:
@@ -86,11 +89,14 @@ def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb
     Raises:
         QueryRefused: The policy does not answer it.
     """
+    if policy.mode == "dp":
+        # Answered by sandbox.private alone: nothing under such a policy leaves without noise.
+        raise refusal("Q-18")
     plan = analyse(statement, policy)
     leaves = tuple(post.leaves(plan.result))
     salt = salt_of(secret, policy.digest) if policy.release.noise.sd_milli and secret else ""
     queries = [_query(leaf, plan, policy, dialect, salt, coded) for leaf in leaves]
-    return Compiled(plan, policy, dialect, ask(queries, limits), leaves, salt)
+    return Compiled(plan, policy, dialect, ask(queries, limits), leaves, salt, coded is not None)
 
 
 def _query(leaf: Result, plan: Plan, policy: Policy, dialect: Name, salt: str,

@@ -68,7 +68,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "Q-17": ("The policy does not allow this function.", "fusion policy show lists the functions."),
     "Q-18": (
         "Differential privacy is asked for by the policy, and not available here.",
-        "The owner can set mode: sdc.",
+        'Its owner installs it: pip install "banyan-fusion[dp]", or sets mode: sdc.',
     ),
     "Q-19": (
         "Sensitive columns are weighed by others, which can't be held against earlier results.",
@@ -77,6 +77,19 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "Q-20": (
         "This dataset has no policy, so nothing of it is answered.",
         "Ask its owner to attach one: fusion policy add.",
+    ),
+    "Q-21": (
+        "This statistic is not answered under differential privacy.",
+        "Use count, count(DISTINCT key), sum, avg, variance or stddev.",
+    ),
+    "Q-22": (
+        "Under differential privacy groups are values that everybody can know.",
+        "Group by what has bounds or `values` in the policy, or by CASE with written results.",
+    ),
+    "Q-23": ("The privacy budget does not reach.", "Ask for less, or ask the owner for more."),
+    "Q-24": (
+        "This policy has no privacy budget, so that nothing of it can be spent.",
+        "Leave out how much rho to spend.",
     ),
 }
 

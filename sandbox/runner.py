@@ -55,7 +55,7 @@ MAX_OVERLAPPING: Final = 200
 """Cells of a table in which one person can be in several: each is decided on its own."""
 
 _MAX_CELLS: Final = 1000
-_ENGINE: Final = EngineLimits(memory_mb=1024, threads=2)
+ENGINE: Final = EngineLimits(memory_mb=1024, threads=2)
 _MEMORY_BYTES: Final = 3072 * MEBI
 _OUTPUT_BYTES: Final = 256 * MEBI
 _SHOWN: Final = frozenset({Status.SERVED, Status.CACHED})
@@ -115,13 +115,13 @@ def prepare(statement: str, attached: Attached, secret: bytes) -> Prepared:
         statement,
         attached.policy,
         secret=ledgers.noise_secret(secret),
-        limits=_ENGINE,
+        limits=ENGINE,
         coded=None if attached.store is None else attached.coded,
     )
     selections = tuple(select(core, attached.policy) for core in compiled.cores)
     if sum(map(len, selections)) > MAX_SELECTIONS:
         raise refusal("Q-02")
-    named = hexdigest("banyan/queries/statement/v1", statement.encode())
+    named = statement_digest(statement)
     study = hexdigest(
         "banyan/queries/study/v1",
         named.encode(),
@@ -129,6 +129,11 @@ def prepare(statement: str, attached: Attached, secret: bytes) -> Prepared:
         str(attached.revision).encode(),
     )
     return Prepared(attached, compiled, selections, named, study)
+
+
+def statement_digest(statement: str) -> str:
+    """Return what the log calls a statement."""
+    return hexdigest("banyan/queries/statement/v1", statement.encode())
 
 
 @dataclass(slots=True)
@@ -182,13 +187,13 @@ def run(
     if asked != ("query", attached.owner, attached.dataset, prepared.study, "table"):
         raise GrantRefused("A permit is for another query than this.")
     permit.spend()
-    held = _Held(history, attached, request.assignee, month)
-    found = _executed(prepared, isolation, request.assignee, stop, seconds)
+    held = Held(history, attached, request.assignee, month)
+    found = executed(prepared, isolation, request.assignee, stop, seconds)
     return _released(prepared, found, held, secret, request.rows)
 
 
 def _released(
-    prepared: Prepared, found: _Found, held: _Held, secret: bytes, most: int | None
+    prepared: Prepared, found: Found, held: Held, secret: bytes, most: int | None
 ) -> Released:
     # Before a value is looked at: what is decided here is on disk when it returns.
     decided = held.decide_all(prepared, found)
@@ -209,7 +214,7 @@ def _released(
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """What a worker found, of the shape that was asked for.
 
     Attributes:
@@ -223,10 +228,16 @@ class _Found:
     members: list[Members]
 
 
-def _executed(
+def executed(
     prepared: Prepared, isolation: Isolation, caller: str, stop: Stop, seconds: float
-) -> _Found:
-    """Run cores and sets in one worker."""
+) -> Found:
+    """Run cores and sets in one worker.
+
+    Raises:
+        WorkFailed: The worker ended without an answer; nothing of why may leave.
+        IsolationBusy: There was no place for it in time.
+        MessageInvalid: The worker answered something else.
+    """
     attached, compiled = prepared.attached, prepared.compiled
     selections = [own for each in prepared.selections for own in each]
     limits = Limits(
@@ -241,11 +252,11 @@ def _executed(
             entry, asked, inputs, limits, caller=caller, stop=stop, wait_seconds=seconds
         )
 
-    if attached.store is not None:
+    if attached.store is not None and compiled.stored:
         return _over_store(prepared, selections, attached.store, run_in)
     cells = [core_sql(own.core, attached.policy, "duckdb") for own in selections]
     codes = [codes_sql(own.core, attached.policy, "duckdb") for own in selections]
-    whole = ask((*compiled.asked.queries, *cells), _ENGINE)
+    whole = ask((*compiled.asked.queries, *cells), ENGINE)
     tables = sorted({name for query in whole.queries for name in query.tables})
     # All of them where they fit: a worker that waits is one for any query of the dataset.
     few = len(attached.inputs) > MAX_INPUTS
@@ -254,7 +265,7 @@ def _executed(
         for name, path in attached.inputs.items()
         if not few or name in {*tables, sets.COHORT}
     }
-    asked = sets.request_bytes(whole.request, tables, codes, _ENGINE)
+    asked = sets.request_bytes(whole.request, tables, codes, ENGINE)
     reply, pairs = sets.read(run_in(ENTRY, asked, wanted), len(codes), attached.people)
     members = [of_pairs(each, attached.people, MAX_OVERLAPPING) for each in pairs]
     rows = reply_of(reply, whole)
@@ -263,18 +274,18 @@ def _executed(
         [cell.keys for cell in cells_of(selection.core, query, these)]
         for selection, query, these in zip(selections, cells, rows[own:], strict=True)
     ]
-    return _Found(rows[:own], shown, members)
+    return Found(rows[:own], shown, members)
 
 
 def _over_store(
     prepared: Prepared, selections: Sequence[Selection], store: Path, run_in: RunIn
-) -> _Found:
+) -> Found:
     """Run cores and sets over a store, in one pass where they are of the same rows."""
     attached, compiled = prepared.attached, prepared.compiled
     steps = Steps(attached.policy, attached.coded, attached.people)
     own = steps.statement(compiled)
     sets_of = [steps.members(each.core) for each in selections]
-    asked = steps.asked(_ENGINE, cells=_MAX_CELLS, members=MAX_OVERLAPPING)
+    asked = steps.asked(ENGINE, cells=_MAX_CELLS, members=MAX_OVERLAPPING)
     data = run_in(STORE_ENTRY, asked.request, {STORE: store})
     told = steps.with_members()
     reply, members = read_members(data, len(told), attached.people)
@@ -284,13 +295,14 @@ def _over_store(
         for place in sets_of
     ]
     of = dict(zip(told, members, strict=True))
-    return _Found([rows[place] for place in own], shown, [of[place] for place in sets_of])
+    return Found([rows[place] for place in own], shown, [of[place] for place in sets_of])
 
 
-class _Held:
+class Held:
     """Decides about tables of sets, and keeps what is to be said of it."""
 
     def __init__(self, history: History, attached: Attached, group: str, month: str) -> None:
+        """Take the history of what a group was given of a dataset."""
         self._history = history
         self._attached = attached
         self._scope = ledgers.scope_of(attached, group)
@@ -300,7 +312,7 @@ class _Held:
         self.notes: dict[tuple[str, str], None] = {}
 
     def decide_all(
-        self, prepared: Prepared, found: _Found
+        self, prepared: Prepared, found: Found
     ) -> list[list[tuple[Selection, dict[Keys, bool]]]]:
         """Return, for each core and each of its selections, which cells may be released."""
         parts = zip(found.cells, found.members, strict=True)

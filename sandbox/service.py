@@ -11,6 +11,7 @@ import hashlib
 import logging
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from fusion.crypto import rng
@@ -33,25 +34,31 @@ from fusion.services import query_messages as messages
 from fusion.services.clock import SystemClock
 from fusion.services.grants import GrantDesk, GrantFolder
 from fusion.services.ledger import Book
-from fusion.services.query_messages import Asked, Left, Note, Refusal, Reply, Table
-from fusion.services.storage import open_budgets
+from fusion.services.query_messages import Asked, Left, Note, Privacy, Refusal, Reply, Table
+from fusion.services.storage import open_budgets, open_rho
 from fusion.types import OrgId
 from sandbox import ledgers
 from sandbox.attached import attached, check_frozen
+from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
+from sandbox.private import answering, spending
+from sandbox.private.answering import PrivatePrepared, prepare_private, run_private
+from sandbox.python_service import PythonService, Shared, python_reply
 from sandbox.refusals import refusal
 from sandbox.runner import prepare, run
+from sandbox.timing import Watch, pad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from fusion.grants.budget import Cap
     from fusion.grants.permit import Permit
     from fusion.ports import Clock, Stop
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
     from sandbox.attached import Attached
     from sandbox.history.guard import History
-    from sandbox.runner import Prepared, Released
+    from sandbox.runner import Prepared
 
 OWNER_LOG: Final = logging.getLogger("banyan.queries")
 """Why queries failed. Nothing of it leaves the owner; it can hold what the data made happen."""
@@ -67,9 +74,6 @@ _OUTWARD: Final = (
     QueryRefused, GrantRefused, MemberRevoked, IsolationBusy, MessageInvalid, QueryFailed,
 )  # fmt: skip
 """What may leave as it is: decided from statement, policy, grants and load. All else is one."""
-
-_WATCH_SECONDS: Final = 0.25
-_FIRST_STEP: Final = 0.25
 
 
 class Service:
@@ -90,6 +94,7 @@ class Service:
         self._isolation = Isolation.open(Settings(service_user=node.config.worker_user))
         self._book = Book(node, self._clock)
         self._budgets = open_budgets(node)
+        self._rho = open_rho(node)
         self._folder = GrantFolder(node.grants, node.roster)
         self._secret = ledgers.secret_of(node)
         self._desk = GrantDesk(
@@ -100,11 +105,28 @@ class Service:
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
         self._closing = threading.Event()
+        self._python = PythonService(
+            Shared(
+                node=node,
+                say=say,
+                clock=self._clock,
+                isolation=self._isolation,
+                book=self._book,
+                desk=self._desk,
+                secret=self._secret,
+                closing=self._closing,
+                attached=self._attached,
+                grants=self._grants,
+                history=self._history,
+                ungranted=self._refuse,
+            )
+        )
 
     def close(self) -> None:
         """Stop what runs, and let go of workers and files."""
         self._closing.set()
         self._isolation.close()
+        self._python.close()
         for history in self._histories.values():
             history.close()
 
@@ -118,15 +140,36 @@ class Service:
             OWNER_LOG.warning("a query of %s ended unexpectedly", caller, exc_info=True)
             return messages.to_bytes(Reply(refusal=Refusal.of(QueryFailed())))
 
+    def reply_python(self, caller: str, asked: bytes, stop: Stop) -> bytes:
+        """Answer a message about Python jobs."""
+
+        def work() -> bytes:
+            with self._counted(caller):
+                return self._python.replied(caller, asked, stop)
+
+        return python_reply(caller, work)
+
     def _replied(self, caller: str, asked: Asked, stop: Stop) -> bytes:
         if asked.kind == "budget":
             return messages.to_bytes(Reply(budget=self._left(caller, asked.dataset)))
+        if asked.kind == "describe":
+            return self._described(caller, asked.dataset)
+        with self._counted(caller):
+            return self._answered(caller, asked, stop)
+
+    @contextmanager
+    def _counted(self, caller: str) -> Iterator[None]:
+        """Count what of a caller is under way.
+
+        Raises:
+            IsolationBusy: It is as much as may be.
+        """
         with self._lock:
             if self._under_way.get(caller, 0) >= MAX_A_CALLER:
                 raise IsolationBusy("Too many queries of this organisation are under way.")
             self._under_way[caller] = self._under_way.get(caller, 0) + 1
         try:
-            return self._answered(caller, asked, stop)
+            yield
         finally:
             with self._lock:
                 self._under_way[caller] -= 1
@@ -139,14 +182,35 @@ class Service:
         if not self._grants(caller, asked.dataset):
             # Nor is it told who has one.
             self._refuse(_request(caller, asked, job, found, found.columns, None))
-        prepared = prepare(asked.statement, found, self._secret)
+        prepared = self._prepared(caller, asked, found)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
         permit = self._desk.admit(request)
         began = time.monotonic()
         try:
-            return self._released(permit, prepared, _Watch(self._desk, permit, stop, asked, self))
+            watch = Watch(self._desk, permit, stop, asked.seconds, self._closing)
+            watch.seconds = min(watch.seconds, WALL_SECONDS)
+            return self._released(permit, prepared, watch)
         finally:
-            self._pad(began)
+            pad(began, self._closing)
+
+    def _prepared(self, caller: str, asked: Asked, found: Attached) -> Prepared:
+        if found.policy.mode == "sdc":
+            if asked.rho_micro is not None:
+                raise refusal("Q-24")
+            return prepare(asked.statement, found, self._secret)
+        prepared = prepare_private(asked, found, self._secret)
+        # A budget that does not reach is said before the grant is charged; the charge of rho has
+        # the last word (sandbox.private.answering).
+        if self._rho.answer(answering.answer_name(prepared, caller)) is None:
+            left = [
+                answering.left(self._rho, found, kept.signed.id, cap_of(permission).epsilon_micro)
+                for kept in self._grants(caller, asked.dataset)
+                if (permission := kept.signed.grant.permission("query")) and not kept.revoked
+            ]
+            most = max(left, key=lambda each: each.least, default=None)
+            if most is not None and most.least < prepared.statement.rho_micro:
+                raise spending.beyond(prepared.statement.rho_micro, most)
+        return prepared
 
     def _attached(self, dataset: str) -> Attached:
         try:
@@ -200,27 +264,65 @@ class Service:
                     runs=left.runs,
                     rows=left.rows,
                     not_after=kept.signed.grant.not_after,
+                    privacy=self._privacy(dataset, kept.signed.id, cap_of(permission)),
                 )
             )
         return found[:1000]
 
+    def _described(self, caller: str, dataset: str) -> bytes:
+        """Return what the caller's grants let it know of the policy; the tables are not touched.
+
+        Raises:
+            GrantRefused: It has no grant that holds now.
+            QueryRefused: There is no policy, or it is too large to be told.
+        """
+        granted = granted_columns(self._grants(caller, dataset), self._clock.now())
+        if not granted:
+            raise no_grant_for(dataset, self._node.config.id)
+        try:
+            found = attached(self._node, dataset)
+        except FusionError as error:
+            self._say(f"the policy of {dataset} can't be used: {error.message}")
+            raise QueryFailed from None
+        if found is None:
+            raise refusal("Q-20")
+        data = messages.to_bytes(Reply(described=describe(found.policy, granted)))
+        if len(data) > messages.MAX_REPLY_BYTES:
+            raise refusal("Q-16")
+        return data
+
+    def _privacy(self, dataset: str, grant: str, cap: Cap) -> Privacy | None:
+        """Return what is left of the privacy budget, under a policy that has one."""
+        found = attached(self._node, dataset)
+        if found is None or found.policy.mode != "dp":
+            return None
+        budget = answering.budget_of(found)
+        delta = spending.delta_of(budget)
+        left = answering.left(self._rho, found, grant, cap.epsilon_micro)
+        return Privacy(
+            rho_micro=left.grant,
+            dataset_rho_micro=left.dataset,
+            epsilon_micro=spending.epsilon_micro(left.grant, delta),
+            dataset_epsilon_micro=spending.epsilon_micro(left.dataset, delta),
+            delta_exponent=budget.delta_exponent,
+            usual_rho_micro=budget.usual_rho_micro,
+        )
+
     # ------------------------------------------------------------------ with data at hand
 
-    def _released(self, permit: Permit, prepared: Prepared, watch: _Watch) -> bytes:
+    def _released(self, permit: Permit, prepared: Prepared, watch: Watch) -> bytes:
         """Run what was permitted; whatever is raised from here on may leave as it is."""
         caller = permit.request.assignee
         try:
-            found = run(
-                permit,
-                prepared,
-                self._isolation,
-                self._history(prepared.attached),
-                secret=self._secret,
-                month=self._clock.now().strftime("%Y-%m"),
-                stop=watch,
-                seconds=watch.seconds,
-            )
-            data = _reply(permit, prepared, found)
+            table = (
+                run_private(
+                    permit, prepared, self._isolation, self._rho,
+                    stop=watch, seconds=watch.seconds,
+                )
+                if isinstance(prepared, PrivatePrepared)
+                else self._run(permit, prepared, watch)
+            )  # fmt: skip
+            data = _reply(table)
             # A revocation that came in the meantime holds.
             self._desk.check(permit)
             self._desk.commit(permit)
@@ -234,6 +336,25 @@ class Service:
             self._say(f"{permit.request.job} of {caller} failed: {type(error).__name__}")
             raise QueryFailed from None
         return data
+
+    def _run(self, permit: Permit, prepared: Prepared, watch: Watch) -> Table:
+        found = run(
+            permit,
+            prepared,
+            self._isolation,
+            self._history(prepared.attached),
+            secret=self._secret,
+            month=self._clock.now().strftime("%Y-%m"),
+            stop=watch,
+            seconds=watch.seconds,
+        )
+        return Table(
+            job=permit.request.job,
+            policy=prepared.attached.policy.digest,
+            columns=list(found.answer.columns),
+            rows=found.answer.rows,
+            notes=[Note(message=message, hint=hint) for message, hint in found.notes[:100]],
+        )
 
     def _history(self, found: Attached) -> History:
         # One for each k: bounds are the only thing in which they differ, the file is one.
@@ -256,46 +377,6 @@ class Service:
                 result=hashlib.sha256(data).hexdigest(),
             ),
         )
-
-    def _pad(self, began: float) -> None:
-        """Wait until the end of a step: 0.25, 0.375, 0.5, 0.75, 1, 1.5, 2 s, and so on."""
-        passed, step, half = time.monotonic() - began, _FIRST_STEP, True
-        while step < passed:
-            step, half = (step * 3 / 2 if half else step * 4 / 3), not half
-        self._closing.wait(step - passed)
-
-
-class _Watch:
-    """Says when a query has to end: nobody waits, its time is over, its grant is revoked."""
-
-    def __init__(
-        self, desk: GrantDesk, permit: Permit, stop: Stop, asked: Asked, service: Service
-    ) -> None:
-        self.seconds = float(min(asked.seconds, WALL_SECONDS))
-        self.refused: FusionError | None = None
-        self._desk, self._permit, self._stop = desk, permit, stop
-        self._closing = service._closing  # noqa: SLF001 - its own
-        self._until = time.monotonic() + asked.seconds
-        self._looked = float("-inf")
-
-    def is_set(self) -> bool:
-        """Look at all of them, at the grant four times a second."""
-        now = time.monotonic()
-        if now - self._looked >= _WATCH_SECONDS:
-            self._looked = now
-            try:
-                self._desk.check(self._permit)
-            except FusionError as error:
-                self.refused = error
-        over = now >= self._until or self._stop.is_set() or self._closing.is_set()
-        return over or self.refused is not None
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait, looking now and then."""
-        end = float("inf") if timeout is None else time.monotonic() + timeout
-        while not self.is_set() and time.monotonic() < end:
-            self._stop.wait(min(0.1, max(0.0, end - time.monotonic())))
-        return self.is_set()
 
 
 def _request(
@@ -326,19 +407,12 @@ def _request(
     )
 
 
-def _reply(permit: Permit, prepared: Prepared, found: Released) -> bytes:
+def _reply(table: Table) -> bytes:
     """Return what leaves.
 
     Raises:
         QueryRefused: It is larger than it may be.
     """
-    table = Table(
-        job=permit.request.job,
-        policy=prepared.attached.policy.digest,
-        columns=list(found.answer.columns),
-        rows=found.answer.rows,
-        notes=[Note(message=message, hint=hint) for message, hint in found.notes[:100]],
-    )
     data = messages.to_bytes(Reply(table=table))
     if len(data) > messages.MAX_REPLY_BYTES:
         raise refusal("Q-16")

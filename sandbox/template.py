@@ -9,6 +9,8 @@ TEMPLATE: Final = """\
 # key. A table or a column that is not here can't be asked about.
 schema: fusion.policy/1
 title: People and their visits
+# dp: noise under a budget of privacy, instead of the rules below. It needs `budget`, and groups are
+# values that are listed here.
 mode: sdc
 
 tables:

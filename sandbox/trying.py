@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError, InputInvalid, QueryRefused
 from sandbox.disclosure import Rules
 from sandbox.engine import READERS, execute
+from sandbox.noise import salt_of
+from sandbox.partials import reply_of
+from sandbox.private.statement import compile_private
 from sandbox.query import compile_statement, finish
 
 if TYPE_CHECKING:
@@ -103,6 +106,8 @@ def _verdict(
     if statement.kind:
         found["class"] = statement.kind
     try:
+        if policy.mode == "dp":
+            return found | _private(statement.sql, policy, inputs, secret)
         compiled = compile_statement(statement.sql, policy, secret=secret)
         found |= {"verdict": "accepted", "code": "", "message": ""}
         if inputs is not None:
@@ -113,4 +118,19 @@ def _verdict(
         found |= {"verdict": "refused", "code": error.code, "message": str(error)}
     except FusionError as error:
         found |= {"verdict": "error", "code": error.code, "message": str(error)}
+    return found
+
+
+def _private(
+    sql: str, policy: Policy, inputs: Mapping[str, Path] | None, secret: bytes
+) -> dict[str, Any]:
+    """Return the verdict under differential privacy; what an owner tries is charged to nobody."""
+    statement = compile_private(sql, policy, salt=salt_of(secret, policy.digest))
+    found: dict[str, Any] = {"verdict": "accepted", "code": "", "message": ""}
+    found["rho_micro"] = statement.rho_micro
+    if inputs is not None:
+        asked = statement.compiled.asked
+        answer = statement.finish(reply_of(execute(asked.request, inputs), asked))
+        found |= {"columns": list(answer.columns), "rows": answer.rows}
+        found["noise"] = [asdict(each) for each in statement.accuracy()]
     return found

@@ -7,6 +7,7 @@ the session ends with an error if one tried.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from tests.keys import Dealt, deal_for_tests
 from tests.offline.sitecustomize import WATCH, host_of, is_local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.keys import Dealt
 
 # Inherited by every process a test starts.
 os.environ.update(
@@ -33,6 +35,15 @@ os.environ.update(
         [str(Path(__file__).parent / "offline"), os.environ.get("PYTHONPATH", "")]
     ).rstrip(os.pathsep),
 )
+# Hundreds of processes are started: one compiles, the others load (`./dev` says so, too).
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# Numpy's linear algebra here has one thread: the workers share the cores already, and threads that
+# wait for each other cost a quarter of the history's tests. Processes that tests start have theirs.
+with pytest.MonkeyPatch.context() as _patch:
+    _patch.setenv("OPENBLAS_NUM_THREADS", "1")
+    importlib.import_module("numpy")
+
 # Of this process and its children: pytest's workers each have their own.
 os.environ[WATCH] = tempfile.mkdtemp(prefix="banyan-watch-")
 
@@ -54,9 +65,17 @@ def _refuse_outside_hosts(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_refuse_outside_hosts)
 
 
+_LONGEST = ("test_deployment.py", "test_deploy_page.py", "test_readme.py", "test_demo.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start what takes longest first, so that no worker ends alone with it."""
-    items.sort(key=lambda item: item.path.parent.name != "deployment")
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        rank = _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST)
+        return item.path.parent.name != "deployment", rank
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -77,4 +96,6 @@ def _nobody_left_this_machine(watch: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def dealt() -> Dealt:
     """A threshold key with its shares."""
+    from tests.keys import deal_for_tests  # noqa: PLC0415 - imports numpy, for which see above
+
     return deal_for_tests()

@@ -22,6 +22,7 @@ from flwr.supercore.inflatable.inflatable_object import (
     iterate_object_tree,
 )
 from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
     inflate_object_from_contents,
     pull_objects,
     push_objects,
@@ -78,6 +79,46 @@ def pull_content(
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, DecodeError) as error:
         msg = f"A message's content is not what it says ({type(error).__name__})."
         raise MessageInvalid(msg) from error
+
+
+class Upload:
+    """What a message carries, while it is uploaded: parts that have come are kept between looks."""
+
+    def __init__(self, tree: ObjectTree) -> None:
+        """Take the message's objects; nothing is asked for yet."""
+        self.identifier = tree.object_id
+        self._tree = tree
+        self._parts: dict[str, bytes] = {}
+        self._unknown = False
+
+    def content(self, pull_object: Callable[[str], bytes], *, seconds: float) -> RecordDict | None:
+        """Look for what has not come yet; return the content if it is all there, or nothing.
+
+        Args:
+            pull_object: Gets one object.
+            seconds: How long this look waits for objects that are still being uploaded.
+
+        Raises:
+            MessageInvalid: The message does not have exactly one record.
+            flwr.supercore.inflatable.inflatable_utils.ObjectPullError: An object is not known, so
+                that it will not come.
+        """
+
+        def once(object_id: str) -> bytes:
+            if object_id not in self._parts:
+                try:
+                    self._parts[object_id] = pull_object(object_id)
+                except ObjectPullError:
+                    self._unknown = True
+                    raise
+            return self._parts[object_id]
+
+        try:
+            return pull_content(self._tree, once, seconds=seconds)
+        except ObjectPullError:
+            if self._unknown:
+                raise
+            return None
 
 
 def _bounded(pull_object: Callable[[str], bytes]) -> Callable[[str], bytes]:

@@ -9,7 +9,6 @@ are done one after the other, runs side by side. Why not Flower's SuperNode:
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -40,21 +39,14 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_push_object_fn_protobuf,
 )
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
-from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from federated.runtime.contents import pull_content, push_contents
+from federated.runtime.contents import Upload, push_contents
 from fusion.crypto import rng
-from fusion.errors import EnvironmentUnfit, FusionError, HubRefused, PartyUnreachable
-from fusion.link.dial import FLEET_SECONDS
-from fusion.link.rules import is_passed_on
+from fusion.errors import EnvironmentUnfit, FusionError, PartyUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cryptography.hazmat.primitives.asymmetric import ec
     from flwr.clientapp import ClientApp
     from flwr.proto.fleet_pb2 import (
         ActivateNodeResponse,
@@ -64,10 +56,8 @@ if TYPE_CHECKING:
     from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
     from flwr.proto.message_pb2 import ObjectTree
     from flwr.proto.run_pb2 import GetRunResponse
-    from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
     from flwr.supercore.run import Run
 
-    from fusion.link.dial import Link
     from fusion.ports import Clock, Rings, Stop
 
 _LOG: Final = logging.getLogger("banyan.fleet")
@@ -79,10 +69,8 @@ _STOP_SECONDS: Final = 0.25
 
 _RETRIED_STATUS: Final = {429, 502, 503, 504}
 _UPLOAD_SECONDS: Final = 600
-_FLEET_PATH: Final = "/v1/fleet/"
-_LONG: Final = frozenset(("push-messages", "push-object", "pull-object"))
-_SHORT_SECONDS: Final = 20.0
-"""For a call without a body worth mention: a hub that stands still must not hold up a stop."""
+"""After which a message is given up whose content was not uploaded."""
+_LOOK_SECONDS: Final = 0.5
 _REGISTRATION_SECONDS: Final = 30.0
 
 
@@ -120,6 +108,15 @@ class Served:
     bundle_digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A message to answer: its head, what it carries, and since when it is here."""
+
+    head: Message
+    upload: Upload
+    since: float
+
+
 class Fleet(Protocol):
     """The SuperLink's fleet interface as a node calls it; Flower's messages in and out.
 
@@ -139,58 +136,6 @@ class Fleet(Protocol):
     def close(self) -> None:
         """Close the connection."""
         ...
-
-
-class _ThroughLink:
-    """The last of the interceptors: sends what Flower's client would send over the node's link."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def intercept(
-        self,
-        context: ProtobufRequestContext,
-        call_next: ProtobufCall,  # noqa: ARG002 - nothing comes after this one
-    ) -> httpx.Response:
-        """Answer a request as the hub does.
-
-        Raises:
-            httpx.TransportError: The hub does not answer.
-        """
-        request = context.request
-        headers = {k: v for k, v in request.headers.items() if is_passed_on(k)}
-        name = request.url.path.removeprefix(_FLEET_PATH)
-        try:
-            seconds = FLEET_SECONDS if name in _LONG else _SHORT_SECONDS
-            status, kind, body = self._link.fleet(name, headers, request.read(), seconds)
-        except HubRefused as error:
-            return httpx.Response(httpx.codes.FORBIDDEN, text=error.message, request=request)
-        except PartyUnreachable as error:
-            raise httpx.ConnectError(error.message, request=request) from error
-        return httpx.Response(status, headers={"content-type": kind}, content=body, request=request)
-
-
-def dial(link: Link, key: ec.EllipticCurvePrivateKey) -> FleetHttpClient:
-    """Return the fleet interface of a hub, over a node's link.
-
-    Args:
-        link: The connection to the hub.
-        key: The node's Flower key (P-384).
-    """
-    return FleetHttpClient(
-        "http://hub",
-        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nothing: it connects to nothing
-        interceptors=[
-            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-            NodeAuthHttpInterceptor(key, key.public_key()),
-            _ThroughLink(link),
-        ],
-    )
-
-
-def public_key_of(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return the key by which the SuperLink knows a node."""
-    return bytes(public_key_to_bytes(key.public_key()))
 
 
 class FleetNode:
@@ -231,7 +176,7 @@ class FleetNode:
         self._client = fleet
         self._node = Node()
         self._runs: dict[int, Run] = {}
-        self._queues: dict[int, deque[tuple[Message, ObjectTree]]] = defaultdict(deque)
+        self._queues: dict[int, deque[_Task]] = defaultdict(deque)
         self._busy: set[int] = set()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(self._pace.workers, thread_name_prefix="run")
@@ -380,14 +325,18 @@ class FleetNode:
         """Queue a message behind the others of its run; start the run's worker if it rests."""
         run_id = head.metadata.run_id
         with self._lock:
-            self._queues[run_id].append((head, tree))
+            self._queues[run_id].append(_Task(head, Upload(tree), self._clock.monotonic()))
             if run_id in self._busy:
                 return
             self._busy.add(run_id)
         self._pool.submit(self._work, run_id)
 
     def _work(self, run_id: int) -> None:
-        """Answer a run's messages one after the other until there are none."""
+        """Answer a run's messages one after the other until there are none.
+
+        One that is not all there goes behind those that came later: after the SuperLink was away
+        the rest of it may never come, and whoever sent it has asked again.
+        """
         while True:
             with self._lock:
                 queue = self._queues[run_id]
@@ -395,26 +344,32 @@ class FleetNode:
                     self._busy.discard(run_id)
                     del self._queues[run_id]
                     return
-                head, tree = queue.popleft()
+                task = queue.popleft()
             try:
-                self._answer(run_id, head, tree)
+                if not self._answer(run_id, task):
+                    with self._lock:
+                        queue.append(task)
             except RunGoneError:
-                self._note(f"run {run_id} is over at the hub; a message for it was dropped")
+                self._note(f"a message of run {run_id} was dropped: the hub knows no more of it")
             except Exception as error:  # noqa: BLE001 - one broken message must not stop the node
                 self._note(f"a message of run {run_id} could not be answered: {error!r:.300}")
 
-    def _answer(self, run_id: int, head: Message, tree: ObjectTree) -> None:
-        run = self._run(run_id)
-        head.metadata.__dict__["_message_id"] = tree.object_id
+    def _answer(self, run_id: int, task: _Task) -> bool:
+        """Answer a message; return whether that is done, or it is still being uploaded."""
+        run, head = self._run(run_id), task.head
+        head.metadata.__dict__["_message_id"] = task.upload.identifier
         began = self._clock.monotonic()
         if run.fab_hash != self._bundle_digest:
             self._note(f"run {run_id} was refused: its bundle is not the one installed here")
             reason = "The run's bundle is not the one installed at this node."
             reply = Message(Error(ErrorCode.INVALID_FAB, reason), reply_to=head)
         else:
-            message = self._inflate(run_id, head, tree)
+            message = self._inflate(run_id, task)
+            if message is None:
+                return False
             reply = self._app(message=message, context=self._context(run_id, run))
         self._push(run_id, reply, self._clock.monotonic() - began)
+        return True
 
     def _context(self, run_id: int, run: Run) -> Context:
         return Context(
@@ -435,22 +390,31 @@ class FleetNode:
                 self._runs[run_id] = known
         return known
 
-    def _inflate(self, run_id: int, head: Message, tree: ObjectTree) -> Message:
-        """Fetch what a message carries, and tell the SuperLink that it has come."""
+    def _inflate(self, run_id: int, task: _Task) -> Message | None:
+        """Fetch what a message carries, and tell the SuperLink that it has come, if it has.
+
+        Raises:
+            RunGoneError: It will not come.
+        """
 
         def call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return lambda request: self._call(function, request)
 
         pull = make_pull_object_fn_protobuf(call(self._client.PullObject), self._node, run_id)
         try:
-            content = pull_content(tree, pull, seconds=_UPLOAD_SECONDS)
+            content = task.upload.content(pull, seconds=_LOOK_SECONDS)
         except ObjectPullError as error:
             raise RunGoneError from error
+        if content is None:
+            late = self._clock.monotonic() - task.since > _UPLOAD_SECONDS
+            if late or self._stop.is_set():
+                raise RunGoneError
+            return None
         confirm = make_confirm_message_received_fn_protobuf(
             call(self._client.ConfirmMessageReceived), self._node, run_id
         )
-        confirm(tree.object_id)
-        return make_message(head.metadata, content)
+        confirm(task.upload.identifier)
+        return make_message(task.head.metadata, content)
 
     def _push(self, run_id: int, reply: Message, seconds: float) -> None:
         reply.metadata.__dict__["_message_id"] = reply.object_id

@@ -13,22 +13,19 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flwr.app import Error, Message
-from flwr.app.message import make_message, remove_content_from_message
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
 from flwr.common.constant import ErrorCode
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
-from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
+from flwr.common.serde import message_to_proto
+from flwr.proto.runtime_pb2 import PushAppMessagesRequest
 from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectPushError
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_push_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from federated.cohort import Failure, Replies, Reply, Request
-from federated.runtime.contents import pull_content, push_contents
+from federated.runtime.contents import push_contents
+from federated.runtime.inbox import Inbox
 from federated.runtime.messages import MESSAGE_TYPES, decode_reply, encode_request, fresh_nonce
 from fusion.errors import FusionError, MessageInvalid, PartyUnreachable, UnknownOrganisation
 from fusion.link.bell import Bell
@@ -50,7 +47,6 @@ TOGETHER_SECONDS: Final = 0.06
 OUTAGE_SECONDS: Final = 1.0
 """A call that takes longer met a SuperLink that was away; the deadline moves by as much."""
 HELLO_TTL_SECONDS: Final = 3600.0
-UPLOAD_SECONDS: Final = 600.0
 PUSH_PAUSES: Final = (0.1, 0.5, 2.0)
 """Seconds before each further try when the SuperLink does not take messages."""
 _ABSENT: Final = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE}
@@ -64,10 +60,12 @@ class Bells:
     Attributes:
         requests: Rung when messages have been pushed; the port lets waiting nodes look.
         replies: Rung by the port when a node has pushed.
+        restarts: Rung when the SuperLink was started again.
     """
 
     requests: Bell
     replies: Bell
+    restarts: Bell
 
     def announce(self) -> None:
         """Say that there are requests."""
@@ -101,6 +99,7 @@ class GridCohort:
         self._keys = dict(fleet_keys)
         self._clock = clock
         self._bells = bells
+        self._inbox = Inbox(grid)
         self._nodes: dict[OrgId, int] = {}
         self._knocks: dict[str, OrgId] = {}
 
@@ -113,7 +112,7 @@ class GridCohort:
         on_reply: Callable[[Reply], None] | None = None,
     ) -> Replies:
         """Send, and look for answers until all, enough, or the deadline."""
-        heard = self._bells.heard()
+        heard, restarts = self._bells.heard(), self._bells.restarts.rings()
         # The message outlives the deadline a little, so that a late party answers into nothing
         # instead of failing; nobody looks for that answer.
         ttl = seconds + 60.0
@@ -133,9 +132,15 @@ class GridCohort:
             now = self._clock.monotonic()
             if now - began > OUTAGE_SECONDS:
                 deadline += now - began
+            if restarts != (restarts := self._bells.restarts.rings()):
+                # What was under way when the SuperLink ended may be lost: requests that it had
+                # handed out, replies half uploaded. A party answers the same to the same.
+                missing = {org: each for org, each in requests.items() if org not in replies}
+                waiting |= self._push(missing, ttl)
             if done() or now >= deadline:
                 break
             heard = self._bells.await_reply(heard, min(POLL_SECONDS, deadline - now))
+        self._inbox.forget(waiting)
         return replies
 
     def knock(self, organisations: Sequence[OrgId]) -> set[OrgId]:
@@ -195,7 +200,7 @@ class GridCohort:
         if not waiting:
             return []
         replies = []
-        for message in pull_replies(self._grid, list(waiting), seconds=UPLOAD_SECONDS):
+        for message in self._inbox.look(list(waiting)):
             organisation = waiting.pop(message.metadata.reply_to_message_id, None)
             if organisation is None:
                 continue
@@ -203,6 +208,11 @@ class GridCohort:
                 _LOG.info("%s: %s", organisation, message.error.reason)
                 continue
             replies.append(_reply(organisation, message))
+            # Whoever was asked again may answer again.
+            others = [name for name, org in waiting.items() if org == organisation]
+            self._inbox.forget(others)
+            for name in others:
+                del waiting[name]
         return replies
 
     def _node(self, organisation: OrgId) -> int | None:
@@ -257,36 +267,6 @@ def push_requests(grid: Grid, messages: Sequence[Message]) -> Iterable[str | Non
     return list(answer.message_ids)
 
 
-def pull_replies(grid: Grid, identifiers: Sequence[str], *, seconds: float) -> Iterable[Message]:
-    """Return the replies to these messages that have come; each is returned once.
-
-    Over Flower's HTTP grid only the records are asked for; any other grid does it its own way.
-    """
-    if not isinstance(grid, HttpGrid):
-        yield from grid.pull_messages(identifiers)
-        return
-    client, run_id = grid._runtime_client, grid.run.run_id  # noqa: SLF001 - see contract.py
-    pull_object = make_pull_object_fn_protobuf(client.PullObject, grid.node, run_id)
-    answer = client.PullMessages(PullAppMessagesRequest(message_ids=identifiers))
-    for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
-        head = message_from_proto(proto)
-        if head.has_error():
-            yield head
-            continue
-        try:
-            content = pull_content(tree, pull_object, seconds=seconds)
-        except (ObjectPullError, MessageInvalid) as error:
-            unavailable = Error(ErrorCode.UNKNOWN, f"The reply can't be read: {error}")
-            yield make_message(head.metadata, error=unavailable)
-            continue
-        client.ConfirmMessageReceived(
-            ConfirmMessageReceivedRequest(
-                node=grid.node, run_id=run_id, message_object_id=proto.metadata.message_id
-            )
-        )
-        yield make_message(head.metadata, content)
-
-
 def bells_of(hub: HubHome) -> Bells:
     """Return the bells of a hub's folder."""
-    return Bells(Bell(hub.requests_bell), Bell(hub.replies_bell))
+    return Bells(Bell(hub.requests_bell), Bell(hub.replies_bell), Bell(hub.restarts_bell))

@@ -80,7 +80,8 @@ def _serve_own(
     from federated.client_app import app_for  # noqa: PLC0415
     from federated.party import Party  # noqa: PLC0415
     from federated.runtime.bundle import bundle  # noqa: PLC0415
-    from federated.runtime.fleet import FleetNode, Served, dial, public_key_of  # noqa: PLC0415
+    from federated.runtime.fleet import FleetNode, Served  # noqa: PLC0415
+    from federated.runtime.fleet_client import dial, public_key_of  # noqa: PLC0415
     from federated.seats import seat_of  # noqa: PLC0415
 
     key = node.fleet_private_key()

@@ -172,15 +172,17 @@ class SuperLink:
                 msg = f"{program} ended with {process.returncode}: {tail}"
                 raise EnvironmentUnfit(msg, hint=f"Read {self._files.log}.")
 
-    def revive(self, say: Callable[[str], None]) -> None:
-        """Start again what has ended; runs go on from the database.
+    def revive(self, say: Callable[[str], None]) -> bool:
+        """Start again what has ended, and say whether something had; runs go on from the database.
 
         Raises:
             EnvironmentUnfit: Something ends again and again.
         """
+        revived = False
         for program, process in list(self._processes.items()):
             if process.poll() is None:
                 continue
+            revived = True
             now = time.monotonic()
             self._ended = [moment for moment in self._ended if now - moment < REVIVE_SECONDS]
             if len(self._ended) >= REVIVALS:
@@ -189,6 +191,7 @@ class SuperLink:
             say(f"{program} ended with {process.returncode}; starting it again")
             self._spawn(program)
             self._await_health()
+        return revived
 
     def stop(self) -> None:
         """End both, the executor first."""

@@ -20,6 +20,7 @@ from federated.runtime import contract
 from federated.runtime.logs import log_to_stderr
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
+from fusion.link.bell import Bell
 from fusion.link.loopback import free_port
 from fusion.services.board import Board
 from fusion.services.clock import SystemClock
@@ -73,6 +74,7 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
         # The port first: that it is taken is found out before Flower is started.
         hub.requests_bell.unlink(missing_ok=True)
         hub.replies_bell.unlink(missing_ok=True)
+        hub.restarts_bell.unlink(missing_ok=True)
         port.start()
         superlink.start()
         jobs = _Jobs(hub, files, say)
@@ -82,7 +84,8 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
             write_atomic(hub.ready, json.dumps({"url": url, "pid": os.getpid()}).encode())
             say(f"hub of {hub.config.federation} is up at {url}")
             while not stop.wait(LOOK_SECONDS):
-                superlink.revive(say)
+                if superlink.revive(say):
+                    Bell(hub.restarts_bell).ring()
                 jobs.look()
                 board.tend()
         finally:

@@ -29,6 +29,7 @@ from fusion.cli import (
     org,
     output,
     policy,
+    python,
     query,
     simulate,
     train,
@@ -82,6 +83,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(grant.app, name="grant")
 app.add_typer(policy.app, name="policy")
 app.add_typer(query.app, name="query")
+app.add_typer(python.app, name="python")
 app.command("train")(train.train)
 app.add_typer(order.app, name="order")
 app.add_typer(simulate.app, name="simulate")

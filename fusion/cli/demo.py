@@ -121,7 +121,7 @@ def _closing(outcome: Mapping[str, Any]) -> None:
     output.table(("trained on", "rows", "AUC"), rows)
     key, seconds, grant = outcome["key"], outcome["seconds"], outcome["grant"]
     share = "holds a share" if key["hub_holds_share"] else "holds no share"
-    steps = ("setup", "run", "compare", "witness", "shutdown", "audit", "total")
+    steps = ("setup", "run", "questions", "compare", "witness", "shutdown", "audit", "total")
     parts = ("train", "encrypt", "wait", "aggregate", "decrypt", "combine")
     output.result("")
     output.facts(
@@ -136,6 +136,7 @@ def _closing(outcome: Mapping[str, Any]) -> None:
                 "grant",
                 f"{grant['id'][:16]} to {grant['assignee']}, {len(grant['signed'])} signatures",
             ),
+            ("queries", _queries(outcome["queries"])),
             ("encrypted against plain sums", f"{outcome['max_abs_error_vs_plain']:.1e} at most"),
             ("logs, audited offline", _logs(outcome["ledgers"])),
             ("bytes per encrypted parameter", f"{outcome['bytes_per_parameter']:.1f}"),
@@ -144,6 +145,15 @@ def _closing(outcome: Mapping[str, Any]) -> None:
             ("report", outcome["report"]),
         ]
     )
+
+
+def _queries(told: Mapping[str, Any]) -> str:
+    """Say in one line what was asked."""
+    from fusion.services.demo_queries import counted
+
+    if not told["available"]:
+        return "none: nothing here confines work; fusion doctor says why"
+    return f"{told['asker']} asked {told['owner']} {counted(told)}"
 
 
 def _logs(ledgers: Sequence[Mapping[str, Any]]) -> str:

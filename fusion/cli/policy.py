@@ -206,4 +206,4 @@ def add(
         output.note(warning)
     output.note("a grant for queries names this schema digest and these columns")
     if found["revision"] == 1:
-        output.note("a node that is up answers queries once it is started again")
+        output.note("a node that is up answers queries from now on, if work can be confined there")

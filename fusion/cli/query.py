@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -15,9 +14,6 @@ from typer.core import TyperGroup
 from fusion.cli import output
 from fusion.cli.files import read_bounded
 from fusion.errors import FusionError, InputInvalid
-
-if TYPE_CHECKING:
-    from fusion.services.query_messages import Table
 
 MAX_FILE_BYTES = 64 * 1024
 ASK = "ask"
@@ -59,6 +55,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Dataset = Annotated[
     str, typer.Option("--dataset", metavar="OWNER/ID", help="Of whom, and what it is called there.")
 ]
+Purpose = Annotated[str, typer.Option(metavar="dpv:NAME", help="What for, as the grant has it.")]
+Rows = Annotated[
+    int, typer.Option(min=1, max=100_000, help="Most rows; the grant is charged for them.")
+]
+Seconds = Annotated[int, typer.Option(min=1, max=300, help="For how long to wait.")]
 
 
 @app.command(ASK)
@@ -68,16 +69,15 @@ def ask(  # noqa: PLR0913 - each is an option
     ] = None,
     *,
     dataset: Dataset,
-    purpose: Annotated[
-        str, typer.Option(metavar="dpv:NAME", help="What for, as the grant has it.")
-    ],
+    purpose: Purpose,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE.sql", help="Holds the statement.")
     ] = None,
-    rows: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Most rows; the grant is charged for them.")
-    ] = 100,
-    seconds: Annotated[int, typer.Option(min=1, max=300, help="For how long to wait.")] = 60,
+    rows: Rows = 100,
+    seconds: Seconds = 60,
+    rho_micro: Annotated[
+        int | None, typer.Option(min=1, help="What to spend of a privacy budget, in millionths.")
+    ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
     explain: Annotated[
@@ -92,6 +92,7 @@ def ask(  # noqa: PLR0913 - each is an option
 
     The verb may be left out: fusion query "select ..." asks.
     """
+    from fusion.cli import answers
     from fusion.services import querying
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
@@ -101,21 +102,19 @@ def ask(  # noqa: PLR0913 - each is an option
     with Connection(node) as connection:
         try:
             table = querying.query(
-                connection, node, dataset, text, purpose=purpose, rows=rows, seconds=seconds
-            )
+                connection, node, dataset, text,
+                purpose=purpose, rows=rows, seconds=seconds, rho_micro=rho_micro,
+            )  # fmt: skip
         except FusionError as error:
             if error.exit_code == 4:
-                _show(text, getattr(error, "start", None))
+                answers.show_refused(text, getattr(error, "start", None))
             raise
         left = querying.budget(connection, dataset) if budget else []
-    _print(table, as_json=as_json, as_csv=as_csv)
-    for each in table.notes:
-        output.note(f"{each.message} {each.hint}".strip())
+    answers.show_table(table, "json" if as_json else "csv" if as_csv else "table")
     if explain:
-        output.note(f"query {table.job}, answered by policy {table.policy[:16]}")
-        output.note("cells of fewer people than the policy's k are left out, others are rounded")
+        answers.show_explained(table)
     for grant in left:
-        output.note(f"grant {grant.grant[:16]}: {grant.runs} queries and {grant.rows} rows left")
+        answers.show_grant(grant)
 
 
 def _statement(statement: str | None, file: Path | None) -> str:
@@ -132,39 +131,10 @@ def _statement(statement: str | None, file: Path | None) -> str:
         raise InputInvalid(f"{file} is not UTF-8 text.") from error
 
 
-def _show(statement: str, start: int | None) -> None:
-    """Show a statement with its lines numbered, and a mark under what a refusal is about."""
-    passed = 0
-    for number, line in enumerate(statement.splitlines(keepends=True), 1):
-        output.note(f"{number:>4} | {line.rstrip()}")
-        if start is not None and passed <= start < passed + len(line):
-            output.note(f"     | {' ' * (start - passed)}^")
-        passed += len(line)
-
-
-def _print(table: Table, *, as_json: bool, as_csv: bool) -> None:
-    if as_json:
-        content = table.model_dump()
-        output.document("fusion.query-result/1", content)
-    elif as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows([[_cell(each) for each in row] for row in table.rows])
-    else:
-        rows = [["" if each is None else each for each in row] for row in table.rows]
-        output.table(table.columns, rows)
-
-
-def _cell(value: Any) -> Any:  # noqa: ANN401 - a cell
-    # A spreadsheet takes such a text for a formula.
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value
-
-
 @app.command("history")
 def history(*, home: Home = Path(), as_json: Json = False) -> None:
     """Show what was asked from this node, and whether it was answered, refused or failed."""
+    from fusion.cli import answers
     from fusion.services import querying
     from fusion.services.homes import NodeHome
 
@@ -172,16 +142,13 @@ def history(*, home: Home = Path(), as_json: Json = False) -> None:
     if as_json:
         output.document("fusion.query-history/1", {"queries": said})
         return
-    rows = [
-        [each["at"], each["dataset"], each["outcome"], each["code"], each["statement"]]
-        for each in said
-    ]
-    output.table(["at", "dataset", "outcome", "code", "statement"], rows)
+    answers.show_history(said)
 
 
 @app.command("budget")
 def budget(*, dataset: Dataset, home: Home = Path(), as_json: Json = False) -> None:
     """Show what each grant has left, as its owner's node counts it."""
+    from fusion.cli import answers
     from fusion.services import querying
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
@@ -191,5 +158,64 @@ def budget(*, dataset: Dataset, home: Home = Path(), as_json: Json = False) -> N
     if as_json:
         output.document("fusion.query-budget/1", {"grants": [each.model_dump() for each in left]})
         return
-    rows = [[each.grant[:16], each.runs, each.rows, each.not_after] for each in left]
-    output.table(["grant", "queries", "rows", "until"], rows)
+    answers.show_left(left)
+
+
+@app.command("describe")
+def describe(*, dataset: Dataset, home: Home = Path(), as_json: Json = False) -> None:
+    """Show what may be asked about: tables, columns, bounds and functions, as the policy has them.
+
+    Only columns that a grant of this organisation names. Nothing of it depends on the data.
+    """
+    from fusion.cli import answers
+    from fusion.services import querying
+    from fusion.services.homes import NodeHome
+    from fusion.services.node_link import Connection
+
+    with Connection(NodeHome.open(home)) as connection:
+        described = querying.describe(connection, dataset)
+    if as_json:
+        content = {"dataset": dataset, **described.model_dump(by_alias=True)}
+        output.document("fusion.query-description/1", content)
+        return
+    answers.show_columns(described)
+    output.result("")
+    output.result(f"functions: {', '.join(described.functions)}")
+    output.note(
+        f"policy {described.policy[:16]}: cells of fewer than {described.k} are left out, counts "
+        f"are multiples of {described.base}"
+    )
+
+
+@app.command("shell")
+def shell(
+    *,
+    dataset: Dataset,
+    purpose: Purpose,
+    rows: Rows = 100,
+    seconds: Seconds = 60,
+    home: Home = Path(),
+) -> None:
+    """Ask one question after the other, with history and completion; a backslash begins a command.
+
+    At a terminal Ctrl-C gives a running query up, Ctrl-D leaves. Without one, statements from
+    stdin run one after the other; the exit code is 4 if any was refused.
+    """
+    from fusion.cli.shell import MAX_PENDING, Shell, run_piped
+    from fusion.services.homes import NodeHome
+    from fusion.services.query_session import Session, typed_file
+
+    node = NodeHome.open(home)
+    attended = sys.stdin.isatty()
+    with Session(node, dataset, purpose, seconds) as session:
+        asking = Shell(session, rows=rows, attended=attended)
+        if not attended:
+            lines = iter(lambda: sys.stdin.readline(MAX_PENDING + 1), "")
+            raise typer.Exit(run_piped(asking, lines))
+        from fusion.cli import terminal
+
+        described = asking.describe()
+        output.note(
+            f"policy {described.policy[:16]}; \\d shows what may be asked about, \\? the rest"
+        )
+        terminal.run(asking, dataset, typed_file(node))

@@ -374,27 +374,27 @@ def _at_most(request: Request, name: str, path: str, limit: int, code: Code) -> 
 
 
 def _code(request: Request, permission: Query, base: str) -> Iterator[Clause]:
-    """Python runs by the digest of its code; everything else names no code."""
-    path = f"{base}/code"
+    """Python runs by the digest of its job; everything else names no code.
+
+    A grant that lists none permits what the owner approves, which the owner's node looks at.
+    """
+    path, listed = f"{base}/code", list(permission.code)
     python = request.output == "python"
-    if not python:
-        # An output that is refused may be repaired into one that needs code.
-        needs = request.output not in permission.outputs and set(permission.outputs) == {"python"}
-        if needs:
-            if request.code not in permission.code:
-                change = _ask("/code", permission.code[0])
-                passes = list(permission.code)
-                yield Clause(Code.CODE, path, request.code, passes, (change,))
-        elif request.code is not None:
+    # An output that is refused may be repaired into one that needs code.
+    becomes = request.output not in permission.outputs and set(permission.outputs) == {"python"}
+    needs = becomes or (python and "python" in permission.outputs)
+    if not needs:
+        if request.code is not None and (not python or "python" not in permission.outputs):
             yield Clause(Code.CODE, path, request.code, None, (_ask("/code", None),))
-    elif "python" not in permission.outputs:
-        if request.code is not None:
-            yield Clause(Code.CODE, path, request.code, None, (_ask("/code", None),))
+    elif listed and request.code not in listed:
+        change = _ask("/code", listed[0])
+        if request.code is None and python:
+            yield _undeclared("code", path, listed, listed[0])
+        else:
+            yield Clause(Code.CODE, path, request.code, listed, (change,))
     elif request.code is None:
-        yield _undeclared("code", path, list(permission.code), permission.code[0])
-    elif request.code not in permission.code:
-        change = _ask("/code", permission.code[0])
-        yield Clause(Code.CODE, path, request.code, list(permission.code), (change,))
+        # Which jobs there are is not for a grant to know: no repair is proposed.
+        yield Clause(Code.UNDECLARED, path, "code", "jobs that the owner has approved", ())
 
 
 def _budget(permission: Permission, request: Request, state: State, base: str) -> Iterator[Clause]:

@@ -114,7 +114,11 @@ class Align(Part):
 
 
 class Query(Part):
-    """Restricted queries and jobs that return one table."""
+    """Restricted queries and jobs that return one table.
+
+    With the output ``python`` runs what the owner has approved (:mod:`fusion.grants.approval`);
+    where ``code`` lists jobs, these alone.
+    """
 
     outputs: Annotated[tuple[OutputKind, ...], Field(min_length=1, max_length=3)]
     rows: Count
@@ -287,10 +291,10 @@ def _permission_rules(permissions: Permissions) -> Iterator[Rule]:
     if query is not None:
         yield from _repeated(("permissions", "query", "outputs"), query.outputs)
         yield from _repeated(("permissions", "query", "code"), query.code)
-        if ("python" in query.outputs) != bool(query.code):
+        if query.code and "python" not in query.outputs:
             yield (
                 ("permissions", "query", "code"),
-                "Python is permitted by the digest of its code, with the output `python`.",
+                "Code is listed with the output `python`, and with no other.",
             )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from pydantic import ValidationError
 
 from fusion.errors import FusionError, LedgerBroken, UnknownOrganisation
+from fusion.grants.approval import open_verdict
 from fusion.grants.budget import NOTHING, Amount, Counter
 from fusion.grants.decide import State, decide
 from fusion.grants.order import check_order, open_order
@@ -41,8 +42,10 @@ _T = TypeVar("_T")
 _CHARGED_BEFORE: Final = "F-405"
 _KINDS: Final = tuple(
     f'"kind":"{kind}"'.encode()
-    for kind in ("grant-seen", "grant-revoked", "order-taken", "decided", "budget-moved")
-)
+    for kind in (
+        "grant-seen", "grant-revoked", "order-taken", "decided", "budget-moved", "python-judged",
+    )
+)  # fmt: skip
 
 
 class Decisions:
@@ -78,6 +81,7 @@ class Decisions:
             entries.OrderTaken: self._ordered,
             entries.Decided: self._decided,
             entries.BudgetMoved: self._moved,
+            entries.PythonJudged: self._judged,
         }
 
     def pass_by(self, number: int) -> None:
@@ -153,6 +157,22 @@ class Decisions:
             {"entry": self._number, "job": entry.job, "operator": entry.operator}
             | {"study": entry.study, "order": order.id, "ordered_at": order.ordered_at}
         )
+
+    def _judged(self, entry: entries.PythonJudged) -> None:
+        data, owner = self._document(entry.verdict), self._organisation
+        try:
+            verdict = _in_some_epoch(
+                self._rosters,
+                lambda roster: open_verdict(data, owner, roster.member(owner).statement_key),
+            )
+        except FusionError as error:
+            self._broken(f"its verdict does not verify: {error.message}")
+        said = (verdict.job, verdict.assignee, verdict.approved, verdict.runs)
+        checked = verdict.release == "checked"
+        if (*said, checked) != (
+            entry.job, entry.organisation, entry.approved, entry.runs, entry.checked,
+        ):  # fmt: skip
+            self._broken("it says something else than its verdict")
 
     def _check_ordered(self, request: Request) -> None:
         """Training is permitted to nobody who did not ask for it."""

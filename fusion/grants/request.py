@@ -46,7 +46,7 @@ class Request(Part):
         rows: Rows that come out (query, score, mock).
         set_size: Size of the largest set (align).
         output: Kind of what comes out (query).
-        code: SHA-256 of a Python job (query with output python).
+        code: Digest of a Python job (query with output python).
         grants: Ids of the only grants that may be decided under; empty for any.
         study: Digest of the study or the query, for the permit.
     """

@@ -293,11 +293,59 @@ class QueryAnswered(_Entry):
     result: Hex
 
 
+class PythonSubmitted(_Entry):
+    """A member handed in a Python job, which waits for this owner's review.
+
+    ``job`` is the digest of the job, which binds script, declaration, dataset and policy.
+    """
+
+    kind: Literal["python-submitted"] = "python-submitted"
+    organisation: Organisation
+    job: Hex
+    script: Hex
+
+
+class PythonJudged(_Entry):
+    """The owner approved or refused a Python job; the newest verdict holds.
+
+    ``verdict`` is the SHA-256 of the signed document, which a bundle carries; ``checked`` says that
+    the owner looks at each table before it leaves.
+    """
+
+    kind: Literal["python-judged"] = "python-judged"
+    organisation: Organisation
+    job: Hex
+    verdict: Hex
+    approved: bool
+    checked: bool
+    runs: Count
+
+
+class PythonRun(_Entry):
+    """An approved Python job is about to run; ``reservation`` is that of its charge."""
+
+    kind: Literal["python-run"] = "python-run"
+    organisation: Organisation
+    job: Hex
+    verdict: Hex
+    reservation: Hex
+
+
+class PythonReleased(_Entry):
+    """The table of a run is about to leave; ``checked`` says that the owner looked at it first."""
+
+    kind: Literal["python-released"] = "python-released"
+    job: Hex
+    reservation: Hex
+    result: Hex
+    checked: bool
+
+
 Entry = (
     OrganisationMade | RosterSeen | LogSeen | KeyImported | OrderTaken | StudyAgreed | StudyRefused
     | JobStarted | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen
     | RoundSummed | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided
-    | BudgetMoved | QueryAnswered
+    | BudgetMoved | QueryAnswered | PythonSubmitted | PythonJudged | PythonRun | PythonReleased
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

@@ -13,6 +13,7 @@ from fusion.errors import LedgerBroken
 from fusion.identity.members import AUTHORITY
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import opening_digest
+from fusion.ledger.python_rules import PythonRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,8 @@ _HUB_ONLY = (
 )  # fmt: skip
 _NODE_ONLY = (
     entries.OrderTaken, entries.StudyAgreed, entries.StudyRefused, entries.RoundContributed,
-    entries.SumOpened, entries.CheckpointSeen, entries.QueryAnswered,
+    entries.SumOpened, entries.CheckpointSeen, entries.QueryAnswered, entries.PythonSubmitted,
+    entries.PythonJudged, entries.PythonRun, entries.PythonReleased,
 )  # fmt: skip
 
 
@@ -106,6 +108,8 @@ class Replay:
             entries.BudgetMoved: self._budget,
             entries.QueryAnswered: self._query,
         }
+        python = PythonRules(self._runs, self._broken)
+        self._rules = {**self._rules, **python.rules}
 
     def feed(self, entry: Entry) -> None:
         """Take the next entry.

@@ -250,6 +250,10 @@ class Link:
             raise PartyUnreachable("The hub does not answer in time.") from None
         except FutureCancelled:
             raise PartyUnreachable("The connection to the hub is closed.") from None
+        except KeyboardInterrupt:
+            # Whoever waits goes away: the other side is told, and its work ends.
+            future.cancel()
+            raise
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         self._submit(work).result(CALL_SECONDS)

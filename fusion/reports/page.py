@@ -65,6 +65,9 @@ td.n,th.n{text-align:right}tr.strong td,tr.strong th{font-weight:650}
 tbody th{font-weight:inherit}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;margin:.4rem 0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+pre{background:var(--tint);border-radius:8px;padding:.6rem 1rem;margin:1.1rem 0 .5rem;
+overflow-x:auto;font:.92rem/1.5 ui-monospace,Menlo,Consolas,monospace}
+mark{background:none;color:var(--bad);text-decoration:underline wavy;text-underline-offset:3px}
 .box{background:var(--tint);border-radius:8px;padding:.7rem 1rem}
 footer{margin:2.5rem 0 1.5rem;color:var(--soft);font-size:.88rem}
 input[name=language]{accent-color:var(--c0);margin-left:0}

@@ -22,6 +22,7 @@ from fusion.reports.page import (
     without_namespace,
 )
 from fusion.reports.privacy import privacy_section
+from fusion.reports.queries import queries_section
 from fusion.reports.svg import Cell, Series, line_chart, mark_grid, stacked_bars
 from fusion.reports.words import Words, same, spans
 
@@ -75,6 +76,7 @@ def render(result: Record, *, baselines: Record | None = None, language: str = "
             _key(result),
             privacy_section(result),
             _what_left(result),
+            queries_section(result),
             ledgers_section(result),
         ]
     )

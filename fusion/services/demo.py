@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import tomllib
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fusion.errors import FusionError, InputInvalid, PartyFailed
 from fusion.link.loopback import free_port
 from fusion.reports.training import engines_of, render
-from fusion.services import engines
+from fusion.services import demo_queries, engines
 from fusion.services.demo_grants import grant_study
 from fusion.services.demo_ledgers import await_witnesses, export_and_audit
 from fusion.services.files import write_atomic
@@ -94,6 +95,10 @@ class _Stage:
     def node(self, organisation: str) -> Path:
         return self.folder / organisation
 
+    @property
+    def nodes(self) -> dict[str, Path]:
+        return {org: self.node(org) for org in self.tables}
+
     @contextmanager
     def step(self, key: str, words: str) -> Iterator[None]:
         """Time a step and report it."""
@@ -117,10 +122,16 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
     folder = _folder(wishes.keep)
     try:
         stage = _stage(engine, folder, text, watcher)
-        with Children(folder / "logs", watcher.say) as children:
-            key, grant = _set_up(stage, children)
+        # Children end first: who waits for an answer of one of them then does so no longer.
+        with (
+            ThreadPoolExecutor(1) as aside,
+            Children(folder / "logs", watcher.say) as children,
+        ):
+            key, grant, prepared = _set_up(stage, children, engine, aside)
             stage.seconds["setup"] = time.monotonic() - began
+            asked = aside.submit(lambda: demo_queries.ask(prepared.result(), stage.nodes))
             record = _train(stage, children, engine)
+            queries = _answers(stage, asked)
             holds_share = hub_holds_share(stage.hub, [stage.node(org) for org in stage.tables])
             baselines = _compare(stage, engine, str(record["job"]))
             nodes = [stage.node(org) for org in stage.tables]
@@ -131,7 +142,7 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
             with stage.step("audit", f"{1 + len(nodes)} logs exported and audited, offline"):
                 ledgers = export_and_audit(stage.hub, nodes, folder / "ledgers", children)
         held = {**record["key"], **key, "hub_holds_share": holds_share}
-        record = {**record, "key": held, "grant": grant, "ledgers": ledgers}
+        record = {**record, "key": held, "grant": grant, "ledgers": ledgers, "queries": queries}
         report = folder / "report.html"
         write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
         stage.seconds["total"] = time.monotonic() - began
@@ -172,8 +183,14 @@ def _stage(engine: TrainingEngine, folder: Path, text: str, watcher: Watcher) ->
     return _Stage(folder=folder, study=study, text=text, tables=tables, watcher=watcher)
 
 
-def _set_up(stage: _Stage, children: Children) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Make hub, nodes, key and grant, and start everything; return key and grant in short."""
+def _set_up(
+    stage: _Stage, children: Children, engine: TrainingEngine, aside: ThreadPoolExecutor
+) -> tuple[dict[str, Any], dict[str, Any], Future[demo_queries.Prepared]]:
+    """Make hub, nodes, key and grant, and start everything.
+
+    Returns:
+        Key and grant in short, and what is being prepared for questions meanwhile.
+    """
     study = tomllib.loads(stage.text)
     with stage.step("make", f"hub and {len(stage.tables)} nodes made, each in its own folder"):
         invitation = _make_hub(stage, children)
@@ -195,6 +212,10 @@ def _set_up(stage: _Stage, children: Children) -> tuple[dict[str, Any], dict[str
         for org in stage.tables:
             children.start(org, "node", "up", stage.node(org))
         grant = _grant(stage, children)
+        policy = Path(engine.demo_files()["policy"])
+        table = stage.tables[demo_queries.OWNER]
+        questions = (policy, table, stage.nodes, stage.folder / "questions")
+        prepared = aside.submit(demo_queries.prepare, *questions)
         printed = children.finish([ceremony], seconds=_CEREMONY_SECONDS)
         _import(stage, children, json.loads(printed[0]))
     with stage.step("up", "hub and nodes up and connected; they had been starting meanwhile"):
@@ -203,7 +224,7 @@ def _set_up(stage: _Stage, children: Children) -> tuple[dict[str, Any], dict[str
             *(NodeHome.open(stage.node(o)).ready for o in stage.tables),
         ]
         children.wait_for(ready, seconds=_READY_SECONDS)
-    return key, grant
+    return key, grant, prepared
 
 
 def _grant(stage: _Stage, children: Children) -> dict[str, Any]:
@@ -285,6 +306,17 @@ def _train(stage: _Stage, children: Children, engine: TrainingEngine) -> dict[st
     return engine.result(hub, job)
 
 
+def _answers(stage: _Stage, asked: Future[dict[str, Any]]) -> dict[str, Any]:
+    """Return what became of the questions that were asked while the model was trained."""
+    told = asked.result()
+    stage.seconds["questions"] = told["seconds"]
+    words = "no questions asked: nothing here confines work; fusion doctor says why"
+    if told["available"]:
+        words = f"meanwhile {told['asker']} asked {told['owner']} {demo_queries.counted(told)}"
+    stage.watcher.step(words, told["seconds"])
+    return told
+
+
 @contextmanager
 def _stopping_with(children: Children) -> Iterator[threading.Event]:
     """Yield an event that is set when a background process has failed: nobody waits in vain."""
@@ -362,6 +394,7 @@ def _document(
         "bytes_per_parameter": record["bytes_per_parameter"],
         "key": record["key"],
         "grant": record["grant"],
+        "queries": record["queries"],
         "ledgers": _ledgers(record["ledgers"]),
         "engines": engines_of(record),
         "seconds": {key: round(value, 2) for key, value in _seconds(stage, record).items()},

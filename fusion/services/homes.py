@@ -196,6 +196,7 @@ class HubHome(_Home):
         self.witness_inbox: Final = self.witness / "inbox"
         self.requests_bell: Final = path / "requests.bell"
         self.replies_bell: Final = path / "replies.bell"
+        self.restarts_bell: Final = path / "restarts.bell"
 
     @classmethod
     def open(cls, path: Path) -> HubHome:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from fusion.errors import FusionError, MessageInvalid, PartyFailed, QueryRefused
+from fusion.services.query_description import Described
+from fusion.services.query_description import Part as _Part
 from fusion.wire import canonical
 from fusion.wire.limits import MEBI
 
@@ -18,6 +20,7 @@ MAX_REPLY_BYTES: Final = 3 * MEBI
 MAX_STATEMENT: Final = 8_000
 MAX_ROWS: Final = 100_000
 MAX_SECONDS: Final = 300
+MAX_RHO: Final = 2**53 - 1
 
 Cell = str | int | float | bool | None
 _Text = Annotated[str, Field(max_length=2000)]
@@ -25,31 +28,28 @@ _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Code = Annotated[str, Field(pattern=r"^[A-Z]-\d{2,3}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=True
-    )
-
-
 class Asked(_Part):
-    """A query, or the question what is left of the budget.
+    """A query, or the question what is left of the budget, or what may be asked about.
 
     Attributes:
-        kind: Which of the two.
+        kind: Which of the three.
         dataset: The owner's name of it.
-        statement: SQL; empty for a budget.
-        purpose: What for, as grants name it.
+        statement: SQL; empty in what is no query.
+        purpose: What for, as grants name it; empty in what is no query.
         rows: The most rows that may come back; they are charged.
         seconds: After which the asker waits no longer.
+        rho_micro: What it may spend of a privacy budget, in millionths of rho; None is what the
+            policy says.
     """
 
     schema_: Literal["fusion.query/1"] = Field(default="fusion.query/1", alias="schema")
-    kind: Literal["query", "budget"]
+    kind: Literal["query", "budget", "describe"]
     dataset: Annotated[str, Field(min_length=1, max_length=63)]
     statement: Annotated[str, Field(max_length=MAX_STATEMENT)] = ""
     purpose: Annotated[str, Field(max_length=200)] = ""
     rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 1
     seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 60
+    rho_micro: Annotated[int, Field(ge=1, le=MAX_RHO)] | None = None
 
 
 class Note(_Part):
@@ -57,6 +57,22 @@ class Note(_Part):
 
     message: _Text
     hint: _Text
+
+
+class Accuracy(_Part):
+    """How much noise is in a column, under differential privacy.
+
+    Attributes:
+        column: Its name.
+        of: The sum that the noise is on.
+        sd: Standard deviation of that noise, in the sum's own units.
+        itself: Whether the column is that sum; else it is made of it.
+    """
+
+    column: Annotated[str, Field(max_length=200)]
+    of: Literal["count", "entities", "sum", "squares"]
+    sd: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    itself: bool
 
 
 class Table(_Part):
@@ -68,6 +84,9 @@ class Table(_Part):
         columns: Names.
         rows: Released values alone.
         notes: What was held back.
+        rho_micro: What it spent of a privacy budget, in millionths of rho; 0 without one.
+        noise: How accurate its columns are, under differential privacy.
+        again: Whether it was released before, and cost no rho this time.
     """
 
     job: Annotated[str, Field(pattern=r"^q-[0-9a-f]{32}$")]
@@ -75,6 +94,9 @@ class Table(_Part):
     columns: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=2000)]
     rows: Annotated[list[list[Cell]], Field(max_length=MAX_ROWS)]
     notes: Annotated[list[Note], Field(max_length=100)]
+    rho_micro: Annotated[int, Field(ge=0, le=MAX_RHO)] = 0
+    noise: Annotated[list[Accuracy], Field(max_length=1000)] = Field(default_factory=list)
+    again: bool = False
 
 
 class Refusal(_Part):
@@ -112,6 +134,26 @@ class Refusal(_Part):
         return error
 
 
+class Privacy(_Part):
+    """What is left of a privacy budget.
+
+    Attributes:
+        rho_micro: Under the grant, in millionths of rho.
+        dataset_rho_micro: Of the dataset, under all grants together.
+        epsilon_micro: What the first is as an epsilon, in millionths.
+        dataset_epsilon_micro: What the second is.
+        delta_exponent: At a delta of 10 to the minus this.
+        usual_rho_micro: What a query spends that does not say.
+    """
+
+    rho_micro: Annotated[int, Field(ge=0, le=MAX_RHO)]
+    dataset_rho_micro: Annotated[int, Field(ge=0, le=MAX_RHO)]
+    epsilon_micro: Annotated[int, Field(ge=0)]
+    dataset_epsilon_micro: Annotated[int, Field(ge=0)]
+    delta_exponent: Annotated[int, Field(ge=1, le=30)]
+    usual_rho_micro: Annotated[int, Field(ge=1, le=MAX_RHO)]
+
+
 class Left(_Part):
     """What a grant has left for queries of a dataset."""
 
@@ -119,15 +161,17 @@ class Left(_Part):
     runs: Annotated[int, Field(ge=0)]
     rows: Annotated[int, Field(ge=0)]
     not_after: Annotated[str, Field(max_length=32)]
+    privacy: Privacy | None = None
 
 
 class Reply(_Part):
-    """One of the three."""
+    """One of the four."""
 
     schema_: Literal["fusion.query-reply/1"] = Field(default="fusion.query-reply/1", alias="schema")
     table: Table | None = None
     refusal: Refusal | None = None
     budget: Annotated[list[Left], Field(max_length=1000)] | None = None
+    described: Described | None = None
 
 
 _Message = TypeVar("_Message", Asked, Reply)
@@ -148,17 +192,21 @@ def asked_of(data: bytes) -> Asked:
     Raises:
         MessageInvalid: Too large, or not of the closed form.
     """
-    return _read(data, Asked, MAX_ASKED_BYTES)
+    asked = _read(data, Asked, MAX_ASKED_BYTES)
+    if asked.kind == "describe" and (asked.statement or asked.purpose):
+        raise MessageInvalid("A description is asked for with nothing but the dataset.")
+    return asked
 
 
 def reply_of(data: bytes) -> Reply:
     """Read a reply.
 
     Raises:
-        MessageInvalid: Too large, not of the closed form, or not exactly one of the three.
+        MessageInvalid: Too large, not of the closed form, or not exactly one of the four.
     """
     reply = _read(data, Reply, MAX_REPLY_BYTES)
-    if sum(each is not None for each in (reply.table, reply.refusal, reply.budget)) != 1:
+    held = (reply.table, reply.refusal, reply.budget, reply.described)
+    if sum(each is not None for each in held) != 1:
         raise MessageInvalid("A reply to a query is not one thing.")
     table = reply.table
     if table is not None and any(len(row) != len(table.columns) for row in table.rows):

@@ -1,4 +1,6 @@
-"""Queries from node to node: gRPC within the TLS of the two, which the hub carries and can't read.
+"""Queries and Python jobs from node to node: gRPC within the TLS of the two.
+
+The hub carries it and can't read it.
 
 Who calls is judged at each call, by the certificate that the connection showed. Work is done in
 threads of a bounded number; a caller who goes away ends its query.
@@ -10,7 +12,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import grpc
 import grpc.aio
@@ -20,26 +22,71 @@ from fusion.identity.callers import caller
 from fusion.link import peers
 from fusion.link.callers import pem_to_der
 from fusion.services import engines
+from fusion.services import python_messages as jobs
 from fusion.services.clock import SystemClock
 from fusion.services.query_messages import MAX_ASKED_BYTES, Refusal, Reply, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusion.ports import Clock, QueryService
+    from fusion.ports import Clock, QueryService, Stop
     from fusion.services.homes import NodeHome
 
 SERVICE: Final = "fusion.query.v1.Queries"
 ASK: Final = f"/{SERVICE}/Ask"
+PYTHON: Final = f"/{SERVICE}/Python"
 _THREADS: Final = 16
 _MOST: Final = 64
+_BUSY: Final = Refusal.of(IsolationBusy("Too many queries wait at the owner's node."))
+
+
+class OnFirstPolicy:
+    """A node's service of queries, made when the node has a policy: at its start, or later."""
+
+    def __init__(self, node: NodeHome, say: Callable[[str], None]) -> None:
+        """Make nothing yet."""
+        self._node, self._say = node, say
+        self._lock = threading.Lock()
+        self._service: QueryService | None = None
+        self._failed = False
+
+    def service(self) -> QueryService | None:
+        """Return the service, made now if it can be for the first time; None if there is none.
+
+        Where work can't be confined that is said once, and not tried again: a caller may ask as
+        often as it likes.
+        """
+        with self._lock:
+            if self._service is None and not self._failed and self._has_policy():
+                try:
+                    self._service = engines.queries().service(self._node, self._say)
+                except EnvironmentUnfit as error:
+                    self._failed = True
+                    self._say(f"this node answers no queries: {error.message} {error.hint}")
+            return self._service
+
+    def _has_policy(self) -> bool:
+        return any(self._node.path.glob("queries/*/policy.json"))
+
+    def close(self) -> None:
+        """End what is under way; none is made any more."""
+        with self._lock:
+            self._failed = True
+            if self._service is not None:
+                self._service.close()
+                self._service = None
 
 
 class QueryPort:
-    """What a node serves its peers, while a service answers."""
+    """What a node serves its peers: queries, while it has a service that answers."""
 
-    def __init__(self, node: NodeHome, service: QueryService, clock: Clock | None = None) -> None:
-        """Take the service; :meth:`close` closes it."""
+    def __init__(
+        self,
+        node: NodeHome,
+        service: Callable[[], QueryService | None],
+        clock: Clock | None = None,
+    ) -> None:
+        """Take what gives the service; it is asked in a thread, at each call."""
         self._node = node
         self._service = service
         self._clock = clock or SystemClock()
@@ -48,16 +95,32 @@ class QueryPort:
 
     def handler(self) -> Any:  # noqa: ANN401 - gRPC has no types
         """Return what :meth:`fusion.services.node_link.Connection.serve` takes."""
+        methods = {"Ask": self._ask, "Python": self._python}
         return grpc.method_handlers_generic_handler(
-            SERVICE, {"Ask": grpc.unary_unary_rpc_method_handler(self._ask)}
+            SERVICE,
+            {name: grpc.unary_unary_rpc_method_handler(each) for name, each in methods.items()},
         )
 
     def close(self) -> None:
-        """End what is under way."""
-        self._service.close()
+        """Wait for what is under way; the service was closed before, so that it ends."""
         self._pool.shutdown()
 
-    async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401
+    async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - gRPC has no types
+        busy = to_bytes(Reply(refusal=_BUSY))
+        return await self._served("reply", request, context, MAX_ASKED_BYTES, busy)
+
+    async def _python(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - gRPC has no types
+        most, busy = jobs.MAX_ASKED_BYTES, jobs.to_bytes(jobs.Reply(refusal=_BUSY))
+        return await self._served("reply_python", request, context, most, busy)
+
+    async def _served(
+        self,
+        kind: Literal["reply", "reply_python"],
+        request: bytes,
+        context: Any,  # noqa: ANN401 - gRPC has no types
+        most: int,
+        busy: bytes,
+    ) -> bytes:
         member = None
         try:
             certificate = pem_to_der(peers.certificate_of(context))
@@ -66,22 +129,34 @@ class QueryPort:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
         if member is None:
             raise AssertionError
-        if len(request) > MAX_ASKED_BYTES:
+        if len(request) > most:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A query is too large.")
         if self._under_way >= _MOST:
-            busy = IsolationBusy("Too many queries wait at the owner's node.")
-            return to_bytes(Reply(refusal=Refusal.of(busy)))
+            return busy
         gone = threading.Event()
         self._under_way += 1
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._service.reply, member.id, request, gone)
+        work = loop.run_in_executor(self._pool, self._replied, kind, member.id, request, gone)
         # Counted until the work ends, not until nobody waits for it.
         work.add_done_callback(self._ended)
         try:
-            return await asyncio.shield(work)
+            reply = await asyncio.shield(work)
         except asyncio.CancelledError:
             gone.set()
             raise
+        if reply is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This node answers no queries.")
+            raise AssertionError
+        return reply
+
+    def _replied(
+        self, kind: Literal["reply", "reply_python"], caller: str, request: bytes, stop: Stop
+    ) -> bytes | None:
+        service = self._service()
+        if service is None:
+            return None
+        reply = service.reply if kind == "reply" else service.reply_python
+        return reply(caller, request, stop)
 
     def _ended(self, _: object) -> None:
         self._under_way -= 1
@@ -89,23 +164,16 @@ class QueryPort:
 
 @contextmanager
 def queries_served(node: NodeHome, say: Callable[[str], None]) -> Iterator[tuple[Any, ...]]:
-    """Yield what a node serves its peers: queries, if a policy is attached and work is confined."""
-    service = _service(node, say)
-    if service is None:
-        yield ()
-        return
-    port = QueryPort(node, service)
+    """Yield what a node serves its peers: queries, once a policy is attached and work is confined.
+
+    A policy that is there makes the service before anything is served, so that the first query
+    does not wait for it and the owner is told at once where work can't be confined.
+    """
+    first = OnFirstPolicy(node, say)
+    first.service()
+    port = QueryPort(node, first.service)
     try:
         yield (port.handler(),)
     finally:
+        first.close()
         port.close()
-
-
-def _service(node: NodeHome, say: Callable[[str], None]) -> QueryService | None:
-    if not any(node.path.glob("queries/*/policy.json")):
-        return None
-    try:
-        return engines.queries().service(node, say)
-    except EnvironmentUnfit as error:
-        say(f"this node answers no queries: {error.message} {error.hint}")
-        return None

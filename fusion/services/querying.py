@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
-from fusion.errors import FusionError, InputInvalid, MessageInvalid, PartyUnreachable
+from fusion.errors import (
+    FusionError,
+    InputInvalid,
+    MessageInvalid,
+    NoQueries,
+    PartyUnreachable,
+)
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import make_folder, write_atomic
 from fusion.services.query_messages import MAX_STATEMENT, Asked, Left, Reply, reply_of, to_bytes
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
+    from fusion.services.query_description import Described
     from fusion.services.query_messages import Table
 
 _MARGIN_SECONDS: Final = 15
@@ -48,7 +55,7 @@ def named(dataset: str) -> tuple[str, str]:
     return org_id(owner), name
 
 
-def query(
+def query(  # noqa: PLR0913 - each is part of the question
     connection: Connection,
     node: NodeHome,
     dataset: str,
@@ -57,6 +64,7 @@ def query(
     purpose: str,
     rows: int,
     seconds: int,
+    rho_micro: int | None = None,
     clock: Clock | None = None,
 ) -> Table:
     """Ask a question of a dataset of another organisation.
@@ -69,6 +77,7 @@ def query(
         purpose: What for, as the grant says.
         rows: The most rows that may come back; the grant is charged for them.
         seconds: For how long to wait.
+        rho_micro: What it may spend of a privacy budget; None is what the policy says.
         clock: Time.
 
     Raises:
@@ -82,7 +91,13 @@ def query(
     if not 0 < len(statement) <= MAX_STATEMENT:
         raise InputInvalid(f"A statement has 1 to {MAX_STATEMENT} characters.")
     asked = Asked(
-        kind="query", dataset=name, statement=statement, purpose=purpose, rows=rows, seconds=seconds
+        kind="query",
+        dataset=name,
+        statement=statement,
+        purpose=purpose,
+        rows=rows,
+        seconds=seconds,
+        rho_micro=rho_micro,
     )
     now = timestamp((clock or SystemClock()).now())
     said: dict[str, Any] = {"at": now, "dataset": dataset, "statement": statement}
@@ -121,6 +136,25 @@ def budget(connection: Connection, dataset: str) -> list[Left]:
     return reply.budget
 
 
+def describe(connection: Connection, dataset: str) -> Described:
+    """Return what may be asked of a dataset, as its owner's policy says.
+
+    Raises:
+        InputInvalid: The dataset is not named.
+        PartyFailed: The owner's node refuses: there is no grant that holds, or no policy.
+        PartyUnreachable: It does not answer, or answers no queries.
+        UnknownOrganisation: The roster has no such member.
+        MessageInvalid: What it answers is not of the closed form.
+    """
+    owner, name = named(dataset)
+    reply = _exchange(connection, owner, Asked(kind="describe", dataset=name))
+    if reply.refusal is not None:
+        raise reply.refusal.error()
+    if reply.described is None:
+        raise MessageInvalid("A description was asked for, and something else answered.")
+    return reply.described
+
+
 def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
     call = connection.channel(owner).unary_unary(ASK)
     wait = asked.seconds + _MARGIN_SECONDS
@@ -133,9 +167,9 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
         return reply_of(connection.link.run(ask(), wait + 1))
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            raise PartyUnreachable(
+            raise NoQueries(
                 f"The node of {owner} answers no queries.",
-                hint="Its owner attaches a policy (fusion policy add) and starts it again.",
+                hint="Its owner attaches a policy: fusion policy add.",
             ) from None
         raise PartyUnreachable(
             f"{owner} does not answer: {error.details()}",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fusion.stores.budgets import SqlBudgets, SqliteBudgets
 from fusion.stores.ledger import SqliteLedger, SqlLedger
+from fusion.stores.rho import SqlRho
 from fusion.stores.rounds import SqliteRoundLog, SqlRoundLog
 
 if TYPE_CHECKING:
@@ -40,3 +41,13 @@ def open_budgets(node: NodeHome) -> SqlBudgets:
     """
     database = node.database
     return SqliteBudgets(node.budgets) if database is None else SqlBudgets.in_postgres(database)
+
+
+def open_rho(node: NodeHome) -> SqlRho:
+    """Open what a node has spent of its datasets' privacy budgets.
+
+    Raises:
+        EnvironmentUnfit: It can't be opened.
+    """
+    database = node.database
+    return SqlRho.in_file(node.budgets) if database is None else SqlRho.in_postgres(database)

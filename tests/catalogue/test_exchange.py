@@ -38,7 +38,7 @@ def test_what_one_publishes_the_others_see(hub: HubHome, nodes: Mapping[str, Nod
         said: list[str] = []
         with Connection(bank) as connection:
             connection.serve(said.append)
-            assert connection.link.wait_attached(10)
+            assert connection.link.wait_attached(60)
             with link_of(tax) as link:
                 link.hand_in(CATALOGUE, _signed(tax))
             until = time.monotonic() + 20

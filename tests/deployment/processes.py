@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -100,7 +100,7 @@ class Deployment:
             self._processes[name].terminate()
         for name in running:
             try:
-                self._processes[name].wait(20)
+                self._processes[name].wait(60)
             except subprocess.TimeoutExpired:
                 self.kill(name)
 

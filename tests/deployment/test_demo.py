@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from fusion.ledger.entry import QueryAnswered, decode
+from fusion.services import engines
+from fusion.services.homes import NodeHome
+from fusion.services.ledger import Book
+
 pytestmark = [pytest.mark.deployment, pytest.mark.timeout(240)]
 
 
@@ -65,11 +70,40 @@ def test_the_demo_trains_and_leaves_nothing_running(tmp_path: Path, model: str) 
     ]
     assert all(log["witnessed"] == log["entries"] > 10 for log in result["ledgers"])
     assert all(len(log["witnesses"]) >= log["quorum"] for log in result["ledgers"])
+    _check_questions(result["queries"], folder / "local")
     page = Path(result["report"]).read_text("utf-8")
+    assert "max(<mark>hours</mark>)" in page
     assert "What the logs prove" in page
     assert "<svg" in page
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert not _running(folder)
+
+
+def _check_questions(told: dict[str, Any], owner: Path) -> None:
+    """Look at what became of the questions, and at what the owner's log says of them."""
+    if not told["available"]:
+        assert not engines.isolation().examine()[0]
+        return
+    first, refused, repaired = told["questions"]
+    assert [each["outcome"] for each in told["questions"]] == ["answered", "refused", "answered"]
+    # 3,136 people; counts are multiples of 5.
+    assert [row[:2] for row in first["rows"]] == [["Female", 1260], ["Male", 1880]]
+    assert refused["code"] == "Q-10"
+    assert "quantile" in refused["hint"]
+    marked = refused["statement"][refused["start"] :]
+    assert marked[: refused["length"]] == "hours"
+    assert "max(hours)" in refused["statement"]
+    assert "max" not in repaired["statement"]
+    assert len(repaired["rows"]) == 8
+    with Book(NodeHome.open(owner)) as book:
+        answered = [
+            entry
+            for entry in map(decode, book.bundle().entries)
+            if isinstance(entry, QueryAnswered)
+        ]
+    assert [(each.organisation, each.policy) for each in answered] == [
+        (told["asker"], told["policy"])
+    ] * 2
 
 
 @pytest.mark.soak

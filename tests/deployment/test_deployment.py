@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.deployment, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(300)]
+
+ABSENT_SECONDS = 10.0
+"""Deadline of a phase where somebody is away: waited for, and a slow machine needs some of it."""
 
 
 def study_text(*, rounds: int = 3, deadline: float = 20.0) -> str:
@@ -91,10 +94,10 @@ class Watch:
 
 
 def test_a_study_runs_to_its_end(deployment: Deployment) -> None:
-    watch = Watch(deployment, study_text())
+    watch = Watch(deployment, study_text(rounds=2))
     assert watch.end()["status"] == "done"
     result = ENGINE.result(watch.hub, watch.job)
-    assert [len(event["contributors"]) for event in result["rounds"]] == [4] * 5
+    assert [len(event["contributors"]) for event in result["rounds"]] == [4] * 4
     assert result["metrics"][-1]["auc"] > 0.7
     assert json.loads((watch.hub.runs / watch.job / "model.json").read_text())["kind"] == "logistic"
 
@@ -151,42 +154,68 @@ def test_a_second_start_of_what_is_up_is_refused_and_harms_nothing(deployment: D
     assert [event["missing"] for event in events if event["event"] == "exchange"] == [[]]
 
 
-def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(deployment: Deployment) -> None:
-    watch = Watch(deployment, study_text(rounds=100, deadline=3.0))
-    watch.phase(2, "train")
+@pytest.fixture(scope="module")
+def long_run(deployment: Deployment) -> Watch:
+    """One run that the next three tests disturb in turn, and the last of them ends."""
+    watch = Watch(deployment, study_text(rounds=100, deadline=ABSENT_SECONDS))
+    watch.round(1)
+    return watch
+
+
+def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(
+    deployment: Deployment, long_run: Watch
+) -> None:
+    long_run.phase(2, "train")
     deployment.kill("north")
-    left_out = watch.until(
+    left_out = long_run.until(
         lambda e: e["event"] == "round" and e["round"] >= 2 and "north" not in e["contributors"]
     )
     assert [entry["organisation"] for entry in left_out["absent"]] == ["north"]
     assert left_out["absent"][0]["since"]
     assert len(left_out["contributors"]) == 3
     deployment.start("north")
-    back = watch.until(lambda e: e["event"] == "round" and "north" in e["contributors"])
+    back = long_run.until(lambda e: e["event"] == "round" and "north" in e["contributors"])
     assert back["round"] > left_out["round"]
     # It was taken back by the worker that had left it out: a new worker would start with everyone.
-    assert [event["event"] for event in watch.events].count("start") == 1
-    statuses = [e["status"] for e in watch.events if e.get("organisation") == "north"]
+    assert [event["event"] for event in long_run.events].count("start") == 1
+    statuses = [e["status"] for e in long_run.events if e.get("organisation") == "north"]
     assert statuses == ["ready", "back"]
-    assert f"{watch.job} lost its worker" not in deployment.log("hub")
-    watch.stop()
+    assert f"{long_run.job} lost its worker" not in deployment.log("hub")
 
 
-def test_a_straggler_is_left_out_and_not_waited_for(deployment: Deployment) -> None:
-    watch = Watch(deployment, study_text(rounds=100, deadline=3.0))
-    watch.round(1)
+def test_a_straggler_is_left_out_and_not_waited_for(
+    deployment: Deployment, long_run: Watch
+) -> None:
     deployment.signal("east", signal.SIGSTOP)
-    late = watch.until(lambda e: e["event"] == "round" and "east" not in e["contributors"])
+    late = long_run.until(lambda e: e["event"] == "round" and "east" not in e["contributors"])
     deployment.signal("east", signal.SIGCONT)
     assert "did not answer" in late["absent"][0]["reason"]
-    assert late["seconds"]["total"] < 20
-    watch.until(lambda e: e["event"] == "round" and "east" in e["contributors"])
-    watch.stop()
+    # Once, and not in every phase of the round.
+    assert late["seconds"]["total"] < 3 * ABSENT_SECONDS
+    long_run.until(lambda e: e["event"] == "round" and "east" in e["contributors"])
+
+
+def test_below_quorum_the_run_stops_with_exit_6_and_names_who_is_missing(
+    deployment: Deployment, long_run: Watch
+) -> None:
+    for name in ("north", "east"):
+        deployment.kill(name)
+    end = long_run.end()
+    assert end["exit_code"] == 6
+    assert "north since 20" in end["message"]
+    assert "east since 20" in end["message"]
+    shown = deployment.fusion(
+        "train", "--follow", long_run.job, "--hub", deployment.hub, check=False
+    )
+    assert shown.returncode == 6
+    for name in ("north", "east"):
+        deployment.start(name)
+    deployment.wait_ready(["north", "east"])
 
 
 def test_the_hub_killed_and_started_again_goes_on(deployment: Deployment) -> None:
-    watch = Watch(deployment, study_text(rounds=4))
-    watch.phase(3, "submit")
+    watch = Watch(deployment, study_text(rounds=2))
+    watch.phase(2, "submit")
     children = deployment.tree("hub")[1:]
     deployment.kill("hub")
     # What it started dies with it: nothing holds the port or the database.
@@ -197,7 +226,7 @@ def test_the_hub_killed_and_started_again_goes_on(deployment: Deployment) -> Non
     deployment.start("hub")
     assert watch.end()["status"] == "done"
     result = ENGINE.result(watch.hub, watch.job)
-    assert [event["round"] for event in result["rounds"]] == list(range(6))
+    assert [event["round"] for event in result["rounds"]] == list(range(4))
     started = [event for event in watch.events if event["event"] == "start"]
     assert len(started) == 2
 
@@ -220,26 +249,8 @@ def test_the_superlink_killed_in_mid_run_is_started_again_and_the_run_goes_on(
     assert "starting it again" in deployment.log("hub")
 
 
-def test_below_quorum_the_run_stops_with_exit_6_and_names_who_is_missing(
-    deployment: Deployment,
-) -> None:
-    watch = Watch(deployment, study_text(rounds=30, deadline=3.0))
-    watch.round(1)
-    for name in ("north", "east"):
-        deployment.kill(name)
-    end = watch.end()
-    assert end["exit_code"] == 6
-    assert "north since 20" in end["message"]
-    assert "east since 20" in end["message"]
-    shown = deployment.fusion("train", "--follow", watch.job, "--hub", deployment.hub, check=False)
-    assert shown.returncode == 6
-    for name in ("north", "east"):
-        deployment.start(name)
-    deployment.wait_ready(["north", "east"])
-
-
 def test_a_node_told_to_stop_in_mid_task_finishes_it(deployment: Deployment) -> None:
-    watch = Watch(deployment, study_text(rounds=4))
+    watch = Watch(deployment, study_text(rounds=2))
     watch.phase(2, "train")
     assert deployment.terminate("south") == 0
     deployment.start("south")

@@ -31,7 +31,7 @@ from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
-from federated.runtime.fleet import dial, public_key_of
+from federated.runtime.fleet_client import dial, public_key_of
 from fusion.errors import HubRefused, PartyUnreachable
 from fusion.identity import certificates
 from fusion.identity.keys import new_tls_key, tls_pem

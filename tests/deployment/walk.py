@@ -77,7 +77,7 @@ class Walk:
         for process in reversed(self.started):
             process.send_signal(signal.SIGTERM)
         for process in self.started:
-            process.wait(30)
+            process.wait(60)
 
     def _prepare(self, label: str) -> None:
         files = ENGINE.demo_files()
@@ -249,7 +249,7 @@ class Walk:
         for name, machine in {**folders, "hub": self.hub}.items():
             home = "hub" if name == "hub" else "node"
             verify = f"fusion ledger verify {ROOT_FOLDER}/{home} --json"
-            until = time.monotonic() + 60
+            until = time.monotonic() + 120
             while (seen := json.loads(self._fusion(verify, machine)))["witnessed"] < seen[
                 "entries"
             ]:
@@ -341,7 +341,7 @@ class Walk:
             )
 
     def _wait(self, files: list[Path]) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not all(file.exists() for file in files):
             assert time.monotonic() < until, [file for file in files if not file.exists()]
             time.sleep(0.1)

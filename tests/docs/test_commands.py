@@ -44,6 +44,7 @@ RUN = {
     r"fusion data .*": "tests/cli/test_data.py",
     r"fusion policy .*": "tests/cli/test_policy.py",
     r"fusion query .*": "tests/queries/test_cli.py",
+    r"fusion python .*": "tests/queries/test_python_cli.py",
     r"python -m benchmarks\.query.*": "tests/benchmarks/test_query.py",
     r"python -m examples\.restricted_query\.make_data .*": "tests/cli/test_policy.py",
 }

@@ -17,7 +17,7 @@ from fusion.grants.document import moment_of
 from fusion.grants.permit import Permit
 from fusion.grants.refusal import Refusal
 from fusion.wire import canonical
-from tests.grants.grants import DOCUMENT, NOW, SCHEMA, grant_from, request_from, signed_by
+from tests.grants.grants import DOCUMENT, NOW, SCHEMA, Case, grant_from, request_from, signed_by
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -95,6 +95,23 @@ def test_a_request_that_fits_is_permitted_while_the_budget_lasts(action: str, us
         assert {c.code for c in result.clauses} <= {"G-31", "G-32", "G-33"}
     else:
         assert not result.cap.exceeded(used, result.cost)
+
+
+def test_a_grant_that_lists_no_code_leaves_it_to_the_owner() -> None:
+    python = {"output": "python", "code": "a" * 64}
+    listed = Case("query", python).decide()
+    assert isinstance(listed, Refusal)
+    assert listed.code == "G-27"
+    approved: dict[str, Any] = {"/permissions/query/code": []}
+    assert isinstance(Case("query", python, approved).decide(), Permit)
+    unnamed = Case("query", {"output": "python"}, approved).decide()
+    assert isinstance(unnamed, Refusal)
+    # Which jobs there are is not for a grant to know, so that there is no repair.
+    assert (unnamed.code, unnamed.repair) == ("G-41", None)
+    only = {"/permissions/query/outputs": ["python"], **approved}
+    table = Case("query", grant=only).decide()
+    assert isinstance(table, Refusal)
+    assert [clause.code for clause in table.clauses] == ["G-26", "G-41"]
 
 
 def test_the_ends_of_the_validity_are_exact() -> None:

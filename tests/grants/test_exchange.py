@@ -116,7 +116,7 @@ def test_a_revocation_reaches_nodes_that_are_up_within_a_second_or_two(
     said: list[str] = []
     with Connection(nodes["bank"]) as connection:
         connection.serve(said.append)
-        assert connection.link.wait_attached(10)
+        assert connection.link.wait_attached(60)
         grant_exchange.hand_in(nodes["tax"], kept.signed.envelope)
         folder = grants.folder_of(nodes["bank"])
         _until(lambda: any(each.signed.id == kept.signed.id for each in folder.all()))

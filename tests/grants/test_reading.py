@@ -138,7 +138,6 @@ def test_words_stay_words() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"/permissions/query/code": []},
         {"/permissions/query/outputs": ["table"]},
         {"/permissions": {}},
         {"/assigners": ["tax", "tax"]},

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from fusion.errors import WorkFailed
+from fusion.grants.python_job import Column
 from sandbox.isolate import Isolation, Settings
-from sandbox.jobs import Column, Job, run_job
+from sandbox.jobs import Job, run_job
 from sandbox.limits import KILL_SECONDS, Limits
 from tests.isolation.conftest import Scene, needs
 from tests.isolation.host import host_state, workers

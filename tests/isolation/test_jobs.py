@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from fusion.errors import WorkCrashed
+from fusion.grants.python_job import Column
 from fusion.wire import canonical
 from sandbox.isolate import Isolation, Settings
-from sandbox.jobs import Column, Job, check_answer, run_job
+from sandbox.jobs import Job, check_answer, run_job
 from sandbox.python_job import ANSWER_SCHEMA
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ def test_eight_callers_at_once_and_never_more_workers_than_places(kind: Kind) ->
     watcher.join()
     # Two at work and one idle, each up to three processes of bubblewrap's; one more is on its way.
     assert most[0] <= 4 * 3
-    assert not end_of(workers(), 1)
+    assert not end_of(workers(), 20)
 
 
 def test_work_without_end_is_killed_and_the_pool_goes_on(kind: Kind) -> None:
@@ -125,7 +125,7 @@ def test_stock_is_bounded_and_closing_leaves_nothing(kind: Kind, scene: Scene) -
         isolation.run(PROBE, b"", {name: scene.inputs["data"]}, LONG)
     assert isolation.idle() <= 2
     isolation.close()
-    assert not end_of(workers(), 1)
+    assert not end_of(workers(), 20)
 
 
 def test_stock_follows_what_is_asked(kind: Kind, scene: Scene) -> None:
@@ -136,11 +136,11 @@ def test_stock_follows_what_is_asked(kind: Kind, scene: Scene) -> None:
         isolation.prepare(PROBE, scene.inputs, LONG)
         asked = [callers.submit(isolation.run, PROBE, b"", {}, LONG) for _ in range(2)]
         assert all(canonical.decode(answer.result(30))["open"] == [] for answer in asked)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while isolation.idle() < 2 and time.monotonic() < end:
             time.sleep(0.02)
         assert isolation.idle() == 2
-    assert not end_of(workers(), 1)
+    assert not end_of(workers(), 20)
 
 
 def test_a_killed_node_leaves_no_worker(kind: Kind, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_killed_node_leaves_no_worker(kind: Kind, tmp_path: Path) -> None:
     expected = 2 if kind == "landlock" else 6
     found: set[int] = set()
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while len(found) < expected and time.monotonic() < end:
             found = workers(node.pid)
             time.sleep(0.05)
@@ -163,4 +163,4 @@ def test_a_killed_node_leaves_no_worker(kind: Kind, tmp_path: Path) -> None:
     finally:
         node.kill()
         node.communicate()
-    assert not end_of(found, 3)
+    assert not end_of(found, 20)

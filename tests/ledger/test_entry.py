@@ -41,6 +41,12 @@ SAMPLES: list[Entry] = [
     entries.QueryAnswered(
         at=AT, organisation="east", reservation=D, statement=D, policy=D, result=D
     ),
+    entries.PythonSubmitted(at=AT, organisation="east", job=D, script=D),
+    entries.PythonJudged(
+        at=AT, organisation="east", job=D, verdict=D, approved=True, checked=True, runs=3
+    ),
+    entries.PythonRun(at=AT, organisation="east", job=D, verdict=D, reservation=D),
+    entries.PythonReleased(at=AT, job=D, reservation=D, result=D, checked=True),
 ]
 
 

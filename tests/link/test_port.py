@@ -105,7 +105,7 @@ def test_without_a_certificate_nobody_gets_in(federation: Federation) -> None:
         address = f"127.0.0.1:{federation.port.port}"
         async with grpc.aio.secure_channel(address, credentials) as channel:
             call = channel.unary_stream(rules.method(rules.READ))
-            async for _ in call(b"", timeout=5, metadata=((rules.DOCUMENT, ROSTER),)):
+            async for _ in call(b"", timeout=60, metadata=((rules.DOCUMENT, ROSTER),)):
                 pass
 
     with link_of(federation.a) as link, pytest.raises(grpc.aio.AioRpcError) as failure:
@@ -142,11 +142,11 @@ def test_a_member_that_is_revoked_is_cut_off_within_its_connection(tmp_path: Pat
     node = admit(hub, make_node(hub, tmp_path / "a", "a.example"))
     with serving(hub, 1) as port, linked(port, node) as link:
         link.attach()
-        assert link.wait_attached(10)
+        assert link.wait_attached(60)
         rosters.revoke(hub, "a.example", "left the federation")
         with pytest.raises(HubRefused, match="member"):
             link.read(ROSTER, MAX_ROSTER_BYTES)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while link.attached and time.monotonic() < until:
             time.sleep(0.02)
         assert not link.attached
@@ -212,7 +212,7 @@ def test_nothing_else_is_taken(link: Link) -> None:
 )
 def test_there_are_no_other_calls(link: Link, name: str) -> None:
     async def ask() -> None:
-        await link._open().unary_unary(name)(b"", timeout=5)
+        await link._open().unary_unary(name)(b"", timeout=60)
 
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         link.run(ask())
@@ -316,7 +316,7 @@ def test_a_member_has_a_limited_number_of_calls_under_way(tmp_path: Path) -> Non
             headers = fleet_key(hub, "a.example")
             with ThreadPoolExecutor(2) as pool:
                 waiting = [pool.submit(link.fleet, "get-run", headers, b"x") for _ in range(2)]
-                until = time.monotonic() + 10
+                until = time.monotonic() + 60
                 while len(stand_in.requests) < 2 and time.monotonic() < until:
                     time.sleep(0.01)
                 with pytest.raises(HubRefused, match="calls"):
@@ -368,11 +368,11 @@ def test_a_push_rings_for_the_run_and_nothing_else_does(federation: Federation, 
 def test_an_attached_node_is_woken(federation: Federation, link: Link) -> None:
     bell = link.bell(rules.FLEET_BELL)
     link.attach()
-    assert link.wait_attached(10)
-    heard = bell.wait(0, 10)  # what may have been missed before
+    assert link.wait_attached(60)
+    heard = bell.wait(0, 60)  # what may have been missed before
     for _ in range(3):
         Bell(federation.hub.requests_bell).ring()
-        now = bell.wait(heard, 10)
+        now = bell.wait(heard, 60)
         assert now > heard
         heard = now
 
@@ -383,10 +383,10 @@ def test_a_new_roster_is_announced(tmp_path: Path) -> None:
     with serving(hub, 1) as port, linked(port, node) as link:
         bell = link.bell(ROSTER)
         link.attach()
-        assert link.wait_attached(10)
+        assert link.wait_attached(60)
         heard = bell.rings()
         admit(hub, make_node(hub, tmp_path / "b", "b.example"))
-        assert bell.wait(heard, 10) > heard
+        assert bell.wait(heard, 60) > heard
 
 
 def test_a_node_finds_a_hub_that_comes_back(tmp_path: Path) -> None:
@@ -396,9 +396,9 @@ def test_a_node_finds_a_hub_that_comes_back(tmp_path: Path) -> None:
         node = at_port(node, port.port)
         link = link_of(node)
         link.attach()
-        assert link.wait_attached(10)
+        assert link.wait_attached(60)
         bell = link.bell(rules.FLEET_BELL)
-        heard = bell.wait(0, 10)
+        heard = bell.wait(0, 60)
     with link:
         # Whoever waits is told to look for itself while nobody can ring.
         assert bell.wait(heard, 20) > heard
@@ -415,9 +415,9 @@ def _listen(node: NodeHome) -> str:
 def test_a_newer_session_takes_the_older_ones_place(federation: Federation) -> None:
     with link_of(federation.b) as old, link_of(federation.b) as new:
         old.attach()
-        assert old.wait_attached(10)
+        assert old.wait_attached(60)
         new.attach()
-        assert new.wait_attached(10)
+        assert new.wait_attached(60)
 
 
 # ------------------------------------------------------------------------- beginning and end
@@ -439,7 +439,7 @@ def test_a_port_that_stops_ends_what_is_under_way(tmp_path: Path) -> None:
         with serving(hub, stand_in.port) as port, linked(port, node) as link:
             thread = threading.Thread(target=_hanging, args=(hub, link, found))
             thread.start()
-            until = time.monotonic() + 10
+            until = time.monotonic() + 60
             while not stand_in.requests and time.monotonic() < until:
                 time.sleep(0.01)
             port.stop()

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from federated.data import Standardiser, prepare
+from federated.layouts import layouts
+from federated.models.registry import build
 from federated.parameters import encode_parameters
 from federated.privacy.contribution import Part, noised
 from federated.privacy.plan import Release
-from federated.privacy.rows import gradient_sum
+from federated.privacy.rows import gradient_sum, joined
 from federated.protocols.secure_sum import aggregate, combine, list_commitments, read_partials
 from federated.study import parse_study
 from federated.tables import read_columns
@@ -186,9 +188,6 @@ def test_a_layout_without_room_and_a_study_without_noise_are_refused(tmp_path: P
 
 
 def _part(folder: Path) -> tuple[Part, Layout]:
-    from federated.layouts import layouts  # noqa: PLC0415
-    from federated.models.registry import build  # noqa: PLC0415
-
     study = parse_study(PRIVATE, "study.toml")
     model = build(study, study.features)
     data = prepare(study, read_columns(study, write_table(folder / "one.csv")))
@@ -211,13 +210,20 @@ def test_no_slot_wraps_whatever_the_sum(extreme: int) -> None:
 
 
 def _statistics(study_text: str, folder: Path, runs: int, *, without: bool) -> np.ndarray:
-    """Train once, many times over, on two tables, one of them with or without one extreme row."""
-    from federated.layouts import layouts  # noqa: PLC0415
-    from federated.models.registry import build  # noqa: PLC0415
+    """Train once, many times over, on two tables, one of them with or without one extreme row.
 
+    The runs' sums are the same and lie side by side in one wide layout, so that the noise of all of
+    them is drawn at once: :meth:`Part.slots` draws it as independently, run by run, and slowly.
+    """
     study = parse_study(study_text, "study.toml")
+    assert study.noise is not None
+    release = study.noise.releases["train"]
     model = build(study, study.features)
     layout = layouts(study, parameters=model.initial(1).size, moments=3)["train"]
+    wide = dataclasses.replace(
+        layout,
+        tensors=tuple(dataclasses.replace(t, size=t.size * runs) for t in layout.tensors),
+    )
     data = [
         prepare(study, read_columns(study, write_table(folder / f"{i}.csv", seed=i)))
         for i in range(2)
@@ -234,17 +240,31 @@ def _statistics(study_text: str, folder: Path, runs: int, *, without: bool) -> n
         )
     )
     params = np.zeros(model.initial(1).size)
-    parts = [Part(study, model, each, lambda: None) for each in (first, data[1])]
-    found = []
-    for _ in range(runs):
-        total = sum(
-            part.slots(layout, "train", (params, part.data.train_x, part.data.holdout_x))
-            for part in parts
-        )
-        slots = np.asarray(total, np.int64)
-        # The direction in which that row pulls: against its only large input, and by its count.
-        found.append(4.0 * -float(slots[0]) + float(slots[-1]))
-    return np.array(found)
+    total = np.zeros(sum(tensor.size for tensor in wide.tensors), np.int64)
+    for each in (first, data[1]):
+        part = Part(study, model, each, lambda: None)
+        sums = part._sums("train", (params, each.train_x, each.holdout_x), release)
+        repeated = {name: np.tile(values, runs) for name, values in sums.items()}
+        total += noised(wide, release, repeated).astype(np.int64)
+    update = total[: wide.tensors[0].size].reshape(runs, -1)
+    # The direction in which that row pulls: against its only large input, and by its count.
+    statistics: np.ndarray = 4.0 * -update[:, 0].astype(float) + total[-runs:].astype(float)
+    return statistics
+
+
+def test_slots_are_the_sums_with_noise_added(tmp_path: Path) -> None:
+    """What the statistics here take apart is what a contribution is made of."""
+    part, _ = _part(tmp_path)
+    data, params = part.data, np.zeros(part.model.initial(1).size)
+    incoming = (params, data.train_x, data.holdout_x)
+    layout = layouts(part.study, parameters=params.size, moments=3)["train"]
+    assert part.study.noise is not None
+    release = part.study.noise.releases["train"]
+    sums = joined(part._sums("train", incoming, release), {t.name: t.size for t in layout.tensors})
+    noise = part.slots(layout, "train", incoming).astype(np.int64)
+    noise -= (1 << (layout.value_bits - 1)) + np.clip(sums, -release.bound, release.bound)
+    assert noise.any()
+    assert np.abs(noise).max() <= 12 * release.sigma
 
 
 @pytest.mark.parametrize("epsilon_micro", [100_000, 1_000_000])
@@ -254,7 +274,7 @@ def test_one_row_more_or_less_can_not_be_told_beyond_epsilon(
     """The best test against one round, of one organisation's row, stays within (epsilon, delta)."""
     text = PRIVATE.replace("1000000\n", f"{epsilon_micro}\n").replace("rounds = 2", "rounds = 1")
     text = text.replace("value_bits = 28", "value_bits = 32")
-    runs = 1500
+    runs = 6000
     with_row = _statistics(text, tmp_path, runs, without=False)
     without = _statistics(text, tmp_path, runs, without=True)
     epsilon = epsilon_micro / 1e6

@@ -37,6 +37,15 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "leaving",
         "changed",
         "endless",
+        "told",
+        "likewise",
+        "begun",
+        "shelled",
+        "jobs",
+        "sums",
+        "moving",
+        "commands",
+        *("noisy", "bounded", "agreed", "crowd", "costly", "revised"),
     )
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fusion.services.homes import NODE_FILE
 from tests.cli.test_app import Terminal
-from tests.queries.world import BY_REGION, OWNER, POLICY, PURPOSE
+from tests.queries.world import BY_REGION, OWNER, POLICY, PURPOSE, write_people
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +69,7 @@ def test_a_policy_is_added_asked_and_refused(
     assert "   1 | select income from persons\nQ-06: Rows do not leave.\n-> Ask for" in fusion.err
     question.write_text("select region,\n  avg(salary)\nfrom persons group by region", "utf-8")
     assert fusion("query", "--file", question, *at) == 4
-    assert "   2 |   avg(salary)\n     |       ^\n   3 | from persons" in fusion.err
+    assert "   2 |   avg(salary)\n     |       ^^^^^^\n   3 | from persons" in fusion.err
     assert "Q-04: A name is not in the policy." in fusion.err
     left = fusion.document("query", "budget", "--dataset", f"{OWNER}/typed", "--home", home)
     assert left["grants"][0]["runs"] == 1
@@ -71,6 +81,44 @@ def test_a_policy_is_added_asked_and_refused(
     assert "32400" not in json.dumps(said)
 
 
+def test_a_noisy_answer_says_its_accuracy_and_its_price(
+    up: Up, home: Path, fusion: Terminal, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.yaml"
+    budget = "budget: {grant_rho_micro: 50000, dataset_rho_micro: 50000}"
+    file.write_text(POLICY.replace("tables:", f"mode: dp\n{budget}\ntables:", 1), "utf-8")
+    assert fusion("policy", "check", file) == 0
+    owner = up.world.owner.path
+    assert fusion("policy", "add", file, "--dataset", "told", "--home", owner) == 0
+    query = {"outputs": ["table"], "rows": 1000, "epsilon_micro": 9_000_000, "runs": 9}
+    up.world.grant("told", permissions={"query": query})
+    at = ("--dataset", f"{OWNER}/told", "--purpose", PURPOSE, "--home", home)
+    count = "select count(*) as n from persons"
+    assert fusion("query", count, *at, "--rho-micro", "5000", "--explain", "--budget") == 0
+    assert "n: noise with a standard deviation of 10" in fusion.err
+    assert "spent 5000 millionths of rho" in fusion.err
+    assert "45000 millionths of rho, of the dataset 45000" in fusion.err
+    document = fusion.document("query", count, *at, "--rho-micro", "5000")
+    assert (document["again"], document["rho_micro"]) == (True, 5000)
+    assert document["noise"] == [
+        {"column": "n", "of": "count", "sd": pytest.approx(10), "itself": True}
+    ]
+    assert fusion("query", count, *at, "--rho-micro", "45001") == 4
+    assert "-> Ask with --rho-micro 45000" in fusion.err
+    assert fusion("query", "budget", "--dataset", f"{OWNER}/told", "--home", home) == 0
+    assert "45000 millionths of rho left, an epsilon of 1." in fusion.err
+    left = fusion.document("query", "budget", "--dataset", f"{OWNER}/told", "--home", home)
+    assert left["grants"][0]["privacy"]["delta_exponent"] == 9
+    statements = tmp_path / "all.sql"
+    statements.write_text(f"{count}\nselect median(income) from persons\n", "utf-8")
+    write_people(tmp_path / "persons.csv", 300)
+    words = ("policy", "try", file, "--data", tmp_path, "--file", statements, "--execute")
+    tried = fusion.document(*words)["statements"]
+    assert [each["verdict"] for each in tried] == ["accepted", "refused"]
+    assert abs(tried[0]["rows"][0][0] - 300) < 1000
+    assert tried[0]["noise"][0]["column"] == "n"
+
+
 def test_what_is_asked_wrongly_is_said(home: Path, fusion: Terminal) -> None:
     assert fusion("query", *ASKS, "--home", home) == 2
     assert fusion("query", "select 1", "--dataset", "persons", *ASKS[2:], "--home", home) == 2
@@ -78,6 +126,118 @@ def test_what_is_asked_wrongly_is_said(home: Path, fusion: Terminal) -> None:
     assert (
         fusion("query", "select 1", "--dataset", "nobody/persons", *ASKS[2:], "--home", home) == 5
     )
+
+
+def test_what_may_be_asked_about_is_shown(up: Up, home: Path, fusion: Terminal) -> None:
+    up.world.grant("shelled", title="Shown")
+    words = ("query", "describe", "--dataset", f"{OWNER}/shelled", "--home", home)
+    assert fusion(*words) == 0
+    assert "persons.age" in fusion.out
+    assert "north, south, east, west" in fusion.out
+    assert "functions: abs, " in fusion.out
+    document = fusion.document(*words)
+    assert (document["schema"], document["k"]) == ("fusion.query-description/1", 10)
+    assert document["tables"][0]["columns"][2]["class"] == "key"
+    assert fusion("query", "describe", "--dataset", f"{OWNER}/nowhere", "--home", home) == 4
+    assert "G-00" in fusion.err
+
+
+def test_statements_from_stdin_run_one_after_the_other(
+    up: Up, home: Path, fusion: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up.world.grant("shelled", title="Piped")
+    words = ("query", "shell", "--dataset", f"{OWNER}/shelled", *ASKS[2:], "--home", home)
+    text = f"\\csv\n{BY_REGION}\n order by region;\nselect income from persons;\n\\budget\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert fusion(*words) == 4
+    assert fusion.out.startswith("region,n,mean\neast,300,")
+    assert "grant " in fusion.out
+    assert "   1 | select income from persons\nQ-06" in fusion.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("select count(*) as n from persons"))
+    assert fusion(*words) == 0
+    assert fusion.out == "n\n1200\n"
+
+
+def test_a_session_at_a_terminal(up: Up, home: Path) -> None:
+    """Complete a table, ask, be refused, give a query up, leave: at a real terminal."""
+    up.world.grant("shelled", title="Typed")
+    words = ("--dataset", f"{OWNER}/shelled", *ASKS[2:], "--home", str(home))
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "fusion.cli", "query", "shell", *words],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one thread
+        env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+    ) as process:
+        os.close(slave)
+        try:
+            _hold(up, process, _Screen(master))
+        finally:
+            process.kill()
+    os.close(master)
+    assert "count(*) as n from persons;" in (home / "queries/typed.history").read_text("utf-8")
+    # The next session knows it.
+    assert (home / "queries/typed.history").stat().st_mode & 0o077 == 0
+
+
+def _hold(up: Up, process: subprocess.Popen[bytes], screen: _Screen) -> None:
+    ready = f"{OWNER}/shelled>"
+    screen.until(ready)
+    screen.type("select count(*) as n from per", "by person_id")
+    screen.type("\t;\r", "1200")
+    screen.until(ready)
+    screen.type("select avg(salary) from persons;\r", "^^^^^^")
+    screen.until("Q-04")
+    screen.until(ready)
+    cancelled, answered = "charged since it was asked: 1 queries, 100 rows", "mean\r\n"
+    found = answered
+    for _ in range(5):
+        # The query can be over before the interrupt comes; then once more.
+        permitted = len(up.said)
+        screen.type(f"{BY_REGION};\r", "")
+        while len(up.said) == permitted:
+            time.sleep(0.005)
+        screen.type("\x03", "")
+        if (found := screen.until(cancelled, answered)) == cancelled:
+            break
+    assert found == cancelled
+    screen.until(ready)
+    screen.type("\x04", "")
+    assert process.wait(20) == 0
+
+
+class _Screen:
+    """What a terminal shows, and its keys."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._shown = ""
+
+    def type(self, keys: str, then: str) -> None:
+        """Type, and wait for something to appear."""
+        self._shown = ""
+        os.write(self._master, keys.encode())
+        if then:
+            self.until(then)
+
+    def until(self, *texts: str) -> str:
+        """Wait until one of some texts appears after the last that was waited for; return it."""
+        end = time.monotonic() + 60
+        while True:
+            plain = _PLAIN.sub("", self._shown)
+            for text in texts:
+                if text in plain:
+                    self._shown = plain.partition(text)[2]
+                    return text
+            assert time.monotonic() < end, repr(self._shown[-2000:])
+            if select.select([self._master], [], [], 0.5)[0]:
+                self._shown += os.read(self._master, 65536).decode("utf-8", "replace")
+
+
+_PLAIN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 
 
 def test_a_policy_is_attached_to_what_is_there(up: Up, fusion: Terminal, tmp_path: Path) -> None:

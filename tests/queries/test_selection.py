@@ -12,11 +12,12 @@ from fusion.services import query_messages as messages
 from fusion.wire import canonical
 from sandbox import runner, sets
 from sandbox.attached import attached
+from sandbox.describe import describe
 from sandbox.query import compile_statement
 from sandbox.reading import parse_policy
 from sandbox.selection import OTHER, definitions_of, select
 from sandbox.service import _request
-from tests.queries.world import OWNER, POLICY, PURPOSE
+from tests.queries.world import COLUMNS, OWNER, POLICY, PURPOSE
 
 if TYPE_CHECKING:
     from fusion.grants.permit import Permit
@@ -204,6 +205,67 @@ def test_a_message_is_closed(changes: dict[str, Any]) -> None:
     document = {**good.model_dump(by_alias=True), **changes}
     with pytest.raises(MessageInvalid):
         messages.asked_of(canonical.encode(document))
+
+
+@pytest.mark.parametrize("changes", [{"statement": "select 1"}, {"purpose": PURPOSE}])
+def test_a_description_is_asked_for_with_nothing_else(changes: dict[str, Any]) -> None:
+    good = messages.Asked(kind="describe", dataset="a")
+    assert messages.asked_of(messages.to_bytes(good)) == good
+    document = {**good.model_dump(by_alias=True), **changes}
+    with pytest.raises(MessageInvalid):
+        messages.asked_of(canonical.encode(document))
+
+
+def _told() -> dict[str, Any]:
+    reply = messages.Reply(described=describe(RULES, [f"persons.{name}" for name in COLUMNS]))
+    return dict(canonical.decode(messages.to_bytes(reply)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("more",), 1),
+        (("policy",), "0" * 63),
+        (("mode",), "none"),
+        (("k",), 0),
+        (("k",), "10"),
+        (("functions",), ["a\x1b[2J"]),
+        (("functions",), ["a"] * 201),
+        (("tables", 0, "name"), "a\nb"),
+        (("tables", 0, "columns"), []),
+        (("tables", 0, "columns", 0, "class"), "secret"),
+        (("tables", 0, "columns", 0, "low"), 10**13),
+        (("tables", 0, "columns", 0, "low"), "yesterday"),
+        (("tables", 0, "columns", 0, "values"), ["x" * 201]),
+        (("tables", 0, "columns", 0, "values"), ["x"] * 5001),
+    ],
+)
+def test_a_description_is_closed(path: tuple[str | int, ...], value: Any) -> None:
+    document = _told()
+    assert messages.reply_of(canonical.encode(document)).described is not None
+    place: Any = document["described"]
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(MessageInvalid):
+        messages.reply_of(canonical.encode(document))
+
+
+def test_a_description_has_what_the_policy_says_is_for_everybody() -> None:
+    told = describe(RULES, [f"persons.{name}" for name in COLUMNS])
+    (persons,) = told.tables
+    by_name = {each.name: each for each in persons.columns}
+    assert by_name["sex"].values == ["F", "M"]
+    assert (by_name["age"].low, by_name["age"].high) == (0, 120)
+    # Nothing of a table, or a column, that no grant names; no values unless they are complete.
+    changed = TEXT.replace("values: [F, M], complete: true", "values: [F, M]")
+    one = describe(parse_policy(changed, "policy.yaml"), ["persons.sex"]).tables
+    assert [(t.name, t.entity, [c.name for c in t.columns]) for t in one] == [
+        ("persons", None, ["sex"])
+    ]
+    assert one[0].columns[0].values == []
+    only = describe(parse_policy(f"{TEXT}functions: [count, avg]\n", "policy.yaml"), [])
+    assert (only.functions, only.tables) == (["avg", "count"], [])
 
 
 def test_a_reply_is_one_thing_and_a_row_has_all_cells() -> None:

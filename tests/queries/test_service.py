@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +26,14 @@ from fusion.services.homes import NodeHome
 from fusion.services.ledger import Book
 from fusion.services.node_link import Connection
 from fusion.services.query_messages import Asked, to_bytes
-from fusion.services.query_port import ASK, queries_served
+from fusion.services.query_port import ASK, OnFirstPolicy, queries_served
 from sandbox import runner
 from sandbox.attached import attached, check_frozen, plain_tables
-from sandbox.service import _request, _Watch
+from sandbox.service import _request
+from sandbox.timing import Watch
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
+from tests.queries.python_world import OWN_CELLS, Jobs
 from tests.queries.world import (
     BY_REGION,
     OTHER,
@@ -38,11 +42,13 @@ from tests.queries.world import (
     PURPOSE,
     make_world,
     serving_queries,
+    write_people,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fusion.services.query_description import Described
     from tests.queries.world import Up
 
 TOTAL = "select count(*) as n from persons"
@@ -142,10 +148,10 @@ def test_a_query_under_way_ends_within_a_second_of_the_revocation(up: Up) -> Non
     asked = Asked(kind="query", dataset="leaving", purpose=PURPOSE)
     request = _request("bank", asked, "q-2", found, found.columns, None)
     permit = up.service._desk.admit(request)
-    watch = _Watch(up.service._desk, permit, threading.Event(), asked, up.service)
+    watch = Watch(up.service._desk, permit, threading.Event(), 60, threading.Event())
     assert not watch.wait(0.3)
     grants.revoke(up.world.owner, grant, "no longer needed")
-    assert watch.wait(1)
+    assert watch.wait(60)
     assert watch.refused is not None
     assert watch.refused.code == "G-02"
 
@@ -160,7 +166,7 @@ def test_who_goes_away_ends_the_query(up: Up) -> None:
             await call(to_bytes(asked), timeout=0.2)
 
     up.analyst.link.run(ask())
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while up.queries._under_way and time.monotonic() < until:
         time.sleep(0.05)
     assert up.queries._under_way == 0
@@ -236,7 +242,7 @@ def test_a_revision_without_a_store_is_answered_from_the_plain_tables(up: Up) ->
         sides = []
         for each in (found, older):
             prepared = runner.prepare(statement, each, bytes(32))
-            sides.append(runner._executed(prepared, up.service._isolation, "bank", _NEVER, 30))
+            sides.append(runner.executed(prepared, up.service._isolation, "bank", _NEVER, 30))
         stored, plain = sides
         # Cells come in no order.
         assert [sorted(rows, key=str) for rows in stored.rows] == [
@@ -279,9 +285,104 @@ def test_the_hub_sees_neither_statement_nor_result(tmp_path: Path) -> None:
         serving_queries(world, tap.port) as up,
     ):
         assert up.ask(statement).rows == [["marker-of-a-result", 1200]]
+        # Nor a script.
+        Jobs(up, "persons").submit(f"{OWN_CELLS}# marker_of_a_statement in a comment\n")
         for marker in (b"marker_of_a_statement", b"marker-of-a-result"):
             assert not process.memory_has(marker)
             assert marker not in bytes(tap.seen)
+
+
+def described(up: Up, dataset: str, connection: Connection | None = None) -> Described:
+    """Ask what may be asked about."""
+    return querying.describe(connection or up.analyst, f"{OWNER}/{dataset}")
+
+
+def test_who_has_a_grant_is_told_what_it_may_ask_about(up: Up) -> None:
+    part = {"schema_digest": up.world.attached["schema_digest"], "id": "told"}
+    up.world.grant("told", dataset={**part, "columns": ["person_id", "region", "income"]})
+    told = described(up, "told")
+    (table,) = told.tables
+    assert [each.name for each in table.columns] == ["income", "person_id", "region"]
+    assert (table.entity, told.k, told.base, told.mode) == ("person_id", 10, 5, "sdc")
+    assert (table.columns[0].low, table.columns[0].high) == (0, 200_000)
+    assert table.columns[2].values == ["north", "south", "east", "west"]
+    assert told.policy == up.ask(TOTAL, dataset="told").policy
+    # Another grant, more columns.
+    up.world.grant("told", title="Another", dataset={**part, "columns": ["age"]})
+    assert len(described(up, "told").tables[0].columns) == 4
+
+
+def test_who_has_no_grant_that_holds_is_told_nothing(up: Up) -> None:
+    up.world.grant("likewise", not_after="2021-01-01T00:00:00Z")
+    revoked = up.world.grant("likewise", title="Another")
+    grants.revoke(up.world.owner, revoked, "no longer needed")
+    document = up.world.document("likewise", title="Unsigned")
+    grants.propose(up.world.owner, json.dumps(document), "grant.yaml")
+    said = set()
+    for connection, dataset in (
+        (up.analyst, "likewise"),
+        (up.other, "likewise"),
+        (up.analyst, "nowhere"),
+        (up.analyst, ".."),
+    ):
+        with pytest.raises(PartyFailed) as refused:
+            described(up, dataset, connection)
+        said.add((refused.value.code, refused.value.message.replace(dataset, "X")))
+    assert len(said) == 1
+    assert said.pop()[0] == "G-00"
+
+
+def test_a_description_does_not_depend_on_the_data(up: Up, tmp_path: Path) -> None:
+    before = (up.world.grant("begun"), described(up, "begun"))[1]
+    table = tmp_path / "persons.csv"
+    write_people(table, 7)
+    engines.queries().attach_policy(up.world.owner, POLICY, "policy.yaml", "begun", tmp_path)
+    assert described(up, "begun") == before
+    # Not even on whether the tables can still be read.
+    (frozen,) = (up.world.owner.path / "queries/begun").glob("r2/persons.csv")
+    frozen.write_bytes(b"")
+    assert described(up, "begun") == before
+
+
+def test_an_interrupt_ends_the_query_at_the_owners_node(up: Up) -> None:
+    up.world.grant("leaving", title="One more")
+    end = threading.Timer(0.15, signal.raise_signal, (signal.SIGINT,))
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the interrupt comes from the timer
+        end.start()
+        for _ in range(20):
+            up.ask(TOTAL, dataset="leaving")
+    until = time.monotonic() + 10
+    while up.queries._under_way and time.monotonic() < until:
+        time.sleep(0.05)
+    assert up.queries._under_way == 0
+    # The connection is as good as before.
+    assert up.ask(TOTAL, dataset="leaving").rows == EVERYBODY
+
+
+def test_a_node_that_is_up_answers_once_its_first_policy_is_attached(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world", ())
+    said: list[str] = []
+    with serving(world.hub, 1) as port:
+        owner, analyst = (at_port(each, port.port) for each in (world.owner, world.analyst))
+        with (
+            queries_served(owner, said.append) as handlers,
+            Connection(owner) as served,
+            Connection(analyst) as asks,
+        ):
+            served.serve(said.append, handlers)
+            assert served.link.wait_attached(10)
+            with pytest.raises(PartyUnreachable, match="answers no queries"):
+                querying.budget(asks, f"{OWNER}/typed")
+            world.attached = engines.queries().attach_policy(
+                world.owner, POLICY, "policy.yaml", "typed", None
+            )
+            world.grant("typed")
+            table = querying.query(
+                asks, analyst, f"{OWNER}/typed", TOTAL, purpose=PURPOSE, rows=1, seconds=30
+            )
+    assert table.rows == EVERYBODY
+    assert len(said) == 1
+    assert "query permitted" in said[0]
 
 
 def test_where_nothing_confines_work_queries_are_not_served(up: Up) -> None:
@@ -290,8 +391,10 @@ def test_where_nothing_confines_work_queries_are_not_served(up: Up) -> None:
     owner = up.world.owner
     config = owner.config.model_copy(update={"worker_user": "no-such-account"})
     said: list[str] = []
-    with queries_served(NodeHome(owner.path, config), said.append) as handlers:
-        assert handlers == ()
+    first = OnFirstPolicy(NodeHome(owner.path, config), said.append)
+    assert (first.service(), first.service()) == (None, None)
+    # Said once, whoever asks how often.
+    assert len(said) == 1
     assert "answers no queries" in said[0]
 
 
@@ -300,7 +403,7 @@ def test_a_node_that_answers_no_queries_says_so(up: Up) -> None:
         owner, analyst = (at_port(each, port.port) for each in (up.world.owner, up.world.other))
         with Connection(owner) as served, Connection(analyst) as asks:
             served.serve(up.said.append)
-            assert served.link.wait_attached(10)
+            assert served.link.wait_attached(60)
             with pytest.raises(PartyUnreachable, match="answers no queries"):
                 querying.query(
                     asks, analyst, f"{OWNER}/persons", TOTAL, purpose=PURPOSE, rows=1, seconds=5

@@ -64,10 +64,19 @@ class World:
     attached: dict[str, Any]
 
     def grant(
-        self, dataset: str = "persons", *, runs: int = 20, rows: int = 1000, **changes: Any
+        self, dataset: str = "persons", /, *, runs: int = 20, rows: int = 1000, **changes: Any
     ) -> str:
         """Have all sign a grant for the analyst, and both know it; return its id."""
-        document: dict[str, Any] = {
+        document = self.document(dataset, runs=runs, rows=rows, **changes)
+        kept = grants.propose(self.owner, json.dumps(document), "grant.yaml")
+        kept = grants.sign(self.analyst, kept.signed.envelope)
+        return grants.add(self.owner, kept.signed.envelope).signed.id
+
+    def document(
+        self, dataset: str, /, *, runs: int = 20, rows: int = 1000, **changes: Any
+    ) -> dict[str, Any]:
+        """Return a grant as somebody writes it."""
+        return {
             "schema": "fusion.grant/1",
             "title": "Questions about income",
             "assigners": [OWNER],
@@ -90,9 +99,6 @@ class World:
             ],
             **changes,
         }
-        kept = grants.propose(self.owner, json.dumps(document), "grant.yaml")
-        kept = grants.sign(self.analyst, kept.signed.envelope)
-        return grants.add(self.owner, kept.signed.envelope).signed.id
 
 
 def make_world(path: Path, datasets: Sequence[str] = ("persons",)) -> World:
@@ -159,11 +165,12 @@ def serving_queries(world: World, port: int) -> Iterator[Up]:
         at_port(node, port) for node in (world.owner, world.analyst, world.other)
     )
     service: Any = engines.queries().service(owner, said.append)
-    queries = QueryPort(owner, service)
+    queries = QueryPort(owner, lambda: service)
     with Connection(owner) as served, Connection(analyst) as asks, Connection(other) as also:
         try:
             served.serve(said.append, (queries.handler(),))
-            assert served.link.wait_attached(10)
+            assert served.link.wait_attached(60)
             yield Up(world, service, asks, also, said, port, queries)
         finally:
+            service.close()
             queries.close()

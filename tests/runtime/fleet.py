@@ -56,15 +56,15 @@ class MemoryFleet:
         self._objects: dict[str, bytes] = {}
         self._pushing: list[tuple[Any, ObjectTree, set[str]]] = []
 
-    def send(self, run: int, request: Request) -> None:
-        """Have the hub send a request."""
+    def send(self, run: int, request: Request, *, uploaded: bool = True) -> None:
+        """Have the hub send a request; without its content, if it ends in the middle of that."""
         content = encode_request(request, fresh_nonce())
         message = Message(content, NODE, MESSAGE_TYPES[request.kind], group_id="banyan")
         message.metadata.__dict__["_run_id"] = run
         message.metadata.__dict__["_message_id"] = message.object_id
         with self.changed:
             for name, part in get_all_nested_objects(message).items():
-                self._objects[name] = part.deflate()
+                self._objects[name] = part.deflate() if uploaded else b""
             self._queue.append((remove_content_from_message(message), get_object_tree(message)))
 
     def wait(self, what: str, *, seconds: float = 30.0) -> None:
@@ -115,7 +115,9 @@ class MemoryFleet:
         with self.changed:
             content = self._objects.get(request.object_id, b"")
         return PullObjectResponse(
-            object_found=bool(content), object_available=bool(content), object_content=content
+            object_found=request.object_id in self._objects,
+            object_available=bool(content),
+            object_content=content,
         )
 
     def ConfirmMessageReceived(self, request: Any) -> ConfirmMessageReceivedResponse:  # noqa: ANN401, N802

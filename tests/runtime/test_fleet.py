@@ -157,6 +157,17 @@ def test_during_a_long_task_the_node_stays_online_and_serves_others() -> None:
         assert node.answered(2) == ["short", "long"]
 
 
+def test_a_request_that_is_never_uploaded_holds_up_no_later_one_and_no_stop() -> None:
+    tasks = Tasks(lambda _: None)
+    with running(tasks) as node:
+        node.fleet.send(1, Request("submit", {"task": "half"}), uploaded=False)
+        node.fleet.wait("object")
+        node.send(1, "again")
+        assert node.answered(1) == ["again"]
+    assert tasks.log == ["begin again", "end again"]
+    assert any("dropped" in note for note in node.notes)
+
+
 def test_told_to_stop_in_mid_task_it_answers_first() -> None:
     begun, enough = threading.Event(), threading.Event()
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 A, B, C = map(OrgId, ("a", "b", "c"))
 ALL = (A, B, C)
 LONG = 1e6
+NAMES = ("requests", "replies", "restarts")
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +96,7 @@ class World(InProcessGrid):
         self.sent: list[Message] = []
         self.pull_seconds = 0.0
         self.pulls = 0
+        self.before_pull: dict[int, Callable[[], object]] = {}
         self._whose: dict[str, OrgId] = {}
 
     def get_nodes(self) -> Iterable[NodeInfo]:
@@ -117,8 +119,13 @@ class World(InProcessGrid):
                 self._replies[identifier] = self.instead[name](message)
         return identifiers
 
+    def forget_all(self) -> None:
+        """Lose every reply that was not fetched."""
+        self._replies.clear()
+
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         self.pulls += 1
+        self.before_pull.get(self.pulls, int)()
         self.clock.seconds += self.pull_seconds
         return super().pull_messages(
             name for name in message_ids if self._whose[name] not in self.late
@@ -146,7 +153,8 @@ def setting(tmp_path: Path) -> Setting:
     """Three parties, a clock of their own."""
     clock = Clock()
     world = World(clock)
-    bells = Timed(Bell(tmp_path / "requests"), Bell(tmp_path / "replies"), clock)
+    requests, replies, restarts = (Bell(tmp_path / name) for name in NAMES)
+    bells = Timed(requests, replies, restarts, clock)
     return Setting(world, clock, bells, GridCohort(world, world.keys, clock, bells))
 
 
@@ -194,6 +202,36 @@ def test_a_party_that_is_late_is_left_out_at_the_deadline(setting: Setting) -> N
     assert setting.clock.seconds == pytest.approx(began + 3.0)
     # A message outlives its deadline, so that the late party answers into nothing.
     assert min(setting.world.ttl) > 3.0
+
+
+def test_who_has_not_answered_is_asked_again_once_the_superlink_was_started_again(
+    setting: Setting,
+) -> None:
+    world = setting.world
+    world.late = {A, B}
+
+    def restarted() -> None:
+        # It comes back without what it had handed out before it ended.
+        setting.bells.restarts.ring()
+        world.forget_all()
+        world.late = set()
+
+    world.before_pull[2] = restarted
+    assert set(setting.ask(seconds=5.0)) == set(ALL)
+    assert [len(party.asked) for party in world.parties.values()] == [2, 2, 1]
+
+
+def test_a_second_answer_of_who_was_asked_again_is_nobodys(setting: Setting) -> None:
+    world = setting.world
+    world.late = {A}
+    world.before_pull[2] = setting.bells.restarts.ring
+    world.before_pull[4] = world.late.clear
+    told: list[Reply] = []
+    request = Request("submit")
+    replies = setting.cohort.ask(dict.fromkeys(ALL, request), seconds=9.0, on_reply=told.append)
+    assert set(replies) == set(ALL)
+    assert sorted(reply.organisation for reply in told) == sorted(ALL)
+    assert len(world.parties[A].asked) == 2
 
 
 def test_a_late_answer_is_not_taken_for_the_next_one(setting: Setting) -> None:
@@ -387,14 +425,16 @@ class Following(Bell):
 def test_a_reply_wakes_the_run_and_those_that_come_with_it_are_taken_together(
     tmp_path: Path,
 ) -> None:
-    bells = Bells(Bell(tmp_path / "requests"), Following(tmp_path / "replies"))
+    bells = Bells(
+        Bell(tmp_path / "requests"), Following(tmp_path / "replies"), Bell(tmp_path / "restarts")
+    )
     heard = bells.heard()
     bells.replies.ring()
     assert bells.await_reply(heard, LONG) == heard + 2
 
 
 def test_without_a_reply_the_wait_ends_by_itself(tmp_path: Path) -> None:
-    bells = Bells(Bell(tmp_path / "requests"), Bell(tmp_path / "replies"))
+    bells = Bells(*(Bell(tmp_path / name) for name in NAMES))
     assert bells.await_reply(0, 0.0) == 0
 
 

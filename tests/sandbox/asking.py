@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,9 @@ EXACT = Release(
 """A release that changes nothing: what is computed can be compared with any database."""
 
 
+@cache
 def example() -> Policy:
-    """Return the example's policy."""
+    """Return the example's policy, read once: hundreds of statements are held to it."""
     return parse_policy(EXAMPLE.read_text("utf-8"), EXAMPLE.name)
 
 

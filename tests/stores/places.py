@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fusion.stores.budgets import SqlBudgets, SqliteBudgets
 from fusion.stores.ledger import SqliteLedger, SqlLedger
 from fusion.stores.postgres import PostgresDatabase
+from fusion.stores.rho import SqlRho
 from fusion.stores.rounds import SqliteRoundLog, SqlRoundLog
 from fusion.stores.sql import Postgres, Schema
 from fusion.stores.sqlite import KeptDatabase
@@ -37,6 +38,11 @@ class Place:
         if isinstance(self.at, Path):
             return SqliteBudgets(self.at)
         return SqlBudgets.in_postgres(self.at)
+
+    def rho(self) -> SqlRho:
+        if isinstance(self.at, Path):
+            return SqlRho.in_file(self.at)
+        return SqlRho.in_postgres(self.at)
 
     def database(self) -> Sql:
         """The database itself, for what no store offers."""

@@ -51,7 +51,7 @@ def _strategy(made: Federation, folder: Path) -> tuple[SecureAveraging, InProces
             pause=lambda _: None,
         )
 
-    bells = Bells(Bell(folder / "requests"), Bell(folder / "replies"))
+    bells = Bells(*(Bell(folder / name) for name in ("requests", "replies", "restarts")))
     strategy = SecureAveraging(
         run_of=run_of, fleet_keys=grid.keys, clock=SystemClock(), bells=bells
     )

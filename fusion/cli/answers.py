@@ -1,0 +1,145 @@
+"""How questions, answers and refusals are shown, by the verbs of ``fusion query`` and its shell."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from rich.cells import cell_len
+
+from fusion.cli import output
+from fusion.services.completing import about_column
+from fusion.services.statements import part_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fusion.services.query_description import Described
+    from fusion.services.query_messages import Accuracy, Left, Table
+
+Form = Literal["table", "csv", "json"]
+_SUMS: Final = {
+    "count": "count", "entities": "count", "sum": "sum", "squares": "sum of squares",
+}  # fmt: skip
+
+
+def show_refused(statement: str, start: int | None) -> None:
+    """Show a statement with its lines numbered, and a mark under what a refusal is about.
+
+    Args:
+        statement: As it was asked.
+        start: The character that the refusal is about; None for the whole.
+    """
+    passed = 0
+    for number, line in enumerate(statement.splitlines(keepends=True), 1):
+        output.note(f"{number:>4} | {line.rstrip()}")
+        if start is not None and passed <= start < passed + len(line):
+            before = output.clean(line[: start - passed])
+            part = output.clean(statement[start : start + part_at(statement, start)])
+            # A Chinese character is as wide as two others.
+            output.note(f"     | {' ' * cell_len(before)}{'^' * max(1, cell_len(part))}")
+        passed += len(line)
+
+
+def show_table(table: Table, form: Form) -> None:
+    """Print a released table to stdout, its notes to stderr."""
+    if form == "json":
+        output.document("fusion.query-result/1", table.model_dump())
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows([[cell(each) for each in row] for row in table.rows])
+        sys.stdout.flush()
+    else:
+        rows = [["" if each is None else each for each in row] for row in table.rows]
+        output.table(table.columns, rows)
+    for each in table.notes:
+        output.note(f"{each.message} {each.hint}".strip())
+    for accuracy in table.noise:
+        output.note(_accurate(accuracy))
+
+
+def _accurate(of: Accuracy) -> str:
+    what = f"{of.column}: " if of.itself else f"{of.column}: made of a {_SUMS[of.of]} with "
+    return f"{what}noise with a standard deviation of {of.sd:.6g}"
+
+
+def cell(value: Any) -> Any:  # noqa: ANN401 - a cell
+    """Return a cell of a CSV file that no spreadsheet computes."""
+    # A spreadsheet takes such a text for a formula.
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        return f"'{value}"
+    return value
+
+
+def show_explained(table: Table, described: Described | None = None) -> None:
+    """Say on stderr by which policy and rules an answer came about."""
+    output.note(f"query {table.job}, answered by policy {table.policy[:16]}")
+    if table.rho_micro:
+        output.note(
+            f"released before, for {table.rho_micro} millionths of rho; cost none this time"
+            if table.again
+            else f"noise was added to every sum; spent {table.rho_micro} millionths of rho"
+        )
+        return
+    k = "the policy's k" if described is None else str(described.k)
+    base = "" if described is None else f", counts to multiples of {described.base}"
+    output.note(f"cells of fewer people than {k} are left out, others are rounded{base}")
+
+
+def show_left(left: Iterable[Left]) -> None:
+    """Print what each grant has left."""
+    rows = [[each.grant[:16], each.runs, each.rows, each.not_after] for each in left]
+    output.table(["grant", "queries", "rows", "until"], rows)
+    for each in left:
+        if (own := each.privacy) is not None:
+            output.note(
+                f"grant {each.grant[:16]}: {own.rho_micro} millionths of rho left, an epsilon of "
+                f"{own.epsilon_micro / 1e6:g} at a delta of 1e-{own.delta_exponent}; a query "
+                f"spends {own.usual_rho_micro} unless it says. The dataset has "
+                f"{own.dataset_rho_micro} left, an epsilon of {own.dataset_epsilon_micro / 1e6:g}"
+            )
+
+
+def show_grant(left: Left) -> None:
+    """Say on stderr what a grant has left after a query."""
+    text = f"grant {left.grant[:16]}: {left.runs} queries and {left.rows} rows left"
+    if (own := left.privacy) is not None:
+        whole = own.dataset_rho_micro
+        text += f", {own.rho_micro} millionths of rho, of the dataset {whole}"
+    output.note(text)
+
+
+def show_history(said: Sequence[Mapping[str, Any]]) -> None:
+    """Print what was asked, and what became of it."""
+    rows = [
+        [each["at"], each["dataset"], each["outcome"], each["code"], each["statement"]]
+        for each in said
+    ]
+    output.table(["at", "dataset", "outcome", "code", "statement"], rows)
+
+
+def show_tables(described: Described) -> None:
+    """Print which tables can be asked about."""
+    rows = [
+        [table.name, table.entity or "everybody may know it", len(table.columns)]
+        for table in described.tables
+    ]
+    output.table(["table", "about", "columns"], rows)
+
+
+def show_columns(described: Described, only: str | None = None) -> None:
+    """Print the columns of one table, or of all.
+
+    Args:
+        described: What may be asked about.
+        only: Name of the table; None for all.
+    """
+    rows = []
+    for table in described.tables:
+        for column in table.columns if only in {None, table.name} else ():
+            name = column.name if only is not None else f"{table.name}.{column.name}"
+            more = f"by {column.finest} at the finest" if column.finest else ""
+            rows.append([name, about_column(column), ", ".join(column.values) or more])
+    output.table(["column", "class, type, bounds", "values"], rows)
