@@ -38,6 +38,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "changed",
         "endless",
         "told",
+        "described",
         "likewise",
         "begun",
         "shelled",

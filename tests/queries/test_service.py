@@ -298,18 +298,18 @@ def described(up: Up, dataset: str, connection: Connection | None = None) -> Des
 
 
 def test_who_has_a_grant_is_told_what_it_may_ask_about(up: Up) -> None:
-    part = {"schema_digest": up.world.attached["schema_digest"], "id": "told"}
-    up.world.grant("told", dataset={**part, "columns": ["person_id", "region", "income"]})
-    told = described(up, "told")
+    part = {"schema_digest": up.world.attached["schema_digest"], "id": "described"}
+    up.world.grant("described", dataset={**part, "columns": ["person_id", "region", "income"]})
+    told = described(up, "described")
     (table,) = told.tables
     assert [each.name for each in table.columns] == ["income", "person_id", "region"]
     assert (table.entity, told.k, told.base, told.mode) == ("person_id", 10, 5, "sdc")
     assert (table.columns[0].low, table.columns[0].high) == (0, 200_000)
     assert table.columns[2].values == ["north", "south", "east", "west"]
-    assert told.policy == up.ask(TOTAL, dataset="told").policy
+    assert told.policy == up.ask(TOTAL, dataset="described").policy
     # Another grant, more columns.
-    up.world.grant("told", title="Another", dataset={**part, "columns": ["age"]})
-    assert len(described(up, "told").tables[0].columns) == 4
+    up.world.grant("described", title="Another", dataset={**part, "columns": ["age"]})
+    assert len(described(up, "described").tables[0].columns) == 4
 
 
 def test_who_has_no_grant_that_holds_is_told_nothing(up: Up) -> None:
