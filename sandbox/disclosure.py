@@ -23,7 +23,7 @@ from sandbox.noise import noise
 from sandbox.suppression import complete
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sandbox.compile import CoreQuery
     from sandbox.partials import Rows
@@ -158,8 +158,15 @@ def release(core: Core, cells: Sequence[Cell], rules: Rules) -> list[tuple[Any, 
     if core.keys == 0 and not shown:
         return [(None,) * len(core.statistics)]
     return [
-        (*cells[cell].keys, *(column[row] for column in columns)) for row, cell in enumerate(shown)
+        (*shown_keys(core, cells[cell].keys), *(column[row] for column in columns))
+        for row, cell in enumerate(shown)
     ]
+
+
+def shown_keys(core: Core, keys: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield keys as a result has them: whole numbers that stand for decimals become those."""
+    for value, kind in zip(keys, core.key_types, strict=True):
+        yield value / 10**kind.scale if kind.scale and value is not None else value
 
 
 def _parts(cell: Cell, of: Statistic, rules: Release) -> list[Part]:

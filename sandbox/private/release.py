@@ -13,6 +13,7 @@ from itertools import product
 from math import sqrt
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from sandbox.disclosure import shown_keys
 from sandbox.private.domains import InTable, check_groups
 from sandbox.private.mechanism import noisy, sigma_of
 from sandbox.private.plan import SPREAD, middle, needed, noise_of, share
@@ -116,13 +117,8 @@ def released(
             _value(core, each, [own[one] for one in needed(number, core, each)])
             for each in core.statistics
         )
-        found.append((*_plain(core, key), *values))
+        found.append((*shown_keys(core, key), *values))
     return found
-
-
-def _plain(core: Core, key: tuple[Any, ...]) -> Iterator[Any]:
-    for value, kind in zip(key, core.key_types, strict=True):
-        yield value / 10**kind.scale if kind.scale and value is not None else value
 
 
 def _value(core: Core, of: Statistic, sums: Sequence[int]) -> Value:
