@@ -63,7 +63,10 @@ def test_csv_is_read_as_parquet_is(tmp_path: Path, made: dict[str, Path]) -> Non
 
 
 def test_a_key_with_decimals_is_shown_and_used_in_its_units(made: dict[str, Path]) -> None:
-    cells = "select case when sex = 'F' then 0.5 else 1.25 end as w, count(*) as n from persons group by 1"
+    cells = (
+        "select case when sex = 'F' then 0.5 else 1.25 end as w, count(*) as n "
+        "from persons group by 1"
+    )
     rows = ask(
         f"select w, w + 1 as more from ({cells}) t where w < 2 order by w", exact(), made
     ).rows
