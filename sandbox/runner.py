@@ -14,15 +14,11 @@ import numpy as np
 
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import GrantRefused, MessageInvalid
-from fusion.wire.limits import MEBI
-from sandbox import ledgers, sets
+from sandbox import ledgers
 from sandbox.compile import codes_sql, core_sql
 from sandbox.disclosure import Rules, cells_of
 from sandbox.history.explain import explain
 from sandbox.history.request import Outcome, Reason, Request, Status
-from sandbox.limits import MAX_INPUTS, Limits
-from sandbox.partials import Limits as EngineLimits
-from sandbox.partials import ask, reply_of
 from sandbox.query import compile_statement, finish_rows
 from sandbox.refusals import refusal
 from sandbox.selection import definitions_of, select
@@ -33,25 +29,23 @@ if TYPE_CHECKING:
     from fusion.grants.permit import Permit
     from fusion.ports import Stop
     from sandbox.attached import Attached
+    from sandbox.dialects import Name
     from sandbox.disclosure import Cell
     from sandbox.history.guard import History
-    from sandbox.isolate import Isolation
     from sandbox.partials import Rows
     from sandbox.query import Answer, Compiled
     from sandbox.relations import Relation
     from sandbox.selection import Selection
+    from sandbox.sets import Pairs
+    from sandbox.sources import Source
 
     Keys = tuple[Any, ...]
 
-ENTRY: Final = "sandbox.sets:execute"
 MAX_SELECTIONS: Final = 24
 MAX_OVERLAPPING: Final = 200
 """Cells of a table in which one person can be in several: each is decided on its own."""
 
 _MAX_CELLS: Final = 1000
-_ENGINE: Final = EngineLimits(memory_mb=512, threads=2)
-_MEMORY_BYTES: Final = 1024 * MEBI
-_OUTPUT_BYTES: Final = 192 * MEBI
 _SHOWN: Final = frozenset({Status.SERVED, Status.CACHED})
 
 
@@ -99,14 +93,22 @@ def _columns(relation: Relation) -> set[str]:
     return found
 
 
-def prepare(statement: str, attached: Attached, secret: bytes) -> Prepared:
+def prepare(
+    statement: str, attached: Attached, secret: bytes, dialect: Name = "duckdb"
+) -> Prepared:
     """Analyse and compile a statement.
+
+    Args:
+        statement: SQL.
+        attached: The policy, with its tables.
+        secret: Of the node.
+        dialect: Of the source that will be asked.
 
     Raises:
         QueryRefused: The policy does not answer it, or the history can't follow it.
     """
     compiled = compile_statement(
-        statement, attached.policy, secret=ledgers.noise_secret(secret), limits=_ENGINE
+        statement, attached.policy, dialect=dialect, secret=ledgers.noise_secret(secret)
     )
     selections = tuple(select(core, attached.policy) for core in compiled.cores)
     if sum(map(len, selections)) > MAX_SELECTIONS:
@@ -137,7 +139,7 @@ class Released:
 def run(
     permit: Permit,
     prepared: Prepared,
-    isolation: Isolation,
+    source: Source,
     history: History,
     *,
     secret: bytes,
@@ -150,19 +152,19 @@ def run(
     Args:
         permit: For this very query.
         prepared: The query.
-        isolation: Where it runs.
+        source: What computes on the tables.
         history: What was released before.
         secret: Of the node.
         month: When it is asked, for the refusals of a month.
         stop: Ends it.
-        seconds: After which the worker is killed.
+        seconds: After which it is ended.
 
     Raises:
         GrantRefused: The permit is for something else, or was used.
         QueryRefused: There are more rows than were asked for.
-        WorkFailed: The worker ended without an answer; nothing of why may leave.
+        WorkFailed: The source ended without an answer; nothing of why may leave.
         IsolationBusy: There was no place for it in time.
-        MessageInvalid: The worker answered something else.
+        MessageInvalid: The source answered something else.
         QueryFailed: The rest of the statement failed.
         HistoryBroken: The history was changed.
         EnvironmentUnfit: The history can't be used.
@@ -172,7 +174,7 @@ def run(
     if asked != ("query", attached.owner, attached.dataset, prepared.study, "table"):
         raise GrantRefused("A permit is for another query than this.")
     permit.spend()
-    found = _executed(prepared, isolation, request.assignee, stop, seconds)
+    found = _executed(prepared, source, request.assignee, stop, seconds)
     held = _Held(history, attached, request.assignee, month)
     # Before a value is looked at: what is decided here is on disk when it returns.
     decided = held.decide_all(prepared, found)
@@ -194,7 +196,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a worker found, of the shape that was asked for.
+    """What a source found, of the shape that was asked for.
 
     Attributes:
         rows: Of each query of the statement.
@@ -204,44 +206,25 @@ class _Found:
 
     rows: list[Rows]
     cells: list[list[Keys]]
-    pairs: list[sets.Pairs]
+    pairs: list[Pairs]
 
 
 def _executed(
-    prepared: Prepared, isolation: Isolation, caller: str, stop: Stop, seconds: float
+    prepared: Prepared, source: Source, caller: str, stop: Stop, seconds: float
 ) -> _Found:
-    """Run cores and sets in one worker."""
-    attached, compiled = prepared.attached, prepared.compiled
+    """Run cores and sets, at once: they are of one state of the tables."""
+    policy, compiled = prepared.attached.policy, prepared.compiled
     selections = [own for each in prepared.selections for own in each]
-    cells = [core_sql(own.core, attached.policy, "duckdb") for own in selections]
-    codes = [codes_sql(own.core, attached.policy, "duckdb") for own in selections]
-    whole = ask((*compiled.asked.queries, *cells), _ENGINE)
-    tables = sorted({name for query in whole.queries for name in query.tables})
-    # All of them where they fit: a worker that waits is one for any query of the dataset.
-    few = len(attached.inputs) > MAX_INPUTS
-    wanted = {
-        name: path
-        for name, path in attached.inputs.items()
-        if not few or name in {*tables, sets.COHORT}
-    }
-    limits = Limits(
-        wall_seconds=seconds,
-        cpu_seconds=2 * seconds + 1,
-        memory_bytes=_MEMORY_BYTES,
-        output_bytes=_OUTPUT_BYTES,
-    )
-    asked = sets.request_bytes(whole.request, tables, codes, _ENGINE)
-    data = isolation.run(
-        ENTRY, asked, wanted, limits, caller=caller, stop=stop, wait_seconds=seconds
-    )
-    reply, pairs = sets.read(data, len(codes), attached.people)
-    rows = reply_of(reply, whole)
+    cells = [core_sql(own.core, policy, source.dialect) for own in selections]
+    codes = [codes_sql(own.core, policy, source.dialect) for own in selections]
+    cores = (*compiled.asked.queries, *cells)
+    found = source.run(cores, codes, caller=caller, stop=stop, seconds=seconds)
     own = len(compiled.asked.queries)
     shown = [
         [cell.keys for cell in cells_of(selection.core, query, these)]
-        for selection, query, these in zip(selections, cells, rows[own:], strict=True)
+        for selection, query, these in zip(selections, cells, found.rows[own:], strict=True)
     ]
-    return _Found(rows[:own], shown, pairs)
+    return _Found(found.rows[:own], shown, found.pairs)
 
 
 class _Held:
@@ -266,9 +249,7 @@ class _Held:
             for each in prepared.selections
         ]
 
-    def decide(
-        self, selection: Selection, cells: list[Keys], pairs: sets.Pairs
-    ) -> dict[Keys, bool]:
+    def decide(self, selection: Selection, cells: list[Keys], pairs: Pairs) -> dict[Keys, bool]:
         """Return of each cell whether it may be released."""
         if not cells:
             return {}

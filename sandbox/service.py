@@ -37,10 +37,11 @@ from fusion.services.query_messages import Asked, Left, Note, Refusal, Reply, Ta
 from fusion.services.storage import open_budgets
 from fusion.types import OrgId
 from sandbox import ledgers
-from sandbox.attached import attached, check_frozen
+from sandbox.attached import attached, folder
 from sandbox.isolate import Isolation, Settings
 from sandbox.refusals import refusal
 from sandbox.runner import prepare, run
+from sandbox.sources.opening import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from sandbox.attached import Attached
     from sandbox.history.guard import History
     from sandbox.runner import Prepared, Released
+    from sandbox.sources import Source
 
 OWNER_LOG: Final = logging.getLogger("banyan.queries")
 """Why queries failed. Nothing of it leaves the owner; it can hold what the data made happen."""
@@ -96,7 +98,7 @@ class Service:
             node, roster=node.roster, clock=self._clock, note=say, book=self._book
         )
         self._histories: dict[int, History] = {}
-        self._checked: dict[str, int] = {}
+        self._sources: dict[str, tuple[int, Source]] = {}
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
         self._closing = threading.Event()
@@ -105,6 +107,8 @@ class Service:
         """Stop what runs, and let go of workers and files."""
         self._closing.set()
         self._isolation.close()
+        for _, source in self._sources.values():
+            source.close()
         for history in self._histories.values():
             history.close()
 
@@ -139,30 +143,66 @@ class Service:
         if not self._grants(caller, asked.dataset):
             # Nor is it told who has one.
             self._refuse(_request(caller, asked, job, found, found.columns, None))
-        prepared = prepare(asked.statement, found, self._secret)
+        source = self._source(found)
+        prepared = prepare(asked.statement, found, self._secret, source.dialect)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
         permit = self._desk.admit(request)
         began = time.monotonic()
         try:
-            return self._released(permit, prepared, _Watch(self._desk, permit, stop, asked, self))
+            watch = _Watch(self._desk, permit, stop, asked, self)
+            return self._released(permit, prepared, source, watch)
         finally:
             self._pad(began)
 
     def _attached(self, dataset: str) -> Attached:
         try:
             found = attached(self._node, dataset)
-            # Once for each revision that this process meets: the tables can be large.
-            if found is not None and self._checked.get(dataset) != found.revision:
-                check_frozen(found)
-                self._checked[dataset] = found.revision
         except InputInvalid:
             found = None
         except FusionError as error:
-            self._say(f"the policy of {dataset} can't be used: {error.message}")
-            raise QueryFailed from None
+            raise self._unusable(dataset, error) from None
         if found is None:
             raise refusal("Q-20")
         return found
+
+    def _unusable(self, dataset: str, error: FusionError) -> QueryFailed:
+        self._say(f"the policy of {dataset} can't be used: {error.message}")
+        return QueryFailed()
+
+    def _source(self, found: Attached) -> Source:
+        """Return what computes on a revision's tables, which were held against what was signed.
+
+        Raises:
+            QueryFailed: They are others, or can't be read; the owner is told which.
+        """
+        revision, source = self._sources.get(found.dataset, (0, None))
+        if source is not None and revision == found.revision:
+            return source
+        try:
+            made = self._checked(found)
+        except FusionError as error:
+            raise self._unusable(found.dataset, error) from None
+        with self._lock:
+            # Who came at the same time may have been quicker; whoever is kept will do.
+            before = self._sources.get(found.dataset)
+            if before is not None and before[0] == found.revision:
+                made.close()
+                return before[1]
+            self._sources[found.dataset] = (found.revision, made)
+        if before is not None:
+            before[1].close()
+        return made
+
+    def _checked(self, found: Attached) -> Source:
+        files = folder(self._node, found.dataset) / found.epoch
+        made = source_of(found, files, self._isolation)
+        try:
+            # Once for each revision that this process meets: the tables can be large.
+            made.check()
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     def _grants(self, caller: str, dataset: str) -> list[Kept]:
         return [
@@ -206,14 +246,14 @@ class Service:
 
     # ------------------------------------------------------------------ with data at hand
 
-    def _released(self, permit: Permit, prepared: Prepared, watch: _Watch) -> bytes:
+    def _released(self, permit: Permit, prepared: Prepared, source: Source, watch: _Watch) -> bytes:
         """Run what was permitted; whatever is raised from here on may leave as it is."""
         caller = permit.request.assignee
         try:
             found = run(
                 permit,
                 prepared,
-                self._isolation,
+                source,
                 self._history(prepared.attached),
                 secret=self._secret,
                 month=self._clock.now().strftime("%Y-%m"),
