@@ -13,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import selectors
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import WorkCancelled, WorkCrashed, WorkOutputTooLarge, WorkTimedOut
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 OWNER_LOG: Final = logging.getLogger("banyan.queries")
 DONE, FAILED = b"+", b"-"
 MAX_ANSWER_BYTES: Final = 192 * MEBI
+MAX_MEMORY_BYTES: Final = 1024 * MEBI
+"""Address space of a process beyond what its imports take."""
+
 _LENGTH: Final = 8
 _LOOK_SECONDS: Final = 0.1
 _WAITING: Final = 64
@@ -99,7 +104,10 @@ class Children:
 
     def _start(self) -> Process:
         words = [sys.executable, "-I", "-B", "-m", self._module]
-        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Of no terminal: an interrupt of the node is not one of what it waits for.
+        return subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
 
     def _taken(self) -> Process:
         with self._lock:
@@ -169,6 +177,9 @@ def serve(work: Callable[[bytes], bytes]) -> None:
     size = int.from_bytes(_exactly(_LENGTH), "big")
     request = _exactly(size)
     threading.Thread(target=_watch, daemon=True).start()
+    own = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    most = own + MAX_MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:
         status, answer = DONE, work(request)
     except Exception as error:  # noqa: BLE001 - the edge: it goes to the owner's log

@@ -159,7 +159,7 @@ def _exported(connection: duckdb.DuckDBPyConnection, name: str, columns: list[st
     if missing:
         raise DataInvalid(f"The DuckDB file has no column {name}.{missing[0]}.")
     selected = ", ".join(_selected(column, kinds[column]) for column in columns)
-    rows: Any = connection.execute(f"SELECT {selected} FROM {quoted(name)}").to_arrow_reader(_ROWS)
+    rows: Any = connection.sql(f"SELECT {selected} FROM {quoted(name)}").to_arrow_reader(_ROWS)
     path = folder / f"{name}.parquet"
     with parquet.ParquetWriter(path, rows.schema) as writer:
         for batch in rows:

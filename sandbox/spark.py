@@ -36,14 +36,16 @@ SETTINGS: Final = {
     "spark.sql.groupByOrdinal": "false",
     "spark.sql.orderByOrdinal": "false",
     "spark.sql.legacy.exponentLiteralAsDecimal.enabled": "false",
-    "spark.sql.shuffle.partitions": "8",
 }
 """Of every session that a core runs in."""
 
 
 @contextmanager
-def session() -> Iterator[Any]:
+def session(settings: Mapping[str, str] | None = None) -> Iterator[Any]:
     """Give a Spark session: the one that is configured, else one on this machine.
+
+    Args:
+        settings: Beside those that are configured.
 
     Raises:
         EnvironmentUnfit: PySpark or Java is not installed.
@@ -60,6 +62,8 @@ def session() -> Iterator[Any]:
     if not SparkConf().contains("spark.master"):
         builder = builder.master("local[*]").config("spark.driver.host", "127.0.0.1")
         builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
+    for name, value in (settings or {}).items():
+        builder = builder.config(name, value)
     try:
         made = builder.getOrCreate()
     except Exception as error:  # noqa: BLE001 - whatever Java says

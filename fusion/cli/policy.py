@@ -21,6 +21,23 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 REFUSED = 4
 
 File = Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy as it was written.")]
+Keeper = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        metavar="URI",
+        help="PostgreSQL, with the role that freezes tables; used now and kept nowhere: "
+        "postgresql://USER@HOST/DATABASE, @FILE or env:NAME.",
+    ),
+]
+Reader = Annotated[
+    str,
+    typer.Option(
+        "--reader",
+        metavar="URI",
+        help="The same database, with the role that only reads; kept by the node.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -181,23 +198,8 @@ def add(
             "file is the table.",
         ),
     ] = None,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--source",
-            metavar="URI",
-            help="PostgreSQL, with the role that freezes tables; used now and kept nowhere: "
-            "postgresql://USER@HOST/DATABASE, @FILE or env:NAME.",
-        ),
-    ] = "",
-    reader: Annotated[
-        str,
-        typer.Option(
-            "--reader",
-            metavar="URI",
-            help="The same database, with the role that only reads; kept by the node.",
-        ),
-    ] = "",
+    source: Keeper = "",
+    reader: Reader = "",
     home: Annotated[
         Path,
         typer.Option(
@@ -218,12 +220,20 @@ def add(
     from fusion.services.homes import NodeHome
 
     node = NodeHome.open(home)
+    if source:
+        output.note(
+            "freezing the tables in the database, which takes as long as copying them there"
+        )
     found = engines.queries().attach_policy(
         node, _text(file), str(file), dataset, data, source=source, reader=reader
     )
     if as_json:
         output.document("fusion.policy-attached/1", found)
         return
+    _say_attached(found)
+
+
+def _say_attached(found: dict[str, Any]) -> None:
     output.facts(
         [
             ("dataset", found["dataset"]),

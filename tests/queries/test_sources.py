@@ -144,7 +144,8 @@ def test_no_text_ends_its_literal(notes: dict[str, Path], database: Database) ->
     uri = f"{database.keeper}&options=-cstandard_conforming_strings%3Doff"
     there, here = partial(postgres.execute, uri=uri), partial(engine.execute, inputs=notes)
     for hostile in ("\\' or true --", "\\", "\\'"):
-        sql = f"select count(*) as n from notes where word = '{hostile.replace(chr(39), chr(39) * 2)}'"
+        written = hostile.replace("'", "''")
+        sql = f"select count(*) as n from notes where word = '{written}'"
         assert _rows(sql, there, "postgres") == _rows(sql, here, "duckdb")
     # So it would be without the setting.
     with psycopg.connect(uri) as connection:

@@ -37,8 +37,8 @@ def test_a_text_can_not_end_early_or_name_a_variable() -> None:
 
 def test_names_and_types_are_those_of_spark() -> None:
     text = sql_of(
-        "select dept, date_diff('week', visit_date, date '2024-01-01') as w, sum(cost) as s, "
-        "median(cost) as m from visits group by 1, 2"
+        "select dept, date_trunc('month', visit_date) as w, sum(cost) as s, median(cost) as m, "
+        "count(*) filter (where extract(dow from visit_date) = 0) as n from visits group by 1, 2"
     )
     assert "`visits`" in text
     assert '"' not in text
