@@ -15,8 +15,7 @@ import numpy as np
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import GrantRefused, MessageInvalid
 from sandbox import ledgers
-from sandbox.compile import codes_sql, core_sql
-from sandbox.disclosure import Rules, cells_of
+from sandbox.disclosure import Rules
 from sandbox.history.explain import explain
 from sandbox.history.request import Outcome, Reason, Request, Status
 from sandbox.query import compile_statement, finish_rows
@@ -32,12 +31,11 @@ if TYPE_CHECKING:
     from sandbox.dialects import Name
     from sandbox.disclosure import Cell
     from sandbox.history.guard import History
-    from sandbox.partials import Rows
     from sandbox.query import Answer, Compiled
     from sandbox.relations import Relation
     from sandbox.selection import Selection
     from sandbox.sets import Pairs
-    from sandbox.sources import Source
+    from sandbox.sources import Found, Source
 
     Keys = tuple[Any, ...]
 
@@ -174,7 +172,10 @@ def run(
     if asked != ("query", attached.owner, attached.dataset, prepared.study, "table"):
         raise GrantRefused("A permit is for another query than this.")
     permit.spend()
-    found = _executed(prepared, source, request.assignee, stop, seconds)
+    selections = [own for each in prepared.selections for own in each]
+    found = source.run(
+        prepared.compiled, selections, caller=request.assignee, stop=stop, seconds=seconds
+    )
     held = _Held(history, attached, request.assignee, month)
     # Before a value is looked at: what is decided here is on disk when it returns.
     decided = held.decide_all(prepared, found)
@@ -194,39 +195,6 @@ def run(
     return Released(answer, list(held.notes))
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a source found, of the shape that was asked for.
-
-    Attributes:
-        rows: Of each query of the statement.
-        cells: Kept keys of each cell, for each selection.
-        pairs: Who is in which of them.
-    """
-
-    rows: list[Rows]
-    cells: list[list[Keys]]
-    pairs: list[Pairs]
-
-
-def _executed(
-    prepared: Prepared, source: Source, caller: str, stop: Stop, seconds: float
-) -> _Found:
-    """Run cores and sets, at once: they are of one state of the tables."""
-    policy, compiled = prepared.attached.policy, prepared.compiled
-    selections = [own for each in prepared.selections for own in each]
-    cells = [core_sql(own.core, policy, source.dialect) for own in selections]
-    codes = [codes_sql(own.core, policy, source.dialect) for own in selections]
-    cores = (*compiled.asked.queries, *cells)
-    found = source.run(cores, codes, caller=caller, stop=stop, seconds=seconds)
-    own = len(compiled.asked.queries)
-    shown = [
-        [cell.keys for cell in cells_of(selection.core, query, these)]
-        for selection, query, these in zip(selections, cells, found.rows[own:], strict=True)
-    ]
-    return _Found(found.rows[:own], shown, found.pairs)
-
-
 class _Held:
     """Decides about tables of sets, and keeps what is to be said of it."""
 
@@ -240,7 +208,7 @@ class _Held:
         self.notes: dict[tuple[str, str], None] = {}
 
     def decide_all(
-        self, prepared: Prepared, found: _Found
+        self, prepared: Prepared, found: Found
     ) -> list[list[tuple[Selection, dict[Keys, bool]]]]:
         """Return, for each core and each of its selections, which cells may be released."""
         parts = zip(found.cells, found.pairs, strict=True)

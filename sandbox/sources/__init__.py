@@ -1,23 +1,26 @@
 """Where an owner's tables lie and who computes on them: one protocol, one module a kind.
 
 ``files`` is the confined worker over frozen Parquet and CSV files, ``postgres`` a database that
-gets the core pushed down. A source runs SQL that the compiler wrote for its dialect, over tables
-that do not change, and returns cells and sets of people's numbers. It decides nothing.
+gets the core pushed down. A source runs what the compiler made of a statement, in its own dialect,
+over tables that do not change, and returns cells and sets of people's numbers. It decides nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusion.ports import Stop
-    from sandbox.compile import CoreQuery
     from sandbox.dialects import Name
     from sandbox.partials import Rows
+    from sandbox.query import Compiled
+    from sandbox.selection import Selection
     from sandbox.sets import Pairs
+
+    Keys = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,13 @@ class Found:
     """What a source found, of the shape that was asked for.
 
     Attributes:
-        rows: Of each core.
-        pairs: Of each set: (number of a person, number of a cell).
+        rows: Of each query of the statement.
+        cells: Kept keys of each cell, for each selection.
+        pairs: Who is in which of them: (number of a person, number of a cell).
     """
 
     rows: list[Rows]
+    cells: list[list[Keys]]
     pairs: list[Pairs]
 
 
@@ -52,18 +57,18 @@ class Source(Protocol):
 
     def run(
         self,
-        cores: Sequence[CoreQuery],
-        sets: Sequence[str],
+        compiled: Compiled,
+        selections: Sequence[Selection],
         *,
         caller: str,
         stop: Stop,
         seconds: float,
     ) -> Found:
-        """Run cores and sets over one state of the tables.
+        """Compute cells, and who is in which, over one state of the tables.
 
         Args:
-            cores: Compiled for :attr:`dialect`.
-            sets: SQL that yields (entity, number of the cell), over tables of the cores.
+            compiled: For :attr:`dialect`.
+            selections: Whom its cores select.
             caller: On whose behalf; callers get their turns.
             stop: Ends it.
             seconds: After which it is ended, whatever it does.

@@ -10,16 +10,18 @@ from sandbox.attached import check_frozen
 from sandbox.limits import MAX_INPUTS, Limits
 from sandbox.partials import Limits as EngineLimits
 from sandbox.partials import ask, reply_of
-from sandbox.sources import Found
+from sandbox.sources.question import Question
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusion.ports import Stop
     from sandbox.attached import Attached
-    from sandbox.compile import CoreQuery
     from sandbox.dialects import Name
     from sandbox.isolate import Isolation
+    from sandbox.query import Compiled
+    from sandbox.selection import Selection
+    from sandbox.sources import Found
 
 ENTRY: Final = "sandbox.sets:execute"
 _ENGINE: Final = EngineLimits(memory_mb=512, threads=2)
@@ -47,16 +49,17 @@ class Files:
 
     def run(
         self,
-        cores: Sequence[CoreQuery],
-        sets: Sequence[str],
+        compiled: Compiled,
+        selections: Sequence[Selection],
         *,
         caller: str,
         stop: Stop,
         seconds: float,
     ) -> Found:
-        """Run cores and sets in one worker; see :meth:`sandbox.sources.Source.run`."""
-        attached, whole = self._attached, ask(cores, _ENGINE)
-        tables = sorted({name for query in cores for name in query.tables})
+        """Compute in one worker; see :meth:`sandbox.sources.Source.run`."""
+        question = Question(compiled, selections, self.dialect)
+        attached, whole = self._attached, ask(question.cores, _ENGINE)
+        tables = sorted({name for query in question.cores for name in query.tables})
         # All of them where they fit: a worker that waits is one for any query of the dataset.
         few = len(attached.inputs) > MAX_INPUTS
         wanted = {
@@ -70,12 +73,12 @@ class Files:
             memory_bytes=_MEMORY_BYTES,
             output_bytes=_OUTPUT_BYTES,
         )
-        asked = sets_of.request_bytes(whole.request, tables, sets, _ENGINE)
+        asked = sets_of.request_bytes(whole.request, tables, question.codes, _ENGINE)
         data = self._isolation.run(
             ENTRY, asked, wanted, limits, caller=caller, stop=stop, wait_seconds=seconds
         )
-        reply, pairs = sets_of.read(data, len(sets), attached.people)
-        return Found(reply_of(reply, whole), pairs)
+        reply, pairs = sets_of.read(data, len(question.codes), attached.people)
+        return question.found(reply_of(reply, whole), pairs)
 
     def close(self) -> None:
         """Workers are the isolation's."""

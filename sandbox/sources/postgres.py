@@ -15,7 +15,7 @@ from sandbox import sets as sets_of
 from sandbox.child import Children
 from sandbox.partials import ask, reply_of
 from sandbox.postgres import digests_from
-from sandbox.sources import Found
+from sandbox.sources.question import Question
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from sandbox.attached import Attached
     from sandbox.compile import CoreQuery
     from sandbox.dialects import Name
+    from sandbox.partials import Rows
+    from sandbox.query import Compiled
+    from sandbox.selection import Selection
+    from sandbox.sets import Pairs
+    from sandbox.sources import Found
 
 CHECK_SECONDS: Final = 600.0
 _MODULE: Final = "sandbox.sources.postgres_child"
@@ -64,14 +69,30 @@ class Postgres:
 
     def run(
         self,
+        compiled: Compiled,
+        selections: Sequence[Selection],
+        *,
+        caller: str,
+        stop: Stop,
+        seconds: float,
+    ) -> Found:
+        """Compute in one transaction; see :meth:`sandbox.sources.Source.run`."""
+        question = Question(compiled, selections, self.dialect)
+        rows, pairs = self.execute(
+            question.cores, question.codes, caller=caller, stop=stop, seconds=seconds
+        )
+        return question.found(rows, pairs)
+
+    def execute(
+        self,
         cores: Sequence[CoreQuery],
         sets: Sequence[str],
         *,
         caller: str,
         stop: Stop,
         seconds: float,
-    ) -> Found:
-        """Run cores and sets in one transaction; see :meth:`sandbox.sources.Source.run`."""
+    ) -> tuple[list[Rows], list[Pairs]]:
+        """Run cores and sets in one transaction; raises what :meth:`run` does."""
         whole = ask(cores)
         asked = {
             "uri": self._uri,
@@ -85,7 +106,7 @@ class Postgres:
             json.dumps(asked).encode(), caller=caller, stop=stop, seconds=seconds
         )
         reply, pairs = sets_of.read(data, len(sets), self._attached.people)
-        return Found(reply_of(reply, whole), pairs)
+        return reply_of(reply, whole), pairs
 
     def close(self) -> None:
         """End the process that waits."""

@@ -32,7 +32,9 @@ from sandbox.partials import Limits, ask, reply_of
 from sandbox.postgres_freeze import schema_name
 from sandbox.postgres_roles import uri_of
 from sandbox.reading import parse_policy
+from sandbox.sources import question
 from sandbox.sources.postgres import Postgres
+from tests.cli.test_app import Terminal
 from tests.queries.databases import serving
 from tests.queries.world import BY_REGION, OWNER, POLICY
 from tests.sandbox.asking import EXAMPLE, corpus, example
@@ -98,6 +100,26 @@ def test_a_database_is_asked_as_files_are(asked: Up) -> None:
     assert less.rows == [[None]]
     assert "earlier result" in less.notes[0].message
     assert asked.refused("select income from people", dataset="people").code == "Q-06"
+
+
+def test_a_database_is_tried_and_attached_by_hand(
+    up: Up, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fusion = Terminal(capsys)
+    files = {"policy.yaml": PEOPLE_POLICY, "q.sql": f"{TOTAL}\nselect age from people\n"}
+    for name, text in (files | {"keeper": database.keeper, "reader": database.reader}).items():
+        (tmp_path / name).write_text(text, "utf-8")
+    policy, keeper = tmp_path / "policy.yaml", f"@{tmp_path / 'keeper'}"
+    words = ("policy", "try", policy, "--file", tmp_path / "q.sql", "--source", keeper, "--execute")
+    tried = fusion.document(*words)
+    assert tried["statements"][0]["rows"] == [[1200]]
+    assert tried["statements"][1]["code"] == "Q-06"
+    add = ("policy", "add", policy, "--dataset", "byhand", "--home", up.world.owner.path)
+    assert fusion(*add, "--source", keeper) == 2
+    assert "two roles" in fusion.err
+    added = fusion.document(*add, "--source", keeper, "--reader", f"@{tmp_path / 'reader'}")
+    assert added["revision"] == 1
+    assert added["columns"] == up.world.attached["columns"]
 
 
 def test_what_is_kept_is_the_reader_alone(asked: Up, database: Database) -> None:
@@ -248,12 +270,12 @@ def test_a_query_ends_with_its_time_or_when_nobody_waits(asked: Up, database: Da
     source, stop = _source(asked, "people"), threading.Event()
     began = time.monotonic()
     with pytest.raises(FusionError) as ended:
-        source.run([SLEEP], [], caller="bank", stop=stop, seconds=2)
+        source.execute([SLEEP], [], caller="bank", stop=stop, seconds=2)
     # The server's own limit, or the kill.
     assert ended.value.code in {"F-021", "F-024"}
     assert time.monotonic() - began < 10
     with ThreadPoolExecutor(1) as pool:
-        ends = pool.submit(source.run, [SLEEP], [], caller="bank", stop=stop, seconds=60)
+        ends = pool.submit(source.execute, [SLEEP], [], caller="bank", stop=stop, seconds=60)
         assert _until(partial(_sleepers, database))
         stop.set()
         with pytest.raises(WorkCancelled):
@@ -269,7 +291,7 @@ def test_a_server_process_that_is_killed_is_one_text(
         query = core_sql(*args, **options)
         return replace(query, sql=f"SELECT q.* FROM (SELECT pg_sleep(60)) AS z, ({query.sql}) AS q")
 
-    monkeypatch.setattr(runner, "core_sql", slow)
+    monkeypatch.setattr(question, "core_sql", slow)
     with ThreadPoolExecutor(1) as pool:
         ends = pool.submit(asked.refused, "select avg(age) as a from people", dataset="people")
         (pid, *_) = _until(partial(_sleepers, database))
@@ -290,14 +312,16 @@ def test_a_server_that_is_gone_is_one_text_and_comes_back(
     source = _source(asked, "people")
     (there,) = database.run("SHOW unix_socket_directories")
     away = replace(source._attached, place="nowhere")
-    gone = Postgres(away, database.reader.replace(there[0], "/nowhere"))
+    uri = f"{database.reader.replace(there[0], '/nowhere')}&password=geheim"
+    gone = Postgres(away, uri)
     try:
         with pytest.raises(FusionError) as failed:
-            gone.run([SLEEP], [], caller="bank", stop=threading.Event(), seconds=60)
+            gone.execute([SLEEP], [], caller="bank", stop=threading.Event(), seconds=60)
     finally:
         gone.close()
     assert failed.value.code == "F-024"
     assert "/nowhere" in caplog.text
+    assert "geheim" not in caplog.text
 
 
 def test_a_child_ends_with_its_node_and_answers_no_more_than_it_may(
@@ -385,7 +409,7 @@ def test_cells_and_people_are_those_of_files(
     assert files.people == base.people
     names = files_in(files.policy, folder(up.world.owner, "clinic") / "r1")
     assert set(names) == set(base.policy.tables)
-    assert not _different(database, files, base, 6)
+    assert not _different(database, files, base, 14)
 
 
 @pytest.mark.soak

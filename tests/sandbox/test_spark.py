@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusion.errors import EnvironmentUnfit, InputInvalid
+from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid, QueryRefused
 from sandbox import spark
 from sandbox.dialects import spark_literal
+from sandbox.disclosure import Rules
 from sandbox.engine import execute
-from sandbox.query import answer, compile_statement
-from tests.sandbox.asking import exact, write
+from sandbox.query import answer, compile_statement, finish
+from tests.sandbox.asking import EXACT, exact, write
+from tests.sandbox.test_totality import Expressions, ends  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +89,28 @@ def test_ends_of_types_and_texts_are_read_as_in_duckdb(session: Any, tmp_path: P
         own = answer(sql, policy(), run, dialect="spark").rows
         theirs = answer(sql, policy(), partial(execute, inputs=inputs)).rows
         assert sorted(own, key=repr) == sorted(theirs, key=repr), sql
+
+
+@needs_spark
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_what_is_accepted_does_not_fail(session: Any, ends: dict[str, Path]) -> None:  # noqa: F811 - a fixture
+    """Random expressions over the ends of every type."""
+    made, ran, failed = Expressions(22), 0, []
+    for _ in range(100):
+        sql = made.statement()
+        try:
+            compiled = compile_statement(sql, exact(), dialect="spark")
+        except QueryRefused:
+            continue
+        ran += 1
+        try:
+            reply = spark.execute(compiled.asked.request, session, ends)
+            finish(compiled, reply, Rules(EXACT))
+        except FusionError as error:
+            failed.append((sql, getattr(error, "__notes__", None)))
+    assert failed == []
+    assert ran > 25
 
 
 @needs_spark
