@@ -6,6 +6,7 @@
     HOME/queries/DATASET/rN/NAME.parquet the tables of revision N, as they were copied
     HOME/queries/DATASET/rN/people.parquet  who is on its list, under which number
     HOME/queries/DATASET/rN/reader       of tables in a database: the URI of the role that reads
+    HOME/queries/DATASET/rN/tables.duckdb  the tables as queries want them (:mod:`sandbox.store`)
 
 A revision is an epoch of the history: people and values are frozen, so that no answer shows who
 came or went since. The next revision gives everybody who was on a list the same number, and counts
@@ -30,7 +31,7 @@ from fusion.errors import InputInvalid, MessageInvalid, Refused, VerificationFai
 from fusion.services.catalogue import check_usable, is_name
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical, envelope
-from sandbox import freezing, ledgers, postgres_freeze
+from sandbox import freezing, ledgers, postgres_freeze, store
 from sandbox.policy import MAX_POLICY_BYTES, Policy, policy_of
 from sandbox.reading import parse_policy
 from sandbox.sets import COHORT
@@ -60,6 +61,9 @@ class _Document(BaseModel):
     people_digest: str
     schema_digest: str
     columns: list[str]
+    # Absent from what was attached before there were stores.
+    store_digest: str = ""
+    coded: list[str] = []
     policy: dict[str, Any]
     source: Literal["files", "postgres"] = "files"
     place: Annotated[str, Field(max_length=63)] = ""
@@ -82,6 +86,9 @@ class Attached:
         digests: Of each frozen table, as it was signed.
         source: Where they are: ``files`` or ``postgres``.
         place: The schema of the database where they are.
+        store: The file that queries read; None of a revision that was attached without one.
+        store_digest: SHA-256 of it.
+        coded: Its columns with codes, as ``table.column``.
     """
 
     owner: str
@@ -96,6 +103,9 @@ class Attached:
     digests: Mapping[str, str]
     source: str = "files"
     place: str = ""
+    store: Path | None = None
+    store_digest: str = ""
+    coded: frozenset[str] = frozenset()
 
     @property
     def epoch(self) -> str:
@@ -173,7 +183,9 @@ def attach(
             frozen = _frozen(node, policy, dataset, revision, tables, copies, _known(before))
             _write_people(frozen.listed, copies / PEOPLE)
             document = _document(node, policy, dataset, revision, frozen)
-            document["people_digest"] = hashlib.sha256((copies / PEOPLE).read_bytes()).hexdigest()
+            document["people_digest"] = _digest(copies / PEOPLE)
+            if not frozen.place:
+                document |= _stored(policy, copies)
             copies.rename(where / f"r{revision}")
         signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
         found = _opened(node, dataset, signed)
@@ -216,6 +228,55 @@ def _frozen(
         revision=revision,
         known=known,
     )
+
+
+def _stored(policy: Policy, copies: Path) -> dict[str, Any]:
+    """Make the store of copies (:mod:`sandbox.store`); return what is signed of it."""
+    files = freezing.files_in(policy, copies)
+    coded = store.make(policy, files, copies / PEOPLE, copies / store.FILE)
+    return {"store_digest": _digest(copies / store.FILE), "coded": list(coded)}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a folder of frozen files holds.
+
+    Attributes:
+        digests: SHA-256 of the plain copy of each table.
+        people: How many are on the list.
+        coded: Columns of the store with codes.
+    """
+
+    digests: dict[str, str]
+    people: int
+    coded: tuple[str, ...]
+
+
+def freeze(policy: Policy, sources: Mapping[str, Path], copies: Path) -> Stored:
+    """Copy tables, list their people and make the store (:mod:`sandbox.store`).
+
+    Args:
+        policy: Of the tables.
+        sources: The file of each.
+        copies: An empty folder.
+
+    Raises:
+        InputInvalid: A file can't be copied or read as the policy says; there are too many people.
+        QueryFailed: The people of the tables could not be listed.
+    """
+    frozen = freezing.freeze(policy, sources, copies, [])
+    _write_people(frozen.listed, copies / PEOPLE)
+    stored = _stored(policy, copies)
+    return Stored(dict(frozen.digests), len(frozen.listed), tuple(stored["coded"]))
+
+
+def plain_tables(found: Attached) -> dict[str, Path]:
+    """Return the plain copy of each table, Parquet or CSV, by the policy's name of it.
+
+    They are what the owner had: columns that the policy does not name are in them too, and nothing
+    is cast or clamped (:func:`sandbox.tables.read` does that). Tables in a database have none.
+    """
+    return {name: path for name, path in found.inputs.items() if name != COHORT}
 
 
 def _next(where: Path, before: Attached | None) -> int:
@@ -279,6 +340,11 @@ def _document(
     }
 
 
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def attached(node: NodeHome, dataset: str) -> Attached | None:
     """Return the policy that holds for a dataset; None if there is none.
 
@@ -304,6 +370,8 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
     policy = policy_of(canonical.encode(document.policy))
     frozen = folder(node, dataset) / f"r{document.revision}"
     files = {} if document.source == "postgres" else freezing.files_in(policy, frozen)
+    if document.store_digest and not (frozen / store.FILE).exists():
+        raise VerificationFailed("The frozen tables are missing; attach the policy again.")
     return Attached(
         owner=document.owner,
         dataset=dataset,
@@ -317,6 +385,9 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         digests=document.tables,
         source=document.source,
         place=document.place,
+        store=frozen / store.FILE if document.store_digest else None,
+        store_digest=document.store_digest,
+        coded=frozenset(document.coded),
     )
 
 
@@ -326,11 +397,13 @@ def check_frozen(found: Attached) -> None:
     Raises:
         VerificationFailed: One was changed, or can't be read.
     """
-    wanted = {**found.digests, COHORT: found.people_digest}
-    for name, path in found.inputs.items():
+    wanted = {**found.digests, COHORT: found.people_digest, store.STORE: found.store_digest}
+    files = dict(found.inputs)
+    if found.store is not None:
+        files[store.STORE] = found.store
+    for name, path in files.items():
         try:
-            with path.open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
+            actual = _digest(path)
         except OSError:
             actual = ""
         if actual != wanted.get(name):

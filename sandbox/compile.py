@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sandbox.relations import Core, Measure, Relation, Source, Statistic
 
 MAX_TEXT: Final = 400_000
+Coded = frozenset[str] | None
 KINDS: Final = {
     Kind.TEXT: "text", Kind.INT: "whole", Kind.REAL: "real", Kind.BOOL: "truth", Kind.DATE: "day",
 }  # fmt: skip
@@ -54,10 +55,18 @@ def _dialect(name: Name) -> type[Dialect]:
 class Writer:
     """Writes the relations below one core as WITH clauses, each once, with needed columns only."""
 
-    def __init__(self, policy: Policy, dialect: Name) -> None:
-        """Write for an engine."""
+    def __init__(self, policy: Policy, dialect: Name, coded: Coded = None) -> None:
+        """Write for an engine.
+
+        Args:
+            policy: What is read of tables, and how.
+            dialect: Of the engine.
+            coded: Of a store (:mod:`sandbox.store`), the columns that have codes; None where the
+                engine reads the tables themselves.
+        """
         self.dialect = dialect
         self._policy = policy
+        self._coded = coded
         self._needed: dict[int, set[int]] = {}
         self._names: dict[int, str] = {}
         self._clauses: list[str] = []
@@ -95,7 +104,32 @@ class Writer:
         """Return the WITH clauses, without the word."""
         return ", ".join(self._clauses)
 
+    def has_codes(self, relation: Relation, place: int) -> bool:
+        """Whether a column is one of a store's with codes: then ``d{place}`` has them."""
+        value = relation.outputs[place].value
+        if relation.table is not None:
+            return f"{relation.table}.{value.args[0]}" in (self._coded or ())
+        if relation.group is not None or value.op != "col":
+            return False
+        source, column = value.args
+        return self.has_codes(relation.sources[source].relation, column)
+
+    def _stored(self, relation: Relation) -> str:
+        """Return what reads a table of a store, where the policy's reading was applied."""
+        name = relation.table or ""
+        table, wanted = self._policy.tables[name], self._needed.get(id(relation), set())
+        columns = [] if table.entity is None else [f"{quoted(tables.ENTITY)} AS e"]
+        for place, column in enumerate(table.columns):
+            if place in wanted:
+                own = tables.ENTITY if column == table.entity else column
+                columns.append(f"{quoted(own)} AS c{place}")
+                if self.has_codes(relation, place):
+                    columns.append(f"{quoted(tables.code(column))} AS d{place}")
+        return f"SELECT {', '.join(columns) or '1 AS c'} FROM {quoted(name)}"
+
     def _base(self, relation: Relation) -> str:
+        if self._coded is not None:
+            return self._stored(relation)
         table = self._policy.tables[relation.table or ""]
         wanted = self._needed.get(id(relation), set())
         columns = [
@@ -121,6 +155,9 @@ class Writer:
             for place, each in enumerate(relation.outputs)
             if place in wanted
         ]
+        for place, each in enumerate(relation.outputs):
+            if place in wanted and self.has_codes(relation, place):
+                columns.append(f"s{each.value.args[0]}.d{each.value.args[1]} AS d{place}")
         text = f"SELECT {', '.join(columns) or '1 AS c'} FROM {self._from(relation, writes, first)}"
         if relation.where:
             text += f" WHERE {' AND '.join(writes.sql(each) for each in relation.where)}"
@@ -153,7 +190,9 @@ class Writer:
         return " AND ".join(on)
 
 
-def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> CoreQuery:
+def core_sql(
+    core: Core, policy: Policy, dialect: Name, *, salt: str = "", coded: Coded = None
+) -> CoreQuery:
     """Return the SQL of a core for an engine.
 
     Args:
@@ -161,10 +200,44 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
         policy: Its policy.
         dialect: Of the engine.
         salt: Keys the hashes of entities, where noise is wanted; empty for none.
+        coded: As :class:`Writer` takes it.
     """
-    writer = Writer(policy, dialect)
+    writer = Writer(policy, dialect, coded)
     writer.need(core.rows, range(len(core.rows.outputs)))
     rows = writer.relation(core.rows)
+    keys = [f"c{place}" for place in range(core.keys)]
+    columns = columns_of(core, noisy=bool(salt))
+    outer = [f"c{place} AS k{place}" for place in range(core.keys)]
+    outer += ["count(*) AS n"] + (["bit_xor(x) AS nx"] if salt else [])
+    for place, measure in enumerate(core.measures):
+        texts = _outer(place, measure, dialect, keyed=bool(salt))
+        outer += [f"{text} AS {name}" for name, text in texts]
+    group = f" GROUP BY {', '.join(keys)}" if keys else ""
+    entities = _entities(core, rows, dialect, salt, coded)
+    clauses = [writer.clauses(), f"ent AS ({entities})"]
+    clauses.append(f"cells AS (SELECT {', '.join(outer)} FROM ent{group})")
+    names = [name for name, _ in columns if not name.startswith("q")]
+    select, source = [f"cells.{name}" for name in names], "cells"
+    for place, statistic in enumerate(core.statistics):
+        if statistic.kind == "quantile":
+            name = f"q{place}"
+            value = core.measures[statistic.measures[0]].value
+            clauses.append(_quantile(name, statistic, rows, keys, dialect, value or 0))
+            source += f" LEFT JOIN {name} ON {_same(keys, name)}"
+            select.append(f"{name}.v AS {name}")
+    # The largest cells first, should there be too many: small ones only take part in suppression.
+    last = ["cells.n DESC", *(f"cells.k{place} ASC NULLS LAST" for place in range(core.keys))]
+    text = (
+        f"WITH {', '.join(clauses)} SELECT {', '.join(select)} FROM {source} "
+        f"ORDER BY {', '.join(last)} LIMIT {MAX_CELLS}"
+    )
+    if len(text) > MAX_TEXT:
+        raise refusal("Q-02")
+    return CoreQuery(text, columns, tuple(sorted(core.rows.tables())))
+
+
+def _entities(core: Core, rows: str, dialect: Name, salt: str, coded: Coded) -> str:
+    """Return the inner level: what each entity adds to each cell, cut off at its bound."""
     keys = [f"c{place}" for place in range(core.keys)]
     head = ", ".join([*keys, "e"])
     inner = [
@@ -175,38 +248,36 @@ def core_sql(core: Core, policy: Policy, dialect: Name, *, salt: str = "") -> Co
     for place, each in enumerate(core.measures):
         if each.spread:
             inner += [f"min(c{each.value}) AS l{place}", f"max(c{each.value}) AS h{place}"]
-    if salt:
+    if salt and coded is None:
         inner.append(f"{_hashed(salt, dialect)} AS x")
+    entities = f"SELECT {', '.join(inner)} FROM {rows} GROUP BY {head}"
+    if salt and coded is not None:
+        # By name, as in the tables themselves, so that the noise of a set stays what it was.
+        entities = (
+            f"SELECT i.*, {hashed(salt, 'p.e')} AS x FROM ({entities}) AS i "
+            f"JOIN {quoted(tables.PEOPLE)} AS p ON p.n = i.e"
+        )
+    return entities
+
+
+def columns_of(core: Core, *, noisy: bool) -> tuple[tuple[str, str], ...]:
+    """Return name and kind of every column that a core's cells have.
+
+    Args:
+        core: The core.
+        noisy: Whether sets of entities have keys.
+    """
     columns = [(f"k{place}", KINDS[kind.kind]) for place, kind in enumerate(core.key_types)]
-    outer = [f"c{place} AS k{place}" for place in range(core.keys)]
-    outer += ["count(*) AS n"] + (["bit_xor(x) AS nx"] if salt else [])
-    columns += [("n", "whole")] + ([("nx", "whole")] if salt else [])
+    columns += [("n", "whole")] + ([("nx", "whole")] if noisy else [])
     for place, measure in enumerate(core.measures):
-        texts = _outer(place, measure, dialect, keyed=bool(salt))
-        outer += [f"{text} AS {name}" for name, text in texts]
+        texts = _outer(place, measure, "duckdb", keyed=noisy)
         columns += [(name, "whole") for name, _ in texts]
-    group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    clauses = [writer.clauses(), f"ent AS (SELECT {', '.join(inner)} FROM {rows} GROUP BY {head})"]
-    clauses.append(f"cells AS (SELECT {', '.join(outer)} FROM ent{group})")
-    names = [name for name, _ in columns]
-    select, source = [f"cells.{name}" for name in names], "cells"
-    for place, statistic in enumerate(core.statistics):
-        if statistic.kind == "quantile":
-            name = f"q{place}"
-            value = core.measures[statistic.measures[0]].value
-            clauses.append(_quantile(name, statistic, rows, keys, dialect, value or 0))
-            source += f" LEFT JOIN {name} ON {_same(keys, name)}"
-            select.append(f"{name}.v AS {name}")
-            columns.append((name, "real"))
-    # The largest cells first, should there be too many: small ones only take part in suppression.
-    last = ["cells.n DESC", *(f"cells.k{place} ASC NULLS LAST" for place in range(core.keys))]
-    text = (
-        f"WITH {', '.join(clauses)} SELECT {', '.join(select)} FROM {source} "
-        f"ORDER BY {', '.join(last)} LIMIT {MAX_CELLS}"
-    )
-    if len(text) > MAX_TEXT:
-        raise refusal("Q-02")
-    return CoreQuery(text, tuple(columns), tuple(sorted(core.rows.tables())))
+    columns += [
+        (f"q{place}", "real")
+        for place, each in enumerate(core.statistics)
+        if each.kind == "quantile"
+    ]
+    return tuple(columns)
 
 
 def _inner(place: int, measure: Measure, dialect: Name) -> str:
@@ -268,10 +339,15 @@ def _largest(name: str, value: str, shorts: str, dialect: Name) -> list[tuple[st
     return found
 
 
+def hashed(salt: str, name: str) -> str:
+    """Return DuckDB's keyed hash of an entity's name."""
+    return f"hash(concat('{salt}', {name}))"
+
+
 def _hashed(salt: str, dialect: Name) -> str:
     """Return the keyed hash of an entity, a whole number of 64 bits."""
     if dialect == "duckdb":
-        return f"hash(concat('{salt}', CAST(e AS VARCHAR)))"
+        return hashed(salt, "CAST(e AS VARCHAR)")
     if dialect == "spark":
         return f"xxhash64('{salt}', CAST(e AS STRING))"
     return f"hashtextextended(concat('{salt}', CAST(e AS VARCHAR)), 0)"
@@ -279,16 +355,35 @@ def _hashed(salt: str, dialect: Name) -> str:
 
 def _quantile(name: str, of: Statistic, rows: str, keys: list[str], dialect: Name,
               value: int) -> str:  # fmt: skip
+    group = f" GROUP BY {', '.join(keys)}" if keys else ""
+    columns = ", ".join([*keys, f"{_quantile_of(of, dialect, value)} AS v"])
+    return f"{name} AS (SELECT {columns} FROM {rows}{group})"
+
+
+def _quantile_of(of: Statistic, dialect: Name, value: int) -> str:
     how = "disc" if of.exact else "cont"
     fraction = f"{of.fraction / 10_000}"
     if dialect == "duckdb":
-        call = f"quantile_{how}(c{value}, {fraction})"
-    else:
-        call = f"percentile_{how}({fraction}) WITHIN GROUP (ORDER BY c{value})"
-    real = type_name(dialect, "real")
+        return f"CAST(quantile_{how}(c{value}, {fraction}) AS DOUBLE)"
+    call = f"percentile_{how}({fraction}) WITHIN GROUP (ORDER BY c{value})"
+    return f"CAST({call} AS {type_name(dialect, 'real')})"
+
+
+def quantiles_sql(core: Core, policy: Policy, coded: Coded) -> str:
+    """Return the SQL of the keys and quantiles of a core over a store; empty if it has none."""
+    found = [(place, each) for place, each in enumerate(core.statistics) if each.kind == "quantile"]
+    if not found:
+        return ""
+    writer = Writer(policy, "duckdb", coded)
+    writer.need(core.rows, range(len(core.rows.outputs)))
+    rows = writer.relation(core.rows)
+    keys = [f"c{place}" for place in range(core.keys)]
+    columns = list(keys)
+    for place, each in found:
+        value = core.measures[each.measures[0]].value or 0
+        columns.append(f"{_quantile_of(each, 'duckdb', value)} AS q{place}")
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    columns = ", ".join([*keys, f"CAST({call} AS {real}) AS v"])
-    return f"{name} AS (SELECT {columns} FROM {rows}{group})"
+    return f"WITH {writer.clauses()} SELECT {', '.join(columns)} FROM {rows}{group}"
 
 
 def _same(keys: list[str], name: str) -> str:
@@ -318,9 +413,9 @@ def codes_sql(core: Core, policy: Policy, dialect: Name) -> str:
     return f"WITH {writer.clauses()} SELECT e, {number} AS cell FROM ({pairs}) AS pairs"
 
 
-def public_sql(relation: Relation, policy: Policy, dialect: Name) -> CoreQuery:
+def public_sql(relation: Relation, policy: Policy, dialect: Name, coded: Coded = None) -> CoreQuery:
     """Return the SQL of public rows: no rule applies to them but that on size."""
-    writer = Writer(policy, dialect)
+    writer = Writer(policy, dialect, coded)
     writer.need(relation, range(len(relation.outputs)))
     name = writer.relation(relation)
     writes = _dialect(dialect)(dialect, writer.relation)

@@ -73,12 +73,13 @@ def locked(inputs: Mapping[str, Path], limits: Limits) -> duckdb.DuckDBPyConnect
     connection.execute(f"SET allowed_paths = [{', '.join(_quoted(path) for path in paths)}]")
     connection.execute("SET enable_external_access = false")
     for name, path in inputs.items():
-        connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {_reader(path)}')
+        connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {reader(path)}')
     connection.execute("SET lock_configuration = true")
     return connection
 
 
-def _reader(path: Path) -> str:
+def reader(path: Path) -> str:
+    """Return the table function that reads a Parquet or CSV file."""
     suffix = path.suffix.lower()
     columns = ""
     if suffix == ".csv":

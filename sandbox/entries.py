@@ -23,6 +23,7 @@ ENTRIES: Final = frozenset(
         "sandbox.probe:execute",
         "sandbox.python_job:execute",
         "sandbox.sets:execute",
+        "sandbox.storing:execute",
     }
 )
 """``module:function`` of each."""

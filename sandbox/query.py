@@ -18,6 +18,7 @@ from sandbox.partials import Asked, ask, reply_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sandbox.compile import Coded
     from sandbox.dialects import Name
     from sandbox.disclosure import Rules
     from sandbox.partials import Limits, Rows
@@ -38,6 +39,7 @@ class Compiled:
         dialect: Of the engine.
         asked: What the engine is sent; its queries are those of :attr:`leaves`.
         leaves: Cores and public relations, in the order of the engine's queries.
+        salt: Keys the hashes of entities; empty without noise.
     """
 
     plan: Plan
@@ -45,6 +47,7 @@ class Compiled:
     dialect: Name
     asked: Asked
     leaves: tuple[Result, ...]
+    salt: str = ""
 
     @property
     def cores(self) -> tuple[Core, ...]:
@@ -68,7 +71,8 @@ class Answer:
 
 
 def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb",
-                      secret: bytes = b"", limits: Limits | None = None) -> Compiled:  # fmt: skip
+                      secret: bytes = b"", limits: Limits | None = None,
+                      coded: Coded = None) -> Compiled:  # fmt: skip
     """Return a statement, ready to run.
 
     Args:
@@ -77,6 +81,7 @@ def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb
         dialect: Of the engine that will run it.
         secret: Of the node, for noise; without one there is none.
         limits: Of the engine.
+        coded: Where it runs over a store (:mod:`sandbox.store`), its columns with codes.
 
     Raises:
         QueryRefused: The policy does not answer it.
@@ -84,15 +89,16 @@ def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb
     plan = analyse(statement, policy)
     leaves = tuple(post.leaves(plan.result))
     salt = salt_of(secret, policy.digest) if policy.release.noise.sd_milli and secret else ""
-    queries = [_query(leaf, plan, policy, dialect, salt) for leaf in leaves]
-    return Compiled(plan, policy, dialect, ask(queries, limits), leaves)
+    queries = [_query(leaf, plan, policy, dialect, salt, coded) for leaf in leaves]
+    return Compiled(plan, policy, dialect, ask(queries, limits), leaves, salt)
 
 
-def _query(leaf: Result, plan: Plan, policy: Policy, dialect: Name, salt: str) -> CoreQuery:
+def _query(leaf: Result, plan: Plan, policy: Policy, dialect: Name, salt: str,
+           coded: Coded) -> CoreQuery:  # fmt: skip
     if leaf.core is not None:
-        return core_sql(plan.cores[leaf.core], policy, dialect, salt=salt)
+        return core_sql(plan.cores[leaf.core], policy, dialect, salt=salt, coded=coded)
     assert leaf.public is not None  # noqa: S101 - a leaf is one or the other
-    return public_sql(leaf.public, policy, dialect)
+    return public_sql(leaf.public, policy, dialect, coded)
 
 
 def cells(compiled: Compiled, reply: bytes) -> dict[int, list[disclosure.Cell]]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import GrantRefused, MessageInvalid
 from sandbox import ledgers
@@ -21,6 +19,7 @@ from sandbox.history.request import Outcome, Reason, Request, Status
 from sandbox.query import compile_statement, finish_rows
 from sandbox.refusals import refusal
 from sandbox.selection import definitions_of, select
+from sandbox.sources import MAX_CELLS, MAX_OVERLAPPING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,19 +30,15 @@ if TYPE_CHECKING:
     from sandbox.dialects import Name
     from sandbox.disclosure import Cell
     from sandbox.history.guard import History
+    from sandbox.members import Members
     from sandbox.query import Answer, Compiled
     from sandbox.relations import Relation
     from sandbox.selection import Selection
-    from sandbox.sets import Pairs
     from sandbox.sources import Found, Source
 
     Keys = tuple[Any, ...]
 
 MAX_SELECTIONS: Final = 24
-MAX_OVERLAPPING: Final = 200
-"""Cells of a table in which one person can be in several: each is decided on its own."""
-
-_MAX_CELLS: Final = 1000
 _SHOWN: Final = frozenset({Status.SERVED, Status.CACHED})
 
 
@@ -106,7 +101,11 @@ def prepare(
         QueryRefused: The policy does not answer it, or the history can't follow it.
     """
     compiled = compile_statement(
-        statement, attached.policy, dialect=dialect, secret=ledgers.noise_secret(secret)
+        statement,
+        attached.policy,
+        dialect=dialect,
+        secret=ledgers.noise_secret(secret),
+        coded=None if attached.store is None else attached.coded,
     )
     selections = tuple(select(core, attached.policy) for core in compiled.cores)
     if sum(map(len, selections)) > MAX_SELECTIONS:
@@ -172,11 +171,19 @@ def run(
     if asked != ("query", attached.owner, attached.dataset, prepared.study, "table"):
         raise GrantRefused("A permit is for another query than this.")
     permit.spend()
-    selections = [own for each in prepared.selections for own in each]
-    found = source.run(
-        prepared.compiled, selections, caller=request.assignee, stop=stop, seconds=seconds
-    )
     held = _Held(history, attached, request.assignee, month)
+    found = _executed(prepared, source, request.assignee, stop, seconds)
+    return _released(prepared, found, held, secret, request.rows)
+
+
+def _executed(prepared: Prepared, source: Source, caller: str, stop: Stop, seconds: float) -> Found:
+    selections = [own for each in prepared.selections for own in each]
+    return source.run(prepared.compiled, selections, caller=caller, stop=stop, seconds=seconds)
+
+
+def _released(
+    prepared: Prepared, found: Found, held: _Held, secret: bytes, most: int | None
+) -> Released:
     # Before a value is looked at: what is decided here is on disk when it returns.
     decided = held.decide_all(prepared, found)
 
@@ -190,8 +197,8 @@ def run(
             )
         }
 
-    rules = Rules(attached.policy.release, ledgers.noise_secret(secret))
-    answer = finish_rows(prepared.compiled, found.rows, rules, withheld, request.rows)
+    rules = Rules(prepared.attached.policy.release, ledgers.noise_secret(secret))
+    answer = finish_rows(prepared.compiled, found.rows, rules, withheld, most)
     return Released(answer, list(held.notes))
 
 
@@ -211,37 +218,33 @@ class _Held:
         self, prepared: Prepared, found: Found
     ) -> list[list[tuple[Selection, dict[Keys, bool]]]]:
         """Return, for each core and each of its selections, which cells may be released."""
-        parts = zip(found.cells, found.pairs, strict=True)
+        parts = zip(found.cells, found.members, strict=True)
         return [
             [(selection, self.decide(selection, *next(parts))) for selection in each]
             for each in prepared.selections
         ]
 
-    def decide(self, selection: Selection, cells: list[Keys], pairs: Pairs) -> dict[Keys, bool]:
+    def decide(self, selection: Selection, cells: list[Keys], members: Members) -> dict[Keys, bool]:
         """Return of each cell whether it may be released."""
         if not cells:
             return {}
-        if len(pairs) and int(pairs[:, 1].max()) >= len(cells):
-            raise MessageInvalid("A set is of no cell.")
-        numbers, places = pairs[:, 0], pairs[:, 1]
-        if len(cells) > _MAX_CELLS:
+        if len(cells) > MAX_CELLS:
             self._note(Reason.CELLS)
             return {}
-        if len(np.unique(numbers)) == len(numbers):
-            codes = np.full(self._attached.people, -1, dtype=np.int32)
-            codes[numbers] = places
-            outcomes = self._asked(selection, cells, codes)
+        if members.codes is not None:
+            if int(members.codes.max()) >= len(cells):
+                raise MessageInvalid("A set is of no cell.")
+            outcomes = self._asked(selection, cells, members.codes)
             return dict(zip(cells, outcomes, strict=True))
         # Somebody is in several cells: each is a table of its own, the largest first.
-        sizes = np.bincount(places, minlength=len(cells))
         found: dict[Keys, bool] = {}
-        for place in sorted(range(len(cells)), key=lambda cell: (-sizes[cell], cell)):
-            if len(found) >= MAX_OVERLAPPING:
-                self._note(Reason.CELLS)
-                break
-            codes = np.full(self._attached.people, -1, dtype=np.int32)
-            codes[numbers[places == place]] = 0
+        for place, bits in members.bits[:MAX_OVERLAPPING]:
+            if place >= len(cells):
+                raise MessageInvalid("A set is of no cell.")
+            codes = members.of_one(bits)
             (found[cells[place]],) = self._asked(selection, [cells[place]], codes)
+        if len(found) < len(cells):
+            self._note(Reason.CELLS)
         return found
 
     def _asked(self, selection: Selection, cells: list[Keys], codes: Any) -> list[bool]:  # noqa: ANN401 - an array

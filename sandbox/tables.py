@@ -29,6 +29,19 @@ POSTGRES_TYPES: Final[Mapping[str, frozenset[str]]] = {
 }
 """Type of a policy's column to the types, as information_schema names them, that it reads."""
 
+PEOPLE: Final = "#people"
+"""Of a store (:mod:`sandbox.store`), the table with the list of people: ``e``, ``n`` its number.
+
+No name of a policy begins so."""
+
+ENTITY: Final = "#e"
+"""Of a table of a store, the column with the number of whom a row is about."""
+
+
+def code(column: str) -> str:
+    """Return the name of the column of a store that has the codes of a text."""
+    return f"#{column}"
+
 
 def kind_of(what: Column) -> str:
     """Return the type of a policy's column."""

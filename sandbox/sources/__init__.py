@@ -8,19 +8,26 @@ over tables that do not change, and returns cells and sets of people's numbers. 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusion.ports import Stop
     from sandbox.dialects import Name
+    from sandbox.members import Members
     from sandbox.partials import Rows
     from sandbox.query import Compiled
     from sandbox.selection import Selection
-    from sandbox.sets import Pairs
 
     Keys = tuple[Any, ...]
+
+
+MAX_CELLS: Final = 1000
+"""Cells of a table that are decided about."""
+
+MAX_OVERLAPPING: Final = 200
+"""Cells of a table in which one person can be in several: each is decided on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +37,12 @@ class Found:
     Attributes:
         rows: Of each query of the statement.
         cells: Kept keys of each cell, for each selection.
-        pairs: Who is in which of them: (number of a person, number of a cell).
+        members: Who is in which of them.
     """
 
     rows: list[Rows]
     cells: list[list[Keys]]
-    pairs: list[Pairs]
+    members: list[Members]
 
 
 class Source(Protocol):

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Final
 from fusion.wire.limits import MEBI
 from sandbox import sets as sets_of
 from sandbox.attached import check_frozen
+from sandbox.disclosure import cells_of
 from sandbox.limits import MAX_INPUTS, Limits
+from sandbox.members import read as read_members
 from sandbox.partials import Limits as EngineLimits
 from sandbox.partials import ask, reply_of
+from sandbox.scans import Steps
+from sandbox.sources import MAX_CELLS, MAX_OVERLAPPING, Found
 from sandbox.sources.question import Question
+from sandbox.store import STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from fusion.ports import Stop
     from sandbox.attached import Attached
@@ -21,12 +27,14 @@ if TYPE_CHECKING:
     from sandbox.isolate import Isolation
     from sandbox.query import Compiled
     from sandbox.selection import Selection
-    from sandbox.sources import Found
+
+    RunIn = Callable[[str, bytes, Mapping[str, Path]], bytes]
 
 ENTRY: Final = "sandbox.sets:execute"
-_ENGINE: Final = EngineLimits(memory_mb=512, threads=2)
-_MEMORY_BYTES: Final = 1024 * MEBI
-_OUTPUT_BYTES: Final = 192 * MEBI
+STORE_ENTRY: Final = "sandbox.storing:execute"
+_ENGINE: Final = EngineLimits(memory_mb=1024, threads=2)
+_MEMORY_BYTES: Final = 3072 * MEBI
+_OUTPUT_BYTES: Final = 256 * MEBI
 
 
 class Files:
@@ -57,6 +65,25 @@ class Files:
         seconds: float,
     ) -> Found:
         """Compute in one worker; see :meth:`sandbox.sources.Source.run`."""
+        limits = Limits(
+            wall_seconds=seconds,
+            cpu_seconds=2 * seconds + 1,
+            memory_bytes=_MEMORY_BYTES,
+            output_bytes=_OUTPUT_BYTES,
+        )
+
+        def run_in(entry: str, asked: bytes, inputs: Mapping[str, Path]) -> bytes:
+            return self._isolation.run(
+                entry, asked, inputs, limits, caller=caller, stop=stop, wait_seconds=seconds
+            )
+
+        if self._attached.store is not None:
+            return self._over_store(compiled, selections, self._attached.store, run_in)
+        return self._over_tables(compiled, selections, run_in)
+
+    def _over_tables(
+        self, compiled: Compiled, selections: Sequence[Selection], run_in: RunIn
+    ) -> Found:
         question = Question(compiled, selections, self.dialect)
         attached, whole = self._attached, ask(question.cores, _ENGINE)
         tables = sorted({name for query in question.cores for name in query.tables})
@@ -67,18 +94,33 @@ class Files:
             for name, path in attached.inputs.items()
             if not few or name in {*tables, sets_of.COHORT}
         }
-        limits = Limits(
-            wall_seconds=seconds,
-            cpu_seconds=2 * seconds + 1,
-            memory_bytes=_MEMORY_BYTES,
-            output_bytes=_OUTPUT_BYTES,
-        )
         asked = sets_of.request_bytes(whole.request, tables, question.codes, _ENGINE)
-        data = self._isolation.run(
-            ENTRY, asked, wanted, limits, caller=caller, stop=stop, wait_seconds=seconds
-        )
+        data = run_in(ENTRY, asked, wanted)
         reply, pairs = sets_of.read(data, len(question.codes), attached.people)
-        return question.found(reply_of(reply, whole), pairs)
+        return question.found(reply_of(reply, whole), pairs, attached.people)
+
+    def _over_store(
+        self, compiled: Compiled, selections: Sequence[Selection], store: Path, run_in: RunIn
+    ) -> Found:
+        """Run cores and sets over a store, in one pass where they are of the same rows."""
+        attached = self._attached
+        steps = Steps(attached.policy, attached.coded, attached.people)
+        own = steps.statement(compiled)
+        places = [steps.members(each.core) for each in selections]
+        asked = steps.asked(_ENGINE, cells=MAX_CELLS, members=MAX_OVERLAPPING)
+        data = run_in(STORE_ENTRY, asked.request, {STORE: store})
+        told = steps.with_members()
+        reply, members = read_members(data, len(told), attached.people)
+        rows = reply_of(reply, asked)
+        shown = [
+            [
+                cell.keys
+                for cell in cells_of(steps.core_at(place), asked.queries[place], rows[place])
+            ]
+            for place in places
+        ]
+        of = dict(zip(told, members, strict=True))
+        return Found([rows[place] for place in own], shown, [of[place] for place in places])
 
     def close(self) -> None:
         """Workers are the isolation's."""

@@ -81,7 +81,7 @@ class Postgres:
         rows, pairs = self.execute(
             question.cores, question.codes, caller=caller, stop=stop, seconds=seconds
         )
-        return question.found(rows, pairs)
+        return question.found(rows, pairs, self._attached.people)
 
     def execute(
         self,

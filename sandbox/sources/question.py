@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from sandbox.compile import codes_sql, core_sql
 from sandbox.disclosure import cells_of
-from sandbox.sources import Found
+from sandbox.members import of_pairs
+from sandbox.sources import MAX_OVERLAPPING, Found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ class Question:
         self.cores: tuple[CoreQuery, ...] = (*compiled.asked.queries, *self._cells)
         self.codes = [codes_sql(each.core, compiled.policy, dialect) for each in selections]
 
-    def found(self, rows: list[Rows], pairs: list[Pairs]) -> Found:
+    def found(self, rows: list[Rows], pairs: list[Pairs], people: int) -> Found:
         """Return what the rows of the cores and the pairs of the sets say."""
         shown = [
             [cell.keys for cell in cells_of(selection.core, query, these)]
@@ -43,4 +44,5 @@ class Question:
                 self._selections, self._cells, rows[self._own :], strict=True
             )
         ]
-        return Found(rows[: self._own], shown, pairs)
+        members = [of_pairs(each, people, MAX_OVERLAPPING) for each in pairs]
+        return Found(rows[: self._own], shown, members)

@@ -17,8 +17,12 @@ def test_it_prints_its_document(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["query", "--rows", "3000", "--repeats", "1", "--json"])
     query.main()
-    document = json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert "freezing" in err
     assert document["schema"] == "fusion.bench-query/1"
     assert len(document["results"]) == len(query.QUERIES)
     for each in document["results"]:
-        assert set(each) == {"query", "rows", "raw_s", "guarded_s", "ratio"}
+        assert set(each) == {
+            "query", "rows", "raw_s", "guarded_s", "ratio", "cpu_ratio", "whole_s",
+        }  # fmt: skip

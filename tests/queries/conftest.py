@@ -36,6 +36,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "permitted",
         "leaving",
         "changed",
+        "endless",
     )
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:

@@ -359,7 +359,8 @@ def _same(statement: str, files: Attached, base: Attached, uri: str) -> bool:
     found = []
     sides: list[tuple[Attached, Name]] = [(files, "duckdb"), (base, "postgres")]
     for own, dialect in sides:
-        prepared = runner.prepare(statement, own, b"s" * 32, dialect)
+        # The plain tables, which is what a database has, and not the store of them.
+        prepared = runner.prepare(statement, replace(own, store=None), b"s" * 32, dialect)
         selections = [each for part in prepared.selections for each in part]
         policy = own.policy
         cells = [core_sql(each.core, policy, dialect) for each in selections]

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -24,8 +25,10 @@ from fusion.services.ledger import Book
 from fusion.services.node_link import Connection
 from fusion.services.query_messages import Asked, to_bytes
 from fusion.services.query_port import ASK, queries_served
-from sandbox.attached import attached
+from sandbox import runner
+from sandbox.attached import attached, check_frozen
 from sandbox.service import _request, _Watch
+from sandbox.sources.files import Files
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
 from tests.queries.world import (
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 TOTAL = "select count(*) as n from persons"
 EVERYBODY = [[1200]]
+_NEVER = threading.Event()
 
 
 def test_answered_refused_with_a_repair_and_answered_after_it(up: Up) -> None:
@@ -166,11 +170,11 @@ def test_who_goes_away_ends_the_query(up: Up) -> None:
 
 def test_whatever_goes_wrong_has_one_text_and_costs_a_run(up: Up) -> None:
     up.world.grant("broken")
-    (table,) = (up.world.owner.path / "queries/broken").glob("r1/persons.csv")
+    (table,) = (up.world.owner.path / "queries/broken").glob("r1/tables.duckdb")
     whole = table.read_bytes()
     assert up.ask(TOTAL, dataset="broken").rows == EVERYBODY
     said: set[tuple[object, ...]] = set()
-    for bad in (b"\xff\xfe", whole.replace(b"person_id", b"people_id")):
+    for bad in (b"\xff\xfe", whole.replace(b"income", b"outcom")):
         table.write_bytes(bad)
         failed = up.refused(TOTAL, dataset="broken")
         said.add((failed.code, failed.exit_code, failed.message, failed.hint))
@@ -209,10 +213,42 @@ def test_data_is_frozen_and_the_next_revision_counts_what_was_released(up: Up) -
 
 def test_a_frozen_table_that_was_changed_is_not_used(up: Up) -> None:
     up.world.grant("changed")
-    (table,) = (up.world.owner.path / "queries/changed").glob("r1/persons.csv")
-    table.write_bytes(table.read_bytes().replace(b",north,", b",south,", 1))
-    assert up.refused(TOTAL, dataset="changed").code == "F-010"
-    assert any("is not what was signed" in line for line in up.said)
+    for name in ("persons.csv", "tables.duckdb"):
+        (table,) = (up.world.owner.path / "queries/changed").glob(f"r1/{name}")
+        whole = table.read_bytes()
+        table.write_bytes(whole.replace(b"north", b"south", 1))
+        assert up.refused(TOTAL, dataset="changed").code == "F-010"
+        assert any(f"{name} is not what was signed" in line for line in up.said)
+        table.write_bytes(whole)
+
+
+def test_a_revision_without_a_store_is_answered_from_the_plain_tables(up: Up) -> None:
+    found = attached(up.world.owner, "persons")
+    assert found is not None
+    assert found.store is not None
+    older = replace(found, store=None, store_digest="", coded=frozenset())
+    check_frozen(older)
+    for statement in (
+        BY_REGION,
+        "select count(*) as n, sum(income) as s from persons where sex = 'F'",
+        "select count(*) filter (where age > 40) as n, avg(income) from persons",
+    ):
+        sides = []
+        for each in (found, older):
+            prepared = runner.prepare(statement, each, bytes(32))
+            sides.append(
+                runner._executed(prepared, Files(each, up.service._isolation), "bank", _NEVER, 30)
+            )
+        stored, plain = sides
+        # Cells come in no order.
+        assert [sorted(rows, key=str) for rows in stored.rows] == [
+            sorted(rows, key=str) for rows in plain.rows
+        ]
+        assert stored.cells == plain.cells
+        for one, other in zip(stored.members, plain.members, strict=True):
+            assert one.codes is not None
+            assert other.codes is not None
+            assert one.codes.tolist() == other.codes.tolist()
 
 
 def test_the_log_has_digests_and_no_text(up: Up) -> None:

@@ -1,0 +1,40 @@
+"""A query that the compiler should never have let through: it ends, and the node goes on."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox.limits import KILL_SECONDS
+from sandbox.scans import Steps
+
+if TYPE_CHECKING:
+    from tests.queries.world import Up
+
+TOTAL = "select count(*) as n from persons"
+SECONDS = 2
+ENDLESS = {
+    # DuckDB can't be interrupted in it.
+    "computes": "SELECT CAST(levenshtein(repeat('x', 900000), repeat('y', 900000)) AS INTEGER) "
+    "AS e",
+    "allocates": "SELECT CAST(len(list(concat(a.range, b.range))) AS INTEGER) AS e "
+    "FROM range(1000000000) AS a, range(1000000000) AS b",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_query_without_end_is_killed_and_the_next_is_answered(
+    up: Up, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    up.world.grant("endless", title=f"Endless: {name}")
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "banyan.isolation"):
+        patched.setattr(Steps, "_select", lambda *_: ENDLESS[name])
+        failed = up.refused(TOTAL, dataset="endless", seconds=SECONDS)
+    assert failed.code == "F-010"
+    (told,) = (each.getMessage() for each in caplog.records if each.name == "banyan.isolation")
+    (passed,) = re.findall(r"after (\d+\.\d\d) s", told)
+    assert float(passed) <= SECONDS + KILL_SECONDS
+    assert up.ask(TOTAL, dataset="endless").rows == [[1200]]
