@@ -39,6 +39,7 @@ from sandbox.query import compile_statement, finish_rows
 from sandbox.reading import parse_policy
 from sandbox.scans import Steps
 from sandbox.sets import COHORT
+from sandbox.sources.files import STORE_ENTRY, Files
 from sandbox.store import FILE, STORE
 
 if TYPE_CHECKING:
@@ -228,14 +229,15 @@ def _wholes(
 
 def _whole(query: str, attached: Attached, isolation: Isolation, history: History) -> None:
     prepared = runner.prepare(query, attached, _SECRET)
-    found = runner.executed(prepared, isolation, "bank", threading.Event(), 300)
+    source = Files(attached, isolation)
+    found = runner.executed(prepared, source, "bank", threading.Event(), 300)
     held = runner.Held(history, attached, "bank", "2026-01")
     runner._released(prepared, found, held, _SECRET, 10_000)  # noqa: SLF001 - as above
 
 
 def _warm(isolation: Isolation, attached: Attached) -> None:
     """Wait for an idle worker that has done its imports."""
-    isolation.prepare(runner.STORE_ENTRY, _inputs(attached))
+    isolation.prepare(STORE_ENTRY, _inputs(attached))
     time.sleep(4)
 
 
@@ -243,7 +245,7 @@ def _worker_ms(attached: Attached, isolation: Isolation) -> float:
     """Return what a warm worker takes beyond what it does, in the median."""
     _, asked = _asked(QUERIES[0], attached)
     inputs, bounds = _inputs(attached), Bounded(memory_bytes=1 << 31)
-    run = partial(isolation.run, runner.STORE_ENTRY, asked.request, inputs, bounds)
+    run = partial(isolation.run, STORE_ENTRY, asked.request, inputs, bounds)
     run()
     added = []
     for _ in range(_CALLS):

@@ -416,9 +416,20 @@ class QueryEngine(Protocol):
         ...
 
     def try_policy(
-        self, text: str, origin: str, statements: str, data: Path, *, execute: bool
+        self,
+        text: str,
+        origin: str,
+        statements: str,
+        data: Path | None,
+        *,
+        execute: bool,
+        source: str = "",
     ) -> dict[str, Any]:
         """Say of each statement whether the policy answers it; with ``execute`` what leaves."""
+        ...
+
+    def source_sql(self, text: str, origin: str, database: str, schema: str) -> str:
+        """Return SQL that makes the roles of a database that a policy needs."""
         ...
 
     def attach_policy(
@@ -428,6 +439,9 @@ class QueryEngine(Protocol):
         origin: str,
         dataset: str,
         data: Path | None,
+        *,
+        source: str = "",
+        reader: str = "",
     ) -> dict[str, Any]:
         """Attach a policy to a dataset; return ``digest``, ``revision`` and what grants name."""
         ...

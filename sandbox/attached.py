@@ -5,6 +5,7 @@
     HOME/queries/DATASET/policy.json     the attachment, signed; the newest revision
     HOME/queries/DATASET/rN/NAME.parquet the tables of revision N, as they were copied
     HOME/queries/DATASET/rN/people.parquet  who is on its list, under which number
+    HOME/queries/DATASET/rN/reader       of tables in a database: the URI of the role that reads
     HOME/queries/DATASET/rN/tables.duckdb  the tables as queries want them (:mod:`sandbox.store`)
 
 A revision is an epoch of the history: people and values are frozen, so that no answer shows who
@@ -26,20 +27,15 @@ from pyarrow import parquet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.catalogue.descriptor import schema_digest
-from fusion.connectors.schemas import read_schema
-from fusion.errors import InputInvalid, MessageInvalid, QueryFailed, VerificationFailed
+from fusion.errors import InputInvalid, MessageInvalid, VerificationFailed
 from fusion.services.catalogue import check_usable, is_name
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical, envelope
-from fusion.wire.limits import MEBI
-from sandbox import engine, ledgers, store, tables
-from sandbox.dialects import quoted
-from sandbox.partials import Limits
+from sandbox import freezing, ledgers, postgres_freeze, store
 from sandbox.policy import MAX_POLICY_BYTES, Policy, policy_of
 from sandbox.private.mechanism import check_available
 from sandbox.reading import parse_policy
 from sandbox.sets import COHORT
-from sandbox.trying import tables_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,9 +44,8 @@ if TYPE_CHECKING:
 
 TYPE: Final = "application/vnd.fusion.attached-policy/1+json"
 MAX_ATTACHED_BYTES: Final = 2 * MAX_POLICY_BYTES
-MAX_PEOPLE: Final = 20_000_000
 PEOPLE: Final = "people.parquet"
-_BLOCK: Final = MEBI
+READER: Final = "reader"
 
 
 class _Document(BaseModel):
@@ -63,7 +58,7 @@ class _Document(BaseModel):
     dataset: str
     revision: Annotated[int, Field(ge=1)]
     tables: dict[str, str]
-    people: Annotated[int, Field(ge=0, le=MAX_PEOPLE)]
+    people: Annotated[int, Field(ge=0, le=freezing.MAX_PEOPLE)]
     people_digest: str
     schema_digest: str
     columns: list[str]
@@ -71,6 +66,8 @@ class _Document(BaseModel):
     store_digest: str = ""
     coded: list[str] = []
     policy: dict[str, Any]
+    source: Literal["files", "postgres"] = "files"
+    place: Annotated[str, Field(max_length=63)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,9 @@ class Attached:
         people_digest: Names the list.
         schema_digest: Of the tables, as a grant names it.
         columns: Every column of the policy, as grants name them.
-        digests: SHA-256 of each frozen table, as it was signed.
+        digests: Of each frozen table, as it was signed.
+        source: Where they are: ``files`` or ``postgres``.
+        place: The schema of the database where they are.
         store: The file that queries read; None of a revision that was attached without one.
         store_digest: SHA-256 of it.
         coded: Its columns with codes, as ``table.column``.
@@ -103,6 +102,8 @@ class Attached:
     schema_digest: str
     columns: tuple[str, ...]
     digests: Mapping[str, str]
+    source: str = "files"
+    place: str = ""
     store: Path | None = None
     store_digest: str = ""
     coded: frozenset[str] = frozenset()
@@ -133,7 +134,24 @@ def folder(node: NodeHome, dataset: str) -> Path:
     return node.path / "queries" / dataset
 
 
-def attach(node: NodeHome, text: str, origin: str, dataset: str, data: Path | None) -> Attached:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an owner's tables are; with nothing said, the dataset's own file is the one table.
+
+    Attributes:
+        data: Folder with a file for each table, or a DuckDB file.
+        keeper: URI of a PostgreSQL database, with the role that freezes tables.
+        reader: URI of the same, with the role that will be asked.
+    """
+
+    data: Path | None = None
+    keeper: str = ""
+    reader: str = ""
+
+
+def attach(
+    node: NodeHome, text: str, origin: str, dataset: str, where_from: Origin | None = None
+) -> Attached:
     """Freeze a dataset's tables and attach a policy to it, signed by the node's organisation.
 
     Args:
@@ -141,18 +159,18 @@ def attach(node: NodeHome, text: str, origin: str, dataset: str, data: Path | No
         text: The policy as it was written.
         origin: Where it is from.
         dataset: To which dataset.
-        data: Folder with a file for each table; None for the dataset's own file, of a policy with
-            one table.
+        where_from: Where the tables are.
 
     Raises:
         PolicyInvalid: A rule is broken; names the line.
         InputInvalid: A table has no file, or there are too many people.
-        DataInvalid: A file can't be read.
-        Refused: The dataset is core data.
-        EnvironmentUnfit: The policy asks for differential privacy, and OpenDP is not installed.
+        DataInvalid: A file or a database can't be read.
+        Refused: The dataset is core data, or a role of the database may do more than it is to.
         QueryFailed: The people of the tables could not be listed.
+        EnvironmentUnfit: The database can't be asked; the policy asks for differential privacy, and
+            OpenDP is not installed.
     """
-    policy = parse_policy(text, origin)
+    policy, tables = parse_policy(text, origin), where_from or Origin()
     if policy.mode == "dp":
         check_available()
     check_usable(node, dataset)
@@ -160,14 +178,16 @@ def attach(node: NodeHome, text: str, origin: str, dataset: str, data: Path | No
     with node.lock():
         before = attached(node, dataset)
         revision = _next(where, before)
-        sources = _sources(node, policy, dataset, data)
         with tempfile.TemporaryDirectory(dir=where, prefix=".new-") as name:
-            frozen = Path(name) / "tables"
-            frozen.mkdir(0o700)
-            made = freeze(policy, sources, frozen, before)
+            copies = Path(name) / "tables"
+            copies.mkdir(0o700)
+            frozen = _frozen(node, policy, dataset, revision, tables, copies, _known(before))
+            _write_people(frozen.listed, copies / PEOPLE)
             document = _document(node, policy, dataset, revision, frozen)
-            document |= {"tables": made.digests, "people": made.people, "coded": list(made.coded)}
-            frozen.rename(where / f"r{revision}")
+            document["people_digest"] = _digest(copies / PEOPLE)
+            if not frozen.place:
+                document |= _stored(policy, copies)
+            copies.rename(where / f"r{revision}")
         signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
         found = _opened(node, dataset, signed)
         if before is not None:
@@ -177,12 +197,50 @@ def attach(node: NodeHome, text: str, origin: str, dataset: str, data: Path | No
         for old in where.glob("r[0-9]*"):
             if old.name != found.epoch:
                 shutil.rmtree(old, ignore_errors=True)
+    if found.place:
+        postgres_freeze.drop_others(tables.keeper, found.owner, dataset, found.place)
     return found
 
 
+def _frozen(
+    node: NodeHome,
+    policy: Policy,
+    dataset: str,
+    revision: int,
+    origin: Origin,
+    copies: Path,
+    known: list[str],
+) -> freezing.Frozen:
+    if not origin.keeper:
+        sources = _sources(node, policy, dataset, origin.data)
+        return freezing.freeze(policy, sources, copies, known)
+    if origin.data is not None or not origin.reader:
+        raise InputInvalid(
+            "A database has two roles, and no --data: --source URI and --reader URI.",
+            hint="See docs/sources.md; `fusion policy source-sql POLICY.yaml` prints the SQL.",
+        )
+    write_atomic(copies / READER, origin.reader.encode())
+    return postgres_freeze.freeze(
+        policy,
+        origin.keeper,
+        origin.reader,
+        owner=node.config.id,
+        dataset=dataset,
+        revision=revision,
+        known=known,
+    )
+
+
+def _stored(policy: Policy, copies: Path) -> dict[str, Any]:
+    """Make the store of copies (:mod:`sandbox.store`); return what is signed of it."""
+    files = freezing.files_in(policy, copies)
+    coded = store.make(policy, files, copies / PEOPLE, copies / store.FILE)
+    return {"store_digest": _digest(copies / store.FILE), "coded": list(coded)}
+
+
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """What a folder of frozen tables holds.
+class Stored:
+    """What a folder of frozen files holds.
 
     Attributes:
         digests: SHA-256 of the plain copy of each table.
@@ -195,36 +253,29 @@ class Frozen:
     coded: tuple[str, ...]
 
 
-def freeze(
-    policy: Policy, sources: Mapping[str, Path], frozen: Path, before: Attached | None = None
-) -> Frozen:
+def freeze(policy: Policy, sources: Mapping[str, Path], copies: Path) -> Stored:
     """Copy tables, list their people and make the store (:mod:`sandbox.store`).
 
     Args:
         policy: Of the tables.
         sources: The file of each.
-        frozen: An empty folder.
-        before: The revision whose people keep their numbers.
+        copies: An empty folder.
 
     Raises:
         InputInvalid: A file can't be copied or read as the policy says; there are too many people.
         QueryFailed: The people of the tables could not be listed.
     """
-    digests = {
-        table: _copied(path, frozen / f"{table}{path.suffix.lower()}")
-        for table, path in sources.items()
-    }
-    listed = _listed(policy, frozen, before)
-    _write_people(listed, frozen / PEOPLE)
-    coded = store.make(policy, _files(policy, frozen), frozen / PEOPLE, frozen / store.FILE)
-    return Frozen(digests, len(listed), coded)
+    frozen = freezing.freeze(policy, sources, copies, [])
+    _write_people(frozen.listed, copies / PEOPLE)
+    stored = _stored(policy, copies)
+    return Stored(dict(frozen.digests), len(frozen.listed), tuple(stored["coded"]))
 
 
 def plain_tables(found: Attached) -> dict[str, Path]:
     """Return the plain copy of each table, Parquet or CSV, by the policy's name of it.
 
     They are what the owner had: columns that the policy does not name are in them too, and nothing
-    is cast or clamped (:func:`sandbox.tables.read` does that).
+    is cast or clamped (:func:`sandbox.tables.read` does that). Tables in a database have none.
     """
     return {name: path for name, path in found.inputs.items() if name != COHORT}
 
@@ -235,6 +286,13 @@ def _next(where: Path, before: Attached | None) -> int:
     return 1 + max([*left, 0 if before is None else before.revision])
 
 
+def _known(before: Attached | None) -> list[str]:
+    if before is None:
+        return []
+    listed: list[str] = parquet.read_table(before.inputs[COHORT]).column("e").to_pylist()
+    return listed
+
+
 def _write_people(listed: list[str], path: Path) -> None:
     numbers = pa.array(range(len(listed)), pa.int32())
     parquet.write_table(pa.table({"e": pa.array(listed, pa.string()), "n": numbers}), path)
@@ -242,8 +300,10 @@ def _write_people(listed: list[str], path: Path) -> None:
 
 
 def _sources(node: NodeHome, policy: Policy, dataset: str, data: Path | None) -> dict[str, Path]:
+    if data is not None and data.suffix.lower() == freezing.DATABASE:
+        return dict.fromkeys(policy.tables, data)
     if data is not None:
-        return tables_in(data, policy)
+        return freezing.tables_in(data, policy)
     own = node.config.data.get(dataset)
     if own is None or len(policy.tables) != 1:
         raise InputInvalid(
@@ -253,29 +313,12 @@ def _sources(node: NodeHome, policy: Policy, dataset: str, data: Path | None) ->
     return {next(iter(policy.tables)): own}
 
 
-def _copied(source: Path, target: Path) -> str:
-    """Copy a table; return the digest of the copy."""
-    if target.suffix not in engine.READERS:
-        raise InputInvalid("A table is a Parquet or a CSV file.")
-    state = hashlib.sha256()
-    try:
-        with source.open("rb") as old, target.open("xb") as new:
-            while block := old.read(_BLOCK):
-                state.update(block)
-                new.write(block)
-    except OSError as error:
-        raise InputInvalid(f"{source} can't be copied: {error.strerror}.") from error
-    target.chmod(0o644)  # workers may run under another account; nobody else passes the folder
-    return state.hexdigest()
-
-
 def _document(
-    node: NodeHome, policy: Policy, dataset: str, revision: int, frozen: Path
+    node: NodeHome, policy: Policy, dataset: str, revision: int, frozen: freezing.Frozen
 ) -> dict[str, Any]:
-    schemas = {table: read_schema(path) for table, path in _files(policy, frozen).items()}
     merged = {
         column_name(policy, f"{table}.{column}"): kind
-        for table, schema in schemas.items()
+        for table, schema in frozen.schemas.items()
         for column, kind in schema.items()
     }
     columns = [
@@ -289,59 +332,18 @@ def _document(
         "owner": node.config.id,
         "dataset": dataset,
         "revision": revision,
-        "people_digest": _digest(frozen / PEOPLE),
-        "store_digest": _digest(frozen / store.FILE),
+        "tables": dict(frozen.digests),
+        "people": len(frozen.listed),
         "schema_digest": schema_digest(merged),
         "columns": columns,
         "policy": policy.document(),
+        **({"source": "postgres", "place": frozen.place} if frozen.place else {}),
     }
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _files(policy: Policy, frozen: Path) -> dict[str, Path]:
-    found = {}
-    for table in policy.tables:
-        there = [
-            path for suffix in engine.READERS if (path := frozen / f"{table}{suffix}").exists()
-        ]
-        if len(there) != 1:
-            raise VerificationFailed("A frozen table is missing; attach the policy again.")
-        found[table] = there[0]
-    return found
-
-
-def _listed(policy: Policy, frozen: Path, before: Attached | None) -> list[str]:
-    """Return everybody in the tables, with the numbers of an earlier list."""
-    parts = [
-        f"SELECT CAST({tables.read(table.entity, table.columns[table.entity], 'duckdb')} "  # noqa: S608 - names of the policy
-        f"AS VARCHAR) AS e FROM {quoted(name)}"
-        for name, table in policy.tables.items()
-        if table.entity is not None
-    ]
-    old = (
-        [] if before is None else parquet.read_table(before.inputs[COHORT]).column("e").to_pylist()
-    )
-    if not parts:
-        return old
-    connection = engine.locked(_files(policy, frozen), Limits())
-    try:
-        union = " UNION ".join(parts)
-        rows = connection.execute(
-            f"SELECT e FROM ({union}) WHERE e IS NOT NULL ORDER BY e LIMIT {MAX_PEOPLE + 1}"  # noqa: S608 - compiled
-        ).fetchall()
-    except Exception:  # noqa: BLE001 - a database's message quotes cells
-        raise QueryFailed from None
-    finally:
-        connection.close()
-    known = set(old)
-    found = [*old, *(e for (e,) in rows if e not in known)]
-    if len(found) > MAX_PEOPLE:
-        raise InputInvalid(f"A dataset is about at most {MAX_PEOPLE} people.")
-    return found
 
 
 def attached(node: NodeHome, dataset: str) -> Attached | None:
@@ -368,6 +370,7 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         raise VerificationFailed("An attached policy is that of another dataset.")
     policy = policy_of(canonical.encode(document.policy))
     frozen = folder(node, dataset) / f"r{document.revision}"
+    files = {} if document.source == "postgres" else freezing.files_in(policy, frozen)
     if document.store_digest and not (frozen / store.FILE).exists():
         raise VerificationFailed("The frozen tables are missing; attach the policy again.")
     return Attached(
@@ -375,12 +378,14 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         dataset=dataset,
         revision=document.revision,
         policy=policy,
-        inputs={**_files(policy, frozen), COHORT: frozen / PEOPLE},
+        inputs={**files, COHORT: frozen / PEOPLE},
         people=document.people,
         people_digest=document.people_digest,
         schema_digest=document.schema_digest,
         columns=tuple(document.columns),
         digests=document.tables,
+        source=document.source,
+        place=document.place,
         store=frozen / store.FILE if document.store_digest else None,
         store_digest=document.store_digest,
         coded=frozenset(document.coded),

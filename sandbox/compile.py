@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox import tables
 from sandbox.aggregates import MAX_BOUND
-from sandbox.dialects import Dialect, quoted
+from sandbox.dialect_spark import SparkDialect
+from sandbox.dialects import Dialect, quoted, total, type_name
+from sandbox.partials import MAX_CELLS
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind, Type
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from sandbox.relations import Core, Measure, Relation, Source, Statistic
 
 MAX_TEXT: Final = 400_000
-MAX_CELLS: Final = 50_000
-"""Most cells of a core that leave an engine, small ones among them."""
 Coded = frozenset[str] | None
 KINDS: Final = {
     Kind.TEXT: "text", Kind.INT: "whole", Kind.REAL: "real", Kind.BOOL: "truth", Kind.DATE: "day",
@@ -46,6 +46,10 @@ class CoreQuery:
     sql: str
     columns: tuple[tuple[str, str], ...]
     tables: tuple[str, ...]
+
+
+def _dialect(name: Name) -> type[Dialect]:
+    return SparkDialect if name == "spark" else Dialect
 
 
 class Writer:
@@ -133,7 +137,7 @@ class Writer:
             for place, (name, what) in enumerate(table.columns.items())
             if place in wanted
         ]
-        source = quoted(relation.table or "")
+        source = quoted(relation.table or "", self.dialect)
         if table.entity is None:
             return f"SELECT {', '.join(columns) or '1 AS c'} FROM {source}"
         entity = tables.read(table.entity, table.columns[table.entity], self.dialect)
@@ -141,7 +145,7 @@ class Writer:
         return f"SELECT {', '.join(columns)} FROM {source} WHERE {entity} IS NOT NULL"
 
     def _select(self, relation: Relation) -> str:
-        writes = Dialect(self.dialect, self.relation)
+        writes = _dialect(self.dialect)(self.dialect, self.relation)
         first = next((i for i, s in enumerate(relation.sources) if s.relation.entity), None)
         writes.entity = f"s{first}.e"
         wanted = self._needed.get(id(relation), set())
@@ -281,13 +285,11 @@ def _inner(place: int, measure: Measure, dialect: Name) -> str:
         return f"LEAST(count(*), {measure.bound}) AS m{place}"
     if measure.how == "count":
         return f"LEAST(count(c{measure.value}), {measure.bound}) AS m{place}"
-    total, bound = f"sum(c{measure.value})", measure.bound
-    huge = "BIGINT"
-    if bound > MAX_BOUND:
-        huge = "HUGEINT" if dialect == "duckdb" else "NUMERIC"
+    added, bound = total(f"c{measure.value}", dialect), measure.bound
+    huge = type_name(dialect, "huge") if bound > MAX_BOUND else "BIGINT"
     return (
-        f"CAST(CASE WHEN {total} > {bound} THEN {bound} WHEN {total} < -{bound} THEN -{bound} "
-        f"ELSE {total} END AS {huge}) AS m{place}"
+        f"CAST(CASE WHEN {added} > {bound} THEN {bound} WHEN {added} < -{bound} THEN -{bound} "
+        f"ELSE {added} END AS {huge}) AS m{place}"
     )
 
 
@@ -302,18 +304,19 @@ def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[
     name, some = f"m{place}", f"m{place} <> 0"
     found = [
         (f"{name}n", f"count(*) FILTER (WHERE {some})"),
-        (f"{name}t", f"COALESCE(sum({name}), 0)"),
+        (f"{name}t", f"COALESCE({total(name, dialect)}, 0)"),
     ]
     if measure.how == "sum":
         size = f"abs({name})" if measure.signed else name
         found += _largest(name, size, "mbc", dialect)
         if measure.signed:
-            found.append((f"{name}a", f"COALESCE(sum({size}), 0)"))
+            found.append((f"{name}a", f"COALESCE({total(size, dialect)}, 0)"))
             found += _largest(name, name, "pq", dialect)
             found += _largest(name, f"-{name}", "uv", dialect)
     else:
         found.append((f"{name}m", f"COALESCE(max({name}), 0)"))
-        found.append((f"{name}s", f"COALESCE(sum({name} * {name}), 0)"))
+        one = f"CAST({name} AS DECIMAL(19, 0))" if dialect == "spark" else name
+        found.append((f"{name}s", f"COALESCE({total(f'{one} * {one}', dialect)}, 0)"))
     if measure.spread:
         found += [(f"{name}l", f"min(l{place})"), (f"{name}h", f"max(h{place})")]
     if keyed:
@@ -327,6 +330,8 @@ def _largest(name: str, value: str, shorts: str, dialect: Name) -> list[tuple[st
     for place, short in enumerate(shorts, 1):
         if dialect == "duckdb":
             text = f"list_extract(max({value}, {len(shorts)}), {place})"
+        elif dialect == "spark":
+            text = f"get(sort_array(collect_list({value}), false), {place - 1})"
         else:
             order = f"ORDER BY {value} DESC NULLS LAST"
             text = f"(array_agg({value} {order}) FILTER (WHERE {name} IS NOT NULL))[{place}]"
@@ -343,6 +348,8 @@ def _hashed(salt: str, dialect: Name) -> str:
     """Return the keyed hash of an entity, a whole number of 64 bits."""
     if dialect == "duckdb":
         return hashed(salt, "CAST(e AS VARCHAR)")
+    if dialect == "spark":
+        return f"xxhash64('{salt}', CAST(e AS STRING))"
     return f"hashtextextended(concat('{salt}', CAST(e AS VARCHAR)), 0)"
 
 
@@ -359,7 +366,7 @@ def _quantile_of(of: Statistic, dialect: Name, value: int) -> str:
     if dialect == "duckdb":
         return f"CAST(quantile_{how}(c{value}, {fraction}) AS DOUBLE)"
     call = f"percentile_{how}({fraction}) WITHIN GROUP (ORDER BY c{value})"
-    return f"CAST({call} AS DOUBLE PRECISION)"
+    return f"CAST({call} AS {type_name(dialect, 'real')})"
 
 
 def quantiles_sql(core: Core, policy: Policy, coded: Coded) -> str:
@@ -411,7 +418,7 @@ def public_sql(relation: Relation, policy: Policy, dialect: Name, coded: Coded =
     writer = Writer(policy, dialect, coded)
     writer.need(relation, range(len(relation.outputs)))
     name = writer.relation(relation)
-    writes = Dialect(dialect, writer.relation)
+    writes = _dialect(dialect)(dialect, writer.relation)
     columns = []
     kinds = []
     for place, each in enumerate(relation.outputs):

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
     from sandbox.relations import Relation
 
-Name = Literal["duckdb", "postgres"]
+Name = Literal["duckdb", "postgres", "spark"]
 _TYPES: Final = {
-    "duckdb": {"real": "DOUBLE", "huge": "HUGEINT"},
-    "postgres": {"real": "DOUBLE PRECISION", "huge": "NUMERIC"},
+    "duckdb": {"real": "DOUBLE", "huge": "HUGEINT", "text": "VARCHAR"},
+    "postgres": {"real": "DOUBLE PRECISION", "huge": "NUMERIC", "text": "VARCHAR"},
+    "spark": {"real": "DOUBLE", "huge": "DECIMAL(38, 0)", "text": "STRING"},
 }
 _FORMATS: Final = {"%Y": "YYYY", "%Y-%m": "YYYY-MM"}
 
@@ -46,14 +47,32 @@ _OF_ONE: Final = {"rows": "count", "count": "count", "sum": "sum", "avg": "avg",
                   "max": "max"}  # fmt: skip
 
 
-def quoted(name: str) -> str:
+def type_name(dialect: Name, kind: str) -> str:
+    """Return what an engine calls a type: ``real``, ``huge`` or ``text``."""
+    return _TYPES[dialect][kind]
+
+
+def quoted(name: str, dialect: Name = "duckdb") -> str:
     """Return a name as SQL writes it."""
+    if dialect == "spark":
+        return "`" + name.replace("`", "``") + "`"
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
     """Return a text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def spark_literal(text: str) -> str:
+    """Return a text as Spark writes it, where a backslash begins an escape."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\u0027").replace("$", "\\u0024")
+    return f"'{escaped}'"
+
+
+def total(value: str, dialect: Name) -> str:
+    """Return the sum of whole numbers, which can be larger than 64 bits hold."""
+    return f"sum(CAST({value} AS DECIMAL(38, 0)))" if dialect == "spark" else f"sum({value})"
 
 
 class Dialect:
@@ -221,9 +240,13 @@ class Dialect:
         """Return an aggregate over the rows of one entity, cut off at its bounds."""
         arg = "*" if value is None else self.sql(value)
         call = f"{_OF_ONE.get(name, name)}({arg}){over}"
+        whole = value is not None and value.type.kind is Kind.INT
+        if name == "sum" and whole:
+            call = f"{total(arg, self.name)}{over}"
         if name == "avg" and value is not None:
-            total = f"CAST(sum({arg}){over} AS {self.kind('real')}) / 1e{value.type.scale}"
-            return f"({total} / NULLIF(count({arg}){over}, 0))"
+            added = total(arg, self.name) if whole else f"sum({arg})"
+            real = f"CAST({added}{over} AS {self.kind('real')}) / 1e{value.type.scale}"
+            return f"({real} / NULLIF(count({arg}){over}, 0))"
         if name in {"rows", "count"}:
             return f"LEAST({call}, {int(of.type.high)})"
         if name == "sum":

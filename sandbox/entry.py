@@ -44,7 +44,14 @@ class Engine:
         }
 
     def try_policy(
-        self, text: str, origin: str, statements: str, data: Path, *, execute: bool
+        self,
+        text: str,
+        origin: str,
+        statements: str,
+        data: Path | None,
+        *,
+        execute: bool,
+        source: str = "",
     ) -> dict[str, Any]:
         """Say of each statement whether the policy answers it, and what leaves.
 
@@ -52,29 +59,54 @@ class Engine:
 
         Raises:
             PolicyInvalid: A rule is broken; names the line.
-            InputInvalid: A table has no file.
+            InputInvalid: A table has no file, or the source is of no known kind.
+            DataInvalid: A file can't be read, or a column has no fitting type.
+            EnvironmentUnfit: The engine of the source is not installed.
         """
-        from sandbox.trying import attempt, tables_in  # noqa: PLC0415 - imports DuckDB
+        from sandbox.trying import attempt, engine_of  # noqa: PLC0415 - imports DuckDB
 
         policy = parse_policy(text, origin)
-        inputs = tables_in(data, policy)
-        return attempt(policy, statements, inputs if execute else None, rng.token(SECRET_BYTES))
+        with engine_of(policy, data, source) as (run, dialect):
+            secret = rng.token(SECRET_BYTES)
+            return attempt(policy, statements, run if execute else None, secret, dialect)
+
+    def source_sql(self, text: str, origin: str, database: str, schema: str) -> str:
+        """Return SQL that makes the two roles of PostgreSQL that a policy needs.
+
+        Raises:
+            PolicyInvalid: A rule is broken; names the line.
+            DataInvalid: A name has a character that no name has.
+        """
+        from sandbox.postgres_roles import source_sql  # noqa: PLC0415 - imports what few need
+
+        return source_sql(parse_policy(text, origin), database, schema)
 
     def attach_policy(
-        self, node: NodeHome, text: str, origin: str, dataset: str, data: Path | None
+        self,
+        node: NodeHome,
+        text: str,
+        origin: str,
+        dataset: str,
+        data: Path | None,
+        *,
+        source: str = "",
+        reader: str = "",
     ) -> dict[str, Any]:
         """Attach a policy to a dataset: its tables are frozen, the policy is signed.
 
         Raises:
             PolicyInvalid: A rule is broken; names the line.
             InputInvalid: A table has no file, or the dataset no such name.
-            DataInvalid: A file can't be read.
-            Refused: The dataset is core data.
+            DataInvalid: A file or a database can't be read.
+            Refused: The dataset is core data, or a role of the database may do more than read.
             QueryFailed: The people of the tables could not be listed.
+            EnvironmentUnfit: The database can't be asked.
         """
-        from sandbox.attached import attach  # noqa: PLC0415 - imports DuckDB
+        from sandbox.attached import Origin, attach  # noqa: PLC0415 - imports DuckDB
+        from sandbox.postgres_roles import uri_of  # noqa: PLC0415 - as above
 
-        found = attach(node, text, origin, dataset, data)
+        uris = [uri_of(each) if each else "" for each in (source, reader)]
+        found = attach(node, text, origin, dataset, Origin(data, *uris))
         return {
             "dataset": f"{found.owner}/{found.dataset}",
             "revision": found.revision,

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import MessageInvalid
-from sandbox.compile import MAX_CELLS, CoreQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    # Not at run time: a worker has no use for the compiler, nor for the parser under it.
+    from sandbox.compile import CoreQuery
 
 REQUEST: Final = "fusion.core-request/1"
 REPLY: Final = "fusion.core-cells/1"
@@ -27,6 +29,8 @@ MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 _WHOLE: Final = re.compile(r"-?\d{1,80}")
 _DAY: Final = re.compile(r"\d{4,6}-\d\d-\d\d")
 MAX_TEXT: Final = 2000
+MAX_CELLS: Final = 50_000
+"""Most cells of a core that leave an engine, small ones among them."""
 
 Rows = list[tuple[Any, ...]]
 Kind = Literal["text", "whole", "real", "truth", "day"]

@@ -19,7 +19,8 @@ from sandbox.limits import Limits
 from sandbox.members import of_pairs
 from sandbox.python_job import REQUEST_SCHEMA
 from sandbox.python_tables import base_of
-from sandbox.runner import MAX_OVERLAPPING, Held
+from sandbox.runner import Held
+from sandbox.sources import MAX_OVERLAPPING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -35,7 +35,7 @@ from fusion.services.python_shelf import MAX_WAITING, RunRecord, Shelf
 from fusion.services.query_messages import Refusal
 from fusion.types import OrgId
 from sandbox.python_run import Errand, Place, execute, named
-from sandbox.python_tables import Readings, check_fits, check_mode, columns_read
+from sandbox.python_tables import Readings, check_files, check_fits, check_mode, columns_read
 from sandbox.timing import Watch, pad
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ class PythonService:
 
     def _submitted(self, caller: str, sent: messages.Submission) -> Submitted:
         found = self._granted(caller, sent.dataset, sent.purpose)
+        check_files(found)
         try:
             check_script(sent.script.encode())
         except InputInvalid as error:

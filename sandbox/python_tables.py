@@ -56,6 +56,16 @@ def check_fits(policy: Policy, returns: Returns) -> None:
         raise refusal("P-08", f"The policy lets {policy.release.rows} rows go.")
 
 
+def check_files(found: Attached) -> None:
+    """Return if scripts can read the tables of a dataset.
+
+    Raises:
+        PythonRefused: They are in a database.
+    """
+    if found.source != "files":
+        raise refusal("P-12")
+
+
 def check_mode(policy: Policy, verdict: Verdict) -> None:
     """Return if a table may leave as a verdict says, in the mode of a policy.
 
@@ -144,9 +154,10 @@ class Readings:
         """Return the files that a job is shown, by the names of the tables.
 
         Raises:
-            PythonRefused: The policy has no such column.
+            PythonRefused: The policy has no such column, or its tables are in a database.
             Exception: Whatever the engine raises; its message quotes cells.
         """
+        check_files(attached)
         columns_read(attached.policy, returns)
         reads = {name: sorted(set(columns)) for name, columns in returns.reads.items()}
         named = canonical.encode([attached.dataset, attached.people_digest, attached.epoch, reads])

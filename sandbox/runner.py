@@ -12,52 +12,33 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import GrantRefused, MessageInvalid
-from fusion.wire.limits import MEBI
-from sandbox import ledgers, sets
-from sandbox.compile import codes_sql, core_sql
-from sandbox.disclosure import Rules, cells_of
+from sandbox import ledgers
+from sandbox.disclosure import Rules
 from sandbox.history.explain import explain
 from sandbox.history.request import Outcome, Reason, Request, Status
-from sandbox.limits import MAX_INPUTS, Limits
-from sandbox.members import of_pairs
-from sandbox.members import read as read_members
-from sandbox.partials import Limits as EngineLimits
-from sandbox.partials import ask, reply_of
 from sandbox.query import compile_statement, finish_rows
 from sandbox.refusals import refusal
-from sandbox.scans import Steps
 from sandbox.selection import definitions_of, select
-from sandbox.store import STORE
+from sandbox.sources import MAX_CELLS, MAX_OVERLAPPING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from fusion.grants.permit import Permit
     from fusion.ports import Stop
     from sandbox.attached import Attached
+    from sandbox.dialects import Name
     from sandbox.disclosure import Cell
     from sandbox.history.guard import History
-    from sandbox.isolate import Isolation
     from sandbox.members import Members
-    from sandbox.partials import Rows
     from sandbox.query import Answer, Compiled
     from sandbox.relations import Relation
     from sandbox.selection import Selection
+    from sandbox.sources import Found, Source
 
     Keys = tuple[Any, ...]
-    RunIn = Callable[[str, bytes, Mapping[str, Path]], bytes]
 
-ENTRY: Final = "sandbox.sets:execute"
-STORE_ENTRY: Final = "sandbox.storing:execute"
 MAX_SELECTIONS: Final = 24
-MAX_OVERLAPPING: Final = 200
-"""Cells of a table in which one person can be in several: each is decided on its own."""
-
-_MAX_CELLS: Final = 1000
-ENGINE: Final = EngineLimits(memory_mb=1024, threads=2)
-_MEMORY_BYTES: Final = 3072 * MEBI
-_OUTPUT_BYTES: Final = 256 * MEBI
 _SHOWN: Final = frozenset({Status.SERVED, Status.CACHED})
 
 
@@ -105,8 +86,16 @@ def _columns(relation: Relation) -> set[str]:
     return found
 
 
-def prepare(statement: str, attached: Attached, secret: bytes) -> Prepared:
+def prepare(
+    statement: str, attached: Attached, secret: bytes, dialect: Name = "duckdb"
+) -> Prepared:
     """Analyse and compile a statement.
+
+    Args:
+        statement: SQL.
+        attached: The policy, with its tables.
+        secret: Of the node.
+        dialect: Of the source that will be asked.
 
     Raises:
         QueryRefused: The policy does not answer it, or the history can't follow it.
@@ -114,8 +103,8 @@ def prepare(statement: str, attached: Attached, secret: bytes) -> Prepared:
     compiled = compile_statement(
         statement,
         attached.policy,
+        dialect=dialect,
         secret=ledgers.noise_secret(secret),
-        limits=ENGINE,
         coded=None if attached.store is None else attached.coded,
     )
     selections = tuple(select(core, attached.policy) for core in compiled.cores)
@@ -152,7 +141,7 @@ class Released:
 def run(
     permit: Permit,
     prepared: Prepared,
-    isolation: Isolation,
+    source: Source,
     history: History,
     *,
     secret: bytes,
@@ -165,19 +154,19 @@ def run(
     Args:
         permit: For this very query.
         prepared: The query.
-        isolation: Where it runs.
+        source: What computes on the tables.
         history: What was released before.
         secret: Of the node.
         month: When it is asked, for the refusals of a month.
         stop: Ends it.
-        seconds: After which the worker is killed.
+        seconds: After which it is ended.
 
     Raises:
         GrantRefused: The permit is for something else, or was used.
         QueryRefused: There are more rows than were asked for.
-        WorkFailed: The worker ended without an answer; nothing of why may leave.
+        WorkFailed: The source ended without an answer; nothing of why may leave.
         IsolationBusy: There was no place for it in time.
-        MessageInvalid: The worker answered something else.
+        MessageInvalid: The source answered something else.
         QueryFailed: The rest of the statement failed.
         HistoryBroken: The history was changed.
         EnvironmentUnfit: The history can't be used.
@@ -188,8 +177,20 @@ def run(
         raise GrantRefused("A permit is for another query than this.")
     permit.spend()
     held = Held(history, attached, request.assignee, month)
-    found = executed(prepared, isolation, request.assignee, stop, seconds)
+    found = executed(prepared, source, request.assignee, stop, seconds)
     return _released(prepared, found, held, secret, request.rows)
+
+
+def executed(prepared: Prepared, source: Source, caller: str, stop: Stop, seconds: float) -> Found:
+    """Have a statement's cores and sets computed.
+
+    Raises:
+        WorkFailed: It ended without an answer; nothing of why may leave.
+        IsolationBusy: There was no place for it in time.
+        MessageInvalid: The answer is of another shape.
+    """
+    selections = [own for each in prepared.selections for own in each]
+    return source.run(prepared.compiled, selections, caller=caller, stop=stop, seconds=seconds)
 
 
 def _released(
@@ -211,91 +212,6 @@ def _released(
     rules = Rules(prepared.attached.policy.release, ledgers.noise_secret(secret))
     answer = finish_rows(prepared.compiled, found.rows, rules, withheld, most)
     return Released(answer, list(held.notes))
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a worker found, of the shape that was asked for.
-
-    Attributes:
-        rows: Of each query of the statement.
-        cells: Kept keys of each cell, for each selection.
-        members: Who is in which of them.
-    """
-
-    rows: list[Rows]
-    cells: list[list[Keys]]
-    members: list[Members]
-
-
-def executed(
-    prepared: Prepared, isolation: Isolation, caller: str, stop: Stop, seconds: float
-) -> Found:
-    """Run cores and sets in one worker.
-
-    Raises:
-        WorkFailed: The worker ended without an answer; nothing of why may leave.
-        IsolationBusy: There was no place for it in time.
-        MessageInvalid: The worker answered something else.
-    """
-    attached, compiled = prepared.attached, prepared.compiled
-    selections = [own for each in prepared.selections for own in each]
-    limits = Limits(
-        wall_seconds=seconds,
-        cpu_seconds=2 * seconds + 1,
-        memory_bytes=_MEMORY_BYTES,
-        output_bytes=_OUTPUT_BYTES,
-    )
-
-    def run_in(entry: str, asked: bytes, inputs: Mapping[str, Path]) -> bytes:
-        return isolation.run(
-            entry, asked, inputs, limits, caller=caller, stop=stop, wait_seconds=seconds
-        )
-
-    if attached.store is not None and compiled.stored:
-        return _over_store(prepared, selections, attached.store, run_in)
-    cells = [core_sql(own.core, attached.policy, "duckdb") for own in selections]
-    codes = [codes_sql(own.core, attached.policy, "duckdb") for own in selections]
-    whole = ask((*compiled.asked.queries, *cells), ENGINE)
-    tables = sorted({name for query in whole.queries for name in query.tables})
-    # All of them where they fit: a worker that waits is one for any query of the dataset.
-    few = len(attached.inputs) > MAX_INPUTS
-    wanted = {
-        name: path
-        for name, path in attached.inputs.items()
-        if not few or name in {*tables, sets.COHORT}
-    }
-    asked = sets.request_bytes(whole.request, tables, codes, ENGINE)
-    reply, pairs = sets.read(run_in(ENTRY, asked, wanted), len(codes), attached.people)
-    members = [of_pairs(each, attached.people, MAX_OVERLAPPING) for each in pairs]
-    rows = reply_of(reply, whole)
-    own = len(compiled.asked.queries)
-    shown = [
-        [cell.keys for cell in cells_of(selection.core, query, these)]
-        for selection, query, these in zip(selections, cells, rows[own:], strict=True)
-    ]
-    return Found(rows[:own], shown, members)
-
-
-def _over_store(
-    prepared: Prepared, selections: Sequence[Selection], store: Path, run_in: RunIn
-) -> Found:
-    """Run cores and sets over a store, in one pass where they are of the same rows."""
-    attached, compiled = prepared.attached, prepared.compiled
-    steps = Steps(attached.policy, attached.coded, attached.people)
-    own = steps.statement(compiled)
-    sets_of = [steps.members(each.core) for each in selections]
-    asked = steps.asked(ENGINE, cells=_MAX_CELLS, members=MAX_OVERLAPPING)
-    data = run_in(STORE_ENTRY, asked.request, {STORE: store})
-    told = steps.with_members()
-    reply, members = read_members(data, len(told), attached.people)
-    rows = reply_of(reply, asked)
-    shown = [
-        [cell.keys for cell in cells_of(steps.core_at(place), asked.queries[place], rows[place])]
-        for place in sets_of
-    ]
-    of = dict(zip(told, members, strict=True))
-    return Found([rows[place] for place in own], shown, [of[place] for place in sets_of])
 
 
 class Held:
@@ -325,7 +241,7 @@ class Held:
         """Return of each cell whether it may be released."""
         if not cells:
             return {}
-        if len(cells) > _MAX_CELLS:
+        if len(cells) > MAX_CELLS:
             self._note(Reason.CELLS)
             return {}
         if members.codes is not None:

@@ -38,7 +38,7 @@ from fusion.services.query_messages import Asked, Left, Note, Privacy, Refusal, 
 from fusion.services.storage import open_budgets, open_rho
 from fusion.types import OrgId
 from sandbox import ledgers
-from sandbox.attached import attached, check_frozen
+from sandbox.attached import attached, folder
 from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
 from sandbox.private import answering, spending
@@ -46,6 +46,7 @@ from sandbox.private.answering import PrivatePrepared, prepare_private, run_priv
 from sandbox.python_service import PythonService, Shared, python_reply
 from sandbox.refusals import refusal
 from sandbox.runner import prepare, run
+from sandbox.sources.opening import source_of
 from sandbox.timing import Watch, pad
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ if TYPE_CHECKING:
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
     from sandbox.attached import Attached
+    from sandbox.dialects import Name
     from sandbox.history.guard import History
     from sandbox.runner import Prepared
+    from sandbox.sources import Source
 
 OWNER_LOG: Final = logging.getLogger("banyan.queries")
 """Why queries failed. Nothing of it leaves the owner; it can hold what the data made happen."""
@@ -101,7 +104,7 @@ class Service:
             node, roster=node.roster, clock=self._clock, note=say, book=self._book
         )
         self._histories: dict[int, History] = {}
-        self._checked: dict[str, int] = {}
+        self._sources: dict[str, tuple[int, Source]] = {}
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
         self._closing = threading.Event()
@@ -127,6 +130,8 @@ class Service:
         self._closing.set()
         self._isolation.close()
         self._python.close()
+        for _, source in self._sources.values():
+            source.close()
         for history in self._histories.values():
             history.close()
 
@@ -182,23 +187,24 @@ class Service:
         if not self._grants(caller, asked.dataset):
             # Nor is it told who has one.
             self._refuse(_request(caller, asked, job, found, found.columns, None))
-        prepared = self._prepared(caller, asked, found)
+        source = self._source(found)
+        prepared = self._prepared(caller, asked, found, source.dialect)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
         permit = self._desk.admit(request)
         began = time.monotonic()
         try:
             watch = Watch(self._desk, permit, stop, asked.seconds, self._closing)
             watch.seconds = min(watch.seconds, WALL_SECONDS)
-            return self._released(permit, prepared, watch)
+            return self._released(permit, prepared, source, watch)
         finally:
             pad(began, self._closing)
 
-    def _prepared(self, caller: str, asked: Asked, found: Attached) -> Prepared:
+    def _prepared(self, caller: str, asked: Asked, found: Attached, dialect: Name) -> Prepared:
         if found.policy.mode == "sdc":
             if asked.rho_micro is not None:
                 raise refusal("Q-24")
-            return prepare(asked.statement, found, self._secret)
-        prepared = prepare_private(asked, found, self._secret)
+            return prepare(asked.statement, found, self._secret, dialect)
+        prepared = prepare_private(asked, found, self._secret, dialect)
         # A budget that does not reach is said before the grant is charged; the charge of rho has
         # the last word (sandbox.private.answering).
         if self._rho.answer(answering.answer_name(prepared, caller)) is None:
@@ -215,18 +221,52 @@ class Service:
     def _attached(self, dataset: str) -> Attached:
         try:
             found = attached(self._node, dataset)
-            # Once for each revision that this process meets: the tables can be large.
-            if found is not None and self._checked.get(dataset) != found.revision:
-                check_frozen(found)
-                self._checked[dataset] = found.revision
         except InputInvalid:
             found = None
         except FusionError as error:
-            self._say(f"the policy of {dataset} can't be used: {error.message}")
-            raise QueryFailed from None
+            raise self._unusable(dataset, error) from None
         if found is None:
             raise refusal("Q-20")
         return found
+
+    def _unusable(self, dataset: str, error: FusionError) -> QueryFailed:
+        self._say(f"the policy of {dataset} can't be used: {error.message}")
+        return QueryFailed()
+
+    def _source(self, found: Attached) -> Source:
+        """Return what computes on a revision's tables, which were held against what was signed.
+
+        Raises:
+            QueryFailed: They are others, or can't be read; the owner is told which.
+        """
+        revision, source = self._sources.get(found.dataset, (0, None))
+        if source is not None and revision == found.revision:
+            return source
+        try:
+            made = self._checked(found)
+        except FusionError as error:
+            raise self._unusable(found.dataset, error) from None
+        with self._lock:
+            # Who came at the same time may have been quicker; whoever is kept will do.
+            before = self._sources.get(found.dataset)
+            if before is not None and before[0] == found.revision:
+                made.close()
+                return before[1]
+            self._sources[found.dataset] = (found.revision, made)
+        if before is not None:
+            before[1].close()
+        return made
+
+    def _checked(self, found: Attached) -> Source:
+        files = folder(self._node, found.dataset) / found.epoch
+        made = source_of(found, files, self._isolation)
+        try:
+            # Once for each revision that this process meets: the tables can be large.
+            made.check()
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     def _grants(self, caller: str, dataset: str) -> list[Kept]:
         return [
@@ -310,17 +350,17 @@ class Service:
 
     # ------------------------------------------------------------------ with data at hand
 
-    def _released(self, permit: Permit, prepared: Prepared, watch: Watch) -> bytes:
+    def _released(self, permit: Permit, prepared: Prepared, source: Source, watch: Watch) -> bytes:
         """Run what was permitted; whatever is raised from here on may leave as it is."""
         caller = permit.request.assignee
         try:
             table = (
                 run_private(
-                    permit, prepared, self._isolation, self._rho,
+                    permit, prepared, source, self._rho,
                     stop=watch, seconds=watch.seconds,
                 )
                 if isinstance(prepared, PrivatePrepared)
-                else self._run(permit, prepared, watch)
+                else self._run(permit, prepared, source, watch)
             )  # fmt: skip
             data = _reply(table)
             # A revocation that came in the meantime holds.
@@ -337,11 +377,11 @@ class Service:
             raise QueryFailed from None
         return data
 
-    def _run(self, permit: Permit, prepared: Prepared, watch: Watch) -> Table:
+    def _run(self, permit: Permit, prepared: Prepared, source: Source, watch: Watch) -> Table:
         found = run(
             permit,
             prepared,
-            self._isolation,
+            source,
             self._history(prepared.attached),
             secret=self._secret,
             month=self._clock.now().strftime("%Y-%m"),

@@ -18,9 +18,9 @@ import pyarrow as pa
 from fusion.errors import FusionError, QueryFailed
 from sandbox import members, store
 from sandbox.coding import Coding, TooManyCells
-from sandbox.compile import MAX_CELLS, hashed
+from sandbox.compile import hashed
 from sandbox.dialects import quoted
-from sandbox.partials import reply_bytes
+from sandbox.partials import MAX_CELLS, reply_bytes
 from sandbox.reduction import Reduction
 from sandbox.scans import Plain, request_of
 from sandbox.tables import PEOPLE

@@ -1,6 +1,6 @@
 """How a column is read from an engine: cast without failing, cut off at its bounds, NaN left out.
 
-On DuckDB every cast is a TRY_CAST, whatever the file holds. PostgreSQL has none, so there a
+On DuckDB and Spark every cast is a TRY_CAST, whatever a file holds. PostgreSQL has none, so there a
 column's own type has to fit (:data:`POSTGRES_TYPES`), which is looked at before a source is used.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sandbox.dialects import literal, quoted
+from sandbox.dialects import literal, quoted, spark_literal, type_name
 from sandbox.policy import Date, Dimension, Key, Number, Public
 
 if TYPE_CHECKING:
@@ -54,15 +54,16 @@ def kind_of(what: Column) -> str:
 
 def read(name: str, what: Column, dialect: Name) -> str:
     """Return the expression that reads a column."""
-    column = quoted(name)
+    column = quoted(name, dialect)
     kind = kind_of(what)
     if kind == "text":
-        text = f"CAST({column} AS VARCHAR)"
+        text = f"CAST({column} AS {type_name(dialect, 'text')})"
         if isinstance(what, Dimension) and what.values:
-            known = ", ".join(literal(each) for each in what.values)
+            written = spark_literal if dialect == "spark" else literal
+            known = ", ".join(written(each) for each in what.values)
             return f"CASE WHEN {text} IN ({known}) THEN {text} END"
         return text
-    cast = "TRY_CAST" if dialect == "duckdb" else "CAST"
+    cast = "CAST" if dialect == "postgres" else "TRY_CAST"
     if kind == "boolean":
         return f"{cast}({column} AS BOOLEAN)"
     if kind == "date":
@@ -85,7 +86,7 @@ def _within(value: str, low: str, high: str) -> str:
 def _number(column: str, what: Column, dialect: Name) -> str:
     decimals = what.decimals if isinstance(what, Number | Public) else 0
     low, high = (what.low or 0, what.high or 0) if not isinstance(what, Key | Date) else (0, 0)
-    if dialect == "duckdb":
+    if dialect != "postgres":
         real = f"TRY_CAST({column} AS DOUBLE)"
         inside = (
             f"CASE WHEN isnan({real}) THEN NULL ELSE {_within(real, f'{low}e0', f'{high}e0')} END"

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError, InputInvalid, QueryRefused
+from sandbox import engine, postgres, postgres_roles, spark
 from sandbox.disclosure import Rules
-from sandbox.engine import READERS, execute
+from sandbox.freezing import DATABASE, copy_out, tables_in
 from sandbox.noise import salt_of
 from sandbox.partials import reply_of
 from sandbox.private.statement import compile_private
 from sandbox.query import compile_statement, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
+    from sandbox.dialects import Name
     from sandbox.policy import Policy
+    from sandbox.query import Execute
 
 MAX_STATEMENTS: Final = 100_000
 _CLASS: Final = re.compile(r"--\s*\[([^\]]{1,40})\]")
@@ -58,40 +64,59 @@ def statements(text: str) -> Iterator[Statement]:
             yield Statement(number, kind, own)
 
 
-def tables_in(folder: Path, policy: Policy) -> dict[str, Path]:
-    """Return the file of each table of a policy: ``NAME.parquet`` or ``NAME.csv``.
+@contextmanager
+def engine_of(policy: Policy, data: Path | None, source: str) -> Iterator[tuple[Execute, Name]]:
+    """Give what runs a request on an owner's tables, and in which SQL.
+
+    Args:
+        policy: Which tables and columns.
+        data: Folder with a file for each table, or a DuckDB file.
+        source: ``postgresql://...`` or ``spark+parquet:///FOLDER``, in place of data.
 
     Raises:
-        InputInvalid: A table has no file, or two.
+        InputInvalid: Neither or both were said, a table has no file, or the kind is not known.
+        DataInvalid: A file can't be read, or a column has no fitting type.
+        EnvironmentUnfit: The engine is not installed.
     """
-    found = {}
-    for name in policy.tables:
-        files = [folder / f"{name}{suffix}" for suffix in READERS]
-        there = [path for path in files if path.is_file()]
-        if len(there) != 1:
-            raise InputInvalid(
-                f"The table {name} has {len(there)} files in {folder}; one is needed.",
-                hint=f"Put {name}.parquet or {name}.csv there.",
-            )
-        found[name] = there[0]
-    return found
+    if (data is None) == (not source):
+        raise InputInvalid("The tables are named once: --data DIR, or --source URI.")
+    if source.startswith(spark.PREFIX):
+        with spark.session() as session:
+            inputs = spark.tables_in(source, policy)
+            yield partial(spark.execute, session=session, inputs=inputs), "spark"
+    elif source:
+        uri = postgres_roles.uri_of(source)
+        postgres.check_types(policy, uri)
+        yield partial(postgres.execute, uri=uri), "postgres"
+    elif data is not None and data.suffix.lower() == DATABASE:
+        with tempfile.TemporaryDirectory(prefix="fusion-try-") as copies:
+            inputs = copy_out(policy, data, Path(copies))
+            yield partial(engine.execute, inputs=inputs), "duckdb"
+    elif data is not None:
+        yield partial(engine.execute, inputs=tables_in(data, policy)), "duckdb"
 
 
 def attempt(
-    policy: Policy, text: str, inputs: Mapping[str, Path] | None, secret: bytes
+    policy: Policy,
+    text: str,
+    execute: Execute | None,
+    secret: bytes,
+    dialect: Name = "duckdb",
 ) -> dict[str, Any]:
     """Return the document ``fusion.policy-try/1`` without its schema.
 
     Args:
         policy: What is tried.
         text: Of the file of statements.
-        inputs: The tables, to run what is accepted on; None runs nothing.
+        execute: Runs a request on the tables, as :func:`sandbox.engine.execute` does; None runs
+            nothing.
         secret: Of noise.
+        dialect: Of the engine.
 
     Raises:
         InputInvalid: There are too many statements.
     """
-    verdicts = [_verdict(each, policy, inputs, secret) for each in statements(text)]
+    verdicts = [_verdict(each, policy, execute, secret, dialect) for each in statements(text)]
     counts = {
         name: sum(each["verdict"] == name for each in verdicts)
         for name in ("accepted", "refused", "error")
@@ -100,18 +125,18 @@ def attempt(
 
 
 def _verdict(
-    statement: Statement, policy: Policy, inputs: Mapping[str, Path] | None, secret: bytes
+    statement: Statement, policy: Policy, execute: Execute | None, secret: bytes, dialect: Name
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"line": statement.line}
     if statement.kind:
         found["class"] = statement.kind
     try:
         if policy.mode == "dp":
-            return found | _private(statement.sql, policy, inputs, secret)
-        compiled = compile_statement(statement.sql, policy, secret=secret)
+            return found | _private(statement.sql, policy, execute, secret, dialect)
+        compiled = compile_statement(statement.sql, policy, dialect=dialect, secret=secret)
         found |= {"verdict": "accepted", "code": "", "message": ""}
-        if inputs is not None:
-            reply = execute(compiled.asked.request, inputs)
+        if execute is not None:
+            reply = execute(compiled.asked.request)
             answer = finish(compiled, reply, Rules(policy.release, secret))
             found |= {"columns": list(answer.columns), "rows": answer.rows}
     except QueryRefused as error:
@@ -122,15 +147,15 @@ def _verdict(
 
 
 def _private(
-    sql: str, policy: Policy, inputs: Mapping[str, Path] | None, secret: bytes
+    sql: str, policy: Policy, execute: Execute | None, secret: bytes, dialect: Name
 ) -> dict[str, Any]:
     """Return the verdict under differential privacy; what an owner tries is charged to nobody."""
-    statement = compile_private(sql, policy, salt=salt_of(secret, policy.digest))
+    statement = compile_private(sql, policy, dialect=dialect, salt=salt_of(secret, policy.digest))
     found: dict[str, Any] = {"verdict": "accepted", "code": "", "message": ""}
     found["rho_micro"] = statement.rho_micro
-    if inputs is not None:
+    if execute is not None:
         asked = statement.compiled.asked
-        answer = statement.finish(reply_of(execute(asked.request, inputs), asked))
+        answer = statement.finish(reply_of(execute(asked.request), asked))
         found |= {"columns": list(answer.columns), "rows": answer.rows}
         found["noise"] = [asdict(each) for each in statement.accuracy()]
     return found

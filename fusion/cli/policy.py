@@ -21,6 +21,23 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 REFUSED = 4
 
 File = Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy as it was written.")]
+Keeper = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        metavar="URI",
+        help="PostgreSQL, with the role that freezes tables; used now and kept nowhere: "
+        "postgresql://USER@HOST/DATABASE, @FILE or env:NAME.",
+    ),
+]
+Reader = Annotated[
+    str,
+    typer.Option(
+        "--reader",
+        metavar="URI",
+        help="The same database, with the role that only reads; kept by the node.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -115,12 +132,23 @@ def _checked(file: Path) -> dict[str, Any]:
 def try_policy(
     file: File,
     *,
-    data: Annotated[
-        Path, typer.Option("--data", metavar="DIR", help="A Parquet or CSV file for each table.")
-    ],
     statements: Annotated[
         Path, typer.Option("--file", metavar="FILE.sql", help="One statement a line.")
     ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", help="A Parquet or CSV file for each table, or FILE.duckdb."
+        ),
+    ] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            metavar="URI",
+            help="postgresql://USER@HOST/DATABASE or spark+parquet:///FOLDER; @FILE, env:NAME.",
+        ),
+    ] = "",
     execute: Annotated[
         bool, typer.Option("--execute", help="Run what is accepted; show what would leave.")
     ] = False,
@@ -134,7 +162,7 @@ def try_policy(
     from fusion.services import engines
 
     found = engines.queries().try_policy(
-        _text(file), str(file), _text(statements), data, execute=execute
+        _text(file), str(file), _text(statements), data, execute=execute, source=source
     )
     if as_json:
         output.document("fusion.policy-try/1", found)
@@ -166,9 +194,12 @@ def add(
         typer.Option(
             "--data",
             metavar="DIR",
-            help="A Parquet or CSV file for each table, else the dataset's own file is the table.",
+            help="A Parquet or CSV file for each table, or FILE.duckdb; else the dataset's own "
+            "file is the table.",
         ),
     ] = None,
+    source: Keeper = "",
+    reader: Reader = "",
     home: Annotated[
         Path,
         typer.Option(
@@ -189,10 +220,20 @@ def add(
     from fusion.services.homes import NodeHome
 
     node = NodeHome.open(home)
-    found = engines.queries().attach_policy(node, _text(file), str(file), dataset, data)
+    if source:
+        output.note(
+            "freezing the tables in the database, which takes as long as copying them there"
+        )
+    found = engines.queries().attach_policy(
+        node, _text(file), str(file), dataset, data, source=source, reader=reader
+    )
     if as_json:
         output.document("fusion.policy-attached/1", found)
         return
+    _say_attached(found)
+
+
+def _say_attached(found: dict[str, Any]) -> None:
     output.facts(
         [
             ("dataset", found["dataset"]),
@@ -207,3 +248,23 @@ def add(
     output.note("a grant for queries names this schema digest and these columns")
     if found["revision"] == 1:
         output.note("a node that is up answers queries from now on, if work can be confined there")
+
+
+@app.command("source-sql")
+def source_sql(
+    file: File,
+    *,
+    database: Annotated[
+        str, typer.Option("--database", metavar="NAME", help="The name of the database.")
+    ] = "postgres",
+    schema: Annotated[
+        str, typer.Option("--schema", metavar="NAME", help="The schema where the tables are.")
+    ] = "public",
+) -> None:
+    """Print the SQL that makes the two roles of PostgreSQL that a policy needs.
+
+    One freezes the tables when the policy is attached, the other reads what was frozen.
+    """
+    from fusion.services import engines
+
+    output.result(engines.queries().source_sql(_text(file), str(file), database, schema).rstrip())

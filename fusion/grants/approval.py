@@ -72,6 +72,10 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "The policy asks for differential privacy, which tables of scripts do not have.",
         "Ask the owner to approve the job with tables that are checked.",
     ),
+    "P-12": (
+        "The tables are in a database; scripts are run over files.",
+        "Ask the owner for a dataset with a copy of the tables in files.",
+    ),
 }
 """Why a job is not taken, not run or not handed out: decided from documents, never from data."""
 

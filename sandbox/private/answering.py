@@ -21,7 +21,7 @@ from sandbox.private import spending
 from sandbox.private.mechanism import check_available
 from sandbox.private.statement import compile_private
 from sandbox.refusals import refusal
-from sandbox.runner import ENGINE, Prepared, executed, statement_digest
+from sandbox.runner import Prepared, executed, statement_digest
 
 if TYPE_CHECKING:
     from fusion.grants.permit import Permit
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from fusion.services.query_messages import Asked
     from fusion.stores.rho import Rho, SqlRho
     from sandbox.attached import Attached
-    from sandbox.isolate import Isolation
+    from sandbox.dialects import Name
     from sandbox.policy import Budget
     from sandbox.private.statement import Statement
+    from sandbox.sources import Source
 
 _NO_JOB: Final = f"q-{'0' * 32}"
 
@@ -47,13 +48,16 @@ class PrivatePrepared(Prepared):
     statement: Statement
 
 
-def prepare_private(asked: Asked, attached: Attached, secret: bytes) -> PrivatePrepared:
+def prepare_private(
+    asked: Asked, attached: Attached, secret: bytes, dialect: Name
+) -> PrivatePrepared:
     """Analyse and compile a statement, without any data.
 
     Args:
         asked: What is asked.
         attached: The policy that holds, with its tables.
         secret: Of the node.
+        dialect: Of the source.
 
     Raises:
         QueryRefused: The policy does not answer it, or it would have more rows than are asked for.
@@ -64,7 +68,7 @@ def prepare_private(asked: Asked, attached: Attached, secret: bytes) -> PrivateP
         raise refusal("Q-18") from None
     salt = salt_of(digest("banyan/queries/contributions/v1", secret), attached.policy.digest)
     statement = compile_private(
-        asked.statement, attached.policy, rho_micro=asked.rho_micro, salt=salt, limits=ENGINE
+        asked.statement, attached.policy, rho_micro=asked.rho_micro, dialect=dialect, salt=salt
     )
     rows = statement.rows()
     if rows is not None and rows > asked.rows:
@@ -91,7 +95,7 @@ def answer_name(prepared: PrivatePrepared, caller: str) -> str:
 def run_private(
     permit: Permit,
     prepared: PrivatePrepared,
-    isolation: Isolation,
+    source: Source,
     rho: SqlRho,
     *,
     stop: Stop,
@@ -102,7 +106,7 @@ def run_private(
     Args:
         permit: For this very query.
         prepared: The query.
-        isolation: Where it runs.
+        source: Where it runs.
         rho: What was spent before.
         stop: Ends it.
         seconds: After which the worker is killed.
@@ -127,7 +131,7 @@ def run_private(
         return _again(kept, request.job, request.rows)
     if statement.rho_micro:
         _charge(permit, attached, statement.rho_micro, rho)
-    found = executed(prepared, isolation, request.assignee, stop, seconds)
+    found = executed(prepared, source, request.assignee, stop, seconds)
     answer = statement.finish(found.rows, request.rows)
     table = Table(
         job=request.job,

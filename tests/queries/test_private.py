@@ -130,7 +130,7 @@ def test_what_goes_wrong_after_the_charge_costs_the_asker(up: Up) -> None:
         kind="query", dataset="costly", statement="select sum(income) as s from persons",
         purpose=PURPOSE, rho_micro=2000,
     )  # fmt: skip
-    prepared = prepare_private(asked, found, up.service._secret)
+    prepared = prepare_private(asked, found, up.service._secret, "duckdb")
     assert open_rho(up.world.owner).answer(answer_name(prepared, "bank")) is None
     assert not up.ask(asked.statement, dataset="costly", rho_micro=2000).again
 

@@ -147,7 +147,7 @@ def test_a_permit_is_for_one_query_once(up: Up) -> None:
         return runner.run(
             permitted,
             prepared,
-            service._isolation,
+            service._source(found),
             service._history(found),
             secret=service._secret,
             month="2026-11",

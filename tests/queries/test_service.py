@@ -30,6 +30,7 @@ from fusion.services.query_port import ASK, OnFirstPolicy, queries_served
 from sandbox import runner
 from sandbox.attached import attached, check_frozen, plain_tables
 from sandbox.service import _request
+from sandbox.sources.files import Files
 from sandbox.timing import Watch
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
@@ -242,7 +243,8 @@ def test_a_revision_without_a_store_is_answered_from_the_plain_tables(up: Up) ->
         sides = []
         for each in (found, older):
             prepared = runner.prepare(statement, each, bytes(32))
-            sides.append(runner.executed(prepared, up.service._isolation, "bank", _NEVER, 30))
+            source = Files(each, up.service._isolation)
+            sides.append(runner.executed(prepared, source, "bank", _NEVER, 30))
         stored, plain = sides
         # Cells come in no order.
         assert [sorted(rows, key=str) for rows in stored.rows] == [

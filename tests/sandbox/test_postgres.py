@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pyarrow import parquet
 
-from fusion.errors import DataInvalid, QueryFailed
+from fusion.errors import DataInvalid, FusionError, QueryFailed, QueryRefused
 from sandbox import postgres
 from sandbox.compile import CoreQuery
 from sandbox.disclosure import Rules
@@ -26,6 +26,7 @@ from sandbox.partials import ask as asked
 from sandbox.query import compile_statement, finish
 from tests.sandbox.asking import EXACT, corpus, exact, example
 from tests.sandbox.test_corpora import assert_same
+from tests.sandbox.test_totality import Expressions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,3 +118,54 @@ def test_the_connection_only_reads(uri: str) -> None:
     writes = asked([CoreQuery("CREATE TABLE x (n int)", (("n", "whole"),), ())])
     with pytest.raises(QueryFailed):
         postgres.execute(writes.request, uri)
+
+
+@pytest.mark.parametrize(
+    ("seed", "count"), [(20, 60), pytest.param(21, 1000, marks=pytest.mark.soak)]
+)
+def test_what_is_accepted_does_not_fail(server: str, seed: int, count: int) -> None:
+    """Random expressions over the ends of every type, on PostgreSQL's own types."""
+    dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi")
+    costs = [
+        "NULL",
+        "0",
+        "-1e308",
+        "1e308",
+        "'NaN'",
+        "'Infinity'",
+        "'-Infinity'",
+        "5e-324",
+        "0.005",
+    ]
+    lengths = ["NULL", "0", "-9223372036854775808", "9223372036854775807", "1", "100000"]
+    days = ["NULL", "'0001-01-01'", "'infinity'", "'-infinity'", "'4713-01-01 BC'", "'2020-02-29'",
+            "'5874897-12-31'"]  # fmt: skip
+    words = ["NULL", "''", "'er'", "''''", "'%'", "'a\\\\'", "repeat('x', 5000)", "'é'", "'东'"]
+    rows = [
+        f"({n}, {n % 17}, {days[n % 7]}, {words[n % 9]}, {words[3 * n % 9]}, {costs[n % 9]}, "
+        f"{lengths[n % 6]})"
+        for n in range(120)
+    ]
+    made, ran, failed = Expressions(seed), 0, []
+    with dbapi.connect(server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE SCHEMA ends{seed}")
+        cursor.execute(
+            f"CREATE TABLE ends{seed}.visits (visit_id bigint, person_id bigint, visit_date date, "
+            "dept text, diagnosis text, cost double precision, duration_min bigint)"
+        )
+        cursor.execute(f"INSERT INTO ends{seed}.visits VALUES {', '.join(rows)}")
+        connection.commit()
+    for _ in range(count):
+        sql = made.statement()
+        try:
+            compiled = compile_statement(sql, exact(), dialect="postgres")
+        except QueryRefused:
+            continue
+        ran += 1
+        try:
+            reply = postgres.execute(compiled.asked.request, server, schema=f"ends{seed}")
+            finish(compiled, reply, Rules(EXACT))
+        except FusionError as error:
+            failed.append((sql, error.__notes__))
+    assert failed == []
+    assert ran > count // 4
