@@ -154,17 +154,17 @@ def test_what_is_kept_is_the_reader_alone(asked: Up, database: Database) -> None
 def test_data_is_frozen_and_the_next_revision_replaces_the_schema(
     up: Up, database: Database
 ) -> None:
-    added = attach(up, database, "moving")
-    replace(up.world, attached=added).grant("moving")
+    added = attach(up, database, "renewed")
+    replace(up.world, attached=added).grant("renewed")
     database.run("DELETE FROM people WHERE person_id >= 1100")
     try:
-        assert up.ask(TOTAL, dataset="moving").rows == [[1200]]
-        attach(up, database, "moving")
-        names = database.run("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'banyan_moving%'")
-        assert names == [("banyan_moving_r2",)]
+        assert up.ask(TOTAL, dataset="renewed").rows == [[1200]]
+        attach(up, database, "renewed")
+        names = database.run("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'banyan_renewed%'")
+        assert names == [("banyan_renewed_r2",)]
         # Everybody keeps a number, so that who is gone is told by no answer.
-        assert _found(up, "moving").people == 1200
-        assert up.ask(TOTAL, dataset="moving").rows in ([[1100]], [[None]])
+        assert _found(up, "renewed").people == 1200
+        assert up.ask(TOTAL, dataset="renewed").rows in ([[1100]], [[None]])
     finally:
         database.run(
             "INSERT INTO people SELECT n, substr('FM', n % 2 + 1, 1), "
