@@ -7,6 +7,7 @@ where it was not to be had, which is a guess. The attacker knows everybody's key
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -29,12 +30,40 @@ def _of(region: str) -> str:
     return f"region = '{region}'"
 
 
-def _but(person: Person) -> str:
-    return f"{_of(person.region)} and born <> {person.born}"
+def _keyed(who: Attacker, key: str) -> dict[int | str, float]:
+    """Ask for everybody, by a key."""
+    return who.tables([Question(ILL, "born >= 0", key=key)])[0]
 
 
-def _regions(who: Attacker) -> dict[str, float]:
-    return who.tables([Question(ILL, "born >= 0", key="region")])[0]
+def _without(
+    who: Attacker, targets: Sequence[Person], key: str, cell_of: Callable[[Person], int | str]
+) -> list[float | None]:
+    """Ask for each target's cell without her; targets of different cells are left out together."""
+    waiting: dict[int | str, list[Person]] = {}
+    for each in targets:
+        waiting.setdefault(cell_of(each), []).append(each)
+    found: dict[int, float | None] = {}
+    rounds = [list(some) for some in zip_longest(*waiting.values())]
+    together = [[each for each in some if each is not None] for some in rounds]
+    asked = [
+        Question(ILL, f"born not in ({', '.join(str(each.born) for each in some)})", key=key)
+        for some in together
+    ]
+    for some, cells in zip(together, who.tables(asked), strict=True):
+        found |= {each.born: cells.get(cell_of(each)) for each in some}
+    return [found[each.born] for each in targets]
+
+
+def _differences(
+    who: Attacker, targets: Sequence[Person], key: str, cell_of: Callable[[Person], int | str]
+) -> Estimates:
+    whole = _keyed(who, key)
+    rest = _without(who, targets, key, cell_of)
+    return [_minus(whole.get(cell_of(t)), found) for t, found in zip(targets, rest, strict=True)]
+
+
+def _region(person: Person) -> str:
+    return person.region
 
 
 def _minus(one: float | None, other: float | None) -> float | None:
@@ -42,10 +71,8 @@ def _minus(one: float | None, other: float | None) -> float | None:
 
 
 def differencing(who: Attacker, _: People, targets: Sequence[Person], __: Generator) -> Estimates:
-    """A region, and the region without her."""
-    whole = _regions(who)
-    rest = who.numbers([Question(ILL, _but(each)) for each in targets])
-    return [_minus(whole.get(t.region), found) for t, found in zip(targets, rest, strict=True)]
+    """Regions, and each region without one of its people."""
+    return _differences(who, targets, "region", _region)
 
 
 _HERSELF: Final = "from persons where income >= 0 and born"
@@ -69,7 +96,7 @@ WORDS: Final = (
 
 def other_words(who: Attacker, _: People, targets: Sequence[Person], draw: Generator) -> Estimates:
     """The same, with her hidden in a condition on something sensitive."""
-    whole = _regions(who)
+    whole = _keyed(who, "region")
     asked = []
     for each in targets:
         where, source = (
@@ -123,7 +150,7 @@ def total_minus_cells(
     who: Attacker, _: People, targets: Sequence[Person], __: Generator
 ) -> Estimates:
     """A table in which she is alone in a cell; what it hides beside it is known from another."""
-    whole = _regions(who)
+    whole = _keyed(who, "region")
     asked = [
         Question(ILL, "born >= 0", key=f"case when born = {each.born} then 'x' else region end")
         for each in targets
@@ -135,19 +162,15 @@ def total_minus_cells(
     ]
 
 
-def averaging(who: Attacker, people: People, targets: Sequence[Person], _: Generator) -> Estimates:
+def averaging(who: Attacker, _: People, targets: Sequence[Person], __: Generator) -> Estimates:
     """The mean of three differences, each of two sets that differ in her alone."""
-    most, asked = len(people.persons), []
-    for each in targets:
-        for turn, width in enumerate((200, 400, 600)):
-            # Sets that she is in; other targets are in them too, so that they are asked once.
-            low = max(0, min(each.born // 100 * 100 - 50 * turn, most - width))
-            where = f"born between {low} and {low + width + 100}"
-            asked += [Question(ILL, where), Question(ILL, f"{where} and born <> {each.born}")]
-    answers = who.numbers(asked)
+    three = [
+        _differences(who, targets, "region", _region),
+        _differences(who, targets, "born // 200", lambda each: each.born // 200),
+        _differences(who, targets, "(born + 100) // 240", lambda each: (each.born + 100) // 240),
+    ]
     found: Estimates = []
-    for first in range(0, len(answers), 6):
-        own = [_minus(*answers[place : place + 2]) for place in range(first, first + 6, 2)]
+    for own in zip(*three, strict=True):
         known = [each for each in own if each is not None]
         found.append(float(np.mean(known)) if known else None)
     return found
@@ -198,15 +221,9 @@ def noise_exploitation(
 ) -> Estimates:
     """Gadotti et al. 2019: noise that sticks to a set tells whether the set is another.
 
-    Two answers without her secret are equal; with it they are about other people. A condition that
-    everybody meets makes as many pairs as the attacker likes.
+    Two answers without her secret are equal; with it they are about other people.
     """
-    asked = []
-    for each in targets:
-        where = f"{_of(each.region)} and born > {-1 - each.born % 7}"
-        asked += [Question(ILL, where), Question(ILL, f"{where} and born <> {each.born}")]
-    answers = who.numbers(asked)
-    pairs = [_minus(*answers[place : place + 2]) for place in range(0, len(answers), 2)]
+    pairs = _differences(who, targets, "region", _region)
     return [None if pair is None else float(pair != 0) for pair in pairs]
 
 
@@ -215,7 +232,7 @@ def subset_sums(
 ) -> Estimates:
     """Dinur & Nissim 2003: sums over random halves, and least squares over bits."""
     asked, rows = [], []
-    for _turn in range(len(targets)):
+    for _turn in range(len(targets) // 2):
         inside = draw.random(len(people.persons)) < 0.5
         listed = ", ".join(
             str(p.born) for p, here in zip(people.persons, inside, strict=True) if here
@@ -342,6 +359,6 @@ def two_analysts(who: Attacker, _: People, targets: Sequence[Person], __: Genera
     """One asks about a region, a colleague about the region without her."""
     colleague = who.colleague
     assert colleague is not None
-    whole = _regions(who)
-    rest = colleague.numbers([Question(ILL, _but(each)) for each in targets])
+    whole = _keyed(who, "region")
+    rest = _without(colleague, targets, "region", _region)
     return [_minus(whole.get(t.region), found) for t, found in zip(targets, rest, strict=True)]

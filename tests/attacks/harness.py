@@ -24,7 +24,7 @@ BOUND: Final = 0.631
 LUCK: Final = 1e-6
 """A bound is broken if so many hits are less likely than this where it holds."""
 
-CROWD, PART, GROUP = 1200, 40, 128
+CROWD, PART, GROUP = 1200, 120, 128
 """People of a dataset, targets of one attacker; people of a dataset all of whom are targets."""
 
 
@@ -61,12 +61,12 @@ class Case:
 CASES: Final = (
     Case("differencing", a.differencing, "exact"),
     Case("differencing, in other words", a.other_words, "exact"),
-    Case("tracker", a.tracker, "exact"),
-    Case("k-wise", a.k_wise, "exact"),
-    Case("totals minus cells", a.total_minus_cells, "exact"),
+    Case("tracker", a.tracker, "exact", part=6),
+    Case("k-wise", a.k_wise, "exact", part=6),
+    Case("totals minus cells", a.total_minus_cells, "exact", part=24),
     Case("mask vector", a.mask_vector, "exact"),
     Case("covariance reconstruction", a.covariances, "exact", whole=True),
-    Case("rows added up", a.rows_added_up, "exact"),
+    Case("rows added up", a.rows_added_up, "exact", part=6),
     Case("two analysts of an organisation", a.two_analysts, "exact"),
     Case("averaging", a.averaging, "exact", BOUND),
     Case("averaging", a.averaging, "noise", BOUND),

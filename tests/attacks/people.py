@@ -81,32 +81,34 @@ class People:
         return [each for each in self.persons if each.region == region]
 
 
-def make(owner: Owner, count: int, release: str, seed: int) -> People:
-    """Make people and attach a policy to them."""
+def make(owner: Owner, count: int, release: str, seed: int, *, less: int | None = None) -> People:
+    """Make people, one of them left out if that is wished, and attach a policy to them."""
     draw = np.random.default_rng([17, seed])
     bits = draw.integers(0, 2, count)
     regions = draw.integers(0, len(REGIONS), count)
-    persons = [Person(n, REGIONS[regions[n]], int(bits[n])) for n in range(count)]
+    everybody = [Person(n, REGIONS[regions[n]], int(bits[n])) for n in range(count)]
     visited: dict[int, frozenset[str]] = {}
     rows: list[tuple[int, str, int]] = []
-    for each in persons:
+    for each in everybody:
         # Everybody was at two departments at least.
         own = draw.permutation(3)[: draw.integers(2, 4)]
+        if each.born == less:
+            continue
         visited[each.born] = frozenset(DEPARTMENTS[place] for place in own)
         rows += [(each.born, DEPARTMENTS[place], 200 + 400 * each.bit) for place in own]
-    order = [int(place) for place in draw.permutation(count)]
+    order = [place for place in draw.permutation(count).tolist() if place != less]
     tables: dict[str, Columns] = {
         "persons": {
             "person_id": [1000 + n for n in order],
-            "born": [persons[n].born for n in order],
-            "region": [persons[n].region for n in order],
-            "ill": [bool(persons[n].bit) for n in order],
-            "income": [persons[n].income(persons[n].bit) for n in order],
+            "born": [everybody[n].born for n in order],
+            "region": [everybody[n].region for n in order],
+            "ill": [bool(everybody[n].bit) for n in order],
+            "income": [everybody[n].income(everybody[n].bit) for n in order],
         },
         "visits": _columns(("person_id", "dept", "cost"), [(1000 + n, d, c) for n, d, c in rows]),
     }
     dataset = owner.dataset(_POLICY + RELEASES[release], tables)
-    return People(dataset, [persons[n] for n in order], visited)
+    return People(dataset, [everybody[n] for n in order], visited)
 
 
 def _columns(names: tuple[str, ...], rows: list[Any]) -> Columns:
