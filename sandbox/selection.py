@@ -88,7 +88,7 @@ class Selection:
     conditions: tuple[Condition, ...]
     others: tuple[str, ...]
     attributes: dict[str, Attribute]
-    overlapping: bool
+    overlapping: bool = False
 
     def predicate(self, keys: Sequence[Any]) -> Predicate:
         """Return what the cell with these values of the kept keys is by definition."""

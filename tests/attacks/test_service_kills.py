@@ -91,7 +91,7 @@ def _check_decided(prepared: runner.Prepared, state: State) -> None:
 
 @pytest.mark.timeout(600)
 def test_twelve_kills_overspend_nothing(tmp_path: Path) -> None:
-    _killed(tmp_path, runs=50, kills=12, milliseconds=300)
+    _killed(tmp_path, runs=50, kills=12, milliseconds=500)
 
 
 @pytest.mark.soak
