@@ -20,7 +20,7 @@ from sandbox import ledgers, runner
 from sandbox.attached import attached
 from sandbox.history.predicates import key_of
 from sandbox.selection import definitions_of
-from tests.attacks.service_process import DATASET
+from tests.attacks.service_process import ANALYSTS, DATASET
 from tests.queries.world import ANALYST, World, make_world
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 def _killed(folder: Path, runs: int, kills: int, milliseconds: int) -> None:
+    """Kill so often; runs have to be left even if each kill costs all analysts one."""
     world = make_world(folder / "world", (DATASET,))
     grant = world.grant(runs=runs, rows=100_000)
     out = folder / "said"
@@ -91,10 +92,10 @@ def _check_decided(prepared: runner.Prepared, state: State) -> None:
 
 @pytest.mark.timeout(600)
 def test_twelve_kills_overspend_nothing(tmp_path: Path) -> None:
-    _killed(tmp_path, runs=50, kills=12, milliseconds=500)
+    _killed(tmp_path, runs=12 * ANALYSTS + 30, kills=12, milliseconds=900)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_eighty_kills_overspend_nothing(tmp_path: Path) -> None:
-    _killed(tmp_path, runs=400, kills=80, milliseconds=600)
+    _killed(tmp_path, runs=80 * ANALYSTS + 100, kills=80, milliseconds=900)
