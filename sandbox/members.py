@@ -15,7 +15,7 @@ from fusion.errors import MessageInvalid
 from sandbox.partials import MAX_REPLY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,6 +42,20 @@ class Members:
     people: int
     codes: Numbers | None = None
     bits: tuple[tuple[int, bytes], ...] = ()
+
+    def each(self, most: int) -> Iterator[tuple[int, Numbers]]:
+        """Yield number and codes of one cell after the other, the largest first.
+
+        Args:
+            most: How many cells.
+        """
+        if self.codes is None:
+            for place, bits in self.bits[:most]:
+                yield place, self.of_one(bits)
+            return
+        sizes = np.bincount(self.codes[self.codes >= 0])
+        for place in sorted(range(len(sizes)), key=lambda cell: (-sizes[cell], cell))[:most]:
+            yield place, np.where(self.codes == place, 0, -1).astype(np.int32)
 
     def of_one(self, bits: bytes) -> Numbers:
         """Return codes for one cell: 0 for who is in it, -1 for who is not."""

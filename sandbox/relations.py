@@ -8,6 +8,7 @@ to be released. A result stands on released cells and public tables only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 from sandbox import values as v
@@ -260,12 +261,13 @@ def within(group: Sequence[Expr]) -> str:
 
 
 def product_of_rows(sources: Sequence[Source]) -> int:
-    """Return the most rows of one entity that a join has."""
-    rows = 1
-    for source in sources:
-        rows = min(rows * (source.relation.rows if source.relation.entity else 1),
-                   MAX_ROWS_OF_ONE)  # fmt: skip
-    return rows
+    """Return the most rows of one entity that a join has and that count."""
+    return min(rows_of_one(sources), MAX_ROWS_OF_ONE)
+
+
+def rows_of_one(sources: Sequence[Source]) -> int:
+    """Return the most rows of one entity that a join can have."""
+    return prod(source.relation.rows for source in sources if source.relation.entity)
 
 
 def columns_as(index: int, outputs: Sequence[Output]) -> tuple[Output, ...]:

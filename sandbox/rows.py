@@ -10,7 +10,15 @@ from sandbox import aggregates
 from sandbox import values as v
 from sandbox.names import ENTITY, Named, Names
 from sandbox.refusals import refusal
-from sandbox.relations import Output, Relation, Result, Source, product_of_rows
+from sandbox.relations import (
+    MAX_ROWS_OF_ONE,
+    Output,
+    Relation,
+    Result,
+    Source,
+    product_of_rows,
+    rows_of_one,
+)
 from sandbox.scalars import Scalars
 from sandbox.values import Expr, Kind, Type, build
 
@@ -317,7 +325,13 @@ class Rows:
         return any(each.text == ENTITY for each in keys)
 
     def relation(self, outputs: Sequence[Output]) -> Relation:
-        """Return the rows with these columns."""
+        """Return the rows with these columns.
+
+        Raises:
+            QueryRefused: One entity could have so many that the time would tell of her.
+        """
+        if rows_of_one(self.sources) > MAX_ROWS_OF_ONE:
+            raise refusal("Q-02", "A join of tables with several rows makes too many rows of one.")
         predicate = {each.text for each in self.conditions}
         for source in self.sources:
             mark = "left " if source.kind == "left" else ""

@@ -244,17 +244,18 @@ class Held:
         if len(cells) > MAX_CELLS:
             self._note(Reason.CELLS)
             return {}
-        if members.codes is not None:
+        # By definition, not by data: that nobody is in two cells would be an answer. Tables with
+        # more rows of somebody than are declared are taken cell by cell all the same.
+        if members.codes is not None and not selection.overlapping:
             if int(members.codes.max()) >= len(cells):
                 raise MessageInvalid("A set is of no cell.")
             outcomes = self._asked(selection, cells, members.codes)
             return dict(zip(cells, outcomes, strict=True))
-        # Somebody is in several cells: each is a table of its own, the largest first.
+        # Somebody can be in several cells: each is a table of its own, the largest first.
         found: dict[Keys, bool] = {}
-        for place, bits in members.bits[:MAX_OVERLAPPING]:
+        for place, codes in members.each(MAX_OVERLAPPING):
             if place >= len(cells):
                 raise MessageInvalid("A set is of no cell.")
-            codes = members.of_one(bits)
             (found[cells[place]],) = self._asked(selection, [cells[place]], codes)
         if len(found) < len(cells):
             self._note(Reason.CELLS)

@@ -16,20 +16,24 @@ from fusion.crypto.hashing import digest, hexdigest
 from fusion.wire import canonical
 from sandbox import values as v
 from sandbox.history.predicates import Attribute, Condition, Definitions
+from sandbox.levels import About, Levels
+from sandbox.names import base
 from sandbox.policy import Dimension
 from sandbox.refusals import refusal
-from sandbox.relations import Core, Output, Relation, Source
+from sandbox.relations import Core
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sandbox.history.predicates import Predicate
     from sandbox.policy import Policy
+    from sandbox.relations import Output, Relation, Source
     from sandbox.values import Expr
 
 OTHER: Final = "\0selection"
 """The attribute that holds the digest of what is no condition on a declared one."""
 
+MIXED: Final = "One condition is about who people are and about what is measured of them."
 _BITS: Final = 48
 _COLUMNS: Final = frozenset({"col", "base"})
 
@@ -69,12 +73,13 @@ class Selection:
     """What a core selects, and what it measures.
 
     Attributes:
-        core: Its rows without what is sensitive, grouped by keys that are not; nothing is measured.
+        core: Its rows without what is measured, grouped by keys that are not; nothing is measured.
         kept: Which keys of the original those are.
-        measure: Names what is measured, sensitive conditions and keys included.
+        measure: Names what is measured, conditions and keys that are part of it included.
         conditions: On declared attributes, of every cell.
         others: Spelling of all other conditions.
         attributes: The declared ones.
+        overlapping: Whether one person can be in several cells, by definition.
     """
 
     core: Core
@@ -83,6 +88,7 @@ class Selection:
     conditions: tuple[Condition, ...]
     others: tuple[str, ...]
     attributes: dict[str, Attribute]
+    overlapping: bool = False
 
     def predicate(self, keys: Sequence[Any]) -> Predicate:
         """Return what the cell with these values of the kept keys is by definition."""
@@ -101,74 +107,175 @@ def select(core: Core, policy: Policy) -> tuple[Selection, ...]:
     """Return what a core selects and measures: its cells, then parts of them that it measures.
 
     A condition within a measure (``FILTER``, ``CASE WHEN ... THEN``) selects people just as one
-    of WHERE does, and is taken for that.
+    of WHERE does, and is taken for that. Where people have several rows, whom the statement is
+    about is a selection of its own, whatever rows of theirs it measures: sums over other rows of
+    the same people add up.
 
     Raises:
-        QueryRefused: A measure weighs sensitive columns by others.
+        QueryRefused: A measure weighs sensitive columns by others, or one condition is about who
+            people are and about their rows or sensitive columns.
     """
-    attributes = attributes_of(policy)
+    levels = Levels(policy)
+    _check(core, levels)
     keys = core.rows.outputs[: core.keys]
-    kept = tuple(place for place, key in enumerate(keys) if not key.value.sensitive)
-    gathered = _Gathered(attributes)
+    gathered = _Gathered(attributes_of(policy), levels, _SETS)
     gathered.add(core.rows, "")
-    about = bool(gathered.sensitive) or len(kept) < len(keys)
+    hidden = [key for key in keys if levels.of(key.value, core.rows) & About.SENSITIVE]
+    about = bool(gathered.measured) or bool(hidden)
     parts: dict[tuple[str, ...], tuple[Expr, ...]] = {}
     for measure in core.measures:
         value = None if measure.value is None else core.rows.outputs[measure.value].value
-        within = () if value is None else _selecting(value, about=about)
+        within = () if value is None else _selecting(value, core.rows, levels, about=about)
         parts[tuple(sorted(each.text for each in within))] = within
     spelt = [
-        sorted(gathered.sensitive),
-        [key.value.text for key in keys if key.value.sensitive],
+        sorted(gathered.measured),
+        [key.value.text for key in hidden],
         [output.value.text for output in core.rows.outputs[core.keys :]],
         [[each.how, each.value, str(each.bound)] for each in core.measures],
         [[each.kind, list(each.measures), each.fraction] for each in core.statistics],
     ]
     named = hexdigest("banyan/queries/measure/v1", canonical.encode(spelt))
-    found = []
+    modes = [_SETS]
+    alone = _alone(policy)
+    if levels.several(core.rows) and alone is not None:
+        modes.insert(0, _Mode(About.ROWS | About.SENSITIVE, alone))
+    found: dict[object, Selection] = {}
     for within in (parts or {(): ()}).values():
-        own = _Gathered(attributes)
-        own.add(core.rows, "")
-        for each in within:
-            own.take(each)
-        rows = _Relaxed().relation(core.rows, tuple(keys[place] for place in kept))
-        rows = replace(rows, where=(*rows.where, *within))
-        found.append(
-            Selection(
-                Core(rows, len(kept), (), ()),
-                kept,
-                named,
-                tuple(own.conditions),
-                tuple(sorted(own.others)),
-                attributes,
-            )
-        )
-    return tuple(found)
+        for mode in modes:
+            own = _selection(core, within, named, levels, mode)
+            found.setdefault((own.kept, own.conditions, own.others), own)
+    return tuple(found.values())
 
 
-def _selecting(value: Expr, *, about: bool) -> tuple[Expr, ...]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mode:
+    """Which conditions are measured and not selected by, and what stands for tables of many rows.
+
+    Attributes:
+        measured: What conditions that are left out are about.
+        people: A table with one row for each person, where only people are looked at.
+    """
+
+    measured: About
+    people: Relation | None = None
+
+
+_SETS: Final = _Mode(About.SENSITIVE)
+
+
+def _alone(policy: Policy) -> Relation | None:
+    """Return the first table with one row for each person."""
+    for name, table in policy.tables.items():
+        if table.entity is not None and table.rows == 1:
+            return base(policy, name)
+    return None
+
+
+def _selection(
+    core: Core, within: Sequence[Expr], named: str, levels: Levels, mode: _Mode
+) -> Selection:
+    keys = core.rows.outputs[: core.keys]
+    kept = tuple(
+        place
+        for place, key in enumerate(keys)
+        if not levels.of(key.value, core.rows) & mode.measured
+    )
+    clear = [each for each in within if not levels.of(each, core.rows) & mode.measured]
+    own = _Gathered(attributes_of(levels.policy), levels, mode)
+    own.add(core.rows, "")
+    for each in clear:
+        own.take(each, core.rows)
+    rows = _Relaxed(levels, mode).relation(core.rows, tuple(keys[place] for place in kept))
+    rows = replace(rows, where=(*rows.where, *clear))
+    return Selection(
+        Core(rows, len(kept), (), ()),
+        kept,
+        named,
+        tuple(own.conditions),
+        tuple(sorted(own.others)),
+        attributes_of(levels.policy),
+        any(levels.of(keys[place].value, core.rows) & About.ROWS for place in kept),
+    )
+
+
+def _check(core: Core, levels: Levels) -> None:
+    """Look at every condition and key.
+
+    Raises:
+        QueryRefused: One is about who people are and about something that is measured.
+    """
+    for key in core.rows.outputs[: core.keys]:
+        if _mixed(levels.of(key.value, core.rows)):
+            raise refusal("Q-19", MIXED)
+    _check_relation(core.rows, levels, optional=False)
+
+
+def _check_relation(relation: Relation, levels: Levels, *, optional: bool) -> None:
+    if relation.table is not None:
+        return
+    for source in relation.sources:
+        left = optional or source.kind == "left"
+        _check_relation(source.relation, levels, optional=left)
+        for each in _split(source.on):
+            _check_condition(each, relation, levels, optional=left)
+    for each in _split((*relation.where, *relation.having)):
+        _check_condition(each, relation, levels, optional=optional)
+
+
+def _check_condition(
+    condition: Expr, relation: Relation, levels: Levels, *, optional: bool
+) -> None:
+    about = levels.of(condition, relation)
+    if condition.op == "in_entities":
+        # Its own conditions are split into what selects and what is measured.
+        _check_relation(condition.args[1], levels, optional=optional)
+    elif _mixed(about):
+        raise refusal("Q-19", MIXED)
+    if optional and about & About.PEOPLE:
+        # Who is missing on the right of a left join would be measured, not selected.
+        raise refusal("Q-19", MIXED)
+
+
+def _mixed(about: About) -> bool:
+    return bool(about & About.PEOPLE) and bool(about & (About.ROWS | About.SENSITIVE))
+
+
+def _split(conditions: Iterable[Expr]) -> Iterator[Expr]:
+    """Yield conditions that all hold, one by one."""
+    for each in conditions:
+        if each.op == "and":
+            yield from _split(each.args)
+        else:
+            yield each
+
+
+def _selecting(value: Expr, relation: Relation, levels: Levels, *, about: bool) -> tuple[Expr, ...]:
     """Return the conditions on other than sensitive columns that a measured value begins with.
 
     Args:
         value: What is measured.
+        relation: The rows that it is measured over.
+        levels: What expressions are about.
         about: Whether the cells are about sensitive columns already.
 
     Raises:
         QueryRefused: Sensitive and other columns are mixed in another way.
     """
-    plain = value.columns - value.sensitive
-    if not plain:
-        return ()
-    about = about or bool(value.sensitive)
+    own = levels.of(value, relation)
+    about = about or bool(own & About.SENSITIVE)
     branch = _branch(value)
     if branch is not None:
         condition, inner = branch
-        parts = condition.args if condition.op == "and" else (condition,)
-        mixed = any(each.sensitive and each.columns - each.sensitive for each in parts)
-        if not mixed:
-            clear = tuple(each for each in parts if not each.sensitive)
-            return (*clear, *_selecting(inner, about=about))
-    if about:
+        parts = tuple(_split((condition,)))
+        whole = [levels.of(each, relation) for each in parts]
+        if not any(_mixed(each) for each in whole):
+            clear = tuple(
+                each
+                for each, of in zip(parts, whole, strict=True)
+                if not of & About.SENSITIVE and of
+            )
+            return (*clear, *_selecting(inner, relation, levels, about=about))
+    if own & About.PEOPLE and about:
         raise refusal("Q-19")
     # Nothing sensitive is in it: years of birth may be added up.
     return ()
@@ -192,30 +299,38 @@ def _nothing(value: Expr) -> bool:
 class _Gathered:
     """The conditions of a relation and of what it stands on."""
 
-    def __init__(self, attributes: dict[str, Attribute]) -> None:
+    def __init__(self, attributes: dict[str, Attribute], levels: Levels, mode: _Mode) -> None:
         self._attributes = attributes
+        self._levels = levels
+        self._mode = mode
         self.conditions: list[Condition] = []
         self.others: set[str] = set()
-        self.sensitive: set[str] = set()
+        self.measured: set[str] = set()
 
     def add(self, relation: Relation, mark: str) -> None:
         """Take a relation's conditions; those of one that is joined on the left select nobody."""
         if relation.table is not None:
-            self.others.add(f"{mark}from {relation.table}")
+            people = self._mode.people
+            stands = people is not None and self._levels.several(relation)
+            table = people.table if stands and people is not None else relation.table
+            self.others.add(f"{mark}from {table}")
         for source in relation.sources:
             under = f"left {mark}" if source.kind == "left" else mark
             self.add(source.relation, under)
-            for each in source.on:
-                self.take(each, under, "on ")
-        for each in relation.where:
-            self.take(each, mark, "")
-        for each in relation.having:
-            self.take(each, mark, "having ")
+            for each in _split(source.on):
+                self.take(each, relation, under, "on ")
+        for each in _split(relation.where):
+            self.take(each, relation, mark, "")
+        for each in _split(relation.having):
+            self.take(each, relation, mark, "having ")
 
-    def take(self, condition: Expr, mark: str = "", kind: str = "") -> None:
+    def take(self, condition: Expr, relation: Relation, mark: str = "", kind: str = "") -> None:
         """Take one condition."""
-        if condition.sensitive:
-            self.sensitive.add(f"{mark}{kind}{condition.text}")
+        about = self._levels.of(condition, relation)
+        if about & self._mode.measured:
+            self.measured.add(f"{mark}{kind}{condition.text}")
+            if condition.op == "in_entities":
+                self.add(condition.args[1], f"{mark}in ")
             return
         own = None if mark or kind else _condition(condition, self._attributes)
         if own is None:
@@ -225,39 +340,51 @@ class _Gathered:
 
 
 class _Relaxed:
-    """Relations without their sensitive conditions; each is made once."""
+    """Relations without the conditions that are measured; each is made once."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: Levels, mode: _Mode) -> None:
+        self._levels = levels
+        self._mode = mode
         self._made: dict[int, Relation] = {}
 
     def relation(self, of: Relation, outputs: tuple[Output, ...] | None = None) -> Relation:
+        people = self._mode.people
         if of.table is not None:
-            return of
+            return people if people is not None and self._levels.several(of) else of
         if outputs is None and id(of) in self._made:
             return self._made[id(of)]
         sources = tuple(
-            replace(each, relation=self.relation(each.relation), on=self._on(each))
+            replace(each, relation=self.relation(each.relation), on=self._on(each, of))
             for each in of.sources
         )
+        # Where only people are looked at, one row for each is enough.
+        whole = people is None or not self._levels.several(of)
         made = replace(
             of,
             outputs=of.outputs if outputs is None else outputs,
             sources=sources,
-            where=_plain(of.where),
-            having=_plain(of.having),
+            where=self._plain(of.where, of),
+            group=of.group if whole or of.group is None else (),
+            having=self._plain(of.having, of),
         )
         if outputs is None:
             self._made[id(of)] = made
         return made
 
-    def _on(self, source: Source) -> tuple[Expr, ...]:
-        left = _plain(source.on)
+    def _on(self, source: Source, of: Relation) -> tuple[Expr, ...]:
+        left = self._plain(source.on, of)
         needed = not left and not source.entity and source.kind != "from"
         return (v.truth(True),) if needed else left
 
-
-def _plain(conditions: Iterable[Expr]) -> tuple[Expr, ...]:
-    return tuple(each for each in conditions if not each.sensitive)
+    def _plain(self, conditions: Iterable[Expr], of: Relation) -> tuple[Expr, ...]:
+        found = []
+        for each in _split(conditions):
+            if not self._levels.of(each, of) & self._mode.measured:
+                found.append(each)
+            elif each.op == "in_entities":
+                link, inner = each.args
+                found.append(replace(each, args=(link, self.relation(inner))))
+        return tuple(found)
 
 
 # ---------------------------------------------------------------- conditions on attributes

@@ -216,6 +216,12 @@ def _collided(work: _Work) -> int:
     return sum(outcome.reason in COLLISIONS for outcome in work.outcomes.values())
 
 
+def _large(work: _Work) -> int:
+    """Return how many cells are not too small: one that is tells nothing by being there."""
+    small = sum(outcome.reason is Reason.SMALL for outcome in work.outcomes.values())
+    return len(work.forms) - small
+
+
 @dataclass(slots=True)
 class _Choice:
     """What is to be released: groups of cells, and the trial that their rows come from."""
@@ -232,7 +238,7 @@ class _Choice:
 def _select(work: _Work) -> tuple[Decision, Addition | None]:
     """Choose among what is left, then try to merge what can't be released alone."""
     order = work.open()
-    half = _HALF * np.count_nonzero(work.sizes)
+    half = _HALF * _large(work)
     choice = _choose(work, tuple((cell,) for cell in order), half - _collided(work))
     for place, named in choice.selection.refused.items():
         work.settle(order[place], Outcome(Status.WITHHELD, Reason.COMBINATION, "", named))

@@ -118,6 +118,71 @@ def test_weights_are_refused(measure: str) -> None:
     assert refused.value.code == "Q-19"
 
 
+HERSELF = "select person_id from persons where income >= 0 and age = 30"
+LEFT = "(select person_id, income as x from persons where age <> 30)"
+SAME = "q.person_id = p.person_id"
+BOTH = "visits join persons using (person_id)"
+_FLAG = "max(case when age = 30 and income >= 0 then 1 else 0 end) as flag"
+FLAG = f"(select person_id, {_FLAG} from persons group by person_id)"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select avg(income) from persons where not (age = 30 and income >= 0)",
+        "select avg(income) from persons where age <> 30 or ill = 'D1'",
+        "select avg(income) from persons where case when age = 30 then income < 0 else true end",
+        "select age = 30 and income >= 0 as k, avg(income) from persons group by 1",
+        f"select avg(income) from persons where person_id not in ({HERSELF})",
+        f"select avg(income) from persons p left join {LEFT} t using (person_id) where t.x > 0",
+        f"select avg(t.x) from persons p left join {LEFT} t using (person_id)",
+        f"select avg(q.income) from persons p left join persons q on {SAME} and p.age <> 30",
+        f"select avg(p.income) from persons p join {FLAG} t using (person_id) where t.flag = 0",
+        f"select sum(cost) from {BOTH} where dept = 'er' or (dept = 'gp' and age = 30)",
+    ],
+)
+def test_a_condition_about_people_and_what_is_measured_is_refused(sql: str) -> None:
+    """It would be part of the measure, and whom it leaves out would not be seen."""
+    with pytest.raises(QueryRefused) as refused:
+        _selections(sql)
+    assert refused.value.code == "Q-19"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "person_id in (select person_id from persons where income >= 0 and age <> 30)",
+        f"exists (select 1 from persons q where {SAME} and q.ill = 'D1' and q.age <> 30)",
+    ],
+)
+def test_a_semi_join_selects_by_what_is_not_sensitive_in_it(where: str) -> None:
+    (own,) = _selections(f"select avg(p.income) from persons p where {where}")
+    (inner,) = own.core.rows.where
+    relation = inner.args[1]
+    assert [each.columns for each in relation.where] == [{"persons.age"}]
+    assert _form(own) != _last("select avg(income) from persons")
+
+
+def test_rows_of_people_are_measured_under_whom_they_are_of() -> None:
+    """Rows of two kinds add up, whatever sets of people have them."""
+    joined = "select sum(v.cost) from visits v join persons p using (person_id) where p.age < 30"
+    everybody = _last("select count(*) from persons where age < 30")
+    for more in ("", " and v.dept = 'er'", " and v.dept in ('er', 'gp') and v.cost > 5"):
+        people, cells = _selections(joined + more)
+        assert _form(people) == everybody
+        assert people.core.rows.tables() == {"persons"}
+        assert _form(cells) != everybody
+    by_dept = _selections("select dept, sum(cost) from visits group by dept")
+    assert [(own.core.keys, own.overlapping) for own in by_dept] == [(0, False), (1, True)]
+
+
+def test_who_has_many_rows_does_not_take_time_that_tells_of_her() -> None:
+    one = "select count(*) from visits a join visits b using (person_id)"
+    assert _selections(one)
+    with pytest.raises(QueryRefused, match="too many rows of one"):
+        _selections(f"{one} join visits c using (person_id)")
+
+
 def test_what_is_no_property_of_everybody_is_one_digest_of_its_spelling() -> None:
     both = [_last(f"select count(*) from visits where dept = '{name}'") for name in ("er", "gp")]
     assert both[0] != both[1]

@@ -43,6 +43,32 @@ def test_no_made_up_hostile_statement_is_answered() -> None:
     assert _answered(made, example()) == []
 
 
+def _mutations(sql: str) -> list[str]:
+    """Return a statement in other words, and within other statements."""
+    found = [
+        f"/* a */ {sql}",
+        f"({sql})",
+        f"with z as ({sql}) select * from z",
+        f"select * from ({sql}) as z",
+        f"select count(*) as n from persons union all {sql}",
+        f"{sql} union all select count(*) from persons",
+    ]
+    plain = not {"'", '"', "$"} & set(sql)
+    return [*found, sql.swapcase()] if plain else found
+
+
+def test_no_mutation_of_the_corpus_is_answered() -> None:
+    """All classes but inference, which is answered under the rules."""
+    hostile = [each for each in corpus("hostile.txt") if each.kind != "diff"]
+    made = [(str(each.kind), other) for each in hostile for other in _mutations(each.sql)]
+    assert len(made) >= 1000
+    assert {kind for kind, _ in made} == {
+        "agg-leak", "catalog", "dos", "dynamic", "error", "error-bit", "file", "groupkey", "join",
+        "key", "limit", "parser", "rowlevel", "stmt", "subquery", "window",
+    }  # fmt: skip
+    assert _answered(made, example()) == []
+
+
 def test_a_refusal_quotes_nothing_of_the_statement() -> None:
     """A guess at a value that stands in a statement is not in what is said about it."""
     for each in corpus("hostile.txt"):
