@@ -24,7 +24,7 @@ import numpy as np
 import sandbox.service
 from fusion.services.query_messages import Asked, reply_of, to_bytes
 from sandbox import timing
-from sandbox.attached import attach
+from sandbox.attached import Origin, attach
 from tests.queries.world import ANALYST, PURPOSE, make_world
 from tests.sandbox.asking import write
 
@@ -100,7 +100,7 @@ def measure(folder: Path, pairs: int, visits: int) -> dict[str, Any]:
         data = folder / name
         data.mkdir()
         write(data, _tables(visits if there else 0))
-        found = attach(world.owner, POLICY, "policy.yaml", name, data)
+        found = attach(world.owner, POLICY, "policy.yaml", name, Origin(data))
         world.attached = {"columns": list(found.columns), "schema_digest": found.schema_digest}
         world.grant(name, runs=10**6, rows=10**6, title=name)
     noted, service = Timed(), sandbox.service.Service(world.owner, lambda _: None)

@@ -23,10 +23,11 @@ from fusion.grants.request import Request
 from fusion.services import node as node_service
 from fusion.types import OrgId
 from sandbox import ledgers, runner
-from sandbox.attached import attach
+from sandbox.attached import Origin, attach
 from sandbox.history.guard import History
 from sandbox.history.thresholds import Policy as Bounds
 from sandbox.query import answer
+from sandbox.sources.files import Files
 from tests.grants.grants import document, grant_from, signed_by
 from tests.link.federation import admit, make_hub
 from tests.sandbox.asking import write
@@ -90,7 +91,7 @@ class Owner:
         data = self.folder / f"data{number}"
         data.mkdir()
         write(data, tables)
-        found = attach(self.node, policy, "policy.yaml", f"d{number}", data)
+        found = attach(self.node, policy, "policy.yaml", f"d{number}", Origin(data))
         return Dataset(self, found, _grant(found))
 
 
@@ -231,10 +232,11 @@ class Attacker:
         self.months += 1
         prepared = runner.prepare(statement, self.dataset.attached, self.secret)
         isolation: Any = InProcess()
+        source = Files(self.dataset.attached, isolation)
         released = runner.run(
             self.dataset.permit(prepared),
             prepared,
-            isolation,
+            source,
             self.history,
             secret=self.secret,
             month=f"{2000 + self.months // 12:04d}-{1 + self.months % 12:02d}",

@@ -160,7 +160,9 @@ def test_data_is_frozen_and_the_next_revision_replaces_the_schema(
     try:
         assert up.ask(TOTAL, dataset="renewed").rows == [[1200]]
         attach(up, database, "renewed")
-        names = database.run("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'banyan_renewed%'")
+        names = database.run(
+            "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'banyan_renewed%'"
+        )
         assert names == [("banyan_renewed_r2",)]
         # Everybody keeps a number, so that who is gone is told by no answer.
         assert _found(up, "renewed").people == 1200
