@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,7 +56,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Dataset = Annotated[
     str, typer.Option("--dataset", metavar="OWNER/ID", help="Of whom, and what it is called there.")
 ]
-Purpose = Annotated[str, typer.Option(metavar="dpv:NAME", help="What for, as the grant has it.")]
+Whose = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", metavar="OWNER/ID", help="Whose; or the statement says: from OWNER/ID."
+    ),
+]
+Purpose = Annotated[
+    str | None,
+    typer.Option(
+        metavar="dpv:NAME", help="What for, as the grant has it; may be left out if they agree."
+    ),
+]
 Rows = Annotated[
     int, typer.Option(min=1, max=100_000, help="Most rows; the grant is charged for them.")
 ]
@@ -68,8 +80,8 @@ def ask(  # noqa: PLR0913 - each is an option
         str | None, typer.Argument(metavar="SQL", help="One SELECT, or nothing with --file.")
     ] = None,
     *,
-    dataset: Dataset,
-    purpose: Purpose,
+    dataset: Whose = None,
+    purpose: Purpose = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE.sql", help="Holds the statement.")
     ] = None,
@@ -93,13 +105,18 @@ def ask(  # noqa: PLR0913 - each is an option
     The verb may be left out: fusion query "select ..." asks.
     """
     from fusion.cli import answers
-    from fusion.services import querying
+    from fusion.services import addressing, querying
+    from fusion.services.clock import SystemClock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
 
     text = _statement(statement, file)
     node = NodeHome.open(home)
+    found = addressing.addresses(text)
+    dataset = addressing.dataset_of(found, dataset)
+    purpose = purpose or addressing.purpose_of(node, dataset, SystemClock().now())
     with Connection(node) as connection:
+        text = addressing.with_tables(text, found, partial(querying.describe, connection, dataset))
         try:
             table = querying.query(
                 connection, node, dataset, text,
@@ -191,7 +208,7 @@ def describe(*, dataset: Dataset, home: Home = Path(), as_json: Json = False) ->
 def shell(
     *,
     dataset: Dataset,
-    purpose: Purpose,
+    purpose: Purpose = None,
     rows: Rows = 100,
     seconds: Seconds = 60,
     home: Home = Path(),
@@ -202,10 +219,13 @@ def shell(
     stdin run one after the other; the exit code is 4 if any was refused.
     """
     from fusion.cli.shell import MAX_PENDING, Shell, run_piped
+    from fusion.services.addressing import purpose_of
+    from fusion.services.clock import SystemClock
     from fusion.services.homes import NodeHome
     from fusion.services.query_session import Session, typed_file
 
     node = NodeHome.open(home)
+    purpose = purpose or purpose_of(node, dataset, SystemClock().now())
     attended = sys.stdin.isatty()
     with Session(node, dataset, purpose, seconds) as session:
         asking = Shell(session, rows=rows, attended=attended)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 from fusion.errors import PartyUnreachable
 from fusion.services import querying
+from fusion.services.addressing import addresses, dataset_of, with_tables
 from fusion.services.files import make_folder
 from fusion.services.node_link import Connection
 
@@ -62,13 +63,16 @@ class Session:
         self._connection: Connection | None = None
 
     def query(self, statement: str, rows: int) -> Table:
-        """Ask a question."""
+        """Ask a question; it may name the dataset, as :mod:`fusion.services.addressing` says."""
+        found = addresses(statement)
+        dataset_of(found, self._dataset)
+        own = with_tables(statement, found, self.describe)
         return self._with(
             lambda connection: querying.query(
                 connection,
                 self._node,
                 self._dataset,
-                statement,
+                own,
                 purpose=self._purpose,
                 rows=rows,
                 seconds=self._seconds,

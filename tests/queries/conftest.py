@@ -46,7 +46,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "sums",
         "moving",
         "commands",
-        *("budgeted", "noisy", "bounded", "agreed", "crowd", "costly", "revised"),
+        *("agreeing", "budgeted", "noisy", "bounded", "agreed", "crowd", "costly", "revised"),
     )
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:

@@ -51,14 +51,18 @@ def test_a_policy_is_added_asked_and_refused(
     owner = up.world.owner.path
     added = fusion.document("policy", "add", file, "--dataset", "typed", "--home", owner)
     assert (added["dataset"], added["revision"]) == (f"{OWNER}/typed", 1)
-    up.world.grant("typed", runs=3)
+    up.world.grant("typed", runs=4)
     at = (*ASKS, "--home", home)
     assert (
         fusion("query", f"{BY_REGION} order by region", *at, "--csv", "--explain", "--budget") == 0
     )
     assert fusion.out.splitlines()[:2] == ["region,n,mean", "east,300,32400"]
-    assert "2 queries and 900 rows left" in fusion.err
+    assert "3 queries and 900 rows left" in fusion.err
     assert "answered by policy" in fusion.err
+    # Whose data it is may stand in the statement; what for follows from the one grant.
+    by_name = "select region, avg(income) as mean from tax/typed group by region order by region"
+    assert fusion("query", by_name, "--home", home) == 0
+    assert "32400" in fusion.out
     question = tmp_path / "q.sql"
     question.write_text(f"{BY_REGION}\norder by region\n", "utf-8")
     document = fusion.document("query", "--file", question, *at, "--rows", "4")

@@ -1,0 +1,153 @@
+"""Statements that say themselves whose data they ask: ``from OWNER/ID`` or ``from OWNER/ID.TABLE``.
+
+The owner's node knows tables by the policy's names only, so that is what it is sent. What for a
+question is asked follows from the grants that are kept here, where they leave no choice.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fusion.errors import InputInvalid
+from fusion.grants.document import moment_of
+from fusion.services import querying
+from fusion.services.grants import GrantFolder
+from fusion.services.statements import tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from fusion.services.homes import NodeHome
+    from fusion.services.query_description import Described
+
+_BEFORE: Final = frozenset({"from", "join"})
+_ADDRESS: Final = re.compile(
+    r"\s+(?P<dataset>[a-z0-9][a-z0-9.-]*/[A-Za-z0-9_\u4e00-\u9fff-]+)(?:\.(?P<table>[\w]+))?"
+)
+_WORD: Final = re.compile(r"[A-Za-z\u4e00-\u9fff][\w]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a statement names a dataset.
+
+    Attributes:
+        start: First character of the name.
+        end: The character after it.
+        dataset: ``OWNER/ID``.
+        table: Which of its tables, where that is said.
+    """
+
+    start: int
+    end: int
+    dataset: str
+    table: str | None
+
+
+def addresses(sql: str) -> list[Address]:
+    """Return where a statement names datasets, outside of texts and remarks."""
+    found = []
+    for token in tokens(sql):
+        if token.kind != "word" or token.text.lower() not in _BEFORE:
+            continue
+        if (match := _ADDRESS.match(sql, token.end)) is not None:
+            start = match.start("dataset")
+            found.append(Address(start, match.end(), match["dataset"], match["table"]))
+    return found
+
+
+def dataset_of(found: Sequence[Address], said: str | None = None) -> str:
+    """Return the one dataset that a question is about.
+
+    Args:
+        found: What its statement names.
+        said: What was said beside it.
+
+    Raises:
+        InputInvalid: There is none, or there are several.
+    """
+    named = sorted({each.dataset for each in found} | ({said} if said else set()))
+    if len(named) > 1:
+        raise InputInvalid(
+            f"A question is about one dataset; this one names {' and '.join(named)}.",
+            hint="Ask each owner on its own, or train a model together.",
+        )
+    if not named:
+        raise InputInvalid(
+            "Whose data is asked is not said.",
+            hint="Name it in the statement, from OWNER/ID, or by --dataset OWNER/ID.",
+        )
+    return named[0]
+
+
+def with_tables(sql: str, found: Sequence[Address], describe: Callable[[], Described]) -> str:
+    """Return a statement with the policy's names of tables in place of datasets.
+
+    Args:
+        sql: The statement.
+        found: Where it names datasets.
+        describe: Asks the owner for the names; only called where a table is not said.
+
+    Raises:
+        InputInvalid: A dataset has several tables, and none of its own name.
+    """
+    described: Described | None = None
+    for each in sorted(found, key=lambda each: -each.start):
+        table = each.table
+        if table is None:
+            described = described or describe()
+            table = _table_of(each.dataset, described)
+        # Names of other forms are the owner's to refuse; as they are, they would be parts of SQL.
+        written = table if _WORD.fullmatch(table) else '"' + table.replace('"', '""') + '"'
+        sql = sql[: each.start] + written + sql[each.end :]
+    return sql
+
+
+def _table_of(dataset: str, described: Described) -> str:
+    own = dataset.partition("/")[2]
+    names = [table.name for table in described.tables]
+    about = [table.name for table in described.tables if table.entity]
+    if own in names:
+        return own
+    if len(about) == 1:
+        return about[0]
+    raise InputInvalid(
+        f"{dataset} has the tables {', '.join(names) or 'none that you may ask about'}.",
+        hint=f"Write which: from {dataset}.TABLE",
+    )
+
+
+def purpose_of(node: NodeHome, dataset: str, now: datetime) -> str:
+    """Return what for a dataset may be asked, where the grants kept here leave no choice.
+
+    Raises:
+        InputInvalid: No grant for queries is kept here, or they are for several purposes.
+    """
+    owner, name = querying.named(dataset)
+    kept = GrantFolder(node.grants, node.roster).readable(lambda _: None)
+    purposes = sorted(
+        {
+            each.signed.grant.purpose
+            for each in kept
+            if not each.revoked
+            and each.signed.grant.assignee == node.config.id
+            and owner in each.signed.grant.assigners
+            and each.signed.grant.dataset.id == name
+            and each.signed.grant.permission("query") is not None
+            and moment_of(each.signed.grant.not_after) > now
+        }
+    )
+    if len(purposes) == 1:
+        return purposes[0]
+    if not purposes:
+        raise InputInvalid(
+            f"No grant for queries of {dataset} is kept at this node.",
+            hint="fusion grant fetch --home NODE asks the hub; or say what for: --purpose dpv:NAME",
+        )
+    raise InputInvalid(
+        f"The grants for {dataset} are for {', '.join(purposes)}.",
+        hint="Say for which of them this is asked: --purpose dpv:NAME",
+    )
