@@ -29,7 +29,8 @@
     │   ├── Unwitnessed                      what is to be opened is in no witnessed log
     │   ├── OrderRefused                     its operator did not order this; codes G-5…
     │   ├── QueryRefused                     the policy does not answer this; codes Q-…
-    │   └── PythonRefused                    a Python job is not taken or not run; codes P-…
+    │   ├── PythonRefused                    a Python job is not taken or not run; codes P-…
+    │   └── AlignmentRefused                 records are not aligned, or not released; codes A-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -38,7 +39,8 @@
     │   ├── CertificateInvalid               a certificate that is not what its holder may show
     │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
     │   ├── LedgerBroken                     a log that was changed, forked or put back
-    │   └── HistoryBroken                    the history of released tables was changed
+    │   ├── HistoryBroken                    the history of released tables was changed
+    │   └── AlignmentBroken                  a party of an alignment broke its protocol; codes A-…
     └── PartyUnreachable            exit 6   a party did not answer in time
         ├── QuorumLost                       too few parties to go on
         ├── HubRefused                       the hub answers, and says no
@@ -310,6 +312,17 @@ class PythonRefused(Refused):
         self.code = code or type(self).code
 
 
+class AlignmentRefused(Refused):
+    """Records are not aligned, or what was found is not released; the code shown is A-…."""
+
+    code = "F-412"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the rule that refused."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
+
+
 class VerificationFailed(FusionError):
     """Something that has to be authentic is not."""
 
@@ -381,6 +394,17 @@ class HistoryBroken(VerificationFailed):
     """The history of released tables was changed, or does not follow from what is in it."""
 
     code = "F-508"
+
+
+class AlignmentBroken(VerificationFailed):
+    """A party of an alignment said what its protocol does not have; the code shown is A-…."""
+
+    code = "F-509"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the rule that was broken."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
 
 
 class PartyUnreachable(FusionError):

@@ -1,0 +1,153 @@
+"""A column of identifiers made ready: the keys that are aligned, and a report that stays here.
+
+What is rejected never leaves: neither the row nor how many there were of it goes to anybody else.
+A key that is on several rows would show that to the other party, so what is done about it is said
+beforehand: ``refuse``, ``first`` (the first row stands for it) or ``unique-only`` (such keys are
+left out).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from fusion.alignment.identifiers import Rejected, normalise
+from fusion.alignment.rules import Decided, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fusion.alignment.identifiers import Kind
+
+Duplicates = Literal["refuse", "first", "unique-only"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found in a column; for its owner alone.
+
+    Attributes:
+        kind: Of the identifiers.
+        rule: What is done about a key on several rows.
+        rows: Cells of the column.
+        missing: Empty cells.
+        invalid: Rejected cells, by reason.
+        rewritten: Cells whose key is not their text: blanks, full-width forms, 15 digits.
+        repeated: Keys that are on several rows.
+        repetitions: Rows beyond the first of such keys.
+        keys: Different keys that are aligned.
+    """
+
+    kind: str
+    rule: str
+    rows: int
+    missing: int
+    invalid: Mapping[str, int]
+    rewritten: int
+    repeated: int
+    repetitions: int
+    keys: int
+
+    @property
+    def valid(self) -> int:
+        """Cells that hold an identifier of the kind."""
+        return self.rows - self.missing - sum(self.invalid.values())
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "kind": self.kind,
+            "duplicates": self.rule,
+            "rows": self.rows,
+            "missing": self.missing,
+            "invalid": dict(sorted(self.invalid.items())),
+            "valid": self.valid,
+            "rewritten": self.rewritten,
+            "repeated_keys": self.repeated,
+            "repeated_rows": self.repetitions,
+            "keys": self.keys,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Keys that are aligned.
+
+    Attributes:
+        keys: In the order of their first rows, each once.
+        rows: The row of each key in the table it came from.
+        report: What was found on the way.
+    """
+
+    keys: list[str]
+    rows: list[int]
+    report: Report
+
+
+@dataclass(slots=True)
+class _Found:
+    first: dict[str, int] = field(default_factory=dict)
+    times: Counter[str] = field(default_factory=Counter)
+    invalid: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    missing: int = 0
+    rewritten: int = 0
+
+
+def prepare(
+    kind: Kind, cells: Iterable[object], *, duplicates: Duplicates, fold: bool = False
+) -> Prepared:
+    """Return the keys of a column.
+
+    Args:
+        kind: Of the identifiers.
+        cells: The column.
+        duplicates: What to do about a key on several rows.
+        fold: Of ``text``: whether upper and lower case are the same.
+
+    Raises:
+        AlignmentRefused: A-10: a key is on several rows, and the rule is ``refuse``.
+    """
+    prepared = examine(kind, cells, duplicates=duplicates, fold=fold)
+    if duplicates == "refuse" and prepared.report.repeated:
+        raise refused(Decided.DUPLICATES)
+    return prepared
+
+
+def examine(
+    kind: Kind, cells: Iterable[object], *, duplicates: Duplicates, fold: bool = False
+) -> Prepared:
+    """Return what :func:`prepare` would, and the report even where that refuses."""
+    found = _Found()
+    for row, cell in enumerate(cells):
+        _take(found, row, kind, cell, fold=fold)
+    repeated = {key for key, times in found.times.items() if times > 1}
+    kept = [key for key in found.first if duplicates != "unique-only" or key not in repeated]
+    report = Report(
+        kind=kind,
+        rule=duplicates,
+        rows=found.rows,
+        missing=found.missing,
+        invalid=found.invalid,
+        rewritten=found.rewritten,
+        repeated=len(repeated),
+        repetitions=sum(found.times[key] - 1 for key in repeated),
+        keys=len(kept),
+    )
+    return Prepared(kept, [found.first[key] for key in kept], report)
+
+
+def _take(found: _Found, row: int, kind: Kind, cell: object, *, fold: bool) -> None:
+    found.rows += 1
+    try:
+        key = normalise(kind, cell, fold=fold)
+    except Rejected as error:
+        found.invalid[error.reason] += 1
+        return
+    if key is None:
+        found.missing += 1
+        return
+    found.rewritten += key != cell
+    found.times[key] += 1
+    found.first.setdefault(key, row)
