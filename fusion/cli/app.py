@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 import typer
 
 from fusion.cli import (
+    align,
     data,
     demo,
     doctor,
@@ -84,6 +85,7 @@ app.add_typer(grant.app, name="grant")
 app.add_typer(policy.app, name="policy")
 app.add_typer(query.app, name="query")
 app.add_typer(python.app, name="python")
+app.add_typer(align.app, name="align")
 app.command("train")(train.train)
 app.add_typer(order.app, name="order")
 app.add_typer(simulate.app, name="simulate")

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fusion.cli import output
+from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, KindOption, facts
 from fusion.cli.files import check_writable
 from fusion.cli.train import finish, read_study
 from fusion.errors import InputInvalid
@@ -53,6 +56,67 @@ def horizontal(
         )
     finish(record, report=report, as_json=as_json)
     raise typer.Exit(view.progress.exit_code)
+
+
+class Outcome(StrEnum):
+    """Who learns, and what."""
+
+    ONE = "one"
+    BOTH = "both"
+    SIZE = "size"
+
+
+@app.command("align")
+def align(  # noqa: PLR0913 - options
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="The first party's file.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="The second party's file.")],
+    *,
+    column: Annotated[str, typer.Option("--id", metavar="NAME", help="The identifiers.")],
+    kind: KindOption,
+    outcome: Annotated[
+        Outcome,
+        typer.Option(help="The first learns which are common, both do, or how many there are."),
+    ] = Outcome.ONE,
+    duplicates: DuplicatesOption = Duplicates.REFUSE,
+    fold: FoldOption = False,
+    minimum_intersection: Annotated[
+        int, typer.Option(metavar="COUNT", min=0, help="Fewer common records are not released.")
+    ] = 0,
+    minimum_overlap: Annotated[
+        int,
+        typer.Option(metavar="PERMILLE", min=0, max=1000, help="Common share of the larger set."),
+    ] = 0,
+    workers: Annotated[
+        int | None, typer.Option(metavar="COUNT", min=1, max=256, help="Processes of each party.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Find the common records of two files as two organisations would, and what it costs."""
+    from fusion.services import alignment
+
+    wanted = alignment.Wanted(
+        outcome=outcome.value,
+        minimum_intersection=minimum_intersection,
+        minimum_overlap_permille=minimum_overlap,
+        workers=workers,
+    )
+    read = alignment.Column(column, kind.value, duplicates.value, fold)
+    with output.progress("align") as show:
+        found = alignment.simulate((first, second), read, wanted, show)
+    if as_json:
+        output.document("fusion.simulate-align/1", found)
+        return
+    for party in found["parties"]:
+        output.result(f"{party['file']}")
+        output.facts([(f"  {name}", value) for name, value in facts(party["report"])])
+    seconds, size = found["seconds"], sum(found["bytes"].values())
+    output.facts(
+        [
+            ("common", found["common"]),
+            ("seconds", f"{seconds['total']} ({seconds['cpu']} of processors)"),
+            ("bytes", f"{size:,}"),
+        ]
+    )
 
 
 def _party(text: str) -> tuple[str, Path]:

@@ -1,0 +1,203 @@
+"""What an alignment of two costs: CPU of both sides, and of each step an item.
+
+``python -m benchmarks.alignment [--items 100000] [--engines vector,sodium] [--no-peers] [--json]``
+
+Both sets have as many items, half of them in common; the whole protocol runs in one process, one
+core, every message made and taken as it would be on a wire. Beside it, where it is installed,
+OpenMined's PSI (``openmined_psi``), which is optional and in no lock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.timing import available_cores
+from fusion.alignment.session import Session
+from fusion.alignment.terms import Terms, field_of
+from fusion.crypto.ristretto import selection
+from fusion.crypto.ristretto.group import LocalMasker, Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fusion.crypto.ristretto.group import Group
+
+PARTIES: Final = ("first", "second")
+STEPS_AT: Final = 4096
+"""Points by which single steps are measured."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--items", type=int, default=100_000, help="of each set")
+    parser.add_argument("--engines", default=",".join(selection.NAMES))
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    made = document(options.items, options.engines.split(","), peers=not options.no_peers)
+    print(json.dumps(made, indent=2) if options.json else table(made))
+
+
+def document(items: int, engines: Sequence[str], *, peers: bool) -> dict[str, Any]:
+    """Return what was measured."""
+    results, missing = [], []
+    for name in engines:
+        reason = selection.unavailable(name)
+        if reason is None:
+            _say(f"{name}: {items:,} and {items:,} items ...")
+            results.append(_ours(selection.named(name), items))
+        else:
+            missing.append({"system": f"banyan {name}", "reason": reason})
+    if peers:
+        try:
+            library = importlib.import_module("private_set_intersection.python")
+        except ImportError:
+            missing.append({"system": "openmined_psi", "reason": "not installed"})
+        else:
+            _say(f"openmined_psi: {items:,} and {items:,} items ...")
+            results.append(_openmined(library, items))
+    return {
+        "schema": "fusion.bench-alignment/1",
+        "items": items,
+        "cores": available_cores(),
+        "results": results,
+        "missing": missing,
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _sets(items: int) -> tuple[list[str], list[str]]:
+    """Return 18-digit keys of two sets of which half are common."""
+    first = [f"99000019{at:010d}" for at in range(items)]
+    return first, [f"99000019{at:010d}" for at in range(items // 2, items + items // 2)]
+
+
+def _ours(group: Group, items: int) -> dict[str, Any]:
+    keys = _sets(items)
+    terms = Terms(
+        field=field_of("benchmark", "job", "ID", "text"),
+        parties=PARTIES,
+        outcome="one",
+        set_size=items,
+    )
+    group.from_uniform(bytes(64))  # a vector engine compiles at its first use
+    group.multiply(Scalar.fresh(), group.from_uniform(bytes(64)))
+    began = time.process_time()
+    open_masker = partial(_masker, group)
+    sessions = [
+        Session.begin(terms, name, own, open_masker)
+        for name, own in zip(PARTIES, keys, strict=True)
+    ]
+    sent = _carry(*sessions)
+    cpu = time.process_time() - began
+    outcome = sessions[0].outcome()
+    if outcome is None or outcome.size != items - items // 2:
+        raise SystemExit("the intersection is wrong")
+    return {
+        "system": "banyan",
+        "engine": group.name,
+        "cpu_s": round(cpu, 3),
+        "us_an_item": round(1e6 * cpu / items, 1),
+        "bytes_an_item": round(sent / items, 1),
+        "steps_us": _steps(group),
+    }
+
+
+def _masker(group: Group, scalar: Scalar) -> LocalMasker:
+    return LocalMasker(scalar, group)
+
+
+def _carry(one: Session, other: Session) -> int:
+    sent, count, moved = 0, {one.me: 0, other.me: 0}, True
+    while moved:
+        moved = False
+        for speaker, listener in ((one, other), (other, one)):
+            while count[speaker.me] < speaker.ready:
+                message = speaker.message(count[speaker.me])
+                listener.take(message)
+                sent += len(message)
+                count[speaker.me] += 1
+                moved = True
+    return sent
+
+
+def _steps(group: Group) -> dict[str, float]:
+    """Return microseconds of CPU an item of each step."""
+    field = field_of("benchmark", "job", "ID", "text")
+    keys = [f"99000019{at:010d}" for at in range(STEPS_AT)]
+    digests = field.digests(keys)
+    points = group.from_uniform(digests)
+    scalar = Scalar.fresh()
+    steps: dict[str, Callable[[], object]] = {
+        "hash": lambda: field.digests(keys),
+        "to_group": lambda: group.from_uniform(digests),
+        "multiply": lambda: group.multiply(scalar, points),
+        "sha512_alone": lambda: [hashlib.sha512(key.encode()).digest() for key in keys],
+    }
+    return {name: round(1e6 * _seconds(step) / STEPS_AT, 2) for name, step in steps.items()}
+
+
+def _openmined(library: Any, items: int) -> dict[str, Any]:  # noqa: ANN401 - an optional library
+    """Return the cost of OpenMined's PSI with raw points, which has no false positives."""
+    first, second = _sets(items)
+    began = time.process_time()
+    client, server = (
+        library.client.CreateWithNewKey(True),
+        library.server.CreateWithNewKey(True),
+    )
+    setup = server.CreateSetupMessage(1e-9, items, second, library.DataStructure.RAW)
+    request = client.CreateRequest(first)
+    response = server.ProcessRequest(request)
+    found = client.GetIntersection(setup, response)
+    cpu = time.process_time() - began
+    if len(found) != items - items // 2:
+        raise SystemExit("openmined_psi: the intersection is wrong")
+    sent = sum(len(each.SerializeToString()) for each in (setup, request, response))
+    return {
+        "system": "openmined_psi",
+        "engine": "P-256",
+        "cpu_s": round(cpu, 3),
+        "us_an_item": round(1e6 * cpu / items, 1),
+        "bytes_an_item": round(sent / items, 1),
+        "steps_us": {},
+    }
+
+
+def _seconds(step: Callable[[], object]) -> float:
+    """Return the best CPU time of three."""
+    best = float("inf")
+    for _ in range(3):
+        began = time.process_time()
+        step()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def table(made: dict[str, Any]) -> str:
+    """Return the document as lines for a terminal."""
+    lines = [f"{made['items']:,} items a side, half in common; CPU of both sides, one process"]
+    for each in made["results"]:
+        lines.append(
+            f"{each['system'] + ' ' + each['engine']:<24} {each['cpu_s']:>9.2f} s "
+            f"{each['us_an_item']:>8.1f} us an item {each['bytes_an_item']:>7.1f} bytes an item"
+        )
+        lines.extend(
+            f"  {name:<22} {cost:>9.2f} us an item" for name, cost in each["steps_us"].items()
+        )
+    lines.extend(f"left out: {gone['system']}: {gone['reason']}" for gone in made["missing"])
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

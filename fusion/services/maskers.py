@@ -1,0 +1,101 @@
+"""A scalar at work in several processes: what :class:`~fusion.crypto.ristretto.group.Masker` is.
+
+Workers are started afresh (spawn): nothing of this process is in them but what they are told. The
+scalar reaches them over the pipe on which a new process learns what to do, never as an argument or
+in the environment, and is gone with the process. A point that is refused comes back as what it is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from fusion.crypto.ristretto.group import (
+    POINT_BYTES,
+    UNIFORM_BYTES,
+    LocalMasker,
+    PointRefused,
+    Scalar,
+)
+from fusion.crypto.ristretto.selection import current
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusion.crypto.ristretto.group import Masker
+
+PART: Final = 1024
+"""Points that one worker is given at a time: 30 ms of work."""
+WORTH_IT: Final = 20_000
+"""Items of a set from which on processes of their own pay for being started."""
+
+_held: list[LocalMasker] = []
+"""In a worker: the scalar."""
+
+
+def _hold(scalar: bytes) -> None:
+    _held.append(LocalMasker(Scalar(scalar), current()))
+
+
+def _mask(digests: bytes) -> bytes:
+    return _held[0].mask(digests)
+
+
+def _multiply(points: bytes) -> bytes:
+    return _held[0].multiply(points)
+
+
+class ProcessMasker:
+    """Cuts an array into parts and gives them to workers."""
+
+    def __init__(self, workers: int, scalar: Scalar) -> None:
+        """Start workers as they are needed, at most so many."""
+        self._pool = ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_hold,
+            initargs=(bytes(scalar.held),),
+        )
+
+    def mask(self, digests: bytes) -> bytes:
+        """See :class:`~fusion.crypto.ristretto.group.Masker`."""
+        return self._in_parts(_mask, digests, UNIFORM_BYTES)
+
+    def multiply(self, points: bytes) -> bytes:
+        """See :class:`~fusion.crypto.ristretto.group.Masker`."""
+        return self._in_parts(_multiply, points, POINT_BYTES)
+
+    def _in_parts(self, work: Callable[[bytes], bytes], data: bytes, width: int) -> bytes:
+        step = PART * width
+        parts = [data[at : at + step] for at in range(0, len(data), step)]
+        done: list[bytes] = []
+        results = self._pool.map(work, parts)
+        try:
+            done.extend(results)
+        except PointRefused as error:
+            raise PointRefused(len(done) * PART + error.index, error.fault) from None
+        return b"".join(done)
+
+    def close(self) -> None:
+        """End the workers, and with them what they hold."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def open_masker(workers: int, scalar: Scalar) -> Masker:
+    """Put a scalar to work, in this process if there is to be one alone."""
+    return ProcessMasker(workers, scalar) if workers > 1 else LocalMasker(scalar, current())
+
+
+def maskers(items: int, workers: int | None = None) -> Callable[[Scalar], Masker]:
+    """Return what puts a scalar to work for sets of this size.
+
+    Args:
+        items: Of the larger set.
+        workers: Processes; by default as many as there are processors, for large sets.
+    """
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if items >= WORTH_IT else 1
+    return partial(open_masker, workers)
