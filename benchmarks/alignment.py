@@ -91,8 +91,6 @@ def _ours(group: Group, items: int) -> dict[str, Any]:
         outcome="one",
         set_size=items,
     )
-    group.from_uniform(bytes(64))  # a vector engine compiles at its first use
-    group.multiply(Scalar.fresh(), group.from_uniform(bytes(64)))
     began = time.process_time()
     open_masker = partial(_masker, group)
     sessions = [

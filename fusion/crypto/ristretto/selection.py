@@ -1,32 +1,62 @@
-"""Which engine of ristretto255 runs: one a process, chosen at first use; all give the same bytes."""
+"""Which engine of ristretto255 runs: one a process, chosen at first use; both give the same bytes.
+
+``FUSION_RISTRETTO_ENGINE`` names one: ``vector`` or ``sodium``; without it the fastest one that
+this machine can run is taken. One that was asked for and can't run is replaced with a warning.
+"""
 
 from __future__ import annotations
 
+import os
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from fusion.crypto.ristretto import vector
 from fusion.crypto.ristretto.sodium import SodiumGroup
 
 if TYPE_CHECKING:
     from fusion.crypto.ristretto.group import Group
 
-NAMES: Final = ("sodium",)
-"""Fastest first."""
+VARIABLE: Final = "FUSION_RISTRETTO_ENGINE"
+NAMES: Final = ("vector", "sodium")
+"""Fastest first; the last one can always run."""
+
+
+class GroupWarning(UserWarning):
+    """An engine was put aside, or is not to be had."""
 
 
 def unavailable(name: str) -> str | None:
     """Say why the engine ``name`` can't run here, or None if it can."""
-    return None if name in NAMES else f"there is no engine {name!r}; there are {', '.join(NAMES)}"
+    if name not in NAMES:
+        return f"there is no engine {name!r}; there are {', '.join(NAMES)}"
+    return vector.unavailable() if name == "vector" else None
 
 
 def named(name: str) -> Group:
-    """Return an engine by name, for which :func:`unavailable` has no reason."""
-    if unavailable(name) is not None:
-        raise ValueError(name)
+    """Return a new engine by name, for which :func:`unavailable` has no reason.
+
+    Raises:
+        ValueError: Its kernels give other bytes than libsodium.
+    """
+    return vector.VectorGroup() if name == "vector" else SodiumGroup()
+
+
+def choose(wanted: str) -> Group:
+    """Return the engine to be used if ``wanted`` is what the variable says; empty for any."""
+    reason = unavailable(wanted or NAMES[0])
+    broken = ""
+    if reason is None:
+        try:
+            return named(wanted or NAMES[0])
+        except ValueError as error:
+            broken = str(error)
+    if wanted or broken:
+        warnings.warn(f"{reason or broken}; libsodium is used", GroupWarning, stacklevel=3)
     return SodiumGroup()
 
 
 @lru_cache(maxsize=1)
 def current() -> Group:
     """Return this process's engine."""
-    return named(NAMES[0])
+    return choose(os.environ.get(VARIABLE, "").strip().lower())

@@ -20,6 +20,8 @@ from fusion.crypto.ristretto.group import (
     UNIFORM_BYTES,
     PointRefused,
     Scalar,
+    are_canonical,
+    count_of,
     fault_of,
 )
 from fusion.errors import EnvironmentUnfit
@@ -49,7 +51,7 @@ class SodiumGroup:
 
     def from_uniform(self, digests: bytes) -> bytes:
         """See :class:`~fusion.crypto.ristretto.group.Group`."""
-        count = _count(digests, UNIFORM_BYTES)
+        count = count_of(digests, UNIFORM_BYTES)
         out = ctypes.create_string_buffer(count * POINT_BYTES)
         to, start = ctypes.addressof(out), _address(digests)
         for at in range(count):
@@ -58,13 +60,13 @@ class SodiumGroup:
 
     def multiply(self, scalar: Scalar, points: bytes) -> bytes:
         """See :class:`~fusion.crypto.ristretto.group.Group`."""
-        count = _count(points, POINT_BYTES)
+        count = count_of(points, POINT_BYTES)
         out = ctypes.create_string_buffer(count * POINT_BYTES)
         held = (ctypes.c_char * len(scalar.held)).from_buffer(scalar.held)
         to, start, secret = ctypes.addressof(out), _address(points), ctypes.addressof(held)
-        run = self._multiply
+        run, spelling = self._multiply, are_canonical(points).tolist()
         for at in range(0, count * POINT_BYTES, POINT_BYTES):
-            if run(to + at, secret, start + at):
+            if not spelling[at // POINT_BYTES] or run(to + at, secret, start + at):
                 raise PointRefused(at // POINT_BYTES, self._fault(points[at : at + POINT_BYTES]))
         return bytes(out)
 
@@ -75,13 +77,6 @@ class SodiumGroup:
     def _fault(self, point: bytes) -> Any:  # noqa: ANN401 - a Fault
         # A scalar that was wiped gives the identity with every point.
         return fault_of(point, self.valid) or "identity"
-
-
-def _count(data: bytes, size: int) -> int:
-    count, rest = divmod(len(data), size)
-    if rest:
-        raise ValueError(f"an array of {size} bytes each has {rest} bytes too many")
-    return count
 
 
 def _address(data: bytes) -> int:
