@@ -172,8 +172,9 @@ def are_canonical(points: bytes) -> NDArray[np.bool_]:
     top, full = np.uint64(2**63 - 1), np.uint64(2**64 - 1)
     edge = (words[:, 1] == full) & (words[:, 2] == full) & (words[:, 3] == top)
     beyond = (words[:, 3] > top) | (edge & (words[:, 0] >= np.uint64(2**64 - 19)))
-    even: NDArray[np.bool_] = (words[:, 0] & np.uint64(1)) == 0
-    return even & ~beyond
+    odd = (words[:, 0] & np.uint64(1)) != 0
+    found: NDArray[np.bool_] = ~(odd | beyond)
+    return found
 
 
 def fault_of(point: bytes, valid: Callable[[bytes], bool]) -> Fault | None:

@@ -1,0 +1,48 @@
+"""A scalar at work in other processes does what it does in this one."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from fusion.crypto.ristretto.group import LocalMasker, PointRefused, Scalar
+from fusion.crypto.ristretto.selection import current
+from fusion.services.maskers import PART, ProcessMasker, maskers
+
+
+def test_processes_give_the_same_bytes_and_name_the_same_point() -> None:
+    scalar = Scalar.fresh()
+    secret = bytes(scalar.held)
+    digests = b"".join(hashlib.sha512(b"%d" % at).digest() for at in range(2 * PART + 3))
+    here = LocalMasker(Scalar(secret), current())
+    masker = ProcessMasker(2, scalar)
+    try:
+        points = here.mask(digests)
+        assert masker.mask(digests) == points
+        assert masker.multiply(points) == here.multiply(points)
+        bad = points[: 32 * (PART + 5)] + bytes(32) + points[32 * (PART + 6) :]
+        with pytest.raises(PointRefused) as caught:
+            masker.multiply(bad)
+        assert (caught.value.index, caught.value.fault) == (PART + 5, "identity")
+        workers = multiprocessing.active_children()
+        assert workers
+        for worker in workers:
+            folder = Path(f"/proc/{worker.pid}")
+            for place in ("cmdline", "environ"):
+                shown = (folder / place).read_bytes()
+                assert secret not in shown
+                assert secret.hex().encode() not in shown
+    finally:
+        masker.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_small_sets_are_masked_in_this_process() -> None:
+    masker = maskers(1000)(Scalar.fresh())
+    assert isinstance(masker, LocalMasker)
+    asked = maskers(10, workers=2)(Scalar.fresh())
+    assert isinstance(asked, ProcessMasker)
+    asked.close()
