@@ -1,8 +1,8 @@
 """The protocol of two parties as tables: who waits for what, and what may leave when.
 
 Two rules. Whatever decides on the order of messages is in these tables. The tables know roles and
-states, never what a message says. What is in no table is refused (A-55). The drawings in
-``docs/claims/alignment.md`` are checked against them.
+states, never what a message says. What is in no table is refused (A-55). The table in
+``docs/claims/alignment.md`` is checked against them.
 """
 
 from __future__ import annotations

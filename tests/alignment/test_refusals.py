@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -259,3 +260,14 @@ def test_every_rule_is_on_the_page() -> None:
     assert len({rule.code for rule in rules}) == len(rules)
     for rule in rules:
         assert f"| {rule.code} | {rule.message}" in page
+
+
+def test_the_tables_are_on_the_page_of_the_claim() -> None:
+    page = (ROOT / "docs/claims/alignment.md").read_text("utf-8")
+    told = re.findall(
+        r"^\| (learns|helps|mutual) \| (\w+) \| (\w+) \| (\w+) \|$", page, re.MULTILINE
+    )
+    assert told == [
+        (role.value, state.name.lower(), kind, following.name.lower())
+        for (role, state, kind), following in TAKES.items()
+    ]

@@ -45,6 +45,8 @@ RUN = {
     r"fusion policy .*": "tests/cli/test_policy.py",
     r"fusion query .*": "tests/queries/test_cli.py",
     r"fusion python .*": "tests/queries/test_python_cli.py",
+    r"fusion (align check|simulate align) .*": "tests/cli/test_align.py",
+    r"python -m benchmarks\.alignment.*": "tests/benchmarks/test_alignment.py",
     r"python -m benchmarks\.query.*": "tests/benchmarks/test_query.py",
     r"python -m examples\.restricted_query\.make_data .*": "tests/cli/test_policy.py",
 }
