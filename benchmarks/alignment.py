@@ -53,7 +53,7 @@ def document(items: int, engines: Sequence[str], *, peers: bool) -> dict[str, An
         reason = selection.unavailable(name)
         if reason is None:
             _say(f"{name}: {items:,} and {items:,} items ...")
-            results.append(_ours(selection.named(name), items))
+            results.append(_ours(selection.named(name, 1), items))
         else:
             missing.append({"system": f"banyan {name}", "reason": reason})
     if peers:

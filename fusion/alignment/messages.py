@@ -16,6 +16,7 @@ from fusion.alignment.terms import MAX_CHUNK, MAX_ITEMS, Organisation
 from fusion.errors import MessageInvalid
 from fusion.wire import canonical
 from fusion.wire.documents import Document
+from fusion.wire.limits import MEBI
 
 POINT: Final = 32
 TAG: Final = 16
@@ -25,7 +26,9 @@ MAX_PAYLOAD: Final = 1024
 """Bytes attached to one record."""
 SEAL: Final = 2 + 16
 """Bytes that sealing adds to them: their length, and what shows that they were not changed."""
-MAX_MESSAGE_BYTES: Final = 2 + MAX_HEAD_BYTES + MAX_CHUNK * (TAG + MAX_PAYLOAD + SEAL)
+MAX_BODY_BYTES: Final = 3 * MEBI
+"""Of one message's array: what gRPC carries between nodes in one piece, with room to spare."""
+MAX_MESSAGE_BYTES: Final = 2 + MAX_HEAD_BYTES + MAX_BODY_BYTES
 
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0, le=MAX_ITEMS)]

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fusion.alignment import controls, kept, lists, messages
 from fusion.alignment.lists import Arriving
-from fusion.alignment.messages import MAX_PAYLOAD, POINT, SEAL, TAG
+from fusion.alignment.messages import MAX_BODY_BYTES, MAX_PAYLOAD, POINT, SEAL, TAG
 from fusion.alignment.rules import Broken, Decided, broken, refused
 from fusion.alignment.session import MASK_AT_ONCE
 from fusion.alignment.terms import MAX_CHUNK, MAX_ITEMS, Compared, Organisation
@@ -68,7 +68,15 @@ class SetTerms(Document):
     asked: Annotated[int, Field(ge=1, le=MAX_ITEMS)]
     payload: Annotated[int, Field(ge=0, le=MAX_PAYLOAD)] = 0
     minimum_intersection: Annotated[int, Field(ge=0, le=MAX_ITEMS)] = 0
-    chunk: Annotated[int, Field(ge=1, le=MAX_CHUNK)] = 4096
+    chunk: Annotated[int, Field(ge=1, le=MAX_CHUNK)] = 2048
+
+    @model_validator(mode="after")
+    def _carried(self) -> SetTerms:
+        if self.chunk * (TAG + self.sealed) > MAX_BODY_BYTES:
+            raise ValueError(
+                f"a message would have more than {MAX_BODY_BYTES} bytes: a smaller chunk"
+            )
+        return self
 
     @property
     def sealed(self) -> int:
@@ -308,6 +316,7 @@ class SetReader:
         self.taken = 0
         self._arriving: Arriving | None = None
         self._committed = ""
+        self._failed = False
         self._found: dict[bytes, bytes] = {}
 
     def take(self, data: bytes) -> None:
@@ -315,8 +324,15 @@ class SetReader:
 
         Raises:
             AlignmentRefused: A-12: the set is larger than the terms allow.
-            AlignmentBroken: The message breaks a rule.
+            AlignmentBroken: The message breaks a rule. The set is not read further after either.
         """
+        if self._failed:
+            raise broken(Broken.OVER, self.terms.owner)
+        self._failed = True  # unless it comes to its end
+        self._take(data)
+        self._failed = False
+
+    def _take(self, data: bytes) -> None:
         head, body = messages.read(data)
         owner, width = self.terms.owner, TAG + self.terms.sealed
         _check(head, self.terms, owner, self.taken)
@@ -395,6 +411,7 @@ class Asker:
         self._me = me
         self._answer = Arriving(len(keys), POINT, terms.owner)
         self.taken = 0
+        self._failed = False
         self._attached: dict[int, bytes] = {}
 
     @property
@@ -424,7 +441,17 @@ class Asker:
 
         Raises:
             AlignmentBroken: It breaks a rule, or what is attached to a common record does not open.
+                The question is over then.
         """
+        if self._failed:
+            raise broken(Broken.OVER, self._known.terms.owner)
+        self._failed = True  # unless it comes to its end
+        self._take(data)
+        self._failed = False
+        if self._answer.complete:
+            self._unblind.close()
+
+    def _take(self, data: bytes) -> None:
         head, body = messages.read(data)
         terms = self._known.terms
         _check(head, terms, terms.owner, self.taken)
@@ -443,8 +470,6 @@ class Asker:
                 text = _opened(salt, value, sealed, terms.owner) if terms.sealed else b""
                 self._attached[int(self._order[at])] = text
         self.taken += 1
-        if self._answer.complete:
-            self._unblind.close()
 
     def outcome(self) -> dict[int, bytes]:
         """Return what is attached to each common item, by its place in the own list.
@@ -453,7 +478,7 @@ class Asker:
             AlignmentRefused: A-14: there are fewer than the terms release.
             AlignmentBroken: A-57: an answer is missing.
         """
-        if not self._answer.complete:
+        if self._failed or not self._answer.complete:
             raise broken(Broken.TOO_FEW, self._known.terms.owner)
         controls.enough(self._known.terms.minimum_intersection, len(self._attached))
         return dict(sorted(self._attached.items()))

@@ -87,7 +87,8 @@ def align(  # noqa: PLR0913 - options
         typer.Option(metavar="PERMILLE", min=0, max=1000, help="Common share of the larger set."),
     ] = 0,
     workers: Annotated[
-        int | None, typer.Option(metavar="COUNT", min=1, max=256, help="Processes of each party.")
+        int | None,
+        typer.Option(metavar="COUNT", min=1, max=256, help="Threads or processes."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

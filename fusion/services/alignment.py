@@ -54,7 +54,7 @@ class Wanted:
         minimum_intersection: Fewer common records are not released.
         minimum_overlap_permille: Share of the larger set that has to be common.
         set_size: Most keys of a set.
-        workers: Processes of each party; None for as many as make sense.
+        workers: Threads or processes of each party; None for as many as make sense.
     """
 
     outcome: Outcome

@@ -1,8 +1,10 @@
-"""A scalar at work in several processes: what :class:`~fusion.crypto.ristretto.group.Masker` is.
+"""A scalar at work on several processors: what :class:`~fusion.crypto.ristretto.group.Masker` is.
 
-Workers are started afresh (spawn): nothing of this process is in them but what they are told. The
-scalar reaches them over the pipe on which a new process learns what to do, never as an argument or
-in the environment, and is gone with the process. A point that is refused comes back as what it is.
+Kernels run without the interpreter's lock, so that the vector engine shares an array among threads
+of this process. libsodium is called point by point and gets processes of its own. These are started
+afresh (spawn): nothing of this process is in them but what they are told. The scalar reaches them
+over the pipe on which a new process learns what to do, never as an argument or in the environment,
+and is gone with the process. A point that is refused comes back as what it is.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ from fusion.crypto.ristretto.group import (
     PointRefused,
     Scalar,
 )
-from fusion.crypto.ristretto.selection import current
+from fusion.crypto.ristretto.selection import current, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusion.crypto.ristretto.group import Masker
+    from fusion.crypto.ristretto.group import Group, Masker
 
 PART: Final = 512
 """Points that one worker is given at a time: an eighth of a message's list, as terms have it."""
-WORTH_IT: Final = {"vector": 200_000, "sodium": 20_000}
-"""Items of a set, by engine, from which on processes of their own pay for being started."""
+WORTH_IT: Final = 20_000
+"""Items of a set from which on processes of their own pay for being started."""
 
 _held: list[LocalMasker] = []
 """In a worker: the scalar."""
@@ -84,18 +86,20 @@ class ProcessMasker:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def open_masker(workers: int, scalar: Scalar) -> Masker:
-    """Put a scalar to work, in this process if there is to be one alone."""
-    return ProcessMasker(workers, scalar) if workers > 1 else LocalMasker(scalar, current())
-
-
 def maskers(items: int, workers: int | None = None) -> Callable[[Scalar], Masker]:
     """Return what puts a scalar to work for sets of this size.
 
     Args:
         items: Of the larger set.
-        workers: Processes; by default as many as there are processors, for large sets.
+        workers: Threads or processes; by default as many as there are processors. Small sets are
+            not worth a process.
     """
+    if current().name == "vector":
+        return partial(_local, current() if workers is None else named("vector", workers))
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if items >= WORTH_IT[current().name] else 1
-    return partial(open_masker, workers)
+        workers = len(os.sched_getaffinity(0)) if items >= WORTH_IT else 1
+    return partial(ProcessMasker, workers) if workers > 1 else partial(_local, current())
+
+
+def _local(group: Group, scalar: Scalar) -> LocalMasker:
+    return LocalMasker(scalar, group)

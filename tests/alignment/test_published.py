@@ -116,6 +116,9 @@ def spoiled(message: bytes, body: bytes | None = None, **more: Any) -> bytes:  #
 def code_of(take: Any, message: bytes) -> str:  # noqa: ANN401 - a bound method
     with pytest.raises(FusionError) as caught:
         take(message)
+    with pytest.raises(AlignmentBroken) as after:
+        take(message)
+    assert after.value.code == "A-67"
     return caught.value.code
 
 
@@ -214,3 +217,26 @@ def test_what_does_not_fit_is_not_published() -> None:
     ):
         with pytest.raises((AlignmentRefused, AlignmentBroken)):
             PublishedSet.make(terms(**more), keys, masker, values)
+
+
+def test_what_an_owner_answers_is_held_to_the_rules() -> None:
+    made = PublishedSet.make(terms(), SET, masker)
+    reader = read(made)
+    for code, spoil in (
+        ("A-50", lambda m: m[:-1]),
+        ("A-52", lambda m: spoiled(m, sender=GOV)),
+        ("A-54", lambda m: spoiled(m, number=1)),
+        ("A-54", lambda m: spoiled(m, first=4)),
+        ("A-57", lambda m: spoiled(m, messages.read(m)[1][:32], count=1)),
+        ("A-60", lambda m: spoiled(m, bytes(128))),
+    ):
+        asker, evaluator = Asker(reader, GOV, SET, masker), Evaluator(made, GOV, masker)
+        assert code_of(asker.take, spoil(evaluator.take(asker.message(0)))) == code
+        with pytest.raises(AlignmentBroken):
+            asker.outcome()
+
+
+def test_a_message_is_small_enough_to_be_carried() -> None:
+    with pytest.raises(ValueError, match="a smaller chunk"):
+        terms(payload=1024, chunk=4096)
+    assert terms(payload=1024, chunk=2048).chunk == 2048

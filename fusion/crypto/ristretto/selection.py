@@ -33,13 +33,17 @@ def unavailable(name: str) -> str | None:
     return vector.unavailable() if name == "vector" else None
 
 
-def named(name: str) -> Group:
+def named(name: str, threads: int | None = None) -> Group:
     """Return a new engine by name, for which :func:`unavailable` has no reason.
+
+    Args:
+        name: One of :data:`NAMES`.
+        threads: Of the vector engine; by default as many as there are processors.
 
     Raises:
         ValueError: Its kernels give other bytes than libsodium.
     """
-    return vector.VectorGroup() if name == "vector" else SodiumGroup()
+    return vector.VectorGroup(threads) if name == "vector" else SodiumGroup()
 
 
 def choose(wanted: str) -> Group:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fusion.crypto.paillier.engines import kernels, objects
-from fusion.crypto.paillier.engines.arrays import aligned
+from fusion.crypto.paillier.engines.arrays import Workers, aligned
 from fusion.crypto.paillier.engines.kernels.shape import IFMA
 from fusion.crypto.paillier.engines.processor import Code, compile_program, reason_against
 from fusion.crypto.ristretto import curve, field
@@ -55,13 +55,17 @@ class VectorGroup:
 
     name = "vector"
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = None) -> None:
         """Compile, or take what was compiled before, and compare with libsodium.
+
+        Args:
+            threads: That share an array; by default as many as there are processors.
 
         Raises:
             ValueError: The kernels give other bytes: this engine is not to be used.
         """
         self._run = _functions()
+        self.workers = Workers(threads)
         self._sodium = SodiumGroup()
         self._compare()
 
@@ -83,8 +87,11 @@ class VectorGroup:
         halves = np.stack([_limbs(words[:, at]) for at in range(2)], axis=1)
         out = aligned((-(-count // LANES), LIMBS, LANES))
         rows = _in_lanes(halves.reshape(count, 2 * LIMBS))
-        for first, batches in _calls(len(rows)):
+
+        def work(first: int, batches: int) -> None:
             self._run["from_uniform"](_at(rows[first:]), _at(out[first:]), batches)
+
+        self.workers.share(len(rows), _BATCHES, work)
         return _bytes(out, count)
 
     def multiply(self, scalar: Scalar, points: bytes) -> bytes:
@@ -94,10 +101,13 @@ class VectorGroup:
         rows = _in_lanes(_limbs(words))
         out, good = aligned(rows.shape), aligned((len(rows), LANES))
         digits = np.array(curve.digits_of(int.from_bytes(scalar.held, "little")), np.uint64)
-        for first, batches in _calls(len(rows)):
+
+        def work(first: int, batches: int) -> None:
             self._run["multiply"](
                 _at(rows[first:]), _at(digits), _at(out[first:]), _at(good[first:]), batches
             )
+
+        self.workers.share(len(rows), _BATCHES, work)
         digits[:] = 0
         made = _bytes(out, count)
         self._check(points, words, good, made)
@@ -149,10 +159,6 @@ def _bytes(rows: NDArray[np.uint64], count: int) -> bytes:
             51 - 13 * at
         )
     return words.tobytes()
-
-
-def _calls(batches: int) -> list[tuple[int, int]]:
-    return [(at, min(_BATCHES, batches - at)) for at in range(0, batches, _BATCHES)]
 
 
 def _at(array: NDArray[Any]) -> int:
