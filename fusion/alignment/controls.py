@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fusion.alignment.terms import Terms
+    from fusion.grants.document import Align
 
 SKETCH_BYTES: Final = 8
 """Of one key in a sketch: two keys of 10**6 collide with probability 3 * 10**-8."""
@@ -100,6 +101,16 @@ def before(limits: Limits, earlier: Sequence[Run], own: bytes, field: str) -> No
     for run in earlier:
         if run.field == field and 0 < difference(run.sketch, own) < limits.minimum_difference:
             raise refused(Decided.DIFFERENCE)
+
+
+def granted(permission: Align, terms: Terms) -> None:
+    """Return if terms stay within what a grant permits; its runs go into :class:`Limits`.
+
+    Raises:
+        AlignmentRefused: A-11: they allow larger sets.
+    """
+    if terms.set_size > permission.set_size:
+        raise refused(Decided.OWN_SIZE)
 
 
 def sizes(terms: Terms, own: int, peer: int) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fusion.alignment import controls
 from fusion.alignment.controls import Limits, Run
 from fusion.errors import AlignmentRefused
+from fusion.grants.document import Align
 from tests.alignment.parties import terms
 
 if TYPE_CHECKING:
@@ -104,3 +105,9 @@ def test_sizes(own: int, peer: int, code: str | None) -> None:
 def test_release(common: int, code: str | None) -> None:
     agreed = terms(minimum_overlap_permille=200, minimum_intersection=5)
     assert code_of(lambda: controls.release(agreed, common, 100, 50)) == code
+
+
+def test_terms_stay_within_the_grant() -> None:
+    permission = Align(set_size=100, runs=3)
+    assert code_of(lambda: controls.granted(permission, terms(set_size=100))) is None
+    assert code_of(lambda: controls.granted(permission, terms(set_size=101))) == "A-11"

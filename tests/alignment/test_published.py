@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.alignment import messages
-from fusion.alignment.published import Asker, Evaluator, PublishedSet, SetReader, SetTerms
+from fusion.alignment.asking import Asker, SetReader
+from fusion.alignment.published import Evaluator, PublishedSet
 from fusion.alignment.terms import field_of
+from fusion.alignment.values import SetTerms
 from fusion.errors import AlignmentBroken, AlignmentRefused, FusionError
 from tests.alignment.parties import BANK, GOV, KEY, masker
 from tests.crypto.test_ristretto import BAD

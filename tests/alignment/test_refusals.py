@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from fusion.alignment import messages
 from fusion.alignment.rules import Broken, Decided
 from fusion.alignment.session import Session
 from fusion.alignment.states import SENDS, TAKES, Role, State
-from fusion.errors import AlignmentBroken
+from fusion.errors import AlignmentBroken, FusionError
 from tests.alignment.parties import BANK, GOV, carry, masker, pair, terms
 from tests.crypto.test_ristretto import BAD
 from tests.docs.sources import ROOT
@@ -111,6 +112,39 @@ def test_no_change_of_a_message_passes_or_breaks_anything_but_the_rules(
     with pytest.raises(AlignmentBroken) as caught:
         take_all(one, [bytes(spoiled), *parts[1:]])
     assert caught.value.code[:3] in {"A-5", "A-6"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(["one", "both", "size"]))
+def test_rubbish_at_any_message_ends_by_name_or_adds_no_record(
+    data: st.DataObject, outcome: str
+) -> None:
+    one, other = pair(terms(outcome), KEYS, [*KEYS[5:], "x", "y"])
+    at = data.draw(st.integers(0, 12))
+    seen = itertools.count()
+
+    def carry_spoiled() -> None:
+        sessions = {GOV: one, BANK: other}
+        for speaker, listener in itertools.cycle(((GOV, BANK), (BANK, GOV))):
+            giving, taking = sessions[speaker], sessions[listener]
+            if one.over and other.over:
+                return
+            while not taking.over and taking.taken < giving.ready:
+                message = bytearray(giving.message(taking.taken))
+                if next(seen) == at:
+                    place = data.draw(st.integers(0, len(message) - 1))
+                    message[place] ^= data.draw(st.integers(1, 255))
+                taking.take(bytes(message))
+
+    try:
+        carry_spoiled()
+    except FusionError as error:
+        assert error.code[:3] in {"A-1", "A-5", "A-6"}  # noqa: PT017 - or none at all
+    if one.over and not one._failed:
+        learned = one.outcome()
+        assert learned is not None
+        assert learned.size <= 5
+        assert set(learned.keys or ()) <= {5, 6, 7, 8, 9}
 
 
 POINTS = [

@@ -7,6 +7,7 @@ import itertools
 import warnings
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pytest
 
 from fusion.crypto import rng
@@ -202,6 +203,28 @@ def test_a_wiped_scalar_masks_nothing() -> None:
     scalar.wipe()
     with pytest.raises(PointRefused):
         vector.VectorGroup().multiply(scalar, POINTS[0])
+
+
+@VECTOR
+@pytest.mark.soak
+def test_random_strings_decode_where_they_do_for_libsodium() -> None:
+    group, sodium = vector.VectorGroup(), SodiumGroup()
+    count = 100_000
+    strings = np.frombuffer(rng.token(32 * count), np.uint8).reshape(count, 32).copy()
+    strings[:, 0] &= 0xFE
+    strings[:, 31] &= 0x7F
+    data = strings.tobytes()
+    valid = [sodium.valid(data[at : at + 32]) for at in range(0, len(data), 32)]
+    for flags, wanted in ((valid, True), ([not each for each in valid], False)):
+        chosen = strings[np.array(flags)]
+        if wanted:
+            scalar, points = Scalar.fresh(), chosen.tobytes()
+            assert group.multiply(scalar, points) == sodium.multiply(scalar, points)
+        else:
+            for each in chosen[:20_000]:
+                with pytest.raises(PointRefused):
+                    group.multiply(Scalar.fresh(), each.tobytes())
+    assert 0.2 < sum(valid) / count < 0.3
 
 
 # ------------------------------------------------------------------ which engine
