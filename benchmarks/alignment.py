@@ -1,10 +1,13 @@
 """What an alignment of two costs: CPU of both sides, and of each step an item.
 
-``python -m benchmarks.alignment [--items 100000] [--engines vector,sodium] [--no-peers] [--json]``
+``python -m benchmarks.alignment [--items 100000] [--engines vector,sodium] [--workers 1]
+[--no-peers] [--json]``
 
-Both sets have as many items, half of them in common; the whole protocol runs in one process, one
-core, every message made and taken as it would be on a wire. Beside it, where it is installed,
-OpenMined's PSI (``openmined_psi``), which is optional and in no lock.
+Both sets have as many items, half of them in common; both sides of the protocol run in one
+process, every message made and taken as it would be on a wire. With ``--workers`` above 1 threads
+(vector) or processes (sodium) share each side's work; the two sides still take turns, so that the
+clock shows what sharing brings. Beside it, where it is installed, OpenMined's PSI
+(``openmined_psi``), which is optional and in no lock.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import os
 import sys
 import time
 from functools import partial
@@ -23,10 +27,12 @@ from fusion.alignment.session import Session
 from fusion.alignment.terms import Terms, field_of
 from fusion.crypto.ristretto import selection
 from fusion.crypto.ristretto.group import LocalMasker, Scalar
+from fusion.services.maskers import ProcessMasker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fusion.alignment.session import Maskers
     from fusion.crypto.ristretto.group import Group
 
 PARTIES: Final = ("first", "second")
@@ -39,21 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--items", type=int, default=100_000, help="of each set")
     parser.add_argument("--engines", default=",".join(selection.NAMES))
+    parser.add_argument("--workers", type=int, default=1, help="of each side")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    made = document(options.items, options.engines.split(","), peers=not options.no_peers)
+    made = document(
+        options.items, options.engines.split(","), options.workers, peers=not options.no_peers
+    )
     print(json.dumps(made, indent=2) if options.json else table(made))
 
 
-def document(items: int, engines: Sequence[str], *, peers: bool) -> dict[str, Any]:
+def document(items: int, engines: Sequence[str], workers: int, *, peers: bool) -> dict[str, Any]:
     """Return what was measured."""
     results, missing = [], []
     for name in engines:
         reason = selection.unavailable(name)
         if reason is None:
             _say(f"{name}: {items:,} and {items:,} items ...")
-            results.append(_ours(selection.named(name, 1), items))
+            results.append(_ours(selection.named(name, workers), items, workers))
         else:
             missing.append({"system": f"banyan {name}", "reason": reason})
     if peers:
@@ -68,6 +77,7 @@ def document(items: int, engines: Sequence[str], *, peers: bool) -> dict[str, An
         "schema": "fusion.bench-alignment/1",
         "items": items,
         "cores": available_cores(),
+        "workers": workers,
         "results": results,
         "missing": missing,
     }
@@ -83,7 +93,7 @@ def _sets(items: int) -> tuple[list[str], list[str]]:
     return first, [f"99000019{at:010d}" for at in range(items // 2, items + items // 2)]
 
 
-def _ours(group: Group, items: int) -> dict[str, Any]:
+def _ours(group: Group, items: int, workers: int) -> dict[str, Any]:
     keys = _sets(items)
     terms = Terms(
         field=field_of("benchmark", "job", "ID", "text"),
@@ -91,14 +101,17 @@ def _ours(group: Group, items: int) -> dict[str, Any]:
         outcome="one",
         set_size=items,
     )
-    began = time.process_time()
-    open_masker = partial(_masker, group)
+    open_masker: Maskers = partial(_masker, group)
+    if workers > 1 and group.name == "sodium":
+        os.environ[selection.VARIABLE] = group.name  # what the workers take
+        open_masker = partial(ProcessMasker, workers)
+    began, clock = _cpu(), time.perf_counter()
     sessions = [
         Session.begin(terms, name, own, open_masker)
         for name, own in zip(PARTIES, keys, strict=True)
     ]
     sent = _carry(*sessions)
-    cpu = time.process_time() - began
+    cpu, wall = _cpu() - began, time.perf_counter() - clock
     outcome = sessions[0].outcome()
     if outcome is None or outcome.size != items - items // 2:
         raise SystemExit("the intersection is wrong")
@@ -106,6 +119,7 @@ def _ours(group: Group, items: int) -> dict[str, Any]:
         "system": "banyan",
         "engine": group.name,
         "cpu_s": round(cpu, 3),
+        "wall_s": round(wall, 3),
         "us_an_item": round(1e6 * cpu / items, 1),
         "bytes_an_item": round(sent / items, 1),
         "steps_us": _steps(group),
@@ -149,7 +163,7 @@ def _steps(group: Group) -> dict[str, float]:
 def _openmined(library: Any, items: int) -> dict[str, Any]:  # noqa: ANN401 - an optional library
     """Return the cost of OpenMined's PSI with raw points, which has no false positives."""
     first, second = _sets(items)
-    began = time.process_time()
+    began, clock = _cpu(), time.perf_counter()
     client, server = (
         library.client.CreateWithNewKey(True),
         library.server.CreateWithNewKey(True),
@@ -158,7 +172,7 @@ def _openmined(library: Any, items: int) -> dict[str, Any]:  # noqa: ANN401 - an
     request = client.CreateRequest(first)
     response = server.ProcessRequest(request)
     found = client.GetIntersection(setup, response)
-    cpu = time.process_time() - began
+    cpu, wall = _cpu() - began, time.perf_counter() - clock
     if len(found) != items - items // 2:
         raise SystemExit("openmined_psi: the intersection is wrong")
     sent = sum(len(each.SerializeToString()) for each in (setup, request, response))
@@ -166,10 +180,16 @@ def _openmined(library: Any, items: int) -> dict[str, Any]:  # noqa: ANN401 - an
         "system": "openmined_psi",
         "engine": "P-256",
         "cpu_s": round(cpu, 3),
+        "wall_s": round(wall, 3),
         "us_an_item": round(1e6 * cpu / items, 1),
         "bytes_an_item": round(sent / items, 1),
         "steps_us": {},
     }
+
+
+def _cpu() -> float:
+    """Return seconds of CPU of this process and of those that have ended."""
+    return sum(os.times()[:4])
 
 
 def _seconds(step: Callable[[], object]) -> float:
@@ -184,10 +204,12 @@ def _seconds(step: Callable[[], object]) -> float:
 
 def table(made: dict[str, Any]) -> str:
     """Return the document as lines for a terminal."""
-    lines = [f"{made['items']:,} items a side, half in common; CPU of both sides, one process"]
+    setting = f"CPU of both sides, {made['workers']} workers each"
+    lines = [f"{made['items']:,} items a side, half in common; {setting}"]
     for each in made["results"]:
         lines.append(
             f"{each['system'] + ' ' + each['engine']:<24} {each['cpu_s']:>9.2f} s "
+            f"[{each['wall_s']:.1f} by the clock] "
             f"{each['us_an_item']:>8.1f} us an item {each['bytes_an_item']:>7.1f} bytes an item"
         )
         lines.extend(
