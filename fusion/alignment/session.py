@@ -26,7 +26,7 @@ from fusion.alignment.rules import Broken, broken
 from fusion.alignment.states import SENDS, TAKES, Role, State, role_of
 from fusion.crypto.hashing import hexdigest
 from fusion.crypto.ristretto.group import Scalar
-from fusion.errors import FusionError
+from fusion.errors import AlignmentRefused, FusionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,6 +104,7 @@ class Session:
         self._pledged = ""
         self._doubled: Arriving | None = None  # the own items, masked by both
         self._matches: NDArray[np.intp] | None = None
+        self._withheld: AlignmentRefused | None = None
         self._failed = False
 
     # ------------------------------------------------------------------ begin, keep, go on, end
@@ -279,7 +280,7 @@ class Session:
         """Take the peer's next message.
 
         Raises:
-            AlignmentRefused: Sizes or intersection are not what the terms allow.
+            AlignmentRefused: Sizes are not what the terms allow; with ``both``, too few are common.
             AlignmentBroken: The message breaks a rule of the protocol. After either the session
                 has failed: its scalar is gone, nothing was released.
         """
@@ -351,7 +352,13 @@ class Session:
         if self._pledged and self._pledge(self.peer, data) != self._pledged:
             raise broken(Broken.COMMITMENT, self.peer)
         self._matches = self._match()
-        controls.release(self.terms, len(self._matches), self.total, self.peer_total)
+        try:
+            controls.release(self.terms, len(self._matches), self.total, self.peer_total)
+        except AlignmentRefused as refusal:
+            if self.role is Role.MUTUAL:
+                raise
+            # Who helps is told that it is over, as always: not how it ended.
+            self._withheld, self._matches = refusal, None
         return True
 
     def _match(self) -> NDArray[np.intp]:
@@ -382,10 +389,13 @@ class Session:
         """Return what this party learned: None for who helps.
 
         Raises:
+            AlignmentRefused: A-13, A-14: too few are common.
             AlignmentBroken: A-55: there is nothing yet.
         """
         if self._failed or not self.over:
             raise broken(Broken.UNEXPECTED)
+        if self._withheld is not None:
+            raise self._withheld
         if self._matches is None:
             return None
         size = len(self._matches)
