@@ -1,11 +1,11 @@
 """What an alignment of two costs: CPU of both sides, and of each step an item.
 
-``python -m benchmarks.alignment [--items 100000] [--engines vector,sodium] [--workers 1]
+``python -m benchmarks.alignment [--items 100000] [--engines ifma,sodium] [--workers 1]
 [--no-peers] [--json]``
 
 Both sets have as many items, half of them in common; both sides of the protocol run in one
 process, every message made and taken as it would be on a wire. With ``--workers`` above 1 threads
-(vector) or processes (sodium) share each side's work; the two sides still take turns, so that the
+(kernels) or processes (sodium) share each side's work; the two sides still take turns, so that the
 clock shows what sharing brings. Beside it, where it is installed, OpenMined's PSI
 (``openmined_psi``), which is optional and in no lock.
 """

@@ -1,6 +1,6 @@
 """A scalar at work on several processors: what :class:`~fusion.crypto.ristretto.group.Masker` is.
 
-Kernels run without the interpreter's lock, so that the vector engine shares an array among threads
+Kernels run without the interpreter's lock, so that a vector engine shares an array among threads
 of this process. libsodium is called point by point and gets processes of its own. These are started
 afresh (spawn): nothing of this process is in them but what they are told. The scalar reaches them
 over the pipe on which a new process learns what to do, never as an argument or in the environment,
@@ -94,11 +94,12 @@ def maskers(items: int, workers: int | None = None) -> Callable[[Scalar], Masker
         workers: Threads or processes; by default as many as there are processors. Small sets are
             not worth a process.
     """
-    if current().name == "vector":
-        return partial(_local, current() if workers is None else named("vector", workers))
+    engine = current()
+    if engine.name != "sodium":
+        return partial(_local, engine if workers is None else named(engine.name, workers))
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if items >= WORTH_IT else 1
-    return partial(ProcessMasker, workers) if workers > 1 else partial(_local, current())
+    return partial(ProcessMasker, workers) if workers > 1 else partial(_local, engine)
 
 
 def _local(group: Group, scalar: Scalar) -> LocalMasker:

@@ -13,7 +13,7 @@ from fusion.crypto.ristretto.group import LocalMasker, PointRefused, Scalar
 from fusion.crypto.ristretto.selection import current
 from fusion.crypto.ristretto.sodium import SodiumGroup
 from fusion.services.maskers import PART, ProcessMasker, maskers
-from tests.crypto.test_ristretto_kernels import VECTOR
+from tests.crypto.test_ristretto_kernels import here
 
 
 def test_processes_give_the_same_bytes_and_name_the_same_point() -> None:
@@ -45,6 +45,7 @@ def test_processes_give_the_same_bytes_and_name_the_same_point() -> None:
 
 def test_sets_are_masked_in_this_process_or_in_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(maskers(1000)(Scalar.fresh()), LocalMasker)
+    assert isinstance(maskers(10**6, workers=1)(Scalar.fresh()), LocalMasker)
     monkeypatch.setattr("fusion.services.maskers.current", SodiumGroup)
     assert isinstance(maskers(1000)(Scalar.fresh()), LocalMasker)
     asked = maskers(10, workers=2)(Scalar.fresh())
@@ -52,11 +53,11 @@ def test_sets_are_masked_in_this_process_or_in_others(monkeypatch: pytest.Monkey
     asked.close()
 
 
-@VECTOR
+@here("avx2")
 def test_threads_share_an_array() -> None:
     scalar = Scalar.fresh()
     digests = b"".join(hashlib.sha512(b"%d" % at).digest() for at in range(3000))
-    alone, shared = (selection.named("vector", threads) for threads in (1, 3))
+    alone, shared = (selection.named("avx2", threads) for threads in (1, 3))
     points = alone.from_uniform(digests)
     assert shared.from_uniform(digests) == points
     assert shared.multiply(scalar, points) == alone.multiply(scalar, points)

@@ -12,7 +12,6 @@ import pytest
 
 from fusion.crypto import rng
 from fusion.crypto.paillier.engines.kernels.model import At, ModelMachine, ModelProgram
-from fusion.crypto.paillier.engines.kernels.shape import IFMA
 from fusion.crypto.ristretto import curve, field, selection, vector
 from fusion.crypto.ristretto.group import ORDER, PointRefused, Scalar
 from fusion.crypto.ristretto.sodium import SodiumGroup
@@ -20,72 +19,91 @@ from tests.crypto import ristretto_reference as reference
 from tests.engines.test_addresses import WatchedProgram
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusion.crypto.paillier.engines.kernels.shape import Shape
+    from fusion.crypto.ristretto.field import Form
     from fusion.crypto.ristretto.group import Group
 
-TIGHT: Final = 2**51 + 2**14
-"""What every routine takes and leaves, limb by limb."""
-VECTOR: Final = pytest.mark.skipif(
-    vector.unavailable() is not None, reason=str(vector.unavailable())
+SHAPES: Final = list(vector.SHAPES.values())
+FORMS: Final = {shape.name: field.form_of(shape) for shape in SHAPES}
+
+
+def here(name: str) -> pytest.MarkDecorator:
+    """Skip where the vector unit is missing."""
+    reason = vector.unavailable(name)
+    return pytest.mark.skipif(reason is not None, reason=str(reason))
+
+
+ENGINES: Final = pytest.mark.parametrize(
+    "group",
+    [pytest.param(name, marks=here(name)) for name in vector.SHAPES],
+    indirect=True,
 )
+EVERY_SHAPE: Final = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+
+
+@pytest.fixture
+def group(request: pytest.FixtureRequest) -> Group:
+    return selection.named(request.param)
 
 
 class NarrowMachine(ModelMachine):
     """Refuses a factor that the unit would cut off."""
 
     def _product(self, x: int, y: int) -> int:
-        assert x < 2**52
-        assert y < 2**52
+        most = 2**52 if self.shape.high else 2**32
+        assert x < most
+        assert y < most
         return super()._product(x, y)
 
 
-def lanes(values: list[int]) -> list[list[int]]:
-    """Return residues side by side, five vectors."""
-    cut = [field.limbs_of(value) for value in values]
-    return [[each[at] for each in cut] for at in range(field.LIMBS)]
+def lanes(shape: Shape, values: list[int]) -> list[list[int]]:
+    """Return residues side by side, a vector a limb."""
+    cut = [field.form_of(shape).cut(value) for value in values]
+    return [list(limb) for limb in zip(*cut, strict=True)]
 
 
-def value_of(limbs: list[list[int]], lane: int = 0) -> int:
-    return sum(limb[lane] << field.RADIX * at for at, limb in enumerate(limbs))
+def value_of(form: Form, limbs: Sequence[Sequence[int]], lane: int = 0) -> int:
+    places = zip(limbs, form.offsets(), strict=True)
+    return sum(limb[lane] << offset for limb, offset in places)
 
 
-LARGE = [TIGHT - 1] * 5
-EDGES = [
-    LARGE,
-    [0] * 5,
-    [TIGHT - 1, 0, 0, 0, 0],
-    [0, 0, 0, 0, TIGHT - 1],
-    field.limbs_of(field.PRIME),
-    field.limbs_of(field.PRIME - 1),
-    field.limbs_of(field.PRIME + 1),
-    field.limbs_of(2**255 - 1),
-    [2**51 - 1] * 4 + [2**51 + 5],
-]
+def edges(form: Form) -> list[list[int]]:
+    """Return tight residues: as large as limbs get, and around 0 and p."""
+    large = [2**width + 2**form.slack - 1 for width in form.widths]
+    values = (0, field.PRIME - 1, field.PRIME, field.PRIME + 1, 2**255 - 1)
+    return [
+        large,
+        [large[0], *[0] * (form.size - 1)],
+        [*[0] * (form.size - 1), large[-1]],
+        [*form.cut(2**255 - 1)[:-1], large[-1]],
+        *map(form.cut, values),
+    ]
 
 
-@pytest.mark.parametrize(("one", "other"), list(itertools.product(EDGES, EDGES)))
-def test_the_field_at_its_edges(one: list[int], other: list[int]) -> None:
-    m = NarrowMachine(IFMA)
-    x, y = ([m.splat(limb) for limb in each] for each in (one, other))
-    a, b = (sum(limb << 51 * at for at, limb in enumerate(each)) for each in (one, other))
-    for work, expected in (
-        (field.product, a * b),
-        (field.total, a + b),
-        (field.difference, a - b),
-    ):
-        found = work(m, x, y)
-        assert value_of(found) % field.PRIME == expected % field.PRIME
-        assert all(limb[0] < TIGHT for limb in found)
-    squared = field.square(m, x)
-    assert value_of(squared) % field.PRIME == a * a % field.PRIME
-    assert all(limb[0] < TIGHT for limb in squared)
-    assert value_of(field.frozen(m, x)) == a % field.PRIME
-    assert field.odd(m, x)[0] % 2 == a % field.PRIME % 2
-    assert bool(field.zero(m, x)[0]) == (a % field.PRIME == 0)
-    assert m.peak <= 60
+@EVERY_SHAPE
+def test_the_field_at_its_edges(shape: Shape) -> None:
+    form = field.form_of(shape)
+    assert sum(form.widths) == 255
+    m = NarrowMachine(shape)
+    at = field.Arithmetic(m)
+    for one, other in itertools.product(edges(form), edges(form)):
+        x, y = ([m.splat(limb) for limb in each] for each in (one, other))
+        a, b = value_of(form, x), value_of(form, y)
+        found = [at.product(x, y), at.total(x, y), at.difference(x, y), at.squared(x)]
+        for limbs, expected in zip(found, (a * b, a + b, a - b, a * a), strict=True):
+            assert value_of(form, limbs) % field.PRIME == expected % field.PRIME
+            for limb, width in zip(limbs, form.widths, strict=True):
+                assert limb[0] < 2**width + 2**form.slack
+        assert value_of(form, at.frozen(x)) == a % field.PRIME
+        assert at.odd(x)[0] % 2 == a % field.PRIME % 2
+        assert bool(at.zero(x)[0]) == (a % field.PRIME == 0)
+    assert m.peak < 61
 
 
-def program(digits: int = curve.DIGITS) -> ModelProgram:
-    made = ModelProgram(IFMA)
+def program(shape: Shape, digits: int = curve.DIGITS) -> ModelProgram:
+    made = ModelProgram(shape)
     curve.Curve(made, digits)
     return made
 
@@ -94,33 +112,41 @@ DIGESTS = [hashlib.sha512(bytes([at])).digest() for at in range(8)]
 POINTS = [reference.from_uniform(digest) for digest in DIGESTS]
 
 
-def test_the_map_on_the_model() -> None:
+@EVERY_SHAPE
+def test_the_map_on_the_model(shape: Shape) -> None:
+    digests = DIGESTS[: shape.lanes]
     halves = [
         limb
         for half in (0, 32)
         for limb in lanes(
-            [int.from_bytes(each[half : half + 32], "little") % 2**255 for each in DIGESTS]
+            shape,
+            [int.from_bytes(each[half : half + 32], "little") % 2**255 for each in digests],
         )
     ]
-    out: list[list[int]] = [[]] * 5
-    program().exported["from_uniform"](NarrowMachine(IFMA), At(halves), At(out), 1)
-    assert [value_of(out, lane).to_bytes(32, "little") for lane in range(8)] == POINTS
+    form = field.form_of(shape)
+    out: list[list[int]] = [[]] * form.size
+    program(shape).exported["from_uniform"](NarrowMachine(shape), At(halves), At(out), 1)
+    found = [value_of(form, out, lane).to_bytes(32, "little") for lane in range(shape.lanes)]
+    assert found == POINTS[: shape.lanes]
 
 
-def test_a_product_on_the_model_and_what_does_not_decode() -> None:
-    given = [*POINTS[:6], bytes(32), (2).to_bytes(32, "little")]
-    assert reference.decode(given[7]) is None
-    numbers = lanes([int.from_bytes(each, "little") for each in given])
+@EVERY_SHAPE
+def test_a_product_on_the_model_and_what_does_not_decode(shape: Shape) -> None:
+    given = [*POINTS[: shape.lanes - 2], bytes(32), (2).to_bytes(32, "little")]
+    assert reference.decode(given[-1]) is None
+    form = field.form_of(shape)
+    numbers = lanes(shape, [int.from_bytes(each, "little") for each in given])
     scalar = 0x7A8F
     good: list[list[int]] = [[]]
-    out: list[list[int]] = [[]] * 5
-    program(5).exported["multiply"](
-        NarrowMachine(IFMA), At(numbers), At(curve.digits_of(scalar, 5)), At(out), At(good), 1
+    out: list[list[int]] = [[]] * form.size
+    program(shape, 5).exported["multiply"](
+        NarrowMachine(shape), At(numbers), At(curve.digits_of(scalar, 5)), At(out), At(good), 1
     )
-    for lane, point in enumerate(given[:6]):
-        assert value_of(out, lane).to_bytes(32, "little") == reference.multiply(scalar, point)
-    assert [bool(flag) for flag in good[0]] == [True] * 7 + [False]
-    assert value_of(out, 6) == 0
+    for lane, point in enumerate(given[:-2]):
+        found = value_of(form, out, lane).to_bytes(32, "little")
+        assert found == reference.multiply(scalar, point)
+    assert [bool(flag) for flag in good[0]] == [True] * (shape.lanes - 1) + [False]
+    assert value_of(form, out, shape.lanes - 2) == 0
 
 
 def test_digits_are_the_scalar() -> None:
@@ -133,20 +159,17 @@ def test_digits_are_the_scalar() -> None:
         assert sum(digit * 16**at for at, digit in enumerate(reversed(digits))) == scalar
 
 
-def test_no_address_depends_on_the_scalar_or_the_points() -> None:
+@EVERY_SHAPE
+def test_no_address_depends_on_the_scalar_or_the_points(shape: Shape) -> None:
     seen = []
-    for scalar, points in ((0x000, POINTS), (0xF8F, POINTS), (0x123, POINTS[::-1])):
-        made = WatchedProgram(IFMA)
-        curve.Curve(made, 4)
-        numbers = lanes([int.from_bytes(each, "little") for each in points])
-        made.run(
-            "multiply",
-            At(numbers),
-            At(curve.digits_of(scalar, 4)),
-            At([None] * 5),
-            At([None]),
-            1,
-        )
+    points = POINTS[: shape.lanes]
+    for scalar, given in ((0x00, points), (0xF8, points), (0x13, points[::-1])):
+        made = WatchedProgram(shape)
+        curve.Curve(made, 3)
+        numbers = lanes(shape, [int.from_bytes(each, "little") for each in given])
+        room = At([None] * field.form_of(shape).size)
+        digits = At(curve.digits_of(scalar, 3))
+        made.run("multiply", At(numbers), digits, room, At([None]), 1)
         seen.append(made.machine.seen)
     assert seen[0] == seen[1] == seen[2]
     assert len(seen[0]) > 1000
@@ -155,10 +178,10 @@ def test_no_address_depends_on_the_scalar_or_the_points() -> None:
 # ------------------------------------------------------------------ compiled
 
 
-@VECTOR
+@ENGINES
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 515])
-def test_the_engine_gives_the_bytes_of_libsodium(count: int) -> None:
-    group, sodium = vector.VectorGroup(), SodiumGroup()
+def test_an_engine_gives_the_bytes_of_libsodium(group: Group, count: int) -> None:
+    sodium = SodiumGroup()
     digests = rng.token(64 * count)
     points = group.from_uniform(digests)
     assert points == sodium.from_uniform(digests)
@@ -166,17 +189,17 @@ def test_the_engine_gives_the_bytes_of_libsodium(count: int) -> None:
     assert group.multiply(scalar, points) == sodium.multiply(scalar, points)
 
 
-@VECTOR
-def test_digests_at_the_edges() -> None:
-    edges = [bytes(32), b"\xff" * 32, *(n.to_bytes(32, "little") for n in (1, field.PRIME - 1))]
-    edges += [n.to_bytes(32, "little") for n in (field.PRIME, field.PRIME + 1, 2**255 - 1)]
-    digests = b"".join(one + other for one in edges for other in edges)
-    assert vector.VectorGroup().from_uniform(digests) == SodiumGroup().from_uniform(digests)
+@ENGINES
+def test_digests_at_the_edges(group: Group) -> None:
+    halves = [bytes(32), b"\xff" * 32, *(n.to_bytes(32, "little") for n in (1, field.PRIME - 1))]
+    halves += [n.to_bytes(32, "little") for n in (field.PRIME, field.PRIME + 1, 2**255 - 1)]
+    digests = b"".join(one + other for one in halves for other in halves)
+    assert group.from_uniform(digests) == SodiumGroup().from_uniform(digests)
 
 
-@VECTOR
-def test_it_refuses_what_libsodium_refuses_and_by_the_same_name() -> None:
-    group, sodium = vector.VectorGroup(), SodiumGroup()
+@ENGINES
+def test_it_refuses_what_libsodium_refuses_and_by_the_same_name(group: Group) -> None:
+    sodium = SodiumGroup()
     scalar = Scalar.fresh()
     point = POINTS[0]
     spoiled = [
@@ -197,18 +220,18 @@ def _outcome(group: Group, scalar: Scalar, points: bytes) -> bytes | tuple[int, 
         return error.index, error.fault
 
 
-@VECTOR
-def test_a_wiped_scalar_masks_nothing() -> None:
+@ENGINES
+def test_a_wiped_scalar_masks_nothing(group: Group) -> None:
     scalar = Scalar.fresh()
     scalar.wipe()
     with pytest.raises(PointRefused):
-        vector.VectorGroup().multiply(scalar, POINTS[0])
+        group.multiply(scalar, POINTS[0])
 
 
-@VECTOR
+@ENGINES
 @pytest.mark.soak
-def test_random_strings_decode_where_they_do_for_libsodium() -> None:
-    group, sodium = vector.VectorGroup(), SodiumGroup()
+def test_random_strings_decode_where_they_do_for_libsodium(group: Group) -> None:
+    sodium = SodiumGroup()
     count = 100_000
     strings = np.frombuffer(rng.token(32 * count), np.uint8).reshape(count, 32).copy()
     strings[:, 0] &= 0xFE
@@ -236,12 +259,17 @@ def test_an_engine_is_chosen_by_name_and_replaced_aloud() -> None:
         assert selection.choose("abacus").name == "sodium"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fastest = "sodium" if vector.unavailable() else "vector"
+        fastest = next(name for name in selection.NAMES if selection.unavailable(name) is None)
         assert selection.choose("").name == fastest
 
 
-@VECTOR
+@pytest.mark.skipif(vector.unavailable("avx2") is not None, reason="no vector unit")
 def test_an_engine_that_errs_is_put_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector, "_MASK", vector._MASK >> vector._MASK.dtype.type(1))
+    def wrong(*_: object) -> None:
+        """Leaves zeros."""
+
+    monkeypatch.setattr(
+        vector, "_functions", lambda _shape: {"multiply": wrong, "from_uniform": wrong}
+    )
     with pytest.warns(selection.GroupWarning, match="do not agree with libsodium"):
         assert selection.choose("").name == "sodium"

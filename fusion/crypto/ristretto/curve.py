@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fusion.crypto.ristretto.field import LIMBS, PRIME, Field, Residues, frozen, load, store
+from fusion.crypto.ristretto.field import PRIME, Field, Residues, form_of
 
 if TYPE_CHECKING:
     from fusion.crypto.paillier.engines.kernels.vocabulary import (
@@ -25,13 +25,12 @@ SIGNATURES: Final = {"multiply": "ppppi", "from_uniform": "ppi"}
 """What is exported: ``multiply(points, digits, out, good, batches)`` and
 ``from_uniform(halves, out, batches)``.
 
-Points are five vectors each, a vector a limb; ``good`` is one vector a batch, ones where a point
+Points are a vector a limb; ``good`` is one vector a batch, ones where a point
 decoded. Halves are two residues of which RFC 9496 makes one point.
 """
 DIGITS: Final = 64
 """Of a scalar, four bits each, from -8 to 8."""
 _ENTRIES: Final = 8
-_POINT: Final = 4 * LIMBS
 
 _D: Final = -121665 * pow(121666, -1, PRIME) % PRIME
 _SQRT_M1: Final = pow(2, (PRIME - 1) // 4, PRIME)
@@ -58,7 +57,8 @@ def digits_of(scalar: int, count: int = DIGITS) -> list[int]:
 
 def coordinates(m: Machine, point: Place) -> tuple[Place, Place, Place, Place]:
     """Return where X, Y, Z and T of a point are."""
-    x, y, z, t = (m.at(point, LIMBS * at) for at in range(4))
+    size = form_of(m.shape).size
+    x, y, z, t = (m.at(point, size * at) for at in range(4))
     return x, y, z, t
 
 
@@ -73,6 +73,7 @@ class Curve:
             digits: Of a scalar; fewer for tests on the model.
         """
         self._digits = digits
+        self._size = form_of(program.shape).size
         self._field = Field(program)
         self._ratio: Routine = program.define("ratio", "pppp", self._sqrt_ratio)
         self._encode: Routine = program.define("encode", "pp", self._encoded)
@@ -99,11 +100,11 @@ class Curve:
         correct, flipped = at.equal(check, u), at.equal(check, minus)
         turned = m.either(flipped, at.equal(check, at.mul(minus, i)))
         root = at.choose(turned, at.mul(root, i), root)
-        store(m, load(m, at.magnitude(root)), out)
+        at.copy(at.magnitude(root), out)
         m.store(m.either(correct, flipped), square)
 
     def _root_of(self, at: Residues, u: Place, v: Place) -> tuple[Place, Vector]:
-        out, square = at.m.scratch(LIMBS), at.m.scratch(1)
+        out, square = at.room(), at.m.scratch(1)
         at.m.call(self._ratio, out, square, u, v)
         return out, at.m.load(square)
 
@@ -125,9 +126,9 @@ class Curve:
         den_x = at.mul(inverse, u2)
         den_y = at.mul(at.mul(inverse, den_x), v)
         x, y, z, t = coordinates(m, point)
-        store(m, load(m, at.magnitude(at.mul(at.add(s, s), den_x))), x)
+        at.copy(at.magnitude(at.mul(at.add(s, s), den_x)), x)
         at.mul(u1, den_y, y)
-        store(m, load(m, one), z)
+        at.copy(one, z)
         at.mul(x, y, t)
         bad = m.either(at.odd(t), at.equal(y, at.constant(0)))
         m.store(m.unless_borrowed(bad, square, m.zero), good)
@@ -148,7 +149,7 @@ class Curve:
         den = at.choose(rotate, enchanted, den2)
         y_out = at.choose(at.odd(at.mul(x_out, z_inv)), at.negated(y_out), y_out)
         s = at.magnitude(at.mul(den, at.sub(z, y_out)))
-        store(m, frozen(m, load(m, s)), out)
+        at.inside.store(at.inside.frozen(at.inside.load(s)), out)
 
     # ------------------------------------------------------------------ the group law
 
@@ -208,39 +209,42 @@ class Curve:
 
     def _picked(self, m: Machine, out: Place, table: Place, digit: Place) -> None:
         """Write the table's entry of a signed digit; all of them are read."""
+        at = Residues(self._field, m)
+        wide = 4 * self._size
         size, sign = m.word(digit, 0), m.word(digit, 1)
-        masks = [m.equals(at, size) for at in range(_ENTRIES + 1)]
+        masks = [m.equals(entry, size) for entry in range(_ENTRIES + 1)]
         # The neutral element, cached: 1, 1, 2, 0.
-        found = [m.zero] * _POINT
-        for at, value in ((0, 1), (LIMBS, 1), (2 * LIMBS, 2)):
-            found[at] = m.masked(m.splat(value), masks[0])
+        found = [m.zero] * wide
+        for limb, value in ((0, 1), (self._size, 1), (2 * self._size, 2)):
+            found[limb] = m.masked(m.splat(value), masks[0])
         for entry in range(_ENTRIES):
-            for at in range(_POINT):
-                limb = m.masked(m.load(table, entry * _POINT + at), masks[entry + 1])
-                found[at] = m.either(found[at], limb)
-        residues = Residues(self._field, m)
-        held = m.scratch(_POINT)
-        store(m, found, held)
+            for limb in range(wide):
+                part = m.masked(m.load(table, entry * wide + limb), masks[entry + 1])
+                found[limb] = m.either(found[limb], part)
+        held = at.room(4)
+        at.inside.store(found, held)
         plus, minus, z2, t2 = coordinates(m, held)
         negative = m.equals(1, sign)
         parts = (
-            residues.choose(negative, minus, plus),
-            residues.choose(negative, plus, minus),
+            at.choose(negative, minus, plus),
+            at.choose(negative, plus, minus),
             z2,
-            residues.choose(negative, residues.negated(t2), t2),
+            at.choose(negative, at.negated(t2), t2),
         )
         for place, part in zip(coordinates(m, out), parts, strict=True):
-            store(m, load(m, part), place)
+            at.copy(part, place)
 
     def _tabulated(self, m: Machine, point: Place) -> Place:
         """Return P, 2P, ... 8P, cached."""
-        table, multiple = m.scratch(_ENTRIES * _POINT), m.scratch(_POINT)
+        at = Residues(self._field, m)
+        table, multiple = at.room(4 * _ENTRIES), at.room(4)
         m.call(self._cache, table, point)
-        store(m, [m.load(point, at) for at in range(_POINT)], multiple)
+        for part, place in zip(coordinates(m, point), coordinates(m, multiple), strict=True):
+            at.copy(part, place)
 
         def following(entry: Number) -> None:
             m.call(self._add, multiple, multiple, table)
-            m.call(self._cache, m.at(table, m.times(entry, _POINT)), multiple)
+            m.call(self._cache, m.at(table, m.times(entry, 4 * self._size)), multiple)
 
         m.loop(1, _ENTRIES, 1, (), following)
         return table
@@ -248,15 +252,16 @@ class Curve:
     def _multiply(
         self, m: Machine, points: Place, digits: Place, out: Place, good: Place, batches: Number
     ) -> None:
-        point, total, picked = m.scratch(_POINT), m.scratch(_POINT), m.scratch(_POINT)
+        at = Residues(self._field, m)
+        point, total, picked = at.room(4), at.room(4), at.room(4)
 
         def batch(index: Number) -> None:
-            place = m.times(index, LIMBS)
+            place = m.times(index, self._size)
             m.call(self._decode, point, m.at(good, index), m.at(points, place))
             table = self._tabulated(m, point)
-            neutral = [m.zero] * _POINT
-            neutral[LIMBS] = neutral[2 * LIMBS] = m.splat(1)
-            store(m, neutral, total)
+            neutral = [m.zero] * (4 * self._size)
+            neutral[self._size] = neutral[2 * self._size] = m.splat(1)
+            at.inside.store(neutral, total)
 
             def digit(turn: Number) -> None:
                 m.call(self._double_3, total)
@@ -296,14 +301,15 @@ class Curve:
         at.mul(w0, w2, t_out)
 
     def _uniform(self, m: Machine, halves: Place, out: Place, batches: Number) -> None:
-        first, second, cached = m.scratch(_POINT), m.scratch(_POINT), m.scratch(_POINT)
+        at = Residues(self._field, m)
+        first, second, cached = at.room(4), at.room(4), at.room(4)
 
         def batch(index: Number) -> None:
-            half = m.at(halves, m.times(index, 2 * LIMBS))
+            half = m.at(halves, m.times(index, 2 * self._size))
             m.call(self._map, first, half)
-            m.call(self._map, second, m.at(half, LIMBS))
+            m.call(self._map, second, m.at(half, self._size))
             m.call(self._cache, cached, second)
             m.call(self._add, first, first, cached)
-            m.call(self._encode, m.at(out, m.times(index, LIMBS)), first)
+            m.call(self._encode, m.at(out, m.times(index, self._size)), first)
 
         m.loop(0, batches, 1, (), batch)

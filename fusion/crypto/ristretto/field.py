@@ -1,21 +1,21 @@
 """Kernels of the field of 2**255 - 19, in the vocabulary of the Paillier kernels.
 
-A lane is one residue of eight that are worked on side by side, cut into five limbs of 51 bits. The
-unit multiplies 52-bit numbers, so what is multiplied has limbs below 2**52: every routine leaves
-limbs below 2**51 + 2**14 (*tight*) and takes such. ``lo`` and ``hi`` give a product's halves at bit
-52; at limbs of 51 bits the upper half counts twice (as in de Valence's IFMA back end of
-curve25519-dalek). What is over 2**255 comes back times 19.
+A lane is one residue of several that are worked on side by side, cut into limbs as the unit likes
+it (:class:`Form`). Every routine takes and leaves limbs that are *tight*: as wide as the form says,
+but for a carry of a few bits. What is over 2**255 comes back times 19.
 
 Nothing here branches on a residue or takes an address from one.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fusion.crypto.paillier.engines.kernels.shape import Shape
     from fusion.crypto.paillier.engines.kernels.vocabulary import (
         Machine,
         Number,
@@ -25,131 +25,234 @@ if TYPE_CHECKING:
         Vector,
     )
 
-LIMBS: Final = 5
-RADIX: Final = 51
 PRIME: Final = 2**255 - 19
-_MASK: Final = (1 << RADIX) - 1
-_TWICE_PRIME: Final = (2 * (_MASK - 18), *(4 * [2 * _MASK]))
-"""2p, each limb larger than a tight one."""
 _ONES: Final = (1 << 64) - 1
 
 Limbs = list["Vector"]
-
-
-def limbs_of(value: int) -> list[int]:
-    """Cut an integer below 2**255 into limbs, lowest first."""
-    return [value >> RADIX * at & _MASK for at in range(LIMBS)]
-
-
-def load(m: Machine, place: Place) -> Limbs:
-    """Read a residue."""
-    return [m.load(place, at) for at in range(LIMBS)]
-
-
-def store(m: Machine, limbs: Sequence[Vector], place: Place) -> None:
-    """Write a residue."""
-    for at, limb in enumerate(limbs):
-        m.store(limb, place, at)
 
 
 def _times_19(m: Machine, x: Vector) -> Vector:
     return m.add(m.add(m.left(x, 4), m.left(x, 1)), x)
 
 
-def tightened(m: Machine, limbs: Sequence[Vector]) -> Limbs:
-    """Pass every limb's carry on, all at once; limbs below 2**60 or so become tight."""
-    mask = m.splat(_MASK)
-    carries = [m.right(limb, RADIX) for limb in limbs]
-    low = [m.masked(limb, mask) for limb in limbs]
-    over = [_times_19(m, carries[-1]), *carries[:-1]]
-    return [m.add(limb, carry) for limb, carry in zip(low, over, strict=True)]
+# ------------------------------------------------------------------ products, by form
 
 
-def _folded(m: Machine, lows: Sequence[Vector], highs: Sequence[Vector]) -> Limbs:
-    """Return nine columns of lower and of upper halves as a tight residue."""
-    columns = [lows[0]]
-    columns += [m.add(lows[k], m.left(highs[k - 1], 1)) for k in range(1, 2 * LIMBS - 1)]
-    columns.append(m.left(highs[-1], 1))
-    return tightened(m, [m.add(columns[k], _times_19(m, columns[k + LIMBS])) for k in range(LIMBS)])
+def _wide_product(m: Machine, x: Limbs, y: Limbs) -> Limbs:
+    """Multiply with IFMA: five limbs of 51 bits, all below 2**52.
 
-
-def product(m: Machine, x: Limbs, y: Limbs) -> Limbs:
-    """Return x * y; tight."""
-    lows, highs = [m.zero] * (2 * LIMBS - 1), [m.zero] * (2 * LIMBS - 1)
-    for i in range(LIMBS):
-        for j in range(LIMBS):
+    ``lo`` and ``hi`` give a product's halves at bit 52; at limbs of 51 bits the upper half counts
+    twice (as in de Valence's IFMA back end of curve25519-dalek).
+    """
+    size = len(x)
+    lows, highs = [m.zero] * (2 * size - 1), [m.zero] * (2 * size - 1)
+    for i in range(size):
+        for j in range(size):
             lows[i + j] = m.lo(lows[i + j], x[i], y[j])
             highs[i + j] = m.hi(highs[i + j], x[i], y[j])
     return _folded(m, lows, highs)
 
 
-def square(m: Machine, x: Limbs) -> Limbs:
-    """Return x * x; tight. Mixed products are counted twice by doubling their sums."""
-    size = 2 * LIMBS - 1
-    lows, highs = [m.zero] * size, [m.zero] * size
-    for i in range(LIMBS):
-        for j in range(i + 1, LIMBS):
+def _wide_square(m: Machine, x: Limbs) -> Limbs:
+    """Square with IFMA: mixed products are counted twice by doubling their sums."""
+    size = len(x)
+    lows, highs = [m.zero] * (2 * size - 1), [m.zero] * (2 * size - 1)
+    for i in range(size):
+        for j in range(i + 1, size):
             lows[i + j] = m.lo(lows[i + j], x[i], x[j])
             highs[i + j] = m.hi(highs[i + j], x[i], x[j])
     lows = [low if low is m.zero else m.left(low, 1) for low in lows]
     highs = [high if high is m.zero else m.left(high, 1) for high in highs]
-    for i in range(LIMBS):
+    for i in range(size):
         lows[2 * i] = m.lo(lows[2 * i], x[i], x[i])
         highs[2 * i] = m.hi(highs[2 * i], x[i], x[i])
     return _folded(m, lows, highs)
 
 
-def total(m: Machine, x: Limbs, y: Limbs) -> Limbs:
-    """Return x + y; tight."""
-    return tightened(m, [m.add(a, b) for a, b in zip(x, y, strict=True)])
+def _folded(m: Machine, lows: Sequence[Vector], highs: Sequence[Vector]) -> Limbs:
+    """Return nine columns of lower and of upper halves as five."""
+    columns = [lows[0]]
+    columns += [m.add(lows[k], m.left(highs[k - 1], 1)) for k in range(1, len(lows))]
+    columns.append(m.left(highs[-1], 1))
+    size = len(columns) // 2
+    return [m.add(columns[k], _times_19(m, columns[k + size])) for k in range(size)]
 
 
-def difference(m: Machine, x: Limbs, y: Limbs) -> Limbs:
-    """Return x - y; tight."""
-    return tightened(
-        m,
-        [
-            m.sub(m.add(a, m.splat(offset)), b)
-            for a, b, offset in zip(x, y, _TWICE_PRIME, strict=True)
-        ],
-    )
+def _narrow_product(m: Machine, x: Limbs, y: Limbs) -> Limbs:
+    """Multiply with VPMULUDQ: ten limbs of 26 and 25 bits in turn, factors below 2**32.
+
+    Limb k stands for 2**ceil(25.5 k), so that a product of two odd limbs counts twice (Bernstein,
+    Curve25519: new Diffie-Hellman speed records, 2006).
+    """
+    size = len(x)
+    twice = [m.left(limb, 1) if at % 2 else limb for at, limb in enumerate(x)]
+    over = [_times_19(m, limb) for limb in y]
+    columns = []
+    for k in range(size):
+        column = m.zero
+        for i in range(size):
+            j = (k - i) % size
+            factor = twice[i] if i % 2 and j % 2 else x[i]
+            column = m.lo(column, factor, y[j] if i <= k else over[j])
+        columns.append(column)
+    return columns
 
 
-def chosen(m: Machine, mask: Vector, x: Limbs, y: Limbs) -> Limbs:
-    """Return x where a mask is not zero, y elsewhere."""
-    return [m.unless_borrowed(mask, b, a) for a, b in zip(x, y, strict=True)]
+def _narrow_square(m: Machine, x: Limbs) -> Limbs:
+    """Square with VPMULUDQ: each mixed product once, counted twice."""
+    size = len(x)
+    twice = [m.left(limb, 1) for limb in x]
+    over = [_times_19(m, limb) for limb in x]
+    columns = []
+    for k in range(size):
+        column = m.zero
+        for i in range(size):
+            j = (k - i) % size
+            if i > j:
+                continue
+            factor = x[i] if i == j else twice[i]
+            if i % 2 and j % 2:
+                factor = m.left(factor, 1)
+            column = m.lo(column, factor, x[j] if i + j == k else over[j])
+        columns.append(column)
+    return columns
 
 
-def frozen(m: Machine, x: Limbs) -> Limbs:
-    """Return the one representative below p of a tight residue."""
-    mask = m.splat(_MASK)
-    limbs = tightened(m, x)
-    # How often p is in it, 0 or 1: whether adding 19 carries out of bit 255.
-    over = m.right(m.add(limbs[0], m.splat(19)), RADIX)
-    for limb in limbs[1:]:
-        over = m.right(m.add(limb, over), RADIX)
-    carry = _times_19(m, over)
-    out = []
-    for limb in limbs:
-        value = m.add(limb, carry)
-        out.append(m.masked(value, mask))
-        carry = m.right(value, RADIX)
-    return out  # the last carry is what 2**255 * over was
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a residue is cut, and how two are multiplied.
+
+    Attributes:
+        widths: Bits of each limb, lowest first; 255 in all.
+        rounds: How often carries are passed on after a product, until limbs are tight.
+        slack: A tight limb is below 2**width + 2**slack.
+        multiply: Returns the limbs of a product, not yet tight.
+        square: The same of a square.
+    """
+
+    widths: tuple[int, ...]
+    rounds: int
+    slack: int
+    multiply: Callable[[Machine, Limbs, Limbs], Limbs]
+    square: Callable[[Machine, Limbs], Limbs]
+
+    @property
+    def size(self) -> int:
+        """Limbs."""
+        return len(self.widths)
+
+    def offsets(self) -> list[int]:
+        """Return where each limb begins, in bits."""
+        return [sum(self.widths[:at]) for at in range(self.size)]
+
+    def cut(self, value: int) -> list[int]:
+        """Cut an integer below 2**255 into limbs."""
+        return [
+            value >> offset & ((1 << width) - 1)
+            for offset, width in zip(self.offsets(), self.widths, strict=True)
+        ]
 
 
-def odd(m: Machine, x: Limbs) -> Vector:
-    """Return ones where the representative is odd, which is what RFC 9496 calls negative."""
-    low = m.masked(frozen(m, x)[0], m.splat(1))
-    return m.difference(m.zero, low, m.zero)
+WIDE: Final = Form((51,) * 5, 1, 14, _wide_product, _wide_square)
+NARROW: Final = Form((26, 25) * 5, 2, 14, _narrow_product, _narrow_square)
 
 
-def zero(m: Machine, x: Limbs) -> Vector:
-    """Return ones where a residue is zero."""
-    limbs = frozen(m, x)
-    bits = limbs[0]
-    for limb in limbs[1:]:
-        bits = m.either(bits, limb)
-    return m.unless_borrowed(bits, m.splat(_ONES), m.zero)
+def form_of(shape: Shape) -> Form:
+    """Return the form that a vector unit works on."""
+    return WIDE if shape.high else NARROW
+
+
+# ------------------------------------------------------------------ residues in registers
+
+
+class Arithmetic:
+    """Residues of one form, in registers of one machine."""
+
+    def __init__(self, m: Machine) -> None:
+        """Take the form that the machine's unit works on."""
+        self.m = m
+        self.form = form_of(m.shape)
+
+    def load(self, place: Place) -> Limbs:
+        """Read a residue."""
+        return [self.m.load(place, at) for at in range(self.form.size)]
+
+    def store(self, limbs: Sequence[Vector], place: Place) -> None:
+        """Write a residue."""
+        for at, limb in enumerate(limbs):
+            self.m.store(limb, place, at)
+
+    def _mask(self, at: int) -> Vector:
+        return self.m.splat((1 << self.form.widths[at]) - 1)
+
+    def carried(self, limbs: Sequence[Vector]) -> Limbs:
+        """Pass every limb's carry on, all at once."""
+        m, widths = self.m, self.form.widths
+        carries = [m.right(limb, width) for limb, width in zip(limbs, widths, strict=True)]
+        low = [m.masked(limb, self._mask(at)) for at, limb in enumerate(limbs)]
+        over = [_times_19(m, carries[-1]), *carries[:-1]]
+        return [m.add(limb, carry) for limb, carry in zip(low, over, strict=True)]
+
+    def _tight(self, limbs: Limbs) -> Limbs:
+        for _ in range(self.form.rounds):
+            limbs = self.carried(limbs)
+        return limbs
+
+    def product(self, x: Limbs, y: Limbs) -> Limbs:
+        """Return x * y."""
+        return self._tight(self.form.multiply(self.m, x, y))
+
+    def squared(self, x: Limbs) -> Limbs:
+        """Return x * x."""
+        return self._tight(self.form.square(self.m, x))
+
+    def total(self, x: Limbs, y: Limbs) -> Limbs:
+        """Return x + y."""
+        return self.carried([self.m.add(a, b) for a, b in zip(x, y, strict=True)])
+
+    def difference(self, x: Limbs, y: Limbs) -> Limbs:
+        """Return x - y: with 2p added, each limb of it larger than a tight one."""
+        m = self.m
+        twice = [2 * ((1 << width) - 1) for width in self.form.widths]
+        twice[0] -= 36
+        return self.carried(
+            [m.sub(m.add(a, m.splat(offset)), b) for a, b, offset in zip(x, y, twice, strict=True)]
+        )
+
+    def chosen(self, mask: Vector, x: Limbs, y: Limbs) -> Limbs:
+        """Return x where a mask is not zero, y elsewhere."""
+        return [self.m.unless_borrowed(mask, b, a) for a, b in zip(x, y, strict=True)]
+
+    def frozen(self, x: Limbs) -> Limbs:
+        """Return the one representative below p."""
+        m, widths = self.m, self.form.widths
+        limbs = self.carried(x)
+        # How often p is in it, 0 or 1: whether adding 19 carries out of bit 255.
+        over = m.splat(19)
+        for limb, width in zip(limbs, widths, strict=True):
+            over = m.right(m.add(limb, over), width)
+        carry, out = _times_19(m, over), []
+        for at, limb in enumerate(limbs):
+            value = m.add(limb, carry)
+            out.append(m.masked(value, self._mask(at)))
+            carry = m.right(value, widths[at])
+        return out  # the last carry is what 2**255 * over was
+
+    def odd(self, x: Limbs) -> Vector:
+        """Return ones where the representative is odd: what RFC 9496 calls negative."""
+        low = self.m.masked(self.frozen(x)[0], self.m.splat(1))
+        return self.m.difference(self.m.zero, low, self.m.zero)
+
+    def zero(self, x: Limbs) -> Vector:
+        """Return ones where a residue is zero."""
+        limbs = self.frozen(x)
+        bits = limbs[0]
+        for limb in limbs[1:]:
+            bits = self.m.either(bits, limb)
+        return self.m.unless_borrowed(bits, self.m.splat(_ONES), self.m.zero)
+
+
+# ------------------------------------------------------------------ residues in memory
 
 
 class Field:
@@ -158,21 +261,26 @@ class Field:
     def __init__(self, program: Program) -> None:
         """Define the routines."""
 
-        def of_two(work: Callable[[Machine, Limbs, Limbs], Limbs]) -> Callable[..., None]:
+        def of_two(work: Callable[[Arithmetic, Limbs, Limbs], Limbs]) -> Callable[..., None]:
             def body(m: Machine, out: Place, x: Place, y: Place) -> None:
-                store(m, work(m, load(m, x), load(m, y)), out)
+                at = Arithmetic(m)
+                at.store(work(at, at.load(x), at.load(y)), out)
 
             return body
 
         def squared(m: Machine, out: Place, x: Place, times: Number) -> None:
+            at = Arithmetic(m)
+
             def once(_turn: Number, *limbs: Vector) -> Limbs:
-                return square(m, list(limbs))
+                return at.squared(list(limbs))
 
-            store(m, m.loop(0, times, 1, load(m, x), once), out)
+            at.store(m.loop(0, times, 1, at.load(x), once), out)
 
-        self._product: Routine = program.define("product", "ppp", of_two(product))
-        self._total: Routine = program.define("total", "ppp", of_two(total))
-        self._difference: Routine = program.define("difference", "ppp", of_two(difference))
+        self._product: Routine = program.define("product", "ppp", of_two(Arithmetic.product))
+        self._total: Routine = program.define("total", "ppp", of_two(Arithmetic.total))
+        self._difference: Routine = program.define(
+            "difference", "ppp", of_two(Arithmetic.difference)
+        )
         self._squared: Routine = program.define("squared", "ppi", squared)
         self._root: Routine = program.define("root", "pp", self._power)
 
@@ -189,7 +297,7 @@ class Field:
         hundred = at.mul(at.squared(fifty, 50), fifty)
         two_hundred = at.mul(at.squared(hundred, 100), hundred)
         all_of_it = at.mul(at.squared(two_hundred, 50), fifty)  # 2**250 - 1
-        store(m, load(m, at.mul(at.squared(all_of_it, 2), x)), out)
+        at.mul(at.squared(all_of_it, 2), x, out)
 
     def call(self, m: Machine, name: str, out: Place, *arguments: object) -> None:
         """Call a routine by its name."""
@@ -202,10 +310,15 @@ class Residues:
     def __init__(self, field: Field, m: Machine) -> None:
         """Work for a routine's machine."""
         self.m = m
+        self.inside = Arithmetic(m)
         self._field = field
 
+    def room(self, residues: int = 1) -> Place:
+        """Return room for residues, undefined."""
+        return self.m.scratch(residues * self.inside.form.size)
+
     def _new(self, name: str, out: Place | None, *arguments: object) -> Place:
-        place = self.m.scratch(LIMBS) if out is None else out
+        place = self.room() if out is None else out
         self._field.call(self.m, name, place, *arguments)
         return place
 
@@ -221,36 +334,39 @@ class Residues:
         """Return x - y."""
         return self._new("difference", out, x, y)
 
-    def squared(self, x: Place, times: int = 1, out: Place | None = None) -> Place:
+    def squared(self, x: Place, times: int = 1) -> Place:
         """Return x ** (2 ** times)."""
-        return self._new("squared", out, x, times)
+        return self._new("squared", None, x, times)
 
     def root(self, x: Place) -> Place:
         """Return x ** ((p - 5) / 8)."""
         return self._new("root", None, x)
 
+    def copy(self, x: Place, out: Place) -> None:
+        """Write a residue somewhere else."""
+        self.inside.store(self.inside.load(x), out)
+
+    def _kept(self, limbs: Limbs) -> Place:
+        place = self.room()
+        self.inside.store(limbs, place)
+        return place
+
     def constant(self, value: int) -> Place:
         """Return an integer in every lane."""
-        place = self.m.scratch(LIMBS)
-        store(self.m, [self.m.splat(limb) for limb in limbs_of(value % PRIME)], place)
-        return place
+        return self._kept([self.m.splat(limb) for limb in self.inside.form.cut(value % PRIME)])
 
     def choose(self, mask: Vector, x: Place, y: Place) -> Place:
         """Return x where a mask is not zero, y elsewhere."""
-        place = self.m.scratch(LIMBS)
-        store(self.m, chosen(self.m, mask, load(self.m, x), load(self.m, y)), place)
-        return place
+        return self._kept(self.inside.chosen(mask, self.inside.load(x), self.inside.load(y)))
 
     def negated(self, x: Place) -> Place:
         """Return -x."""
-        place = self.m.scratch(LIMBS)
-        nothing = [self.m.zero] * LIMBS
-        store(self.m, difference(self.m, nothing, load(self.m, x)), place)
-        return place
+        nothing = [self.m.zero] * self.inside.form.size
+        return self._kept(self.inside.difference(nothing, self.inside.load(x)))
 
     def odd(self, x: Place) -> Vector:
         """Return ones where x is negative."""
-        return odd(self.m, load(self.m, x))
+        return self.inside.odd(self.inside.load(x))
 
     def magnitude(self, x: Place) -> Place:
         """Return x or -x, whichever is not negative."""
@@ -258,4 +374,4 @@ class Residues:
 
     def equal(self, x: Place, y: Place) -> Vector:
         """Return ones where x is y."""
-        return zero(self.m, difference(self.m, load(self.m, x), load(self.m, y)))
+        return self.inside.zero(self.inside.difference(self.inside.load(x), self.inside.load(y)))

@@ -1,7 +1,7 @@
-"""Which engine of ristretto255 runs: one a process, chosen at first use; both give the same bytes.
+"""Which engine of ristretto255 runs: one a process, chosen at first use; all give the same bytes.
 
-``FUSION_RISTRETTO_ENGINE`` names one: ``vector`` or ``sodium``; without it the fastest one that
-this machine can run is taken. One that was asked for and can't run is replaced with a warning.
+``FUSION_RISTRETTO_ENGINE`` names one: ``ifma``, ``avx2`` or ``sodium``; without it the fastest one
+that this machine can run is taken. One that was asked for and can't run is replaced with a warning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fusion.crypto.ristretto.group import Group
 
 VARIABLE: Final = "FUSION_RISTRETTO_ENGINE"
-NAMES: Final = ("vector", "sodium")
+NAMES: Final = (*vector.SHAPES, "sodium")
 """Fastest first; the last one can always run."""
 
 
@@ -30,7 +30,7 @@ def unavailable(name: str) -> str | None:
     """Say why the engine ``name`` can't run here, or None if it can."""
     if name not in NAMES:
         return f"there is no engine {name!r}; there are {', '.join(NAMES)}"
-    return vector.unavailable() if name == "vector" else None
+    return vector.unavailable(name) if name in vector.SHAPES else None
 
 
 def named(name: str, threads: int | None = None) -> Group:
@@ -38,25 +38,26 @@ def named(name: str, threads: int | None = None) -> Group:
 
     Args:
         name: One of :data:`NAMES`.
-        threads: Of the vector engine; by default as many as there are processors.
+        threads: Of a vector engine; by default as many as there are processors.
 
     Raises:
         ValueError: Its kernels give other bytes than libsodium.
     """
-    return vector.VectorGroup(threads) if name == "vector" else SodiumGroup()
+    shape = vector.SHAPES.get(name)
+    return SodiumGroup() if shape is None else vector.VectorGroup(shape, threads)
 
 
 def choose(wanted: str) -> Group:
     """Return the engine to be used if ``wanted`` is what the variable says; empty for any."""
-    reason = unavailable(wanted or NAMES[0])
-    broken = ""
-    if reason is None:
-        try:
-            return named(wanted or NAMES[0])
-        except ValueError as error:
-            broken = str(error)
-    if wanted or broken:
-        warnings.warn(f"{reason or broken}; libsodium is used", GroupWarning, stacklevel=3)
+    for name in (wanted,) if wanted else NAMES:
+        reason = unavailable(name)
+        if reason is None:
+            try:
+                return named(name)
+            except ValueError as error:
+                warnings.warn(f"{error}; another engine is used", GroupWarning, stacklevel=3)
+        elif wanted:
+            warnings.warn(f"{reason}; libsodium is used", GroupWarning, stacklevel=3)
     return SodiumGroup()
 
 

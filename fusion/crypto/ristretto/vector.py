@@ -1,4 +1,4 @@
-"""ristretto255 on AVX-512 IFMA: eight points at a time, by kernels generated with llvmlite.
+"""ristretto255 on AVX-512 IFMA or AVX2: several points at a time, by kernels made with llvmlite.
 
 What a kernel gives is compared with libsodium's before the engine is first used.
 """
@@ -15,10 +15,10 @@ import numpy as np
 
 from fusion.crypto.paillier.engines import kernels, objects
 from fusion.crypto.paillier.engines.arrays import Workers, aligned
-from fusion.crypto.paillier.engines.kernels.shape import IFMA
+from fusion.crypto.paillier.engines.kernels.shape import AVX2, IFMA
 from fusion.crypto.paillier.engines.processor import Code, compile_program, reason_against
 from fusion.crypto.ristretto import curve, field
-from fusion.crypto.ristretto.field import LIMBS, RADIX
+from fusion.crypto.ristretto.field import form_of
 from fusion.crypto.ristretto.group import (
     ORDER,
     POINT_BYTES,
@@ -36,35 +36,37 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LANES: Final = 8
+    from fusion.crypto.paillier.engines.kernels.shape import Shape
+    from fusion.crypto.ristretto.field import Form
+
+SHAPES: Final = {shape.name: shape for shape in (IFMA, AVX2)}
 _BATCHES: Final = 64
 """Of one call, so that what it reads and writes stays cached."""
 _WORDS: Final = 4
-_MASK: Final = np.uint64((1 << RADIX) - 1)
-_SHIFTS: Final = ((0, 0), (51, 13), (38, 26), (25, 39))
-"""Of limb k: how far word k - 1 goes down and word k up."""
 
 
-def unavailable() -> str | None:
-    """Say why this engine can't run here, or None."""
-    return reason_against(IFMA)
+def unavailable(name: str) -> str | None:
+    """Say why the engine of this name can't run here, or None."""
+    return reason_against(SHAPES[name])
 
 
 class VectorGroup:
     """ristretto255 by generated kernels."""
 
-    name = "vector"
-
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, shape: Shape, threads: int | None = None) -> None:
         """Compile, or take what was compiled before, and compare with libsodium.
 
         Args:
+            shape: The vector unit, which this machine has.
             threads: That share an array; by default as many as there are processors.
 
         Raises:
             ValueError: The kernels give other bytes: this engine is not to be used.
         """
-        self._run = _functions()
+        self.name = shape.name
+        self._lanes = shape.lanes
+        self._form = form_of(shape)
+        self._run = _functions(shape)
         self.workers = Workers(threads)
         self._sodium = SodiumGroup()
         self._compare()
@@ -84,22 +86,22 @@ class VectorGroup:
         """See :class:`~fusion.crypto.ristretto.group.Group`."""
         count = count_of(digests, UNIFORM_BYTES)
         words = np.frombuffer(digests, "<u8").reshape(count, 2, _WORDS)
-        halves = np.stack([_limbs(words[:, at]) for at in range(2)], axis=1)
-        out = aligned((-(-count // LANES), LIMBS, LANES))
-        rows = _in_lanes(halves.reshape(count, 2 * LIMBS))
+        halves = [_limbs(words[:, at], self._form) for at in range(2)]
+        rows = _in_lanes(np.concatenate(halves, axis=1), self._lanes)
+        out = aligned((len(rows), self._form.size, self._lanes))
 
         def work(first: int, batches: int) -> None:
             self._run["from_uniform"](_at(rows[first:]), _at(out[first:]), batches)
 
         self.workers.share(len(rows), _BATCHES, work)
-        return _bytes(out, count)
+        return _bytes(out, count, self._form)
 
     def multiply(self, scalar: Scalar, points: bytes) -> bytes:
         """See :class:`~fusion.crypto.ristretto.group.Group`."""
         count = count_of(points, POINT_BYTES)
         words = np.frombuffer(points, "<u8").reshape(count, _WORDS)
-        rows = _in_lanes(_limbs(words))
-        out, good = aligned(rows.shape), aligned((len(rows), LANES))
+        rows = _in_lanes(_limbs(words, self._form), self._lanes)
+        out, good = aligned(rows.shape), aligned((len(rows), self._lanes))
         digits = np.array(curve.digits_of(int.from_bytes(scalar.held, "little")), np.uint64)
 
         def work(first: int, batches: int) -> None:
@@ -109,7 +111,7 @@ class VectorGroup:
 
         self.workers.share(len(rows), _BATCHES, work)
         digits[:] = 0
-        made = _bytes(out, count)
+        made = _bytes(out, count, self._form)
         self._check(points, words, good, made)
         return made
 
@@ -128,36 +130,37 @@ class VectorGroup:
             raise PointRefused(at, fault_of(point, self._sodium.valid) or "identity")
 
 
-def _limbs(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Cut residues of four words, without their top bit, into limbs: ``(count, 5)``."""
-    out = np.empty((len(words), LIMBS), np.uint64)
-    out[:, 0] = words[:, 0] & _MASK
-    for at in range(1, _WORDS):
-        down, up = _SHIFTS[at]
-        low = words[:, at - 1] >> np.uint64(down)
-        out[:, at] = (low | words[:, at] << np.uint64(up)) & _MASK
-    out[:, 4] = words[:, 3] >> np.uint64(12) & _MASK
+def _limbs(words: NDArray[np.uint64], form: Form) -> NDArray[np.uint64]:
+    """Cut residues of four words, without their top bit, into limbs: ``(count, limbs)``."""
+    out = np.empty((len(words), form.size), np.uint64)
+    for at, (offset, width) in enumerate(zip(form.offsets(), form.widths, strict=True)):
+        word, shift = divmod(offset, 64)
+        limb = words[:, word] >> np.uint64(shift)
+        if shift + width > 64:
+            limb = limb | words[:, word + 1] << np.uint64(64 - shift)
+        out[:, at] = limb & np.uint64((1 << width) - 1)
     return out
 
 
-def _in_lanes(limbs: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Put residues side by side: ``(batches, limbs, 8)``; what is missing is zero."""
+def _in_lanes(limbs: NDArray[np.uint64], lanes: int) -> NDArray[np.uint64]:
+    """Put residues side by side: ``(batches, limbs, lanes)``; what is missing is zero."""
     count, size = limbs.shape
-    out = aligned((-(-count // LANES), size, LANES))
-    padded = np.zeros((len(out) * LANES, size), np.uint64)
+    out = aligned((-(-count // lanes), size, lanes))
+    padded = np.zeros((len(out) * lanes, size), np.uint64)
     padded[:count] = limbs
-    out[:] = padded.reshape(-1, LANES, size).transpose(0, 2, 1)
+    out[:] = padded.reshape(-1, lanes, size).transpose(0, 2, 1)
     return out
 
 
-def _bytes(rows: NDArray[np.uint64], count: int) -> bytes:
+def _bytes(rows: NDArray[np.uint64], count: int, form: Form) -> bytes:
     """Return canonical residues as 32 bytes each, little-endian."""
-    limbs = rows.transpose(0, 2, 1).reshape(-1, LIMBS)[:count]
-    words = np.empty((count, _WORDS), "<u8")
-    for at in range(_WORDS):
-        words[:, at] = limbs[:, at] >> np.uint64(13 * at) | limbs[:, at + 1] << np.uint64(
-            51 - 13 * at
-        )
+    limbs = rows.transpose(0, 2, 1).reshape(-1, form.size)[:count]
+    words = np.zeros((count, _WORDS), "<u8")
+    for at, (offset, width) in enumerate(zip(form.offsets(), form.widths, strict=True)):
+        word, shift = divmod(offset, 64)
+        words[:, word] |= limbs[:, at] << np.uint64(shift)
+        if shift + width > 64:
+            words[:, word + 1] |= limbs[:, at] >> np.uint64(64 - shift)
     return words.tobytes()
 
 
@@ -165,22 +168,22 @@ def _at(array: NDArray[Any]) -> int:
     return array.ctypes.data
 
 
-@lru_cache(maxsize=1)
-def _functions() -> dict[str, Callable[..., None]]:
+@lru_cache(maxsize=2)
+def _functions(shape: Shape) -> dict[str, Callable[..., None]]:
     """Return the kernels, compiled once a process, kept between processes."""
 
     def make() -> bytes:
         # llvmlite's builder is imported only by who compiles.
         from fusion.crypto.paillier.engines.kernels.llvm import LlvmProgram  # noqa: PLC0415
 
-        program = LlvmProgram(IFMA)
+        program = LlvmProgram(shape)
         curve.Curve(program)
-        return compile_program(program.module, IFMA)
+        return compile_program(program.module, shape)
 
     key = hashlib.sha256(metadata.version("llvmlite").encode())
     machinery = Path(kernels.__file__)
     sources = (curve.__file__, field.__file__, machinery.with_name("llvm.py"))
     for source in (*sources, machinery.parent.parent.joinpath("processor.py")):
         key.update(Path(source).read_bytes())
-    name = b"ristretto255:" + key.digest()
-    return Code(objects.kept(name, make, objects.folder()), IFMA).functions(curve.SIGNATURES)
+    name = f"ristretto255:{shape.name}:".encode() + key.digest()
+    return Code(objects.kept(name, make, objects.folder()), shape).functions(curve.SIGNATURES)
