@@ -12,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from fusion.crypto.ristretto.group import (
     Scalar,
 )
 from fusion.crypto.ristretto.selection import current, named
+from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,11 +76,15 @@ class ProcessMasker:
         step = PART * width
         parts = [data[at : at + step] for at in range(0, len(data), step)]
         done: list[bytes] = []
-        results = self._pool.map(work, parts)
         try:
-            done.extend(results)
+            done.extend(self._pool.map(work, parts))
         except PointRefused as error:
             raise PointRefused(len(done) * PART + error.index, error.fault) from None
+        except BrokenProcessPool:
+            raise EnvironmentUnfit(
+                "A process that masks records was ended from outside.",
+                hint="Look whether the machine ran out of memory; fewer --workers need less.",
+            ) from None
         return b"".join(done)
 
     def close(self) -> None:

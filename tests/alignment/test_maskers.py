@@ -12,6 +12,7 @@ from fusion.crypto.ristretto import selection
 from fusion.crypto.ristretto.group import LocalMasker, PointRefused, Scalar
 from fusion.crypto.ristretto.selection import current
 from fusion.crypto.ristretto.sodium import SodiumGroup
+from fusion.errors import EnvironmentUnfit
 from fusion.services.maskers import PART, ProcessMasker, maskers
 from tests.crypto.test_ristretto_kernels import here
 
@@ -38,6 +39,10 @@ def test_processes_give_the_same_bytes_and_name_the_same_point() -> None:
                 shown = (folder / place).read_bytes()
                 assert secret not in shown
                 assert secret.hex().encode() not in shown
+        workers[0].kill()
+        workers[0].join()
+        with pytest.raises(EnvironmentUnfit, match="ended from outside"):
+            masker.multiply(points)
     finally:
         masker.close()
     assert not any(worker.is_alive() for worker in workers)
