@@ -69,6 +69,22 @@ class Ring(Protocol):
         """Return the product of all rows, each a residue."""
         ...
 
+    def bucket_products(self, rows: Rows, choices: Rows, buckets: int) -> Rows:
+        """Return the product of the rows in each bucket, 1 where a bucket is empty.
+
+        Every column of ``choices`` sorts the rows anew. Addresses depend on the choices, so they
+        must be the caller's own: this is no place for another's secrets.
+
+        Args:
+            rows: Residues.
+            choices: A line a row, a column a sorting; each below ``buckets``.
+            buckets: 1 to 256.
+
+        Returns:
+            ``columns * buckets`` residues, the buckets of one column behind each other.
+        """
+        ...
+
     def multi_power(self, bases: Rows, exponents: Rows) -> int:
         """Return the product of each base to its own *public* exponent."""
         ...

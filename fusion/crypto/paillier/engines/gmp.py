@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gmpy2 import mpz as Integer
+    from numpy.typing import NDArray
 
     from fusion.crypto.paillier.engines.engine import Digits
     from fusion.crypto.paillier.residues import Rows
@@ -101,6 +102,45 @@ class GmpRing:
         for value in integers(rows):
             total = total * value % self.order
         return int(total)
+
+    def bucket_products(self, rows: Rows, choices: Rows, buckets: int) -> Rows:
+        """See :meth:`~fusion.crypto.paillier.engines.engine.Ring.bucket_products`.
+
+        Where rows are many, two columns are sorted at once into the cells of their grid, whose
+        margins then give both: half the products a row, and two for each cell.
+        """
+        values = integers(rows)
+        found: list[Integer] = []
+        for first in range(0, choices.shape[1], 2):
+            pair = choices[:, first : first + 2].astype(np.int64)
+            if pair.shape[1] == 2 and len(values) > 2 * buckets * buckets:
+                found.extend(self._margins(values, pair, buckets))
+            else:
+                for column in pair.T:
+                    found.extend(self._sorted(values, column, buckets))
+        return rows_of(found, self.width)
+
+    def _sorted(
+        self, values: list[Integer], choices: NDArray[np.int64], buckets: int
+    ) -> list[Integer]:
+        """Product of the values in each bucket."""
+        order = self.order
+        products: list[Integer | None] = [None] * buckets
+        for value, bucket in zip(values, choices.tolist(), strict=True):
+            held = products[bucket]
+            products[bucket] = value if held is None else held * value % order
+        return [mpz(1) if product is None else product for product in products]
+
+    def _margins(
+        self, values: list[Integer], pair: NDArray[np.int64], buckets: int
+    ) -> list[Integer]:
+        """Products for two columns, from those of the cells that they make together."""
+        cells = self._sorted(values, pair[:, 0] * buckets + pair[:, 1], buckets * buckets)
+        across = np.arange(buckets * buckets)
+        return [
+            *self._sorted(cells, across // buckets, buckets),
+            *self._sorted(cells, across % buckets, buckets),
+        ]
 
     def multi_power(self, bases: Rows, exponents: Rows) -> int:
         """See :meth:`~fusion.crypto.paillier.engines.engine.Ring.multi_power`.

@@ -37,6 +37,9 @@ _BATCHES: Final = 128
 _BRIEF: Final = 24
 """Bits of the exponents that a check uses."""
 
+_HELD_ROWS: Final = 1 << 13
+"""Residues that enter at a time to be sorted into buckets."""
+
 _FEW: Final = 4
 """Batches below which many bases to their own exponents are cheaper one by one."""
 
@@ -267,6 +270,43 @@ class VectorRing:
         bases = self._samples()[1:]
         exponents = np.arange(5 * len(bases), dtype=np.uint8).reshape(-1, 5) * np.uint8(37)
         return self._multi_power(bases, exponents) == self.reference.multi_power(bases, exponents)
+
+    def bucket_products(self, rows: Rows, choices: Rows, buckets: int) -> Rows:
+        """See :meth:`~.engine.Ring.bucket_products`: a lane works on a column of its own."""
+        if not self._usable("buckets", self._check_buckets):
+            return self.reference.bucket_products(rows, choices, buckets)
+        layout, lanes, run = self.layout, self.layout.shape.lanes, self._kernels("buckets")
+        c, chunks, columns = layout.constants.ctypes.data, layout.chunks(rows), choices.shape[1]
+        groups = -(-columns // lanes)
+        cells = aligned((groups, buckets, layout.vectors, lanes))
+        cells[:] = layout.units[: layout.vectors]
+        for first in range(0, len(rows), _HELD_ROWS):
+            part = layout.padded(rows[first : first + _HELD_ROWS], chunks * layout.part_bytes)
+            batches = len(part) // lanes
+            held = aligned((batches * layout.vectors, lanes))
+            run["enter"](
+                c, layout.entry.ctypes.data, held.ctypes.data, part.ctypes.data, part.strides[0],
+                chunks, batches,
+            )  # fmt: skip
+            # Rows that fill the last batch are 1: in whichever bucket, they change nothing.
+            wide = np.zeros((len(part), groups * lanes), np.uint8)
+            wide[: len(rows) - first, :columns] = choices[first : first + len(part)]
+
+            def sort(
+                group: int, _: int, held: NDArray[np.uint64] = held, wide: Rows = wide
+            ) -> None:
+                mine = np.ascontiguousarray(wide[:, group * lanes : (group + 1) * lanes])
+                run["scatter"](
+                    c, cells[group].ctypes.data, held.ctypes.data, mine.ctypes.data,
+                    len(mine) // lanes,
+                )  # fmt: skip
+
+            self._engine.workers.share(groups, 1, sort)
+        out = layout.results(groups * buckets * lanes)
+        self._release(run, out, cells.reshape(-1, lanes), layout.one, groups * buckets)
+        sorted_out = out[:, : self.width].reshape(groups, buckets, lanes, self.width)
+        flat = np.ascontiguousarray(sorted_out.transpose(0, 2, 1, 3))
+        return flat.reshape(-1, self.width)[: columns * buckets]
 
 
 class VectorEngine:

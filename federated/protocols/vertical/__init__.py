@@ -1,0 +1,1 @@
+"""Learning over columns that stay apart: boosting and generalised linear models, without I/O."""
