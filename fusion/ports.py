@@ -393,6 +393,19 @@ class TrainingEngine(Protocol):
         """Run a study with all parties in this process; return its record, however it ended."""
         ...
 
+    def simulate_vertical(
+        self,
+        label_party: tuple[str, Path],
+        parties: Sequence[tuple[str, Path]],
+        *,
+        identifier: str,
+        label: str,
+        model: str,
+        options: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Run a vertical study with all parties in this process; return what it gave and took."""
+        ...
+
     def baselines(
         self, study_text: str, tables: Mapping[str, Path], rounds_log: Path
     ) -> dict[str, Any]:

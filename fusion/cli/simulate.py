@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import click
 import typer
 
 from fusion.cli import output
@@ -118,6 +119,86 @@ def align(  # noqa: PLR0913 - options
             ("bytes", f"{size:,}"),
         ]
     )
+
+
+_MODELS = ("boosting", "logistic", "linear", "poisson")
+_BACKENDS = ("paillier", "dealer", "plain")
+
+
+@app.command("vertical")
+def vertical(  # noqa: PLR0913 - each is an option
+    *,
+    label_party: Annotated[
+        str, typer.Option(metavar="[ID=]FILE", help="The table of the party with the label.")
+    ],
+    party: Annotated[list[str], typer.Option(metavar="[ID=]FILE", help="Another party's table.")],
+    identifier: Annotated[
+        str, typer.Option("--id", metavar="COLUMN", help="The identifier that all have.")
+    ],
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="The label.")],
+    model: Annotated[
+        str, typer.Option(click_type=click.Choice(_MODELS), help="What to train.")
+    ] = "boosting",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            click_type=click.Choice(_BACKENDS),
+            help="How columns stay hidden: paillier for boosting, dealer for the others, if left "
+            "out; plain hides nothing.",
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float, typer.Option(metavar="SHARE", help="Rows that judge the model.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(metavar="N", help="Names the split and samples.")] = 0,
+    trees: Annotated[int | None, typer.Option(metavar="N", help="Trees of boosting.")] = None,
+    depth: Annotated[int | None, typer.Option(metavar="N", help="Levels of a tree.")] = None,
+    bins: Annotated[int | None, typer.Option(metavar="N", help="Quantile bins a column.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Of trees, or of a linear model's steps.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps of a linear model.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Train over columns that stay apart, beside the label party alone and the pooled table."""
+    from fusion.services import engines
+
+    options = {
+        "backend": backend, "test_fraction": test_fraction, "seed": seed, "trees": trees,
+        "depth": depth, "bins": bins, "learning_rate": learning_rate, "epochs": epochs,
+    }  # fmt: skip
+    found = engines.training().simulate_vertical(
+        _party(label_party), [_party(item) for item in party],
+        identifier=identifier, label=label, model=model, options=options,
+    )  # fmt: skip
+    if as_json:
+        output.document("fusion.simulate-vertical/1", found)
+        return
+    _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    """Print what a vertical study gave, for people."""
+    rows = [
+        (name, *(_number(found[key][part]) for part in ("train", "test")))
+        for name, key in (
+            ("joint", "auc"),
+            (f"{found['parties'][0]} alone", "auc_label_party_alone"),
+            ("pooled", "auc_pooled"),
+        )
+    ]
+    output.table((found["metric"], "train", "test"), rows)
+    seconds, sent = found["seconds"], found["bytes"]["total"]
+    output.note(
+        f"{found['rows_aligned']} rows aligned, {found['model']} with {found['backend']}: "
+        f"{seconds['train']:.1f} s, {sent / 1e6:.1f} MB between the parties"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _party(text: str) -> tuple[str, Path]:

@@ -54,9 +54,9 @@ class Kind(enum.IntEnum):
     PARTITION = 12
     GROW = 13
     END = 14
-    SHARE = 15
-    OPENED = 16
-    RESULT = 17
+    BLINDED = 15
+    SHARE = 16
+    WEIGHTS = 17
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,15 +91,17 @@ class Reading(Protocol):
 
 
 class LabelSide(Protocol):
-    """A back end at the label party.
+    """A back end at the label party."""
 
-    Attributes:
-        name: ``paillier``, ``dealer`` or ``plain``.
-        dealer: Who deals, if anybody.
-    """
+    @property
+    def name(self) -> str:
+        """``paillier``, ``dealer`` or ``plain``."""
+        ...
 
-    name: str
-    dealer: str | None
+    @property
+    def dealer(self) -> str | None:
+        """Who deals, if anybody."""
+        ...
 
     def start(self) -> tuple[Array, ...]:
         """Return what START carries."""
@@ -118,12 +120,15 @@ class FeatureSide(Protocol):
     """A back end at a feature party.
 
     Attributes:
-        dealer: Who deals, if anybody.
         options: The party's candidates in the order in which this tree's messages have them.
     """
 
-    dealer: str | None
     options: Candidates
+
+    @property
+    def dealer(self) -> str | None:
+        """Who deals, if anybody."""
+        ...
 
     def start(self, message: Message) -> None:
         """Take START.

@@ -1,0 +1,1 @@
+"""Vertical studies: the same people at several organisations, each with columns of its own."""

@@ -1,0 +1,321 @@
+"""All parties of a vertical study in one process, and what each would have had without the others.
+
+Between the parties goes nothing but the bytes of their protocols, counted. Beside the joint model
+stand the label party's own and that of the pooled table, by the same algorithm.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from federated.metrics import auc
+from federated.protocols.vertical import designs, linear_pooled, pooled, scoring
+from federated.protocols.vertical.binning import bin_columns
+from federated.protocols.vertical.conversation import converse
+from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLabelSide
+from federated.protocols.vertical.encrypted import EncryptedFeatureSide, EncryptedLabelSide
+from federated.protocols.vertical.feature_party import FeatureParty
+from federated.protocols.vertical.label_party import LabelParty
+from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
+from federated.protocols.vertical.linear_dealing import LinearDealer
+from federated.protocols.vertical.linear_terms import LinearTerms, Target
+from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
+from federated.protocols.vertical.trees import Growth
+from federated.vertical.tables import Joined, coded, read
+from fusion.crypto.hashing import digest
+from fusion.crypto.paillier.keys import PrivateKey
+from fusion.crypto.paillier.primes import safe_prime
+from fusion.crypto.paillier.randomisers import Exact
+from fusion.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from federated.protocols.vertical.binning import Columns
+    from federated.protocols.vertical.conversation import Machine
+    from federated.protocols.vertical.messages import Outgoing
+    from federated.protocols.vertical.sides import FeatureSide, LabelSide
+
+    Floats = NDArray[np.float64]
+
+Backend = Literal["paillier", "dealer", "plain"]
+BACKENDS: Final = ("paillier", "dealer", "plain")
+MODELS: Final = ("boosting", "logistic", "linear", "poisson")
+DEALER: Final = "dealer"
+
+
+@dataclass(slots=True)
+class Costs:
+    """What a run took.
+
+    Attributes:
+        cpu: Seconds of CPU by party.
+        sent: Bytes by sender and receiver.
+    """
+
+    cpu: dict[str, float] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
+
+    def timed(self, party: str, act: Callable[[], list[Outgoing]]) -> list[Outgoing]:
+        """Call what a party does, and charge it."""
+        began = time.process_time()
+        try:
+            return act()
+        finally:
+            spent = time.process_time() - began
+            self.cpu[party] = self.cpu.get(party, 0.0) + spent
+
+    def talk(self, machines: Mapping[str, Machine], first: Sequence[tuple[str, Outgoing]]) -> None:
+        """Let machines talk to the end."""
+        sent = converse(machines, first, timed=self.timed)
+        self.sent = {f"{a} to {b}": count for (a, b), count in sorted(sent.items())}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boosting:
+    """A boosted model of a simulation.
+
+    Attributes:
+        growth: The terms.
+        bins: Quantile bins a column.
+        backend: How gradients are hidden.
+        key_bits: Of the label party's key, for ``paillier``.
+    """
+
+    growth: Growth
+    bins: int = 32
+    backend: Backend = "paillier"
+    key_bits: int = 2048
+
+
+def boost(joined: Joined, plan: Boosting) -> tuple[Floats, int, Costs]:
+    """Train over the protocol; return scores of all rows, trees, and what it took."""
+    columns = [
+        bin_columns(coded(table, joined.training), joined.training, plan.bins)
+        for table in joined.tables
+    ]
+    label_name, names = joined.names[0], joined.names[1:]
+    terms = digest("banyan/vertical-terms/v1", repr((plan, joined.names)).encode())
+    rows = len(joined.labels)
+    costs = Costs()
+    label_side, feature_sides = _sides(plan, columns, names, label_name, rows, costs)
+    label = LabelParty(
+        names, columns[0], joined.labels, joined.training, plan.growth, terms, label_side
+    )
+    features = {
+        name: FeatureParty(label_name, mine, plan.growth, terms, side)
+        for name, mine, side in zip(names, columns[1:], feature_sides, strict=True)
+    }
+    machines: dict[str, Machine] = {label_name: label, **features}
+    if plan.backend == "dealer":
+        machines[DEALER] = Dealer(label_name, names)
+    costs.talk(machines, [(name, each) for name, p in features.items() for each in p.offer()])
+    answers = [
+        scoring.answers(party.part, mine)
+        for party, mine in zip(features.values(), columns[1:], strict=True)
+    ]
+    return scoring.score(label.part, columns[0], answers), label.trees_grown, costs
+
+
+def _sides(
+    plan: Boosting,
+    columns: Sequence[Columns],
+    names: Sequence[str],
+    label_name: str,
+    rows: int,
+    costs: Costs,
+) -> tuple[LabelSide, list[FeatureSide]]:
+    growth, others = plan.growth, columns[1:]
+    if plan.backend == "plain":
+        return PlainLabelSide(), [PlainFeatureSide(c, growth, rows) for c in others]
+    if plan.backend == "dealer":
+        sides: list[FeatureSide] = [
+            DealtFeatureSide(c, growth, rows, DEALER, label_name, i) for i, c in enumerate(others)
+        ]
+        return DealtLabelSide(DEALER, names, rows), sides
+    began = time.process_time()
+    key = PrivateKey(safe_prime(plan.key_bits // 2), safe_prime(plan.key_bits // 2))
+    costs.cpu["key"] = time.process_time() - began
+    encrypted = EncryptedLabelSide(key, Exact(key), growth, rows)
+    return encrypted, [EncryptedFeatureSide(c, growth, rows) for c in others]
+
+
+def boost_pooled(joined: Joined, plan: Boosting, parties: int) -> Floats:
+    """Return scores of all rows of the same algorithm on the columns of the first parties."""
+    columns = [
+        bin_columns(coded(table, joined.training), joined.training, plan.bins)
+        for table in joined.tables[:parties]
+    ]
+    return pooled.boost(columns, joined.labels, joined.training, plan.growth).scores
+
+
+def linear(joined: Joined, terms: LinearTerms) -> tuple[Floats, Costs]:
+    """Train a generalised linear model in shares; return outputs for all rows, and what it took."""
+    label_name, names = joined.names[0], joined.names[1:]
+    training = joined.training
+    blocks = [
+        designs.design(table, training, intercept=i == 0).block(table)
+        for i, table in enumerate(joined.tables)
+    ]
+    label = LinearLabelParty(
+        label_name, names, DEALER, terms, blocks[0][training], joined.labels[training]
+    )
+    parties = {
+        name: LinearFeatureParty(name, joined.names, DEALER, terms, block[training])
+        for name, block in zip(names, blocks[1:], strict=True)
+    }
+    dealer = LinearDealer(terms, label_name, names)
+    machines = {label_name: label, **parties, DEALER: dealer}
+    costs = Costs()
+    first = [(n, out) for n, m in machines.items() for out in costs.timed(n, m.start)]
+    costs.talk(machines, first)
+    everybody = [label, *parties.values()]
+    scores = sum(b @ party.weights for b, party in zip(blocks, everybody, strict=True))
+    return label.target.outputs(np.asarray(scores)), costs
+
+
+def linear_alone(joined: Joined, terms: LinearTerms, parties: int) -> Floats:
+    """Return outputs of the model fitted to the columns of the first parties, in the clear."""
+    one = joined.pooled(parties)
+    block = designs.design(one, joined.training, intercept=True).block(one)
+    target = Target.of(terms.family, joined.labels[joined.training])
+    weights = linear_pooled.fit(block[joined.training], target, terms.l2)
+    return target.outputs(block @ weights)
+
+
+def quality(model: str, outputs: Floats, joined: Joined) -> dict[str, float | None]:
+    """Return the measure of a model on rows to train and to judge.
+
+    AUC for a class, R^2 for numbers, the share of deviance explained for counts.
+    """
+    found: dict[str, float | None] = {}
+    for name, rows in (("train", joined.training), ("test", ~joined.training)):
+        found[name] = _measure(model, outputs[rows], joined.labels[rows]) if rows.any() else None
+    return found
+
+
+def _measure(model: str, outputs: Floats, labels: Floats) -> float:
+    if model in {"boosting", "logistic"}:
+        return auc(outputs, labels)
+    mean = np.full(len(labels), labels.mean())
+    loss = _deviance if model == "poisson" else _squares
+    without = loss(mean, labels)
+    return 1.0 - loss(outputs, labels) / without if without else 0.0
+
+
+def _squares(outputs: Floats, labels: Floats) -> float:
+    return float(((labels - outputs) ** 2).sum())
+
+
+def _deviance(outputs: Floats, labels: Floats) -> float:
+    safe = np.maximum(outputs, 1e-9)
+    terms = np.where(labels > 0, labels * np.log(np.maximum(labels, 1e-9) / safe), 0.0)
+    return float(2 * (terms - labels + outputs).sum())
+
+
+def simulate(
+    label_party: tuple[str, Path],
+    parties: Sequence[tuple[str, Path]],
+    *,
+    identifier: str,
+    label: str,
+    model: str,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Run a vertical study with all parties here; return what ``--json`` prints.
+
+    Args:
+        label_party: Name and file of the party with the label.
+        parties: Names and files of the others, at least one.
+        identifier: Column that all have.
+        label: Column of the label party.
+        model: One of :data:`MODELS`.
+        options: ``test_fraction``, ``seed``, ``backend``, and what is not None of ``trees``,
+            ``depth``, ``bins``, ``learning_rate`` and ``epochs``.
+
+    Raises:
+        InputInvalid: A choice that there is not, or a value out of its range.
+        DataInvalid: Files that can't be read or joined.
+    """
+    if model not in MODELS:
+        raise InputInvalid(f"There is no model {model!r}.", hint=f"Use {', '.join(MODELS)}.")
+    if not parties:
+        raise InputInvalid("A vertical study needs another party.", hint="Add --party FILE.")
+    began = time.perf_counter()
+    processor = time.process_time()
+    joined = read(
+        label_party, parties, identifier, label, options["test_fraction"], options["seed"]
+    )
+    aligned = time.perf_counter()
+    run = _boosting if model == "boosting" else _linear
+    found = run(joined, model, options)
+    outputs, steps, unit, costs = found["outputs"], found["steps"], found["unit"], found["costs"]
+    return {
+        "model": model,
+        "backend": found["backend"],
+        "metric": {"linear": "r2", "poisson": "deviance explained"}.get(model, "auc"),
+        "parties": list(joined.names),
+        "rows_aligned": len(joined.labels),
+        "rows_training": int(joined.training.sum()),
+        unit: steps,
+        "auc": quality(model, outputs, joined),
+        "auc_label_party_alone": quality(model, found["alone"], joined),
+        "auc_pooled": quality(model, found["pooled"], joined),
+        "seconds": {
+            "align": aligned - began,
+            "train": found["seconds"],
+            f"per_{unit[:-1]}": found["seconds"] / max(1, steps),
+            "cpu": time.process_time() - processor,
+            "cpu_by_party": dict(costs.cpu),
+        },
+        "bytes": {"total": sum(costs.sent.values()), **costs.sent},
+    }
+
+
+def _boosting(joined: Joined, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    del model
+    chosen = {
+        name: options[name]
+        for name in ("trees", "depth", "learning_rate")
+        if options.get(name) is not None
+    }
+    backend: Any = options.get("backend") or "paillier"
+    if backend not in BACKENDS:
+        raise InputInvalid(f"There is no back end {backend!r}.", hint=f"Use {', '.join(BACKENDS)}.")
+    bins = options.get("bins") or 32
+    plan = Boosting(growth=Growth(seed=options["seed"], **chosen), bins=bins, backend=backend)
+    began = time.perf_counter()
+    outputs, trees, costs = boost(joined, plan)
+    seconds = time.perf_counter() - began
+    return {
+        "outputs": outputs, "steps": trees, "unit": "trees", "costs": costs, "seconds": seconds,
+        "backend": backend, "alone": boost_pooled(joined, plan, 1),
+        "pooled": boost_pooled(joined, plan, len(joined.names)),
+    }  # fmt: skip
+
+
+def _linear(joined: Joined, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    backend = options.get("backend") or "dealer"
+    if backend != "dealer":
+        raise InputInvalid(
+            f"Linear models have no back end {backend!r}.", hint="Use --backend dealer."
+        )
+    chosen = {
+        name: options[name] for name in ("epochs", "learning_rate") if options.get(name) is not None
+    }
+    terms = LinearTerms(family=model, rows=int(joined.training.sum()), **chosen)  # type: ignore[arg-type]
+    began = time.perf_counter()
+    outputs, costs = linear(joined, terms)
+    seconds = time.perf_counter() - began
+    return {
+        "outputs": outputs, "steps": terms.epochs, "unit": "epochs", "costs": costs,
+        "seconds": seconds, "backend": backend, "alone": linear_alone(joined, terms, 1),
+        "pooled": linear_alone(joined, terms, len(joined.names)),
+    }  # fmt: skip
