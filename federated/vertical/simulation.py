@@ -161,7 +161,7 @@ def linear(joined: Joined, terms: LinearTerms) -> tuple[Floats, Costs]:
     label_name, names = joined.names[0], joined.names[1:]
     training = joined.training
     blocks = [
-        designs.design(table, training, intercept=i == 0).block(table)
+        designs.design(table, training, intercept=i == 0).block(table, len(training))
         for i, table in enumerate(joined.tables)
     ]
     label = LinearLabelParty(
@@ -184,7 +184,7 @@ def linear(joined: Joined, terms: LinearTerms) -> tuple[Floats, Costs]:
 def linear_alone(joined: Joined, terms: LinearTerms, parties: int) -> Floats:
     """Return outputs of the model fitted to the columns of the first parties, in the clear."""
     one = joined.pooled(parties)
-    block = designs.design(one, joined.training, intercept=True).block(one)
+    block = designs.design(one, joined.training, intercept=True).block(one, len(joined.labels))
     target = Target.of(terms.family, joined.labels[joined.training])
     weights = linear_pooled.fit(block[joined.training], target, terms.l2)
     return target.outputs(block @ weights)

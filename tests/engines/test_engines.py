@@ -112,6 +112,28 @@ def test_many_bases_to_exponents_of_their_own(name: str, digits: Digits, count: 
 
 
 @EVERY
+@DIGITS
+@pytest.mark.parametrize(("count", "columns", "buckets"), [(0, 3, 2), (5, 9, 4), (70, 2, 3)])
+def test_products_by_bucket(
+    name: str, digits: Digits, count: int, columns: int, buckets: int
+) -> None:
+    modulus = odd(1024)
+    order = modulus**digits
+    ring = engine_named(name).ring(modulus, digits)
+    values = [pow(5, i + 1, order) for i in range(count)]
+    rows = rows_of(values, ring.width) if values else np.empty((0, ring.width), np.uint8)
+    # The last bucket stays empty.
+    choices = np.arange(count * columns, dtype=np.uint8).reshape(count, columns) * 7 % (buckets - 1)
+    expected = [1] * (columns * buckets)
+    for value, line in zip(values, choices.tolist(), strict=True):
+        for column, bucket in enumerate(line):
+            at = column * buckets + bucket
+            expected[at] = expected[at] * value % order
+    found = ring.bucket_products(rows, choices.astype(np.uint8), buckets)
+    assert numbers(found) == expected
+
+
+@EVERY
 def test_a_product_of_many_vectors_in_a_long_ring(name: str) -> None:
     order = odd(2048) ** 2
     ring = engine_named(name).ring(order)

@@ -63,7 +63,7 @@ class Design:
         numeric = [part for name in self.numbers for part in (name, f"{name} missing")]
         return [*numeric, *(f"{c}={level}" for c, ls in self.levels.items() for level in ls)]
 
-    def raw(self, table: Mapping[str, NDArray[np.generic]]) -> Floats:
+    def raw(self, table: Mapping[str, NDArray[np.generic]], rows: int) -> Floats:
         """Return the columns before standardising."""
         columns = []
         for name in self.numbers:
@@ -73,12 +73,11 @@ class Design:
         for name, levels in self.levels.items():
             words = np.asarray(table[name], object)
             columns += [(words == level).astype(np.float64) for level in levels]
-        rows = len(next(iter(table.values())))
         return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
 
-    def block(self, table: Mapping[str, NDArray[np.generic]]) -> Floats:
+    def block(self, table: Mapping[str, NDArray[np.generic]], rows: int) -> Floats:
         """Return the block: ``(rows, columns)``, entries within :data:`LARGEST`."""
-        standard = (self.raw(table) - self.mean) / self.scale
+        standard = (self.raw(table, rows) - self.mean) / self.scale
         block = np.clip(np.clip(standard, -LARGEST, LARGEST) @ self.rotation, -LARGEST, LARGEST)
         if self.intercept:
             block = np.concatenate([np.ones((len(block), 1)), block], axis=1)
@@ -116,7 +115,7 @@ def design(table: Mapping[str, NDArray[np.generic]], training: Bools, *, interce
             fill[name] = float(known.mean()) if len(known) else 0.0
     numbers = tuple(fill)
     draft = Design(levels, numbers, np.zeros(0), np.ones(0), fill, np.zeros((0, 0)), intercept)
-    raw = draft.raw(table)[training]
+    raw = draft.raw(table, len(training))[training]
     mean, scale = raw.mean(axis=0), raw.std(axis=0)
     varies = scale > 0
     scale = np.where(varies, scale, 1.0)

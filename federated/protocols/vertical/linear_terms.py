@@ -100,7 +100,7 @@ class LinearTerms:
             parties: All of them: no direction of the joint design is steeper than this many times
                 that of one party's whitened block.
         """
-        curvature = {"logistic": 0.25, "linear": 1.0, "poisson": 1.0}[self.family]
+        curvature = {"logistic": 0.25, "linear": 1.0, "poisson": 2.0}[self.family]
         size = self.learning_rate / (curvature * parties + self.l2)
         mean = size * 2.0**self.row_bits / self.rows
         one = float(1 << STEP_BITS)
@@ -114,7 +114,7 @@ class Target:
     Attributes:
         family: The model.
         offset: Score of every row at the start.
-        scale: A score of 1 on the scale of the label, for a linear model; else 1.
+        scale: What 1 is on the scale of the label: of a linear score, of a Poisson mean; else 1.
         values: Of the training rows.
     """
 
@@ -142,7 +142,8 @@ class Target:
             return cls(family, math.log(mean / (1 - mean)), 1.0, labels)
         if (labels < 0).any():
             raise DataInvalid("The label of a Poisson model is a count.")
-        return cls(family, math.log(mean), 1.0, labels)
+        # In units of their mean, so that the size of a step does not depend on it.
+        return cls(family, 0.0, mean, labels / mean)
 
     def outputs(self, scores: Floats) -> Floats:
         """Return means on the scale of the label, from scores without the offset."""
@@ -151,4 +152,4 @@ class Target:
             return z * self.scale
         if self.family == "logistic":
             return np.asarray(1.0 / (1.0 + np.exp(-z)))
-        return np.asarray(np.exp(z))
+        return np.asarray(np.exp(z) * self.scale)

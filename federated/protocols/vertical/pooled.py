@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-    Shape = dict[int, tuple[int, int, int, bool]]
-    """By node: party, feature of the party, threshold, missing left."""
+Shape = dict[int, tuple[int, int, int, bool]]
+"""By node: party, feature of the party, threshold, missing left."""
 
 
 @dataclass(slots=True)

@@ -123,8 +123,9 @@ class Tree:
 
 
 def weights(gradient: Floats, hessian: Floats, l2: float, limits: Limits) -> Floats:
-    """Return the best weight of each side: ``-G / (H + lambda)`` within the limits."""
-    return np.clip(-gradient / (hessian + l2), limits.low, limits.high)
+    """Return the best weight of each side: ``-G / (H + lambda)`` within the limits, 0 if empty."""
+    divisor = hessian + l2
+    return np.clip(-gradient / np.where(divisor > 0, divisor, 1.0), limits.low, limits.high)
 
 
 def _merit(gradient: Floats, hessian: Floats, weight: Floats, l2: float) -> Floats:

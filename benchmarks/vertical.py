@@ -1,0 +1,224 @@
+"""What vertical learning costs: ``python -m benchmarks.vertical [--json]``.
+
+Boosting of 30,000 rows, 20 columns at one feature party and 3 at the label party, 32 bins, depth 5;
+an epoch of a logistic model of 100,000 rows by 30 + 300 columns. Seconds of CPU of all parties in
+this process together, the key and everything that is done once a run apart; bytes between them. The
+trees are compared with those of the pooled table in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from benchmarks.timing import available_cores, progress
+from federated import seeds
+from federated.protocols.vertical import pooled
+from federated.protocols.vertical.binning import bin_columns
+from federated.protocols.vertical.conversation import converse
+from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLabelSide
+from federated.protocols.vertical.encrypted import EncryptedFeatureSide, EncryptedLabelSide
+from federated.protocols.vertical.feature_party import FeatureParty
+from federated.protocols.vertical.label_party import LabelParty
+from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
+from federated.protocols.vertical.linear_dealing import LinearDealer
+from federated.protocols.vertical.linear_terms import LinearTerms
+from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
+from federated.protocols.vertical.trees import Growth
+from fusion.crypto.paillier.engines.selection import current
+from fusion.crypto.paillier.keys import PrivateKey
+from fusion.crypto.paillier.primes import safe_prime
+from fusion.crypto.paillier.randomisers import Exact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from federated.protocols.vertical.binning import Columns
+    from federated.protocols.vertical.messages import Outgoing
+
+OWN_COLUMNS: Final = 3
+TERMS: Final = bytes(32)
+
+
+class Clock:
+    """Seconds of CPU by party."""
+
+    def __init__(self) -> None:
+        """Start at 0."""
+        self.cpu: dict[str, float] = {}
+
+    def timed(self, party: str, act: Callable[[], list[Outgoing]]) -> list[Outgoing]:
+        """Charge what a party does."""
+        began = time.process_time()
+        answers = act()
+        self.cpu[party] = self.cpu.get(party, 0.0) + time.process_time() - began
+        return answers
+
+    def less(self, before: Clock, steps: int) -> dict[str, float]:
+        """Return seconds a step, of those that this run has more than another."""
+        return {p: round((s - before.cpu.get(p, 0.0)) / steps, 4) for p, s in self.cpu.items()}
+
+
+def table(rows: int, columns: int) -> tuple[list[Columns], Any]:
+    """Make columns and a label that depends on both parties'."""
+    draw = seeds.generator("bench-vertical", rows, columns)
+    values = draw.normal(size=(rows, OWN_COLUMNS + columns))
+    score = values @ draw.normal(size=values.shape[1]) / 4
+    labels = (draw.random(rows) < 1 / (1 + np.exp(-score))).astype(float)
+    every = np.ones(rows, bool)
+    parts = (range(OWN_COLUMNS), range(OWN_COLUMNS, values.shape[1]))
+    return [bin_columns({f"c{i}": values[:, i] for i in p}, every, 32) for p in parts], labels
+
+
+def boosting(
+    backend: str,
+    columns: list[Columns],
+    labels: Any,
+    trees: int,
+    key: PrivateKey | None,  # noqa: ANN401
+) -> tuple[Clock, dict[str, int], bool]:
+    """Grow joint trees; return the times, the bytes, and whether they are the pooled table's."""
+    rows = len(labels)
+    growth = Growth(trees=trees, depth=5, alone_trees=0, learning_rate=0.3)
+    machines: dict[str, Any] = {}
+    label_side: Any
+    side: Any
+    if backend == "paillier":
+        assert key is not None  # noqa: S101 - made before
+        label_side = EncryptedLabelSide(key, Exact(key), growth, rows)
+        side = EncryptedFeatureSide(columns[1], growth, rows)
+    elif backend == "dealer":
+        label_side = DealtLabelSide("dealer", ["feature"], rows)
+        side = DealtFeatureSide(columns[1], growth, rows, "dealer", "label", 0)
+        machines["dealer"] = Dealer("label", ["feature"])
+    else:
+        label_side, side = PlainLabelSide(), PlainFeatureSide(columns[1], growth, rows)
+    training = np.ones(rows, bool)
+    label = LabelParty(["feature"], columns[0], labels, training, growth, TERMS, label_side)
+    feature = FeatureParty("label", columns[1], growth, TERMS, side)
+    machines |= {"label": label, "feature": feature}
+    clock = Clock()
+    sent = converse(machines, [("feature", o) for o in feature.offer()], timed=clock.timed)
+    expected = pooled.boost(columns, labels, training, growth)
+    return (
+        clock,
+        {f"{a} to {b}": n for (a, b), n in sent.items()},
+        bool(np.array_equal(label.scores, expected.scores)),
+    )
+
+
+def measure_boosting(rows: int, columns: int, trees: int) -> list[dict[str, Any]]:
+    """Measure each back end: a tree is what a run of more trees takes beyond a run of one."""
+    parts, labels = table(rows, columns)
+    key = PrivateKey(safe_prime(1024), safe_prime(1024))
+    found = []
+    for backend in ("paillier", "dealer", "plain"):
+        progress(f"boosting with {backend}")
+        first, sent_first, _ = boosting(backend, parts, labels, 1, key)
+        clock, sent, equal = boosting(backend, parts, labels, 1 + trees, key)
+        by_party = clock.less(first, trees)
+        found.append(
+            {
+                "backend": backend,
+                "rows": rows,
+                "columns": columns,
+                "cpu_s_a_tree": round(sum(by_party.values()), 4),
+                "cpu_s_by_party": by_party,
+                "bytes_a_tree": {n: (sent[n] - sent_first.get(n, 0)) // trees for n in sent},
+                "equal_to_pooled": equal,
+            }
+        )
+    return found
+
+
+def linear(rows: int, widths: tuple[int, int], epochs: int) -> tuple[Clock, dict[str, int]]:
+    """Train a logistic model of made-up columns."""
+    draw = seeds.generator("bench-linear", rows, *widths)
+    blocks = [draw.normal(size=(rows, width)) for width in widths]
+    labels = (draw.random(rows) < 0.5).astype(float)  # noqa: PLR2004
+    terms = LinearTerms(family="logistic", rows=rows, epochs=epochs)
+    machines: dict[str, Any] = {
+        "label": LinearLabelParty("label", ["feature"], "dealer", terms, blocks[0], labels),
+        "feature": LinearFeatureParty("feature", ["label", "feature"], "dealer", terms, blocks[1]),
+        "dealer": LinearDealer(terms, "label", ["feature"]),
+    }
+    clock = Clock()
+    first = [
+        (name, out)
+        for name, machine in machines.items()
+        for out in clock.timed(name, machine.start)
+    ]
+    sent = converse(machines, first, timed=clock.timed)
+    return clock, {f"{a} to {b}": n for (a, b), n in sent.items()}
+
+
+def measure_linear(rows: int, widths: tuple[int, int], epochs: int) -> dict[str, Any]:
+    """Measure an epoch: what a run of more epochs takes beyond a run of one."""
+    progress("a logistic model with a dealer")
+    first, sent_first = linear(rows, widths, 1)
+    clock, sent = linear(rows, widths, 1 + epochs)
+    by_party = clock.less(first, epochs)
+    each = {n: (sent[n] - sent_first.get(n, 0)) // epochs for n in sent}
+    return {
+        "rows": rows,
+        "columns": list(widths),
+        "cpu_s_an_epoch": round(sum(by_party.values()), 4),
+        "cpu_s_by_party": by_party,
+        "bytes_an_epoch": each,
+        "bytes_once": {n: sent_first[n] - each.get(n, 0) for n in sent_first},
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--rows", type=int, default=30_000)
+    parser.add_argument("--columns", type=int, default=20)
+    parser.add_argument("--trees", type=int, default=2)
+    parser.add_argument("--linear-rows", type=int, default=100_000)
+    parser.add_argument("--linear-columns", type=int, default=300)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    document = {
+        "schema": "fusion.bench-vertical/1",
+        "engine": current().name,
+        "cores": available_cores(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "boosting": measure_boosting(options.rows, options.columns, options.trees),
+        "linear": measure_linear(options.linear_rows, (30, options.linear_columns), 2),
+        "load_after": round(os.getloadavg()[0], 2),
+    }
+    if options.json:
+        print(json.dumps(document, indent=2))
+        return
+    show(document)
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print the document for people."""
+    load = f"{document['load_before']} to {document['load_after']}"
+    print(f"engine {document['engine']}, {document['cores']} cores, load {load}")
+    print(f"{'boosting':<10} {'CPU s a tree':>13} {'MB a tree':>10} {'as pooled':>10}   by party")
+    for each in document["boosting"]:
+        size = sum(each["bytes_a_tree"].values()) / 1e6
+        parties = ", ".join(f"{p} {s:.3f}" for p, s in each["cpu_s_by_party"].items())
+        print(
+            f"{each['backend']:<10} {each['cpu_s_a_tree']:>13.3f} {size:>10.1f} "
+            f"{each['equal_to_pooled']!s:>10}   {parties}"
+        )
+    found = document["linear"]
+    once, epoch = (sum(found[k].values()) / 1e6 for k in ("bytes_once", "bytes_an_epoch"))
+    parties = ", ".join(f"{p} {s:.3f}" for p, s in found["cpu_s_by_party"].items())
+    print(
+        f"logistic, {found['rows']} x {sum(found['columns'])}: {found['cpu_s_an_epoch']:.3f} CPU s "
+        f"an epoch ({parties}), {epoch:.1f} MB an epoch, {once:.1f} MB once"
+    )
+
+
+if __name__ == "__main__":
+    main()
