@@ -38,6 +38,8 @@ from fusion.crypto.paillier.randomisers import Exact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from federated.protocols.vertical.binning import Columns
     from federated.protocols.vertical.messages import Outgoing
 
@@ -64,7 +66,7 @@ class Clock:
         return {p: round((s - before.cpu.get(p, 0.0)) / steps, 4) for p, s in self.cpu.items()}
 
 
-def table(rows: int, columns: int) -> tuple[list[Columns], Any]:
+def table(rows: int, columns: int) -> tuple[list[Columns], NDArray[np.float64]]:
     """Make columns and a label that depends on both parties'."""
     draw = seeds.generator("bench-vertical", rows, columns)
     values = draw.normal(size=(rows, OWN_COLUMNS + columns))
@@ -78,9 +80,9 @@ def table(rows: int, columns: int) -> tuple[list[Columns], Any]:
 def boosting(
     backend: str,
     columns: list[Columns],
-    labels: Any,
+    labels: NDArray[np.float64],
     trees: int,
-    key: PrivateKey | None,  # noqa: ANN401
+    key: PrivateKey | None,
 ) -> tuple[Clock, dict[str, int], bool]:
     """Grow joint trees; return the times, the bytes, and whether they are the pooled table's."""
     rows = len(labels)
@@ -140,7 +142,7 @@ def linear(rows: int, widths: tuple[int, int], epochs: int) -> tuple[Clock, dict
     """Train a logistic model of made-up columns."""
     draw = seeds.generator("bench-linear", rows, *widths)
     blocks = [draw.normal(size=(rows, width)) for width in widths]
-    labels = (draw.random(rows) < 0.5).astype(float)  # noqa: PLR2004
+    labels = (draw.random(rows) < 0.5).astype(float)
     terms = LinearTerms(family="logistic", rows=rows, epochs=epochs)
     machines: dict[str, Any] = {
         "label": LinearLabelParty("label", ["feature"], "dealer", terms, blocks[0], labels),
@@ -190,7 +192,7 @@ def main() -> None:
         "cores": available_cores(),
         "load_before": round(os.getloadavg()[0], 2),
         "boosting": measure_boosting(options.rows, options.columns, options.trees),
-        "linear": measure_linear(options.linear_rows, (30, options.linear_columns), 2),
+        "linear": measure_linear(options.linear_rows, (30, options.linear_columns), 8),
         "load_after": round(os.getloadavg()[0], 2),
     }
     if options.json:

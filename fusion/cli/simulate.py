@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import click
 import typer
 
 from fusion.cli import output
@@ -121,8 +120,8 @@ def align(  # noqa: PLR0913 - options
     )
 
 
-_MODELS = ("boosting", "logistic", "linear", "poisson")
-_BACKENDS = ("paillier", "dealer", "plain")
+Model = Literal["boosting", "logistic", "linear", "poisson"]
+Backend = Literal["paillier", "dealer", "plain"]
 
 
 @app.command("vertical")
@@ -136,13 +135,10 @@ def vertical(  # noqa: PLR0913 - each is an option
         str, typer.Option("--id", metavar="COLUMN", help="The identifier that all have.")
     ],
     label: Annotated[str, typer.Option(metavar="COLUMN", help="The label.")],
-    model: Annotated[
-        str, typer.Option(click_type=click.Choice(_MODELS), help="What to train.")
-    ] = "boosting",
+    model: Annotated[Model, typer.Option(help="What to train.")] = "boosting",
     backend: Annotated[
-        str | None,
+        Backend | None,
         typer.Option(
-            click_type=click.Choice(_BACKENDS),
             help="How columns stay hidden: paillier for boosting, dealer for the others, if left "
             "out; plain hides nothing.",
         ),

@@ -116,7 +116,7 @@ class Run:
         assert all(party.done for party in self.parties.values())
         return self
 
-    def pooled(self) -> pooled.Pooled:
+    def in_one_place(self) -> pooled.Pooled:
         """Train on all columns in one place."""
         made = self.made
         return pooled.boost(self.columns, made.labels, made.training, self.growth)
@@ -140,7 +140,7 @@ class Run:
 
     def check_equal(self) -> None:
         """Assert that the parties grew exactly the pooled table's trees."""
-        expected = self.pooled()
+        expected = self.in_one_place()
         assert self.shapes() == expected.shapes
         assert [tree.leaves for tree in self.label.part.trees] == expected.leaves
         assert np.array_equal(self.label.scores, expected.scores)

@@ -101,15 +101,18 @@ def test_decrypted_sums_are_the_plain_ones_of_every_candidate(dealt: Dealt) -> N
     for data in label.tree(0, pairs):
         side.take(LABEL, decode(data))
     nodes = [np.arange(0, 120, 2), np.arange(40), np.array([7])]
-    side.level(0, nodes)
+    needed = np.ones((3, len(side.options)), bool)
+    needed[1, ::2] = False
+    side.level(0, nodes, needed)
     ready = side.reply()
     assert ready is not None
     offer = Offer(len(side.options), 3, columns.bins)
     reading = label.reading(Level("party-1", offer, 0, 0, [pairs[n] for n in nodes], 3))
     found = reading.candidates(ready[1], len(side.options))
-    for rows, sums in zip(nodes, found, strict=True):
+    for rows, sums, shown in zip(nodes, found, needed, strict=True):
         cells = cells_of(columns, pairs[rows], rows)
-        assert np.array_equal(sums, left_sums(cells, side.options, cuts_of(columns)))
+        expected = left_sums(cells, side.options, cuts_of(columns))
+        assert np.array_equal(sums, np.where(shown[:, None], expected, 0))
 
 
 def test_what_returns_does_not_show_which_rows_were_added(dealt: Dealt) -> None:
@@ -122,7 +125,7 @@ def test_what_returns_does_not_show_which_rows_were_added(dealt: Dealt) -> None:
         side.take(LABEL, decode(data))
     replies = []
     for _ in range(2):
-        side.level(0, [np.arange(60)])
+        side.level(0, [np.arange(60)], np.ones((1, len(side.options)), bool))
         ready = side.reply()
         assert ready is not None
         replies.append(np.asarray(ready[1][0]))

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
     Words = NDArray[np.uint64]
+    Bools = NDArray[np.bool_]
 
 MAX_ROWS: Final = 1 << 21
 """A level's masked rows go in one message."""
@@ -305,8 +306,9 @@ class DealtFeatureSide:
             self._order[options.feature], options.threshold, options.missing, options.sign
         )
 
-    def level(self, level: int, built: Sequence[Ints]) -> list[Outgoing]:
-        """Return the request to the dealer."""
+    def level(self, level: int, built: Sequence[Ints], needed: Bools) -> list[Outgoing]:
+        """Return the request to the dealer; whole bins are added up, needed or not."""
+        del needed
         rows = sum(len(each) for each in built)
         self._now = _Level(level, built, rows, new_seed())
         sizes = np.array([self._index, rows, len(self._order)], np.uint32)

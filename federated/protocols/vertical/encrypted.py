@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fusion.crypto.paillier.residues import Rows
 
     Ints = NDArray[np.int64]
+    Bools = NDArray[np.bool_]
 
 
 class EncryptedLabelSide:
@@ -134,6 +135,7 @@ class EncryptedFeatureSide:
         self.options = columns.candidates
         self._gathered = Gathered(0, 0, "u1", 0)
         self._built: Sequence[Ints] = ()
+        self._needed = np.zeros((0, 0), bool)
 
     def start(self, message: Message) -> None:
         """Take the key, if it is one that can be used.
@@ -160,10 +162,10 @@ class EncryptedFeatureSide:
         canonical = self._columns.candidates
         self.options = canonical.reordered(uniform_permutation(len(canonical)))
 
-    def level(self, level: int, built: Sequence[Ints]) -> list[Outgoing]:
+    def level(self, level: int, built: Sequence[Ints], needed: Bools) -> list[Outgoing]:
         """See :class:`~.sides.FeatureSide`."""
         del level
-        self._built = built
+        self._built, self._needed = built, needed
         return []
 
     def take(self, sender: str, message: Message) -> None:
@@ -180,6 +182,8 @@ class EncryptedFeatureSide:
         if not self._gathered.complete:
             return None
         sums = np.concatenate([self._left_sums(rows) for rows in self._built])
+        sums[~self._needed.reshape(-1)] = 0
+        sums[~self._needed.reshape(-1), 0] = 1  # an encryption of 0, refreshed below
         total = slots.compressed(self._key, self._packing, sums)
         zeros = np.zeros((len(total), self._key.plaintext_bytes), np.uint8)
         fresh = self._refresher.encrypt(zeros)

@@ -94,6 +94,7 @@ class FeatureParty:
         self._tree = growth.alone_trees - 1
         self._rows = len(columns.codes)
         self._nodes = Nodes(np.zeros(self._rows, bool), growth)
+        self._fits: dict[int, Bools] = {}
 
     @property
     def done(self) -> bool:
@@ -163,9 +164,14 @@ class FeatureParty:
         return self._open_level()
 
     def _open_level(self) -> list[Outgoing]:
+        nodes = self._nodes
         self._state = State.GROWING
-        built = [self._nodes.sampled(node) for node in self._nodes.built]
-        return self._side.level(self._nodes.level, built)
+        self._fits = dict(zip(nodes.active, self._eligible(), strict=True))
+        none = np.zeros(len(self._side.options), bool)
+        # A node that is built serves itself and, taken from its parent, its sibling.
+        needed = [self._fits.get(n, none) | self._fits.get(n ^ 1, none) for n in nodes.built]
+        built = [nodes.sampled(node) for node in nodes.built]
+        return self._side.level(nodes.level, built, np.array(needed))
 
     def _answer(self) -> list[Outgoing]:
         """Answer with candidates as soon as the back end has all it needs."""
@@ -176,13 +182,12 @@ class FeatureParty:
             return []
         before, arrays = ready
         self._state = State.ANSWERED
-        options = self._side.options
-        data = encode(
-            Kind.CANDIDATES, self._tree, self._nodes.level, self._eligible(), options.sign, *arrays
-        )
+        sign, fits = self._side.options.sign, np.array(list(self._fits.values()))
+        bits = np.packbits(fits, axis=1)
+        data = encode(Kind.CANDIDATES, self._tree, self._nodes.level, bits, sign, *arrays)
         return [Outgoing(self._label_party, each) for each in (*before, data)]
 
-    def _eligible(self) -> NDArray[np.uint8]:
+    def _eligible(self) -> Bools:
         """Say of each active node and candidate whether both sides keep enough rows."""
         options, cuts, least = self._side.options, cuts_of(self._columns), self._growth.min_leaf
         fits = np.zeros((len(self._nodes.active), len(options)), bool)
@@ -190,7 +195,7 @@ class FeatureParty:
             rows = self._nodes.sampled(node)
             left = left_sums(self._columns.counts(rows), options, cuts)
             line[:] = (left >= least) & (len(rows) - left >= least)
-        return np.packbits(fits, axis=1)
+        return fits
 
     def _split(self, message: Message) -> list[Outgoing]:
         level = self._nodes.level

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,15 @@ class FeatureSide(Protocol):
         """Begin a tree of these rows."""
         ...
 
-    def level(self, level: int, built: Sequence[Ints]) -> list[Outgoing]:
-        """Begin a level, of the rows of each node that is built; return what has to be sent."""
+    def level(self, level: int, built: Sequence[Ints], needed: Bools) -> list[Outgoing]:
+        """Begin a level; return what has to be sent.
+
+        Args:
+            level: Which.
+            built: The rows of each node that is built.
+            needed: ``(built, candidates)``: whose sums the level can use. A back end that sends
+                sums by candidate sends 0 for the others.
+        """
         ...
 
     def take(self, sender: str, message: Message) -> None:
@@ -248,6 +256,7 @@ class PlainFeatureSide:
         self.options = columns.candidates
         self._gathered = Gathered(0, 0, "u8", 2)
         self._built: Sequence[Ints] = ()
+        self._needed = np.zeros((0, 0), bool)
 
     def start(self, message: Message) -> None:
         """See :class:`FeatureSide`."""
@@ -258,10 +267,10 @@ class PlainFeatureSide:
         self._gathered = Gathered(number, len(sample), "u8", 2)
         self._place[sample] = np.arange(len(sample))
 
-    def level(self, level: int, built: Sequence[Ints]) -> list[Outgoing]:
+    def level(self, level: int, built: Sequence[Ints], needed: Bools) -> list[Outgoing]:
         """See :class:`FeatureSide`."""
         del level
-        self._built = built
+        self._built, self._needed = built, needed
         return []
 
     def take(self, sender: str, message: Message) -> None:
@@ -279,4 +288,5 @@ class PlainFeatureSide:
             for rows in self._built
         ]
         found: Any = np.stack(sums)
+        found[~self._needed] = 0
         return [], (found.view(np.uint64),)
