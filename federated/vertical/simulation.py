@@ -19,6 +19,7 @@ from federated.protocols.vertical.conversation import converse
 from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLabelSide
 from federated.protocols.vertical.encrypted import EncryptedFeatureSide, EncryptedLabelSide
 from federated.protocols.vertical.feature_party import FeatureParty
+from federated.protocols.vertical.gradients import Loss
 from federated.protocols.vertical.label_party import LabelParty
 from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
 from federated.protocols.vertical.linear_dealing import LinearDealer
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from federated.protocols.vertical.binning import Columns
     from federated.protocols.vertical.conversation import Machine
+    from federated.protocols.vertical.gradients import Objective
     from federated.protocols.vertical.messages import Outgoing
     from federated.protocols.vertical.sides import FeatureSide, LabelSide
 
@@ -49,6 +51,10 @@ Backend = Literal["paillier", "dealer", "plain"]
 BACKENDS: Final = ("paillier", "dealer", "plain")
 MODELS: Final = ("boosting", "logistic", "linear", "poisson")
 DEALER: Final = "dealer"
+
+AUC, R2, DEVIANCE = "auc", "r2", "deviance explained"
+METRICS: Final = {"logistic": AUC, "squared": R2, "linear": R2, "poisson": DEVIANCE}
+"""What a model is judged by: for a class, for numbers, for counts."""
 
 
 @dataclass(slots=True)
@@ -96,7 +102,7 @@ class Boosting:
 
 
 def boost(joined: Joined, plan: Boosting) -> tuple[Floats, int, Costs]:
-    """Train over the protocol; return scores of all rows, trees, and what it took."""
+    """Train over the protocol; return outputs for all rows, trees, and what it took."""
     columns = [
         bin_columns(coded(table, joined.training), joined.training, plan.bins)
         for table in joined.tables
@@ -121,7 +127,8 @@ def boost(joined: Joined, plan: Boosting) -> tuple[Floats, int, Costs]:
         scoring.answers(party.part, mine)
         for party, mine in zip(features.values(), columns[1:], strict=True)
     ]
-    return scoring.score(label.part, columns[0], answers), label.trees_grown, costs
+    scores = scoring.score(label.part, columns[0], answers)
+    return label.part.loss.outputs(scores), label.trees_grown, costs
 
 
 def _sides(
@@ -148,12 +155,13 @@ def _sides(
 
 
 def boost_pooled(joined: Joined, plan: Boosting, parties: int) -> Floats:
-    """Return scores of all rows of the same algorithm on the columns of the first parties."""
+    """Return outputs of the same algorithm on the columns of the first parties."""
     columns = [
         bin_columns(coded(table, joined.training), joined.training, plan.bins)
         for table in joined.tables[:parties]
     ]
-    return pooled.boost(columns, joined.labels, joined.training, plan.growth).scores
+    found = pooled.boost(columns, joined.labels, joined.training, plan.growth)
+    return Loss(plan.growth.objective, joined.labels, joined.training).outputs(found.scores)
 
 
 def linear(joined: Joined, terms: LinearTerms) -> tuple[Floats, Costs]:
@@ -190,22 +198,19 @@ def linear_alone(joined: Joined, terms: LinearTerms, parties: int) -> Floats:
     return target.outputs(block @ weights)
 
 
-def quality(model: str, outputs: Floats, joined: Joined) -> dict[str, float | None]:
-    """Return the measure of a model on rows to train and to judge.
-
-    AUC for a class, R^2 for numbers, the share of deviance explained for counts.
-    """
+def quality(metric: str, outputs: Floats, joined: Joined) -> dict[str, float | None]:
+    """Return the measure of a model on rows to train and to judge: one of :data:`METRICS`."""
     found: dict[str, float | None] = {}
     for name, rows in (("train", joined.training), ("test", ~joined.training)):
-        found[name] = _measure(model, outputs[rows], joined.labels[rows]) if rows.any() else None
+        found[name] = _measure(metric, outputs[rows], joined.labels[rows]) if rows.any() else None
     return found
 
 
-def _measure(model: str, outputs: Floats, labels: Floats) -> float:
-    if model in {"boosting", "logistic"}:
+def _measure(metric: str, outputs: Floats, labels: Floats) -> float:
+    if metric == AUC:
         return auc(outputs, labels)
     mean = np.full(len(labels), labels.mean())
-    loss = _deviance if model == "poisson" else _squares
+    loss = _deviance if metric == DEVIANCE else _squares
     without = loss(mean, labels)
     return 1.0 - loss(outputs, labels) / without if without else 0.0
 
@@ -256,18 +261,18 @@ def simulate(
     aligned = time.perf_counter()
     run = _boosting if model == "boosting" else _linear
     found = run(joined, model, options)
-    outputs, steps, unit, costs = found["outputs"], found["steps"], found["unit"], found["costs"]
+    steps, unit, costs, metric = (found[k] for k in ("steps", "unit", "costs", "metric"))
     return {
         "model": model,
         "backend": found["backend"],
-        "metric": {"linear": "r2", "poisson": "deviance explained"}.get(model, "auc"),
+        "metric": metric,
         "parties": list(joined.names),
         "rows_aligned": len(joined.labels),
         "rows_training": int(joined.training.sum()),
         unit: steps,
-        "auc": quality(model, outputs, joined),
-        "auc_label_party_alone": quality(model, found["alone"], joined),
-        "auc_pooled": quality(model, found["pooled"], joined),
+        "auc": quality(metric, found["outputs"], joined),
+        "auc_label_party_alone": quality(metric, found["alone"], joined),
+        "auc_pooled": quality(metric, found["pooled"], joined),
         "seconds": {
             "align": aligned - began,
             "train": found["seconds"],
@@ -290,13 +295,15 @@ def _boosting(joined: Joined, model: str, options: Mapping[str, Any]) -> dict[st
     if backend not in BACKENDS:
         raise InputInvalid(f"There is no back end {backend!r}.", hint=f"Use {', '.join(BACKENDS)}.")
     bins = options.get("bins") or 32
-    plan = Boosting(growth=Growth(seed=options["seed"], **chosen), bins=bins, backend=backend)
+    objective: Objective = "logistic" if np.isin(joined.labels, (0, 1)).all() else "squared"
+    growth = Growth(objective=objective, seed=options["seed"], **chosen)
+    plan = Boosting(growth=growth, bins=bins, backend=backend)
     began = time.perf_counter()
     outputs, trees, costs = boost(joined, plan)
     seconds = time.perf_counter() - began
     return {
         "outputs": outputs, "steps": trees, "unit": "trees", "costs": costs, "seconds": seconds,
-        "backend": backend, "alone": boost_pooled(joined, plan, 1),
+        "backend": backend, "metric": METRICS[objective], "alone": boost_pooled(joined, plan, 1),
         "pooled": boost_pooled(joined, plan, len(joined.names)),
     }  # fmt: skip
 
@@ -316,6 +323,7 @@ def _linear(joined: Joined, model: str, options: Mapping[str, Any]) -> dict[str,
     seconds = time.perf_counter() - began
     return {
         "outputs": outputs, "steps": terms.epochs, "unit": "epochs", "costs": costs,
-        "seconds": seconds, "backend": backend, "alone": linear_alone(joined, terms, 1),
+        "seconds": seconds, "backend": backend, "metric": METRICS[model],
+        "alone": linear_alone(joined, terms, 1),
         "pooled": linear_alone(joined, terms, len(joined.names)),
     }  # fmt: skip

@@ -42,7 +42,7 @@ from federated.protocols.vertical.ring import (
 )
 from federated.protocols.vertical.scripts import Due, Scripted
 from fusion.crypto import rng
-from fusion.errors import InputInvalid
+from fusion.errors import InputInvalid, MessageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -222,7 +222,7 @@ class LinearLabelParty(_Party):
         for name in names[1:]:
             (width,) = yield Due(name, Kind.OFFER, 0, 0, (("u4", ()),))
             if not 0 < int(width) <= MAX_WIDTH:
-                raise InputInvalid("A party offers no columns, or too many.")
+                raise MessageInvalid("A party offers no columns, or too many.")
             widths.append(int(width))
         for name in names[1:]:
             self.send(name, Kind.START, 0, 0, np.array(widths, np.uint32))
@@ -317,7 +317,7 @@ class LinearFeatureParty(_Party):
         (widths,) = yield Due(label, Kind.START, 0, 0, (("u4", (len(self._names),)),))
         label_width = int(widths[0])
         if not 0 < label_width <= MAX_WIDTH:
-            raise InputInvalid("The label party offers no columns, or too many.")
+            raise MessageInvalid("The label party offers no columns, or too many.")
         self._send_blinded(label)
         mine = _Block(terms, width, len(self._names), first=False)
         theirs = _Block(terms, label_width, len(self._names), first=False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fusion.errors import MessageInvalid
+from fusion.errors import InputInvalid, MessageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,8 @@ def encode(kind: Kind, tree: int, level: int, *arrays: Array) -> bytes:
     """Write a message.
 
     Raises:
-        ValueError: Longer than a message may be, or an array of a type that does not travel.
+        InputInvalid: Longer than a message may be.
+        ValueError: An array of a type that does not travel.
     """
     parts = [_HEAD.pack(_MAGIC, kind, tree, level, len(arrays))]
     for array in arrays:
@@ -98,8 +99,8 @@ def encode(kind: Kind, tree: int, level: int, *arrays: Array) -> bytes:
         parts.append(np.ascontiguousarray(array, dtype=f"<{code}").tobytes())
     data = b"".join(parts)
     if len(data) > MAX_MESSAGE_BYTES:
-        msg = f"a {kind.name} message of {len(data)} bytes is too long"
-        raise ValueError(msg)
+        msg = f"A {kind.name} message of {len(data)} bytes is longer than any may be."
+        raise InputInvalid(msg, hint="Use fewer columns or bins, or a smaller depth.")
     return data
 
 
