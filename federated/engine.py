@@ -212,6 +212,7 @@ class Engine:
         label: str,
         model: str,
         options: Mapping[str, Any],
+        tell: Callable[[str], None] = lambda _: None,
     ) -> dict[str, Any]:
         """Run a vertical study with all parties in this process; return what it gave and took.
 
@@ -221,8 +222,9 @@ class Engine:
         from federated.vertical.simulation import simulate  # noqa: PLC0415 - only here
 
         return simulate(
-            label_party, parties, identifier=identifier, label=label, model=model, options=options
-        )
+            label_party, parties, identifier=identifier, label=label, model=model,
+            options=options, tell=tell,
+        )  # fmt: skip
 
     def baselines(
         self, study_text: str, tables: Mapping[str, Path], rounds_log: Path

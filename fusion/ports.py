@@ -402,6 +402,7 @@ class TrainingEngine(Protocol):
         label: str,
         model: str,
         options: Mapping[str, Any],
+        tell: Callable[[str], None] = ...,
     ) -> dict[str, Any]:
         """Run a vertical study with all parties in this process; return what it gave and took."""
         ...

@@ -64,8 +64,10 @@ class Costs:
     Attributes:
         cpu: Seconds of CPU by party.
         sent: Bytes by sender and receiver.
+        tell: Told how far it is.
     """
 
+    tell: Callable[[str], None]
     cpu: dict[str, float] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
 
@@ -78,9 +80,23 @@ class Costs:
             spent = time.process_time() - began
             self.cpu[party] = self.cpu.get(party, 0.0) + spent
 
-    def talk(self, machines: Mapping[str, Machine], first: Sequence[tuple[str, Outgoing]]) -> None:
-        """Let machines talk to the end."""
-        sent = converse(machines, first, timed=self.timed)
+    def talk(
+        self,
+        machines: Mapping[str, Machine],
+        first: Sequence[tuple[str, Outgoing]],
+        state: Callable[[], str],
+    ) -> None:
+        """Let machines talk to the end, and tell the state of the work as it changes."""
+        last = ""
+
+        def watch(*_: object) -> None:
+            nonlocal last
+            now = state()
+            if now != last:
+                last = now
+                self.tell(now)
+
+        sent = converse(machines, first, watch, self.timed)
         self.sent = {f"{a} to {b}": count for (a, b), count in sorted(sent.items())}
 
 
@@ -101,8 +117,8 @@ class Boosting:
     key_bits: int = 2048
 
 
-def boost(joined: Joined, plan: Boosting) -> tuple[Floats, int, Costs]:
-    """Train over the protocol; return outputs for all rows, trees, and what it took."""
+def boost(joined: Joined, plan: Boosting, costs: Costs) -> tuple[Floats, int]:
+    """Train over the protocol; return outputs for all rows, and how many trees there are."""
     columns = [
         bin_columns(coded(table, joined.training), joined.training, plan.bins)
         for table in joined.tables
@@ -110,7 +126,6 @@ def boost(joined: Joined, plan: Boosting) -> tuple[Floats, int, Costs]:
     label_name, names = joined.names[0], joined.names[1:]
     terms = digest("banyan/vertical-terms/v1", repr((plan, joined.names)).encode())
     rows = len(joined.labels)
-    costs = Costs()
     label_side, feature_sides = _sides(plan, columns, names, label_name, rows, costs)
     label = LabelParty(
         names, columns[0], joined.labels, joined.training, plan.growth, terms, label_side
@@ -122,13 +137,14 @@ def boost(joined: Joined, plan: Boosting) -> tuple[Floats, int, Costs]:
     machines: dict[str, Machine] = {label_name: label, **features}
     if plan.backend == "dealer":
         machines[DEALER] = Dealer(label_name, names)
-    costs.talk(machines, [(name, each) for name, p in features.items() for each in p.offer()])
+    first = [(name, each) for name, party in features.items() for each in party.offer()]
+    costs.talk(machines, first, lambda: f"tree {label.trees_grown + 1} of {plan.growth.trees}")
     answers = [
         scoring.answers(party.part, mine)
         for party, mine in zip(features.values(), columns[1:], strict=True)
     ]
     scores = scoring.score(label.part, columns[0], answers)
-    return label.part.loss.outputs(scores), label.trees_grown, costs
+    return label.part.loss.outputs(scores), label.trees_grown
 
 
 def _sides(
@@ -164,8 +180,8 @@ def boost_pooled(joined: Joined, plan: Boosting, parties: int) -> Floats:
     return Loss(plan.growth.objective, joined.labels, joined.training).outputs(found.scores)
 
 
-def linear(joined: Joined, terms: LinearTerms) -> tuple[Floats, Costs]:
-    """Train a generalised linear model in shares; return outputs for all rows, and what it took."""
+def linear(joined: Joined, terms: LinearTerms, costs: Costs) -> Floats:
+    """Train a generalised linear model in shares; return outputs for all rows."""
     label_name, names = joined.names[0], joined.names[1:]
     training = joined.training
     blocks = [
@@ -181,12 +197,11 @@ def linear(joined: Joined, terms: LinearTerms) -> tuple[Floats, Costs]:
     }
     dealer = LinearDealer(terms, label_name, names)
     machines = {label_name: label, **parties, DEALER: dealer}
-    costs = Costs()
     first = [(n, out) for n, m in machines.items() for out in costs.timed(n, m.start)]
-    costs.talk(machines, first)
+    costs.talk(machines, first, lambda: f"epoch {label.epoch} of {terms.epochs}")
     everybody = [label, *parties.values()]
     scores = sum(b @ party.weights for b, party in zip(blocks, everybody, strict=True))
-    return label.target.outputs(np.asarray(scores)), costs
+    return label.target.outputs(np.asarray(scores))
 
 
 def linear_alone(joined: Joined, terms: LinearTerms, parties: int) -> Floats:
@@ -233,6 +248,7 @@ def simulate(
     label: str,
     model: str,
     options: Mapping[str, Any],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a vertical study with all parties here; return what ``--json`` prints.
 
@@ -244,6 +260,7 @@ def simulate(
         model: One of :data:`MODELS`.
         options: ``test_fraction``, ``seed``, ``backend``, and what is not None of ``trees``,
             ``depth``, ``bins``, ``learning_rate`` and ``epochs``.
+        tell: Told how far it is.
 
     Raises:
         InputInvalid: A choice that there is not, or a value out of its range.
@@ -260,8 +277,9 @@ def simulate(
     )
     aligned = time.perf_counter()
     run = _boosting if model == "boosting" else _linear
-    found = run(joined, model, options)
-    steps, unit, costs, metric = (found[k] for k in ("steps", "unit", "costs", "metric"))
+    costs = Costs(tell)
+    found = run(joined, model, options, costs)
+    steps, unit, metric = (found[k] for k in ("steps", "unit", "metric"))
     return {
         "model": model,
         "backend": found["backend"],
@@ -284,7 +302,9 @@ def simulate(
     }
 
 
-def _boosting(joined: Joined, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _boosting(
+    joined: Joined, model: str, options: Mapping[str, Any], costs: Costs
+) -> dict[str, Any]:
     del model
     chosen = {
         name: options[name]
@@ -299,16 +319,16 @@ def _boosting(joined: Joined, model: str, options: Mapping[str, Any]) -> dict[st
     growth = Growth(objective=objective, seed=options["seed"], **chosen)
     plan = Boosting(growth=growth, bins=bins, backend=backend)
     began = time.perf_counter()
-    outputs, trees, costs = boost(joined, plan)
+    outputs, trees = boost(joined, plan, costs)
     seconds = time.perf_counter() - began
     return {
-        "outputs": outputs, "steps": trees, "unit": "trees", "costs": costs, "seconds": seconds,
+        "outputs": outputs, "steps": trees, "unit": "trees", "seconds": seconds,
         "backend": backend, "metric": METRICS[objective], "alone": boost_pooled(joined, plan, 1),
         "pooled": boost_pooled(joined, plan, len(joined.names)),
     }  # fmt: skip
 
 
-def _linear(joined: Joined, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _linear(joined: Joined, model: str, options: Mapping[str, Any], costs: Costs) -> dict[str, Any]:
     backend = options.get("backend") or "dealer"
     if backend != "dealer":
         raise InputInvalid(
@@ -319,10 +339,10 @@ def _linear(joined: Joined, model: str, options: Mapping[str, Any]) -> dict[str,
     }
     terms = LinearTerms(family=model, rows=int(joined.training.sum()), **chosen)  # type: ignore[arg-type]
     began = time.perf_counter()
-    outputs, costs = linear(joined, terms)
+    outputs = linear(joined, terms, costs)
     seconds = time.perf_counter() - began
     return {
-        "outputs": outputs, "steps": terms.epochs, "unit": "epochs", "costs": costs,
+        "outputs": outputs, "steps": terms.epochs, "unit": "epochs",
         "seconds": seconds, "backend": backend, "metric": METRICS[model],
         "alone": linear_alone(joined, terms, 1),
         "pooled": linear_alone(joined, terms, len(joined.names)),

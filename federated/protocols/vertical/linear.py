@@ -190,6 +190,7 @@ class LinearLabelParty(_Party):
     Attributes:
         weights: Of its own block, when done.
         target: The scale of labels and scores.
+        epoch: The one that runs, from 1; 0 before.
     """
 
     def __init__(
@@ -213,6 +214,7 @@ class LinearLabelParty(_Party):
         """
         super().__init__(name, [name, *parties], dealer, terms, block)
         self.target = Target.of(terms.family, labels)
+        self.epoch = 0
 
     def script(self) -> Script:
         """See :class:`~.scripts.Scripted`."""
@@ -232,6 +234,7 @@ class LinearLabelParty(_Party):
             blinded.append((yield from self._read_blinded(name, width)))
         blocks = [_Block(terms, width, len(names), first=True) for width in widths]
         for epoch in range(terms.epochs):
+            self.epoch = epoch + 1
             self.send(self._dealer, Kind.REQUEST, epoch, 0)
             masks = LabelMasks.draw(self._stream, terms, widths)
             yield from self._epoch(epoch, masks, blocks, blinded)
