@@ -1,7 +1,8 @@
 """What vertical learning costs: ``python -m benchmarks.vertical [--json]``.
 
 Boosting of 30,000 rows, 20 columns at one feature party and 3 at the label party, 32 bins, depth 5;
-an epoch of a logistic model of 100,000 rows by 30 + 300 columns. Seconds of CPU of all parties in
+an epoch of a logistic model of 100,000 rows by 30 + 300 columns; encrypted sums by bin beside
+sf-heu's, where that is installed (``benchmarks/peers.txt``). Seconds of CPU of all parties in
 this process together, the key and everything that is done once a run apart; bytes between them. The
 trees are compared with those of the pooled table in the same run.
 """
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchmarks.timing import available_cores, progress
+from benchmarks.timing import available_cores, output_kept_clean, progress
+from benchmarks.vertical_sums import measure_sums
 from federated import seeds
 from federated.protocols.vertical import pooled
 from federated.protocols.vertical.binning import bin_columns
@@ -114,10 +116,9 @@ def boosting(
     )
 
 
-def measure_boosting(rows: int, columns: int, trees: int) -> list[dict[str, Any]]:
+def measure_boosting(rows: int, columns: int, trees: int, key: PrivateKey) -> list[dict[str, Any]]:
     """Measure each back end: a tree is what a run of more trees takes beyond a run of one."""
     parts, labels = table(rows, columns)
-    key = PrivateKey(safe_prime(1024), safe_prime(1024))
     found = []
     for backend in ("paillier", "dealer", "plain"):
         progress(f"boosting with {backend}")
@@ -182,19 +183,23 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=30_000)
     parser.add_argument("--columns", type=int, default=20)
     parser.add_argument("--trees", type=int, default=2)
+    parser.add_argument("--sum-rows", type=int, default=2_000)
     parser.add_argument("--linear-rows", type=int, default=100_000)
     parser.add_argument("--linear-columns", type=int, default=300)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    document = {
-        "schema": "fusion.bench-vertical/1",
-        "engine": current().name,
-        "cores": available_cores(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "boosting": measure_boosting(options.rows, options.columns, options.trees),
-        "linear": measure_linear(options.linear_rows, (30, options.linear_columns), 8),
-        "load_after": round(os.getloadavg()[0], 2),
-    }
+    key = PrivateKey(safe_prime(1024), safe_prime(1024))
+    with output_kept_clean():
+        document = {
+            "schema": "fusion.bench-vertical/1",
+            "engine": current().name,
+            "cores": available_cores(),
+            "load_before": round(os.getloadavg()[0], 2),
+            "sums": measure_sums(key, options.sum_rows, options.columns),
+            "boosting": measure_boosting(options.rows, options.columns, options.trees, key),
+            "linear": measure_linear(options.linear_rows, (30, options.linear_columns), 8),
+            "load_after": round(os.getloadavg()[0], 2),
+        }
     if options.json:
         print(json.dumps(document, indent=2))
         return
@@ -205,6 +210,11 @@ def show(document: dict[str, Any]) -> None:
     """Print the document for people."""
     load = f"{document['load_before']} to {document['load_after']}"
     print(f"engine {document['engine']}, {document['cores']} cores, load {load}")
+    for each in document["sums"]["results"]:
+        name = " ".join(filter(None, (each["system"], each["engine"])))
+        print(f"sums by bin, {name}: {each['us_a_row_and_column']:.2f} us a row and column")
+    for gone in document["sums"]["missing"]:
+        print(f"left out: {gone['system']}: {gone['reason']}")
     print(f"{'boosting':<10} {'CPU s a tree':>13} {'MB a tree':>10} {'as pooled':>10}   by party")
     for each in document["boosting"]:
         size = sum(each["bytes_a_tree"].values()) / 1e6

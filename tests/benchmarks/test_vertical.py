@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def test_it_prints_its_document(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = "--rows 400 --columns 2 --trees 1 --linear-rows 300 --linear-columns 3 --json"
+    words = (
+        "--rows 400 --columns 2 --trees 1 --sum-rows 40 --linear-rows 300 --linear-columns 3 --json"
+    )
     monkeypatch.setattr(sys, "argv", ["vertical", *words.split()])
     vertical.main()
     document = json.loads(capsys.readouterr().out)
@@ -23,5 +25,6 @@ def test_it_prints_its_document(
     assert [each["backend"] for each in document["boosting"]] == ["paillier", "dealer", "plain"]
     assert all(each["equal_to_pooled"] for each in document["boosting"])
     assert document["linear"]["bytes_an_epoch"]["dealer to feature"] > 300 * 40 * 8
+    assert all(each["us_a_row_and_column"] >= 0 for each in document["sums"]["results"])
     vertical.show(document)
     assert "as pooled" in capsys.readouterr().out
