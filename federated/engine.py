@@ -203,28 +203,19 @@ class Engine:
                 raise
             return record(events)
 
-    def simulate_vertical(
-        self,
-        label_party: tuple[str, Path],
-        parties: Sequence[tuple[str, Path]],
-        *,
-        identifier: str,
-        label: str,
-        model: str,
-        options: Mapping[str, Any],
-        tell: Callable[[str], None] = lambda _: None,
-    ) -> dict[str, Any]:
+    def try_vertical(self, asked: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         """Run a vertical study with all parties in this process; return what it gave and took.
+
+        Args:
+            asked: The arguments of :func:`federated.vertical.simulation.simulate`, by name.
+            tell: Told how far it is.
 
         Raises:
             InputInvalid: A choice, a value or a file that can't be used.
         """
         from federated.vertical.simulation import simulate  # noqa: PLC0415 - only here
 
-        return simulate(
-            label_party, parties, identifier=identifier, label=label, model=model,
-            options=options, tell=tell,
-        )  # fmt: skip
+        return simulate(**asked, tell=tell)
 
     def baselines(
         self, study_text: str, tables: Mapping[str, Path], rounds_log: Path

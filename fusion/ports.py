@@ -393,17 +393,7 @@ class TrainingEngine(Protocol):
         """Run a study with all parties in this process; return its record, however it ended."""
         ...
 
-    def simulate_vertical(
-        self,
-        label_party: tuple[str, Path],
-        parties: Sequence[tuple[str, Path]],
-        *,
-        identifier: str,
-        label: str,
-        model: str,
-        options: Mapping[str, Any],
-        tell: Callable[[str], None] = ...,
-    ) -> dict[str, Any]:
+    def try_vertical(self, asked: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         """Run a vertical study with all parties in this process; return what it gave and took."""
         ...
 

@@ -165,11 +165,12 @@ def vertical(  # noqa: PLR0913 - each is an option
         "backend": backend, "test_fraction": test_fraction, "seed": seed, "trees": trees,
         "depth": depth, "bins": bins, "learning_rate": learning_rate, "epochs": epochs,
     }  # fmt: skip
+    asked = {
+        "label_party": _party(label_party), "parties": [_party(item) for item in party],
+        "identifier": identifier, "label": label, "model": model, "options": options,
+    }  # fmt: skip
     with output.progress("training") as tell:
-        found = engines.training().simulate_vertical(
-            _party(label_party), [_party(item) for item in party],
-            identifier=identifier, label=label, model=model, options=options, tell=tell,
-        )  # fmt: skip
+        found = engines.training().try_vertical(asked, tell)
     if as_json:
         output.document("fusion.simulate-vertical/1", found)
         return
