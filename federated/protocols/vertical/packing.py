@@ -1,6 +1,6 @@
 """Gradient and hessian in one plaintext, and many such pairs in one ciphertext.
 
-After SecureBoost+ (Chen et al., arXiv 2110.10927, sections 4.2 and 4.4). A row's plaintext is
+After SecureBoost+ (Chen et al., arXiv 2110.10927). A row's plaintext is
 ``g * 2^w + h mod N`` with w the width of a sum of hessians; a negative gradient is N less its size.
 Sums of rows are products of ciphertexts. A pair of sums then takes a *slot*; the party that adds up
 raises ciphertexts to powers of two and multiplies, so that as many slots as fit travel and are

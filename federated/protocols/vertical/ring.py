@@ -5,7 +5,7 @@ it. Adding, and multiplying with a public integer, are local. Three things need 
 
 - the product of one party's matrix with a shared vector: :class:`Blinded`, Beaver's trick (CRYPTO
   1991) with the matrix blinded once and the vector anew each time;
-- dropping fraction bits: :func:`truncated`, after Escudero et al. (CRYPTO 2020, section 5): right
+- dropping fraction bits: :func:`truncated`, after Escudero et al. (CRYPTO 2020): right
   to one unit of the last place, and it can't fail, as truncating each share alone can;
 - a function of one variable: :class:`Series`, a Fourier sum whose sines of the secret mask are
   dealt, so that one opening of the masked argument is all that is exchanged.

@@ -1,7 +1,7 @@
 """A logistic model over bins as a scorecard: weights of evidence, points, reasons. Pure.
 
 The weight of evidence of a bin is ``ln(share of goods / share of bads)``, so that a model of
-weights of evidence is a table of points (Siddiqi, *Credit Risk Scorecards*, 2006, chapters 6, 7).
+weights of evidence is a table of points (Siddiqi, *Credit Risk Scorecards*, 2006).
 Points fall as the chance of the event rises: ``score = offset - factor * log odds``.
 
 A party can make the table of its own columns from its own part of a model; weights of evidence
