@@ -17,6 +17,7 @@ import pytest
 
 from sandbox import choice, service_user
 from sandbox.isolate import Isolation, Settings
+from tests.isolation import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,11 @@ class Scene:
 
     inputs: dict[str, Path]
     victim: int
+
+
+@pytest.fixture(autouse=True)
+def _own_workers() -> None:
+    host.begin()
 
 
 @pytest.fixture(scope="module")

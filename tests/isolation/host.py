@@ -75,8 +75,17 @@ def _running(pid: int) -> bool:
     return "State:\tT" not in Path(f"/proc/{pid}/status").read_text("ascii", "replace")
 
 
+_OTHERS: set[int] = set()
+
+
+def begin() -> None:
+    """Leave out the workers that are here now: those of services that other tests have up."""
+    _OTHERS.clear()
+    _OTHERS.update(workers())
+
+
 def workers(of: int | None = None) -> set[int]:
-    """Return the workers that descend from a process, by default this one.
+    """Return the workers that descend from a process, by default this one, since :func:`begin`.
 
     Not those that other sessions of tests have at the same time.
     """
@@ -93,7 +102,7 @@ def workers(of: int | None = None) -> set[int]:
             parents[pid] = int(stat_line.rpartition(")")[2].split()[1])
             if b"sandbox.worker" in words:
                 found.add(pid)
-    return {pid for pid in found if _descends(pid, of or os.getpid(), parents)}
+    return {pid for pid in found if _descends(pid, of or os.getpid(), parents)} - _OTHERS
 
 
 def _descends(pid: int, ancestor: int, parents: Mapping[int, int]) -> bool:

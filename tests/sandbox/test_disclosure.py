@@ -12,8 +12,9 @@ import pytest
 from sandbox.disclosure import Cell, Part, Rules, release, round_up, rounded
 from sandbox.noise import noise
 from sandbox.policy import Dominance, Noise, Release
-from sandbox.relations import Core, Measure, Relation, Statistic
+from sandbox.relations import Core, Measure, Output, Relation, Statistic
 from sandbox.suppression import complete
+from sandbox.values import Expr, Kind, Type
 from tests.sandbox.asking import ask, example, noisy, write
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = Relation((), entity=True, rows=1)
+BY_NAME = Relation(
+    (Output("name", Expr("null", (), Type(Kind.TEXT), "null")),), entity=True, rows=1
+)
 COUNT = Statistic("count", (0,))
 TOTAL = Statistic("sum", (0,), (0,), family="income")
 
@@ -46,7 +50,7 @@ def test_fewer_than_k_are_nobody() -> None:
 
 def test_a_cell_of_few_is_like_a_cell_of_none() -> None:
     assert released([], COUNT) is None
-    core = Core(ROWS, 1, (Measure("rows", None, 1),), (COUNT,))
+    core = Core(BY_NAME, 1, (Measure("rows", None, 1),), (COUNT,))
     cells = [Cell(("a",), 1, (part([1]),), {}), Cell(("b",), 40, (part([1] * 40),), {})]
     assert release(core, cells, Rules(Release())) == [("b", 40)]
     assert release(core, cells[1:], Rules(Release())) == [("b", 40)]
