@@ -34,14 +34,16 @@ TEXT = (
       person_id: {class: key, type: integer}
       dept: {class: dimension}
       cost: {class: number, low: 0, high: 1000}
+"""
+)
+PLACES = """\
   places:
     public: true
     columns:
       place: {class: public}
       number: {class: public, type: integer, low: 0, high: 100}
 """
-)
-RULES = parse_policy(TEXT, "policy.yaml")
+RULES = parse_policy(TEXT + PLACES, "policy.yaml")
 KEYS: dict[int, tuple[Any, ...]] = {0: (), 1: ("north",)}
 
 
@@ -132,19 +134,29 @@ _HER = "case when age = 40 then 'a' else 'b' end"
         # She alone has a public row of her own, and it stands for her in what is measured.
         f"select sum(income) from persons p join places r on {_HER} = r.place",
         f"select sum(income) from places r join persons p on {_HER} = r.place",
-        f"select sum(income) from (select {_HER} as x, income from persons) t "
-        "join places r on t.x = r.place",
-        f"select count(*) from visits where person_id in (select person_id from persons p "
-        f"join places r on {_HER} = r.place)",
+        (
+            f"select sum(income) from (select {_HER} as x, income from persons) t "
+            "join places r on t.x = r.place"
+        ),
+        (
+            f"select count(*) from visits where person_id in (select person_id from persons p "
+            f"join places r on {_HER} = r.place)"
+        ),
         # She alone has two.
-        "select sum(income) from persons p join places r on p.region = r.place "
-        "where r.number <= case when age = 40 then 1 else 0 end",
+        (
+            "select sum(income) from persons p join places r on p.region = r.place "
+            "where r.number <= case when age = 40 then 1 else 0 end"
+        ),
         "select sum(income) from persons p join places r on p.region = r.place and r.number < age",
         "select sum(r.number * income) from persons p join places r on p.region = r.place",
-        "select count(*) from persons p join places r on p.region = r.place "
-        "where not (r.number = 3 and income > 5)",
-        "select count(*) from persons p join places r on p.region = r.place "
-        "join places q on r.number = q.number where not (q.place = 'a' and income > 5)",
+        (
+            "select count(*) from persons p join places r on p.region = r.place "
+            "where not (r.number = 3 and income > 5)"
+        ),
+        (
+            "select count(*) from persons p join places r on p.region = r.place "
+            "join places q on r.number = q.number where not (q.place = 'a' and income > 5)"
+        ),
     ],
 )
 def test_a_public_table_gives_nobody_a_weight(sql: str) -> None:
@@ -373,8 +385,8 @@ def test_a_description_is_closed(path: tuple[str | int, ...], value: Any) -> Non
 
 
 def test_a_description_has_what_the_policy_says_is_for_everybody() -> None:
-    told = describe(RULES, [f"persons.{name}" for name in COLUMNS])
-    persons = next(each for each in told.tables if each.name == "persons")
+    told = describe(parse_policy(TEXT, "policy.yaml"), [f"persons.{name}" for name in COLUMNS])
+    (persons,) = told.tables
     by_name = {each.name: each for each in persons.columns}
     assert by_name["sex"].values == ["F", "M"]
     assert (by_name["age"].low, by_name["age"].high) == (0, 120)
