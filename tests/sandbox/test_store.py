@@ -6,6 +6,7 @@ The SQL is what the reference computations of the corpora and PostgreSQL are com
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -197,6 +198,42 @@ def test_every_statement_of_the_corpus_has_the_same_cells(stored: Stored) -> Non
 def test_cells_over_the_store_are_those_over_the_tables(stored: Stored, sql: str) -> None:
     expected, found = stored.both(sql)
     assert found == expected
+
+
+LONG = [
+    "select region, count(*) as n from persons group by region",
+    "select education || region as k, count(*) as n from persons group by 1",
+    "select concat(region, region, sex) as k, count(*) as n from persons group by 1",
+    "select upper(region) as k, count(*) as n from persons group by 1",
+    "select v.diagnosis, p.region, count(*) as n from persons p join visits v using (person_id) "
+    "group by 1, 2",
+]
+
+
+@pytest.mark.parametrize("sql", LONG)
+def test_one_long_text_makes_no_query_fail(tmp_path: Path, sql: str) -> None:
+    """The same status with and without her, over files and over a store."""
+    long = ["x" * 5000, "\u0149" * 2001, "\u4e2d" * 199 + "\U0001f600e\u0301" * 900]
+    count = 20 + len(long)
+    persons: dict[str, Any] = {
+        "person_id": list(range(count)), "birth_year": [1990] * count, "sex": ["F"] * count,
+        "region": ["R01"] * 20 + long, "education": ["none"] * 20 + long, "income": [5.0] * count,
+    }  # fmt: skip
+    visits: dict[str, Any] = {
+        "visit_id": list(range(count)), "person_id": list(range(count)),
+        "visit_date": [date(2020, 1, 1)] * count, "dept": ["gp"] * count,
+        "diagnosis": ["D"] * 20 + long, "cost": [1.0] * count, "duration_min": [1] * count,
+    }  # fmt: skip
+    regions: dict[str, Any] = {
+        "region": ["R01"], "region_name": ["a"], "population": [1], "rural": [True],
+    }  # fmt: skip
+    made = Stored(
+        tmp_path, noisy(example()), write(tmp_path, {"persons": persons, "visits": visits,
+                                            "regions": regions}),
+    )  # fmt: skip
+    by_tables, by_store = made.both(sql)
+    assert by_tables == by_store
+    assert len(by_tables[0]) == 1 + len(long)
 
 
 def test_small_batches_and_few_cells_make_no_difference(
