@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from sandbox.aggregates import MAX_BOUND
 from sandbox.compile import KINDS, MAX_TEXT, CoreQuery, Writer
+from sandbox.partials import MAX_CELLS
 from sandbox.private.plan import bound_of
 from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sandbox.dialects import Name
     from sandbox.policy import Policy
@@ -33,6 +34,7 @@ def bounded_sql(
     sums: Mapping[Sum, Noise],
     cells: int,
     salt: str,
+    known: Sequence[int] = (),
 ) -> CoreQuery:
     """Return the SQL whose rows are keys and exact sums of each cell that anybody is in.
 
@@ -45,6 +47,7 @@ def bounded_sql(
         sums: The vectors of this core.
         cells: The most cells that one entity counts in.
         salt: Keys the order in which an entity's cells are kept.
+        known: Keys that are never missing in a group that is released.
 
     Raises:
         QueryRefused: The text would be too long.
@@ -78,7 +81,12 @@ def bounded_sql(
     out = [f"c{place} AS k{place}" for place in range(core.keys)]
     out += [f"COALESCE(sum(p{place}), 0) AS v{place}" for place in range(len(parts))]
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    text = f"WITH {', '.join(clauses)} SELECT {', '.join(out)} FROM {kept}{group}"
+    # All cells are groups that there could be, of which more than so many are refused by a rule:
+    # what is cut off here is never released, and a reply of too many never depends on data.
+    some = " AND ".join(f"c{place} IS NOT NULL" for place in known)
+    where = f" WHERE {some}" if some else ""
+    text = f"WITH {', '.join(clauses)} SELECT {', '.join(out)} FROM {kept}{where}{group}"
+    text += f" LIMIT {MAX_CELLS}"
     if len(text) > MAX_TEXT:
         raise refusal("Q-02")
     columns_of = [(f"k{place}", KINDS[kind.kind]) for place, kind in enumerate(core.key_types)]

@@ -160,7 +160,7 @@ def test_without_the_library_it_is_said_what_to_install() -> None:
         # A policy is not attached and a question not looked at, whichever they are.
         "try: attach(None, POLICY, 'policy.yaml', 'd', None)\n"
         "except EnvironmentUnfit as error: print(error.code)\n"
-        "try: prepare_private(None, None, b'')\n"
+        "try: prepare_private(None, None, b'', 'duckdb')\n"
         "except QueryRefused as error: print(error.code)\n"
         "assert 'opendp.prelude' not in sys.modules"
     )
