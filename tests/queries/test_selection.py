@@ -307,6 +307,7 @@ def test_a_permit_is_for_one_query_once(up: Up) -> None:
         lambda data: data + b"\0",
         lambda data: data[:-8] + (5).to_bytes(4, "little") + data[-4:],
         lambda data: data[:-4] + b"\xff\xff\xff\xff",
+        lambda data: data[:-4] + b"\xff\xff\xff\x7f",
         lambda data: b"\xff" * 8 + data[8:],
         lambda _: b"",
     ],

@@ -65,7 +65,9 @@ class Stored:
     def run(self, steps: Steps) -> tuple[list[Any], list[Members]]:
         asked = steps.asked(LIMITS, cells=1000, members=200)
         data = storing.execute(asked.request, {store.STORE: self.path})
-        reply, found = members.read(data, len(steps.with_members()), len(self.names))
+        reply, found = members.read(
+            data, len(steps.with_members()), len(self.names), cells=1000, several=200
+        )
         return reply_of(reply, asked), found
 
     def both(self, sql: str) -> tuple[list[list[Cell]], list[list[Cell]]]:
@@ -387,8 +389,21 @@ def test_failures_have_one_text(stored: Stored, tmp_path: Path) -> None:
         members.joined([b"{}", b"0"])[:-1], members.joined([b"{}", b"9"]),
         members.joined([b"{}", b"1\0\0\0\0"]), members.joined([b"{}", b"2\0\0\0\0"]),
         members.joined([b"{}", b"2" + 2 * b"\0\0\0\0\0\0"]), members.joined([b"{}", b""]),
+        # Numbers of cells by which something would be sized; more cells than are told about; bits
+        # of nobody.
+        members.joined([b"{}", b"1" + 10 * b"\4\0\0\0"]),
+        members.joined([b"{}", b"1" + 10 * b"\xff\xff\xff\x7f"]),
+        members.joined([b"{}", b"1" + 10 * b"\xfe\xff\xff\xff"]),
+        members.joined([b"{}", b"2" + b"\4\0\0\0\xff\xc0"]),
+        members.joined([b"{}", b"2" + b"\0\0\0\0\xff\xe0"]),
+        members.joined([b"{}", b"2" + b"".join(bytes([n, 0, 0, 0, 255, 0]) for n in range(3))]),
     ],
 )  # fmt: skip
 def test_sets_of_another_shape_are_refused(data: bytes) -> None:
     with pytest.raises(FusionError):
-        members.read(data, 1, 10)
+        members.read(data, 1, 10, cells=4, several=2)
+
+
+def test_what_is_as_large_as_it_may_be_is_read() -> None:
+    for part in (b"1" + 10 * b"\3\0\0\0", b"2" + b"\3\0\0\0\xff\xc0" + b"\0\0\0\0\xff\xc0"):
+        members.read(members.joined([b"{}", part]), 1, 10, cells=4, several=2)
