@@ -66,17 +66,7 @@ def bounded_sql(
     clauses = [writer.clauses(), f"ent AS MATERIALIZED ({of_one})"]
     kept = "ent"
     if keys and not core.rows.single:
-        columns = ", ".join([*keys, *(f"p{place}" for place in range(len(parts)))])
-        clauses.append(f"many AS (SELECT e FROM ent GROUP BY e HAVING count(*) > {cells})")
-        order = ", ".join([_order(salt, keys, dialect), *(f"{key} NULLS LAST" for key in keys)])
-        ranked = (
-            f"SELECT {columns}, row_number() OVER (PARTITION BY e ORDER BY {order}) AS place "
-            "FROM ent WHERE e IN (SELECT e FROM many)"
-        )
-        clauses.append(
-            f"kept AS (SELECT {columns} FROM ent WHERE e NOT IN (SELECT e FROM many) UNION ALL "
-            f"SELECT {columns} FROM ({ranked}) AS ranked WHERE place <= {cells})"
-        )
+        clauses += _few(keys, len(parts), cells, _order(salt, keys, dialect))
         kept = "kept"
     out = [f"c{place} AS k{place}" for place in range(core.keys)]
     out += [f"COALESCE(sum(p{place}), 0) AS v{place}" for place in range(len(parts))]
@@ -92,6 +82,22 @@ def bounded_sql(
     columns_of = [(f"k{place}", KINDS[kind.kind]) for place, kind in enumerate(core.key_types)]
     columns_of += [(f"v{place}", "whole") for place in range(len(parts))]
     return CoreQuery(text, tuple(columns_of), tuple(sorted(core.rows.tables())))
+
+
+def _few(keys: list[str], parts: int, cells: int, order: str) -> list[str]:
+    """Return clauses of ``kept``: of each entity no more cells than count, those first in order."""
+    columns = ", ".join([*keys, *(f"p{place}" for place in range(parts))])
+    many = f"many AS (SELECT e FROM ent GROUP BY e HAVING count(*) > {cells})"
+    order = ", ".join([order, *(f"{key} NULLS LAST" for key in keys)])
+    ranked = (
+        f"SELECT {columns}, row_number() OVER (PARTITION BY e ORDER BY {order}) AS place "
+        "FROM ent WHERE e IN (SELECT e FROM many)"
+    )
+    kept = (
+        f"kept AS (SELECT {columns} FROM ent WHERE e NOT IN (SELECT e FROM many) UNION ALL "
+        f"SELECT {columns} FROM ({ranked}) AS ranked WHERE place <= {cells})"
+    )
+    return [many, kept]
 
 
 def _part(each: Sum, core: Core, noise: Noise, dialect: Name) -> str:
