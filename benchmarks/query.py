@@ -208,7 +208,8 @@ def _inputs(attached: Attached) -> dict[str, Path]:
 
 def _guarded(query: str, attached: Attached) -> list[list[Any]]:
     compiled, asked = _asked(query, attached)
-    reply, _ = read(storing.execute(asked.request, _inputs(attached)), 0, attached.people)
+    data = storing.execute(asked.request, _inputs(attached))
+    reply, _ = read(data, 0, attached.people, cells=0, several=0)
     return finish_rows(compiled, reply_of(reply, asked), Rules(attached.policy.release)).rows
 
 

@@ -32,7 +32,7 @@ class SparkDialect(Dialect):
             args = [self.sql(each) for each in of.args]
             return _OTHERS[of.op].format(*args)
         if of.op == "concat":
-            return f"concat_ws('', {', '.join(self.sql(each) for each in of.args)})"
+            return self._short(f"concat_ws('', {', '.join(self.sql(each) for each in of.args)})")
         return super().sql(of)
 
     def _text(self, of: Expr) -> str:

@@ -22,6 +22,10 @@ _TYPES: Final = {
     "postgres": {"real": "DOUBLE PRECISION", "huge": "NUMERIC", "text": "VARCHAR"},
     "spark": {"real": "DOUBLE", "huge": "DECIMAL(38, 0)", "text": "STRING"},
 }
+MAX_CHARACTERS: Final = 200
+"""Of a text, what is read: as many as a value of a policy may have. Longer ones are cut off, since
+a reply has room for so many: nobody's long value makes a query fail."""
+
 _FORMATS: Final = {"%Y": "YYYY", "%Y-%m": "YYYY-MM"}
 
 _PLAIN: Final[Mapping[str, str]] = {
@@ -36,13 +40,12 @@ _PLAIN: Final[Mapping[str, str]] = {
     "upper": "upper({0})", "lower": "lower({0})", "trim": "trim({0})",
     "length": "CAST(length(left({0}, 10000)) AS BIGINT)",
     "left": "left({0}, {1})", "right": "right({0}, {1})", "substring": "substring({0}, {1}, {2})",
-    "join": "({0} || {1})", "spelt": "CAST({0} AS VARCHAR)",
+    "spelt": "CAST({0} AS VARCHAR)",
     "like": "({0} LIKE {1})", "ilike": "({0} ILIKE {1})", "starts": "starts_with({0}, {1})",
     "contains": "(strpos({0}, {1}) > 0)",
 }  # fmt: skip
 _MANY: Final = {"and": " AND ", "or": " OR "}
-_LISTS: Final = {"coalesce": "COALESCE", "greatest": "GREATEST", "least": "LEAST",
-                 "concat": "concat"}  # fmt: skip
+_LISTS: Final = {"coalesce": "COALESCE", "greatest": "GREATEST", "least": "LEAST"}  # fmt: skip
 _OF_ONE: Final = {"rows": "count", "count": "count", "sum": "sum", "avg": "avg", "min": "min",
                   "max": "max"}  # fmt: skip
 
@@ -68,6 +71,11 @@ def spark_literal(text: str) -> str:
     """Return a text as Spark writes it, where a backslash begins an escape."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\u0027").replace("$", "\\u0024")
     return f"'{escaped}'"
+
+
+def cut(text: str) -> str:
+    """Return the expression of a text that is not longer than what is read of one."""
+    return f"left({text}, {MAX_CHARACTERS})"
 
 
 def total(value: str, dialect: Name) -> str:
@@ -174,6 +182,18 @@ class Dialect:
         if of.type.kind is Kind.REAL:
             return f"trunc({value} / {by})"
         return f"({value} // {by})" if self.name == "duckdb" else f"({value} / {by})"
+
+    # ----------------------------------------------------------------------------- texts
+
+    def _join(self, of: Expr) -> str:
+        return self._short(f"({self.sql(of.args[0])} || {self.sql(of.args[1])})")
+
+    def _concat(self, of: Expr) -> str:
+        return self._short(f"concat({', '.join(self.sql(each) for each in of.args)})")
+
+    def _short(self, text: str) -> str:
+        """Return a text that was put together, as long as one that was read (`sandbox.tables`)."""
+        return text if self._released else cut(text)
 
     # ---------------------------------------------------------------------------- choice
 

@@ -98,6 +98,36 @@ class Levels:
             found |= self.conditions(below)
             for each in source.on:
                 found |= self._on(each, value, sources)
+        if not below.entity:
+            found |= self._paired(value.args[0], sources)
+        return found
+
+    def _paired(self, place: int, sources: tuple[Source, ...]) -> About:
+        """Return what decides which row of a public source stands beside a person's.
+
+        Joined on ``case when born = 5 then 'a' else 'b' end``, a public column says who is 5. The
+        conditions may go through other public sources, and through what is joined on the left.
+        """
+        found, seen, waiting = About.NOTHING, {place}, [place]
+        while waiting:
+            own = waiting.pop()
+            for each in (on for source in sources for on in source.on):
+                columns = [part for part in each.parts() if part.op == "col"]
+                if all(part.args[0] != own for part in columns):
+                    continue
+                for part in each.parts():
+                    if part.op in {"in_entities", "in_public"}:
+                        inner = part.args[1]
+                        found |= self.conditions(inner)
+                        found |= About.ROWS if self.several(inner) else About.NOTHING
+                for part in columns:
+                    other, below = part.args[0], sources[part.args[0]].relation
+                    found |= self.of(below.outputs[part.args[1]].value, below)
+                    left = sources[other].kind == "left"
+                    found |= self.conditions(below) if left else About.NOTHING
+                    if other not in seen and (left or not below.entity):
+                        seen.add(other)
+                        waiting.append(other)
         return found
 
     def _on(self, condition: Expr, value: Expr, sources: tuple[Source, ...]) -> About:

@@ -109,8 +109,17 @@ def joined(parts: Sequence[bytes]) -> bytes:
     return b"".join(len(part).to_bytes(_SIZE_BYTES, "big") + part for part in parts)
 
 
-def read(data: bytes, tables: int, people: int) -> tuple[bytes, list[Members]]:
+def read(
+    data: bytes, tables: int, people: int, *, cells: int, several: int
+) -> tuple[bytes, list[Members]]:
     """Return the reply of the cores, and the members of so many tables.
+
+    Args:
+        data: What a worker replied.
+        tables: How many were asked about.
+        people: How many there are.
+        cells: Most cells of a table that are told about.
+        several: Most of them where people are in several.
 
     Raises:
         MessageInvalid: It is not of that shape.
@@ -126,7 +135,23 @@ def read(data: bytes, tables: int, people: int) -> tuple[bytes, list[Members]]:
         place = end
     if place != len(data) or len(parts) != tables + 1 or len(parts[0]) > MAX_REPLY_BYTES:
         raise MessageInvalid("A reply has not as many sets as it should.")
-    return parts[0], [_read(part, people) for part in parts[1:]]
+    found = [_read(part, people) for part in parts[1:]]
+    for each in found:
+        _check(each, cells, several)
+    return parts[0], found
+
+
+def _check(found: Members, cells: int, several: int) -> None:
+    """Return if numbers are of cells, and bits of people: what they size is sized by them."""
+    if found.codes is not None and found.people:
+        good = int(found.codes.min()) >= -1 and int(found.codes.max()) < cells
+    else:
+        beyond = (1 << (-found.people % 8)) - 1
+        good = len(found.bits) <= several and all(
+            place < cells and not (bits and bits[-1] & beyond) for place, bits in found.bits
+        )
+    if not good:
+        raise MessageInvalid("A set of people is not well formed.")
 
 
 def _read(data: bytes, people: int) -> Members:

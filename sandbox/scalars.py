@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from sandbox import days, texts
 from sandbox import values as v
+from sandbox.dialects import MAX_CHARACTERS
 from sandbox.places import placed
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind, Type, build
@@ -120,6 +121,8 @@ class Scalars:
 
     def _literal(self, node: exp.Expr) -> Expr:
         if node.args.get("is_string"):
+            if len(str(node.this)) > MAX_CHARACTERS:
+                raise refusal("Q-02", f"A text has at most {MAX_CHARACTERS} characters.")
             return v.text(str(node.this))
         digits, _, decimals = str(node.this).partition(".")
         decimals = decimals.rstrip("0")

@@ -34,6 +34,7 @@ OTHER: Final = "\0selection"
 """The attribute that holds the digest of what is no condition on a declared one."""
 
 MIXED: Final = "One condition is about who people are and about what is measured of them."
+PAIRED: Final = "A public table is joined to who people are on equal columns alone."
 _BITS: Final = 48
 _COLUMNS: Final = frozenset({"col", "base"})
 
@@ -226,6 +227,8 @@ def _check_condition(
     condition: Expr, relation: Relation, levels: Levels, *, optional: bool
 ) -> None:
     about = levels.of(condition, relation)
+    if about & About.PEOPLE and _pairs_by_more(condition, relation):
+        raise refusal("Q-19", PAIRED)
     if condition.op == "in_entities":
         # Its own conditions are split into what selects and what is measured.
         _check_relation(condition.args[1], levels, optional=optional)
@@ -234,6 +237,29 @@ def _check_condition(
     if optional and about & About.PEOPLE:
         # Who is missing on the right of a left join would be measured, not selected.
         raise refusal("Q-19", MIXED)
+
+
+def _pairs_by_more(condition: Expr, relation: Relation) -> bool:
+    """Return whether a condition pairs people with public rows by more than an equal column.
+
+    How many public rows somebody has beside her is a weight. ``r.n <= case when born = 5 then 1
+    else 0 end`` chooses it for one person; an equal column gives it to all who share its value.
+    """
+    columns = [part for part in condition.parts() if part.op == "col"]
+    own = [each for each in columns if relation.sources[each.args[0]].relation.entity]
+    if not own or len(own) == len(columns):
+        return False
+    return condition.op != "eq" or not any(_plain(each, relation) for each in condition.args)
+
+
+def _plain(value: Expr, relation: Relation) -> bool:
+    """Return whether a value is a column of a table about entities, as it stands there."""
+    while value.op == "col":
+        relation, position = relation.sources[value.args[0]].relation, value.args[1]
+        if relation.table is not None:
+            return relation.entity
+        value = relation.outputs[position].value
+    return False
 
 
 def _mixed(about: About) -> bool:
@@ -434,7 +460,7 @@ def _comparison(of: Expr, attributes: dict[str, Attribute]) -> Condition | None:
             return _equal(column, constants[0], attributes)
         case "in" if attribute.categories and column.type.kind is v.Kind.TEXT:
             return Condition(attribute.name, tuple(constants))
-        case "between" if _whole(column):
+        case "between" if _whole(column) and of.args[0] is column:
             return Condition(attribute.name, low=constants[0], high=constants[1])
         case "lt" | "le" if _whole(column):
             own = 0 if of.op == "le" else 1

@@ -115,6 +115,9 @@ def read(data: bytes, sets: int, entities: int) -> tuple[bytes, list[Pairs]]:
         pairs = np.frombuffer(packed, dtype="<i4").reshape(-1, 2).astype(np.int32)
         if len(pairs) and not (int(pairs.min()) >= 0 and int(pairs[:, 0].max()) < entities):
             raise MessageInvalid("A set of people is not well formed.")
+        # Cells are numbered one after the other, each with somebody in it.
+        if len(pairs) and int(pairs[:, 1].max()) >= len(pairs):
+            raise MessageInvalid("A set of people has more cells than it can have.")
         found.append(pairs)
     if place != len(data):
         raise MessageInvalid("A reply with sets has more in it than it should.")

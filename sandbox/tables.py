@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sandbox.dialects import literal, quoted, spark_literal, type_name
+from sandbox.dialects import cut, literal, quoted, spark_literal, type_name
 from sandbox.policy import Date, Dimension, Key, Number, Public
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def read(name: str, what: Column, dialect: Name) -> str:
             written = spark_literal if dialect == "spark" else literal
             known = ", ".join(written(each) for each in what.values)
             return f"CASE WHEN {text} IN ({known}) THEN {text} END"
-        return text
+        # Who a row is about is never cut: two people would be one.
+        return text if isinstance(what, Key) else cut(text)
     cast = "CAST" if dialect == "postgres" else "TRY_CAST"
     if kind == "boolean":
         return f"{cast}({column} AS BOOLEAN)"

@@ -48,7 +48,7 @@ def show_table(table: Table, form: Form) -> None:
         output.document("fusion.query-result/1", table.model_dump())
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(table.columns)
+        writer.writerow([cell(each) for each in table.columns])
         writer.writerows([[cell(each) for each in row] for row in table.rows])
         sys.stdout.flush()
     else:
@@ -67,10 +67,12 @@ def _accurate(of: Accuracy) -> str:
 
 def cell(value: Any) -> Any:  # noqa: ANN401 - a cell
     """Return a cell of a CSV file that no spreadsheet computes."""
+    if not isinstance(value, str):
+        return value
+    # Shown at a terminal, it may not move the cursor either.
+    value = output.clean(value)
     # A spreadsheet takes such a text for a formula.
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value
+    return f"'{value}" if value.lstrip()[:1] in {"=", "+", "-", "@"} else value
 
 
 def show_explained(table: Table, described: Described | None = None) -> None:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from fusion.errors import FusionError
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Control characters, those that turn the direction of a text, and those that nobody sees.
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 
 _PIPE_COLUMNS = 120
 
@@ -45,9 +49,15 @@ def result(text: str) -> None:
 
 def document(schema: str, content: Mapping[str, Any]) -> None:
     """Print the one JSON document of a ``--json`` call."""
-    sys.stdout.write(json.dumps({"schema": schema, **content}, indent=2, ensure_ascii=False))
-    sys.stdout.write("\n")
+    text = json.dumps({"schema": schema, **content}, indent=2, ensure_ascii=False)
+    # The same values, with escapes for what a terminal would obey or not show.
+    text = "\n".join(_CONTROL.sub(_escaped, line) for line in text.split("\n"))
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
 
 
 def note(text: str) -> None:
@@ -75,7 +85,7 @@ def facts(pairs: Sequence[tuple[str, object]]) -> None:
     """Print names and values in two columns."""
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        result(f"{name:<{width}}  {clean(value)}".rstrip())
+        result(f"{clean(name):<{width}}  {clean(value)}".rstrip())
 
 
 def sheet(title: str, pairs: Sequence[tuple[str, object]]) -> None:
@@ -90,7 +100,7 @@ def sheet(title: str, pairs: Sequence[tuple[str, object]]) -> None:
     frame.add_column(style="bold", no_wrap=True)
     frame.add_column(overflow="fold")
     for name, value in pairs:
-        frame.add_row(Text(name), Text(clean(value)))
+        frame.add_row(Text(clean(name)), Text(clean(value)))
     # A pipe has no width: nothing is folded for a reader that is a program.
     width = None if sys.stdout.isatty() else _PIPE_COLUMNS
     Console(file=sys.stdout, width=width, highlight=False, markup=False).print(frame)
@@ -99,7 +109,7 @@ def sheet(title: str, pairs: Sequence[tuple[str, object]]) -> None:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table to stdout: first column left, the others right."""
-    lines = [list(heads), *([clean(cell) for cell in row] for row in rows)]
+    lines = [[clean(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     for line in lines:
         first = f"{line[0]:<{widths[0]}}"

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fusion.errors import InputInvalid, MessageInvalid
 from fusion.grants.document import (  # pydantic reads the annotations
@@ -41,9 +41,21 @@ PERSON: Final = "person"
 _HEADER: Final = re.compile(r"(?m)^# /// banyan$\s((?:^#(?:| .*)$\s)+)^# ///$")
 # Nothing that a reviewer's screen would not show as it is (CVE-2021-42574 among it).
 _HIDDEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    # Fillers, which are letters of identifiers; joiners, variation selectors and tags.
+    "\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\ufff9-\ufffb"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_Word = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def _seen(text: str) -> str:
+    """Return a name that the owner's screen shows as it is."""
+    if _HIDDEN.search(text) or not text.isprintable():
+        raise ValueError("a name has characters that are seen")
+    return text
+
+
+_Word = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_seen)]
 _Named = Annotated[
     str, Field(pattern=r"^[A-Za-z\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff]{0,62}$", max_length=63)
 ]

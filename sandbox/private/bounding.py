@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from sandbox.aggregates import MAX_BOUND
 from sandbox.compile import KINDS, MAX_TEXT, CoreQuery, Writer
+from sandbox.partials import MAX_CELLS
 from sandbox.private.plan import bound_of
 from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sandbox.dialects import Name
     from sandbox.policy import Policy
@@ -33,6 +34,7 @@ def bounded_sql(
     sums: Mapping[Sum, Noise],
     cells: int,
     salt: str,
+    known: Sequence[int] = (),
 ) -> CoreQuery:
     """Return the SQL whose rows are keys and exact sums of each cell that anybody is in.
 
@@ -45,6 +47,7 @@ def bounded_sql(
         sums: The vectors of this core.
         cells: The most cells that one entity counts in.
         salt: Keys the order in which an entity's cells are kept.
+        known: Keys that are never missing in a group that is released.
 
     Raises:
         QueryRefused: The text would be too long.
@@ -63,27 +66,38 @@ def bounded_sql(
     clauses = [writer.clauses(), f"ent AS MATERIALIZED ({of_one})"]
     kept = "ent"
     if keys and not core.rows.single:
-        columns = ", ".join([*keys, *(f"p{place}" for place in range(len(parts)))])
-        clauses.append(f"many AS (SELECT e FROM ent GROUP BY e HAVING count(*) > {cells})")
-        order = ", ".join([_order(salt, keys, dialect), *(f"{key} NULLS LAST" for key in keys)])
-        ranked = (
-            f"SELECT {columns}, row_number() OVER (PARTITION BY e ORDER BY {order}) AS place "
-            "FROM ent WHERE e IN (SELECT e FROM many)"
-        )
-        clauses.append(
-            f"kept AS (SELECT {columns} FROM ent WHERE e NOT IN (SELECT e FROM many) UNION ALL "
-            f"SELECT {columns} FROM ({ranked}) AS ranked WHERE place <= {cells})"
-        )
+        clauses += _few(keys, len(parts), cells, _order(salt, keys, dialect))
         kept = "kept"
     out = [f"c{place} AS k{place}" for place in range(core.keys)]
     out += [f"COALESCE(sum(p{place}), 0) AS v{place}" for place in range(len(parts))]
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    text = f"WITH {', '.join(clauses)} SELECT {', '.join(out)} FROM {kept}{group}"
+    # All cells are groups that there could be, of which more than so many are refused by a rule:
+    # what is cut off here is never released, and a reply of too many never depends on data.
+    some = " AND ".join(f"c{place} IS NOT NULL" for place in known)
+    where = f" WHERE {some}" if some else ""
+    text = f"WITH {', '.join(clauses)} SELECT {', '.join(out)} FROM {kept}{where}{group}"
+    text += f" LIMIT {MAX_CELLS}"
     if len(text) > MAX_TEXT:
         raise refusal("Q-02")
     columns_of = [(f"k{place}", KINDS[kind.kind]) for place, kind in enumerate(core.key_types)]
     columns_of += [(f"v{place}", "whole") for place in range(len(parts))]
     return CoreQuery(text, tuple(columns_of), tuple(sorted(core.rows.tables())))
+
+
+def _few(keys: list[str], parts: int, cells: int, order: str) -> list[str]:
+    """Return clauses of ``kept``: of each entity no more cells than count, those first in order."""
+    columns = ", ".join([*keys, *(f"p{place}" for place in range(parts))])
+    many = f"many AS (SELECT e FROM ent GROUP BY e HAVING count(*) > {cells})"
+    order = ", ".join([order, *(f"{key} NULLS LAST" for key in keys)])
+    ranked = (
+        f"SELECT {columns}, row_number() OVER (PARTITION BY e ORDER BY {order}) AS place "
+        "FROM ent WHERE e IN (SELECT e FROM many)"
+    )
+    kept = (
+        f"kept AS (SELECT {columns} FROM ent WHERE e NOT IN (SELECT e FROM many) UNION ALL "
+        f"SELECT {columns} FROM ({ranked}) AS ranked WHERE place <= {cells})"
+    )
+    return [many, kept]
 
 
 def _part(each: Sum, core: Core, noise: Noise, dialect: Name) -> str:

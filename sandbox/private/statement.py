@@ -137,8 +137,13 @@ def compile_private(
             return public_sql(leaf.public, policy, dialect)
         own = {each: noise[each] for each in private.of(leaf.core)}
         cells = private.cells[private.cores.index(leaf.core)]
-        core = found.cores[leaf.core]
-        return bounded_sql(core, policy, dialect, sums=own, cells=cells, salt=salt)
+        core, lists = found.cores[leaf.core], private.domains[private.cores.index(leaf.core)]
+        known = [
+            place
+            for place, each in enumerate(lists)
+            if not isinstance(each, InTable) and None not in each
+        ]
+        return bounded_sql(core, policy, dialect, sums=own, cells=cells, salt=salt, known=known)
 
     queries = [*map(query, leaves), *(_values(each, policy, dialect) for each in tables)]
     compiled = Compiled(found, policy, dialect, ask(queries, limits), leaves)
@@ -153,6 +158,7 @@ def _values(of: InTable, policy: Policy, dialect: Name) -> CoreQuery:
     kind: Any = of.relation.outputs[of.position].value.type.kind
     text = (
         f"WITH {writer.clauses()} SELECT DISTINCT c{of.position} AS k0 FROM {name} "
-        f"LIMIT {MAX_LISTED}"
+        # One more than there may be: that there are too many has to be seen.
+        f"LIMIT {MAX_LISTED + 1}"
     )
     return CoreQuery(text, (("k0", KINDS[kind]),), tuple(sorted(of.relation.tables())))

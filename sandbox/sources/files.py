@@ -110,7 +110,9 @@ class Files:
         asked = steps.asked(_ENGINE, cells=MAX_CELLS, members=MAX_OVERLAPPING)
         data = run_in(STORE_ENTRY, asked.request, {STORE: store})
         told = steps.with_members()
-        reply, members = read_members(data, len(told), attached.people)
+        reply, members = read_members(
+            data, len(told), attached.people, cells=MAX_CELLS, several=MAX_OVERLAPPING
+        )
         rows = reply_of(reply, asked)
         shown = [
             [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.cli import output
+from fusion.cli.answers import show_table
 from fusion.cli.files import read_bounded
 from fusion.errors import InputInvalid, StudyInvalid
+from fusion.services.query_messages import Table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +33,36 @@ def test_a_document_is_one_json_value_with_its_schema(capsys: pytest.CaptureFixt
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"schema": "fusion.x/1", "名": "值", "n": 1}
     assert captured.err == ""
+
+
+HOSTILE = "n\x1b[2K\x9b1A\u202e\u200b\U000e0041"
+
+
+def test_names_move_no_cursor_either(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table([HOSTILE, "b"], [[HOSTILE, 1]])
+    output.facts([(HOSTILE, HOSTILE)])
+    output.sheet(HOSTILE, [(HOSTILE, HOSTILE)])
+    output.document("fusion.x/1", {HOSTILE: HOSTILE})
+    shown = capsys.readouterr().out
+    assert not set(shown) & set(HOSTILE) - set("n[2K1A")
+    assert json.loads(shown[shown.rindex('{\n  "schema"') :])[HOSTILE] == HOSTILE
+
+
+def test_csv_has_no_formula_and_no_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(
+        job=f"q-{'0' * 32}", policy="0" * 64, columns=["=1+1", HOSTILE], notes=[],
+        rows=[["@x", "\t=cmd"], [-5, "\x1b[2Ka"], [" +1", "a=b"]],
+    )  # fmt: skip
+    show_table(table, "csv")
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\x9b" not in shown
+    heads, *rows = csv.reader(io.StringIO(shown))
+    assert heads[0] == "'=1+1"
+    assert rows[0][0] == "'@x"
+    assert rows[0][1].startswith("'")
+    assert rows[1][0] == "-5"
+    assert rows[2] == ["' +1", "a=b"]
 
 
 def test_an_error_is_two_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

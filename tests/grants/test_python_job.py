@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,8 @@ from fusion.grants.approval import (
 )
 from fusion.grants.python_job import (
     MAX_SCRIPT_BYTES,
+    Column,
+    Measure,
     PythonJob,
     Returns,
     check_returns,
@@ -168,11 +171,24 @@ def test_a_header_that_is_none_is_said_to_be(script: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"\xff", b"a\x00", b"a\r\n", b"\x1b[2K", "x = '\u202e'".encode(), "\ufeff1".encode(),
-     "a\u200bb".encode(), "a\u2028b".encode(), b"x" * (MAX_SCRIPT_BYTES + 1)],
+     "a\u200bb".encode(), "a\u2028b".encode(), b"x" * (MAX_SCRIPT_BYTES + 1),
+     "\u3164 = 1".encode(), "a\ufe00 = 1".encode(), "# a\U000e0041".encode()],
 )  # fmt: skip
 def test_a_script_is_what_its_reviewer_sees(data: bytes) -> None:
     with pytest.raises(InputInvalid):
         check_script(data)
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2K", "a\u202eb", "a\u200b", "\u3164", "a\nb"])
+def test_a_name_is_what_its_reviewer_sees(name: str) -> None:
+    for column in (
+        {"name": name, "kind": "boolean"},
+        {"name": "x", "kind": "category", "categories": ["a", name]},
+    ):
+        with pytest.raises(ValueError, match="seen"):
+            Column.model_validate_json(json.dumps(column))
+    with pytest.raises(ValueError, match="seen"):
+        Measure.model_validate_json(json.dumps({"name": name, "statistic": "people"}))
 
 
 def test_any_language_may_be_in_a_script() -> None:

@@ -15,7 +15,7 @@ from sandbox.policy import weaker_than_usual
 from sandbox.private.domains import InTable
 from sandbox.query import compile_statement
 from tests.private.test_sensitivity import STATEMENTS
-from tests.private.world import POLICY, compiled, policy, tables, without, written
+from tests.private.world import POLICY, compiled, exact, policy, tables, without, written
 from tests.sandbox.asking import corpus
 
 if TYPE_CHECKING:
@@ -102,6 +102,32 @@ def test_every_group_appears_whatever_the_data_and_status_never_depends_on_one(
         assert len(answer.rows) == (compiled(sql).rows() or len(answer.rows))
     assert keys[0] == keys[1] == keys[2]
     assert keys[0]
+
+
+@pytest.mark.parametrize(("listed", "people"), [(10_001, 0), (10_001, 5), (50_010, 50_010)])
+def test_too_many_public_values_are_too_many_whoever_has_them(
+    tmp_path: Path, listed: int, people: int
+) -> None:
+    found, towns = tables(), [f"t{number}" for number in range(listed)]
+    found["regions"] = {"region": towns, "name": towns}
+    found["persons"] = {
+        "person_id": list(range(people)), "sex": ["F"] * people, "region": ["north"] * people,
+        "age": [30] * people, "income": [1.0] * people, "town": towns[:people],
+    }  # fmt: skip
+    sql = "select name, count(*) from persons p join regions r on p.town = r.region group by name"
+    with pytest.raises(QueryRefused) as refused:
+        ask(sql, written(tmp_path, found))
+    assert refused.value.code == "Q-16"
+
+
+def test_what_is_no_group_is_no_cell_of_an_engine(inputs: Any) -> None:
+    """A region that is not listed is missing, though everybody is said to have one."""
+    for sql in ("select region, count(*) from persons group by region",
+                "select upper(region), count(*) from persons group by 1"):  # fmt: skip
+        statement = compiled(sql)
+        (cells,) = exact(statement, inputs)
+        assert cells
+        assert (None,) not in cells
 
 
 def test_noise_is_around_what_is_there(inputs: Any) -> None:

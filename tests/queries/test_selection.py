@@ -36,7 +36,14 @@ TEXT = (
       cost: {class: number, low: 0, high: 1000}
 """
 )
-RULES = parse_policy(TEXT, "policy.yaml")
+PLACES = """\
+  places:
+    public: true
+    columns:
+      place: {class: public}
+      number: {class: public, type: integer, low: 0, high: 100}
+"""
+RULES = parse_policy(TEXT + PLACES, "policy.yaml")
 KEYS: dict[int, tuple[Any, ...]] = {0: (), 1: ("north",)}
 
 
@@ -101,6 +108,67 @@ def test_sensitive_conditions_and_keys_are_measured() -> None:
         for name in ("D1", "D2", "D1")
     }
     assert len(names) == 2
+
+
+def test_a_bound_that_is_a_column_is_no_range_of_it() -> None:
+    narrow = _last("select count(*) from persons where age between 5 and 10")
+    assert _last("select count(*) from persons where 5 between age and 10") != narrow
+    assert _last("select count(*) from persons where 7 between 5 and age") != narrow
+
+
+def test_a_public_column_is_about_what_it_is_joined_on() -> None:
+    joined = "from persons p join places r on p.region = r.place"
+    whole, part = _selections(
+        f"select sum(income), sum(case when r.number = 3 then income end) {joined}"
+    )
+    assert _form(whole) != _form(part)
+    assert len(part.core.rows.where) == 1
+
+
+_HER = "case when age = 40 then 'a' else 'b' end"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        # She alone has a public row of her own, and it stands for her in what is measured.
+        f"select sum(income) from persons p join places r on {_HER} = r.place",
+        f"select sum(income) from places r join persons p on {_HER} = r.place",
+        (
+            f"select sum(income) from (select {_HER} as x, income from persons) t "
+            "join places r on t.x = r.place"
+        ),
+        (
+            f"select count(*) from visits where person_id in (select person_id from persons p "
+            f"join places r on {_HER} = r.place)"
+        ),
+        # She alone has two.
+        (
+            "select sum(income) from persons p join places r on p.region = r.place "
+            "where r.number <= case when age = 40 then 1 else 0 end"
+        ),
+        "select sum(income) from persons p join places r on p.region = r.place and r.number < age",
+        "select sum(r.number * income) from persons p join places r on p.region = r.place",
+        (
+            "select count(*) from persons p join places r on p.region = r.place "
+            "where not (r.number = 3 and income > 5)"
+        ),
+        (
+            "select count(*) from persons p join places r on p.region = r.place "
+            "join places q on r.number = q.number where not (q.place = 'a' and income > 5)"
+        ),
+    ],
+)
+def test_a_public_table_gives_nobody_a_weight(sql: str) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        _selections(sql)
+    assert refused.value.code == "Q-19"
+
+
+def test_a_public_table_is_joined_and_asked_about() -> None:
+    for rest in ("where r.number > 3 and income > 5", "and r.number > 3", "and r.number = p.age"):
+        sql = f"select avg(income) from persons p join places r on p.region = r.place {rest}"
+        assert len(_selections(sql)) == 1
 
 
 @pytest.mark.parametrize(
@@ -239,6 +307,7 @@ def test_a_permit_is_for_one_query_once(up: Up) -> None:
         lambda data: data + b"\0",
         lambda data: data[:-8] + (5).to_bytes(4, "little") + data[-4:],
         lambda data: data[:-4] + b"\xff\xff\xff\xff",
+        lambda data: data[:-4] + b"\xff\xff\xff\x7f",
         lambda data: b"\xff" * 8 + data[8:],
         lambda _: b"",
     ],
@@ -317,7 +386,7 @@ def test_a_description_is_closed(path: tuple[str | int, ...], value: Any) -> Non
 
 
 def test_a_description_has_what_the_policy_says_is_for_everybody() -> None:
-    told = describe(RULES, [f"persons.{name}" for name in COLUMNS])
+    told = describe(parse_policy(TEXT, "policy.yaml"), [f"persons.{name}" for name in COLUMNS])
     (persons,) = told.tables
     by_name = {each.name: each for each in persons.columns}
     assert by_name["sex"].values == ["F", "M"]

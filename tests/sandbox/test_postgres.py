@@ -98,6 +98,29 @@ def test_postgres_answers_what_duckdb_answers(uri: str, made: dict[str, Path]) -
     assert not different
 
 
+def test_one_long_text_makes_no_query_fail(uri: str) -> None:
+    dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi")
+    sql = "select region || education as k, count(*) as n from persons group by 1"
+    own = [compile_statement(each, exact(), dialect="postgres")
+           for each in (sql, "select region, count(*) as n from persons group by 1")]  # fmt: skip
+    with dbapi.connect(uri) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO persons (person_id, region, education) "
+            "VALUES (-9, repeat(chr(20013), 150) || repeat('x', 5000), repeat('y', 5000))"
+        )
+        connection.commit()
+        try:
+            found = [
+                finish(each, postgres.execute(each.asked.request, uri), Rules(EXACT)).rows
+                for each in own
+            ]
+        finally:
+            cursor.execute("DELETE FROM persons WHERE person_id = -9")
+            connection.commit()
+    for rows in found:
+        assert ["\u4e2d" * 150 + "x" * 50, 1] in rows
+
+
 def test_types_that_could_fail_are_found_first(uri: str) -> None:
     postgres.check_types(example(), uri)
     policy = example()

@@ -6,6 +6,7 @@ The SQL is what the reference computations of the corpora and PostgreSQL are com
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,9 @@ class Stored:
     def run(self, steps: Steps) -> tuple[list[Any], list[Members]]:
         asked = steps.asked(LIMITS, cells=1000, members=200)
         data = storing.execute(asked.request, {store.STORE: self.path})
-        reply, found = members.read(data, len(steps.with_members()), len(self.names))
+        reply, found = members.read(
+            data, len(steps.with_members()), len(self.names), cells=1000, several=200
+        )
         return reply_of(reply, asked), found
 
     def both(self, sql: str) -> tuple[list[list[Cell]], list[list[Cell]]]:
@@ -197,6 +200,42 @@ def test_every_statement_of_the_corpus_has_the_same_cells(stored: Stored) -> Non
 def test_cells_over_the_store_are_those_over_the_tables(stored: Stored, sql: str) -> None:
     expected, found = stored.both(sql)
     assert found == expected
+
+
+LONG = [
+    "select region, count(*) as n from persons group by region",
+    "select education || region as k, count(*) as n from persons group by 1",
+    "select concat(region, region, sex) as k, count(*) as n from persons group by 1",
+    "select upper(region) as k, count(*) as n from persons group by 1",
+    "select v.diagnosis, p.region, count(*) as n from persons p join visits v using (person_id) "
+    "group by 1, 2",
+]
+
+
+@pytest.mark.parametrize("sql", LONG)
+def test_one_long_text_makes_no_query_fail(tmp_path: Path, sql: str) -> None:
+    """The same status with and without her, over files and over a store."""
+    long = ["x" * 5000, "\u0149" * 2001, "\u4e2d" * 199 + "\U0001f600e\u0301" * 900]
+    count = 20 + len(long)
+    persons: dict[str, Any] = {
+        "person_id": list(range(count)), "birth_year": [1990] * count, "sex": ["F"] * count,
+        "region": ["R01"] * 20 + long, "education": ["none"] * 20 + long, "income": [5.0] * count,
+    }  # fmt: skip
+    visits: dict[str, Any] = {
+        "visit_id": list(range(count)), "person_id": list(range(count)),
+        "visit_date": [date(2020, 1, 1)] * count, "dept": ["gp"] * count,
+        "diagnosis": ["D"] * 20 + long, "cost": [1.0] * count, "duration_min": [1] * count,
+    }  # fmt: skip
+    regions: dict[str, Any] = {
+        "region": ["R01"], "region_name": ["a"], "population": [1], "rural": [True],
+    }  # fmt: skip
+    made = Stored(
+        tmp_path, noisy(example()), write(tmp_path, {"persons": persons, "visits": visits,
+                                            "regions": regions}),
+    )  # fmt: skip
+    by_tables, by_store = made.both(sql)
+    assert by_tables == by_store
+    assert len(by_tables[0]) == 1 + len(long)
 
 
 def test_small_batches_and_few_cells_make_no_difference(
@@ -350,8 +389,21 @@ def test_failures_have_one_text(stored: Stored, tmp_path: Path) -> None:
         members.joined([b"{}", b"0"])[:-1], members.joined([b"{}", b"9"]),
         members.joined([b"{}", b"1\0\0\0\0"]), members.joined([b"{}", b"2\0\0\0\0"]),
         members.joined([b"{}", b"2" + 2 * b"\0\0\0\0\0\0"]), members.joined([b"{}", b""]),
+        # Numbers of cells by which something would be sized; more cells than are told about; bits
+        # of nobody.
+        members.joined([b"{}", b"1" + 10 * b"\4\0\0\0"]),
+        members.joined([b"{}", b"1" + 10 * b"\xff\xff\xff\x7f"]),
+        members.joined([b"{}", b"1" + 10 * b"\xfe\xff\xff\xff"]),
+        members.joined([b"{}", b"2" + b"\4\0\0\0\xff\xc0"]),
+        members.joined([b"{}", b"2" + b"\0\0\0\0\xff\xe0"]),
+        members.joined([b"{}", b"2" + b"".join(bytes([n, 0, 0, 0, 255, 0]) for n in range(3))]),
     ],
 )  # fmt: skip
 def test_sets_of_another_shape_are_refused(data: bytes) -> None:
     with pytest.raises(FusionError):
-        members.read(data, 1, 10)
+        members.read(data, 1, 10, cells=4, several=2)
+
+
+def test_what_is_as_large_as_it_may_be_is_read() -> None:
+    for part in (b"1" + 10 * b"\3\0\0\0", b"2" + b"\3\0\0\0\xff\xc0" + b"\0\0\0\0\xff\xc0"):
+        members.read(members.joined([b"{}", part]), 1, 10, cells=4, several=2)
