@@ -5,7 +5,8 @@
     HOME/queries/DATASET/policy.json     the attachment, signed; the newest revision
     HOME/queries/DATASET/rN/NAME.parquet the tables of revision N, as they were copied
     HOME/queries/DATASET/rN/people.parquet  who is on its list, under which number
-    HOME/queries/DATASET/rN/reader       of tables in a database: the URI of the role that reads
+    HOME/queries/DATASET/rN/reader       of tables in a database: the URI of the role that reads;
+                                         of tables for Spark: their URI
     HOME/queries/DATASET/rN/tables.duckdb  the tables as queries want them (:mod:`sandbox.store`)
 
 A revision is an epoch of the history: people and values are frozen, so that no answer shows who
@@ -31,7 +32,7 @@ from fusion.errors import InputInvalid, MessageInvalid, VerificationFailed
 from fusion.services.catalogue import check_usable, is_name
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical, envelope
-from sandbox import freezing, ledgers, postgres_freeze, store
+from sandbox import freezing, ledgers, postgres_freeze, spark_freeze, store
 from sandbox.policy import MAX_POLICY_BYTES, Policy, policy_of
 from sandbox.private.mechanism import check_available
 from sandbox.reading import parse_policy
@@ -66,7 +67,7 @@ class _Document(BaseModel):
     store_digest: str = ""
     coded: list[str] = []
     policy: dict[str, Any]
-    source: Literal["files", "postgres"] = "files"
+    source: Literal["files", "postgres", "spark"] = "files"
     place: Annotated[str, Field(max_length=63)] = ""
 
 
@@ -85,8 +86,8 @@ class Attached:
         schema_digest: Of the tables, as a grant names it.
         columns: Every column of the policy, as grants name them.
         digests: Of each frozen table, as it was signed.
-        source: Where they are: ``files`` or ``postgres``.
-        place: The schema of the database where they are.
+        source: Where they are: ``files``, ``postgres`` or ``spark``.
+        place: The schema of the database, or the name of Spark's folder, where they are.
         store: The file that queries read; None of a revision that was attached without one.
         store_digest: SHA-256 of it.
         coded: Its columns with codes, as ``table.column``.
@@ -142,11 +143,13 @@ class Origin:
         data: Folder with a file for each table, or a DuckDB file.
         keeper: URI of a PostgreSQL database, with the role that freezes tables.
         reader: URI of the same, with the role that will be asked.
+        lake: ``spark+parquet:///FOLDER``; see :func:`sandbox.spark.lake_of`.
     """
 
     data: Path | None = None
     keeper: str = ""
     reader: str = ""
+    lake: str = ""
 
 
 def attach(
@@ -163,7 +166,8 @@ def attach(
 
     Raises:
         PolicyInvalid: A rule is broken; names the line.
-        InputInvalid: A table has no file, or there are too many people.
+        InputInvalid: A table has no file, there are too many people, or the source does not go with
+            the other options or with the policy's mode.
         DataInvalid: A file or a database can't be read.
         Refused: The dataset is core data, or a role of the database may do more than it is to.
         QueryFailed: The people of the tables could not be listed.
@@ -197,8 +201,10 @@ def attach(
         for old in where.glob("r[0-9]*"):
             if old.name != found.epoch:
                 shutil.rmtree(old, ignore_errors=True)
-    if found.place:
+    if found.source == "postgres":
         postgres_freeze.drop_others(tables.keeper, found.owner, dataset, found.place)
+    elif found.source == "spark":
+        spark_freeze.drop_others(tables.lake, found.owner, dataset, found.place)
     return found
 
 
@@ -211,6 +217,18 @@ def _frozen(
     copies: Path,
     known: list[str],
 ) -> freezing.Frozen:
+    if origin.lake:
+        if origin.data is not None or origin.keeper or origin.reader:
+            raise InputInvalid("Tables for Spark have no --data and no --reader: --source alone.")
+        write_atomic(copies / READER, origin.lake.encode())
+        return spark_freeze.freeze(
+            policy,
+            origin.lake,
+            owner=node.config.id,
+            dataset=dataset,
+            revision=revision,
+            known=known,
+        )
     if not origin.keeper:
         sources = _sources(node, policy, dataset, origin.data)
         return freezing.freeze(policy, sources, copies, known)
@@ -337,7 +355,7 @@ def _document(
         "schema_digest": schema_digest(merged),
         "columns": columns,
         "policy": policy.document(),
-        **({"source": "postgres", "place": frozen.place} if frozen.place else {}),
+        **({"source": frozen.source, "place": frozen.place} if frozen.place else {}),
     }
 
 
@@ -370,7 +388,7 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         raise VerificationFailed("An attached policy is that of another dataset.")
     policy = policy_of(canonical.encode(document.policy))
     frozen = folder(node, dataset) / f"r{document.revision}"
-    files = {} if document.source == "postgres" else freezing.files_in(policy, frozen)
+    files = {} if document.source != "files" else freezing.files_in(policy, frozen)
     if document.store_digest and not (frozen / store.FILE).exists():
         raise VerificationFailed("The frozen tables are missing; attach the policy again.")
     return Attached(

@@ -96,17 +96,20 @@ class Engine:
 
         Raises:
             PolicyInvalid: A rule is broken; names the line.
-            InputInvalid: A table has no file, or the dataset no such name.
+            InputInvalid: A table has no file, the dataset no such name, or the source does not go
+                with the other options or with the policy's mode.
             DataInvalid: A file or a database can't be read.
             Refused: The dataset is core data, or a role of the database may do more than read.
             QueryFailed: The people of the tables could not be listed.
-            EnvironmentUnfit: The database can't be asked.
+            EnvironmentUnfit: The database can't be asked, or there is no Spark.
         """
         from sandbox.attached import Origin, attach  # noqa: PLC0415 - imports DuckDB
         from sandbox.postgres_roles import uri_of  # noqa: PLC0415 - as above
+        from sandbox.spark import PREFIX  # noqa: PLC0415 - as above
 
-        uris = [uri_of(each) if each else "" for each in (source, reader)]
-        found = attach(node, text, origin, dataset, Origin(data, *uris))
+        lake = source if source.startswith(PREFIX) else ""
+        keeper, asked = (uri_of(each) if each else "" for each in ("" if lake else source, reader))
+        found = attach(node, text, origin, dataset, Origin(data, keeper, asked, lake))
         return {
             "dataset": f"{found.owner}/{found.dataset}",
             "revision": found.revision,

@@ -30,6 +30,7 @@ MAX_PEOPLE: Final = 20_000_000
 DATABASE: Final = ".duckdb"
 _BLOCK: Final = MEBI
 _ROWS: Final = 100_000
+_KINDS: Final = {"text": "text", "boolean": "text", "date": "time"}
 _PLAIN: Final = ("HUGEINT", "UHUGEINT", "UBIGINT")
 """Whole numbers that Parquet has no type for: copied as decimals."""
 
@@ -42,13 +43,26 @@ class Frozen:
         digests: Of each table.
         schemas: Of each table, column to kind as :func:`fusion.connectors.schemas.read_schema`.
         listed: Everybody in them, by number.
-        place: The schema of a database where they are; empty for files.
+        place: The schema of a database, or Spark's folder, where they are; empty for files.
+        source: Who computes on them: ``files``, ``postgres`` or ``spark``.
     """
 
     digests: Mapping[str, str]
     schemas: Mapping[str, Mapping[str, str]]
     listed: list[str]
     place: str = ""
+    source: str = "files"
+
+
+def declared(policy: Policy) -> dict[str, dict[str, str]]:
+    """Return the kind of each column of each table as a policy has it, for :class:`Frozen`."""
+    return {
+        name: {
+            column: _KINDS.get(tables.kind_of(what), "number")
+            for column, what in table.columns.items()
+        }
+        for name, table in policy.tables.items()
+    }
 
 
 def tables_in(data: Path, policy: Policy) -> dict[str, Path]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from fusion.errors import DataInvalid, FusionError, InputInvalid, Refused
 from sandbox import tables
 from sandbox.dialects import literal, quoted
-from sandbox.freezing import MAX_PEOPLE, Frozen
+from sandbox.freezing import MAX_PEOPLE, Frozen, declared
 from sandbox.postgres import digests_of, session, types_of
 from sandbox.postgres_roles import check_reader
 from sandbox.sets import COHORT
@@ -34,7 +34,6 @@ _TYPES: Final = {
     "real": "double precision", "double precision": "double precision",
     "boolean": "boolean", "date": "date",
 }  # fmt: skip
-_KINDS: Final = {"text": "text", "boolean": "text", "date": "time"}
 _COLLATIONS: Final = ("pg_c_utf8", "C.utf8", "C.UTF-8")
 """Collations that compare code points and know the case of letters beyond ASCII."""
 
@@ -146,12 +145,8 @@ def _made(
         cursor.execute(f"ANALYZE {quoted(name)}")
     cursor.execute(f"GRANT USAGE ON SCHEMA {quoted(place)} TO {quoted(role)}")
     cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {quoted(place)} TO {quoted(role)}")
-    schemas = {
-        name: {column: _KINDS.get(tables.kind_of(what), "number")
-               for column, what in table.columns.items()}
-        for name, table in policy.tables.items()
-    }  # fmt: skip
-    return Frozen(digests_of(cursor, [*policy.tables, COHORT]), schemas, listed, place)
+    digests = digests_of(cursor, [*policy.tables, COHORT])
+    return Frozen(digests, declared(policy), listed, place, "postgres")
 
 
 def _cast(column: str, kind: str, collation: str) -> str:

@@ -81,8 +81,8 @@ def engine_of(policy: Policy, data: Path | None, source: str) -> Iterator[tuple[
     if (data is None) == (not source):
         raise InputInvalid("The tables are named once: --data DIR, or --source URI.")
     if source.startswith(spark.PREFIX):
-        with spark.session() as session:
-            inputs = spark.tables_in(source, policy)
+        inputs = spark.tables_in(source, policy)
+        with spark.session(master=spark.lake_of(source).master) as session:
             yield partial(spark.execute, session=session, inputs=inputs), "spark"
     elif source:
         uri = postgres_roles.uri_of(source)

@@ -27,7 +27,7 @@ Keeper = Annotated[
         "--source",
         metavar="URI",
         help="PostgreSQL, with the role that freezes tables; used now and kept nowhere: "
-        "postgresql://USER@HOST/DATABASE, @FILE or env:NAME.",
+        "postgresql://USER@HOST/DATABASE, @FILE or env:NAME. Or Spark: spark+parquet:///FOLDER.",
     ),
 ]
 Reader = Annotated[
@@ -221,9 +221,7 @@ def add(
 
     node = NodeHome.open(home)
     if source:
-        output.note(
-            "freezing the tables in the database, which takes as long as copying them there"
-        )
+        output.note("freezing the tables where they are, which takes as long as copying them there")
     found = engines.queries().attach_policy(
         node, _text(file), str(file), dataset, data, source=source, reader=reader
     )

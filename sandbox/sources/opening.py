@@ -8,6 +8,7 @@ from fusion.services.files import read_file
 from sandbox.attached import READER
 from sandbox.sources.files import Files
 from sandbox.sources.postgres import Postgres
+from sandbox.sources.spark import Spark
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +27,11 @@ def source_of(attached: Attached, folder: Path, isolation: Isolation) -> Source:
         isolation: Confines work over files.
 
     Raises:
-        EnvironmentUnfit: The file with the role that reads can't be read.
+        EnvironmentUnfit: The file with the role that reads, or with Spark's URI, can't be read.
+        InputInvalid: The folder of tables for Spark is gone.
     """
     if attached.source == "postgres":
         return Postgres(attached, read_file(folder / READER).decode("utf-8"))
+    if attached.source == "spark":
+        return Spark(attached, read_file(folder / READER).decode("utf-8"))
     return Files(attached, isolation)

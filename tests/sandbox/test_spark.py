@@ -56,6 +56,12 @@ def test_a_folder_is_named_with_its_tables(tmp_path: Path) -> None:
             spark.tables_in(wrong, exact())
     with pytest.raises(InputInvalid, match="persons"):
         spark.tables_in(f"spark+parquet://{tmp_path}", exact())
+    for options in ("master=sc://host", "master=local[*];x", "other=1", "frozen=tables", "master"):
+        with pytest.raises(InputInvalid):
+            spark.lake_of(f"spark+parquet://{tmp_path}?{options}")
+    for master in ("local", "local[*]", "local[2]", "yarn", "spark://host:7077", "k8s://https://h"):
+        assert spark.lake_of(f"spark+parquet://{tmp_path}?master={master}").master == master
+    assert spark.lake_of(f"spark+parquet://{tmp_path}").frozen == tmp_path
     for name in exact().tables:
         (tmp_path / f"{name}.parquet").mkdir()
     assert set(spark.tables_in(f"spark+parquet://{tmp_path}", exact())) == set(exact().tables)
