@@ -133,6 +133,7 @@ def session(settings: Mapping[str, str] | None = None, master: str = "") -> Iter
             own = {
                 "spark.ui.enabled": "false",
                 "spark.ui.showConsoleProgress": "false",
+                "spark.scheduler.mode": "FAIR",
                 "spark.sql.warehouse.dir": warehouse,
             }
             own |= _LOCAL if used.startswith("local") else {}

@@ -101,7 +101,11 @@ class Spark:
     ) -> tuple[list[Rows], list[Pairs]]:
         """Run cores and sets over the frozen tables; raises what :meth:`run` does."""
         whole = ask(cores)
-        asked = {"cores": base64.b64encode(whole.request).decode(), "sets": list(sets)}
+        asked = {
+            "caller": caller,
+            "cores": base64.b64encode(whole.request).decode(),
+            "sets": list(sets),
+        }
         data = self.child.run(json.dumps(asked).encode(), caller=caller, stop=stop, seconds=seconds)
         reply, pairs = sets_of.read(data, len(sets), self._attached.people)
         return reply_of(reply, whole), pairs

@@ -46,6 +46,8 @@ class Session:
         asked = json.loads(request)
         try:
             self._context.setJobGroup(_group(number), "banyan", interruptOnCancel=True)
+            # A pool of its own among equals: its tasks do not stand in front of another caller's.
+            self._context.setLocalProperty("spark.scheduler.pool", asked.get("caller") or "node")
             if "digests" in asked:
                 return json.dumps(spark.digests_of(self._own, sorted(self._tables))).encode()
             return spark.cells_and_sets(self._own, base64.b64decode(asked["cores"]), asked["sets"])

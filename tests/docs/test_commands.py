@@ -57,7 +57,7 @@ NOT_RUN = {
     r"\./dev (setup|lock)": "installs packages, or asks an index for them",
     r"(python3?|/opt/banyan/bin/python) -m (pip .*|venv /opt/banyan)": "installs packages",
     r"\./dev (test|check)": "runs the tests, this one among them",
-    r"\./dev spark": "installs PySpark; what it runs then: tests/sandbox/test_spark.py",
+    r"\./dev spark( -m pytest .*)?": "installs PySpark; it runs tests/sandbox/test_spark.py",
     r"\./dev (fmt|docs)": "writes into the checkout",
     r"\./dev": "the name of the script",
     r"python": "the name of a kind of output",

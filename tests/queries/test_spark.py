@@ -6,11 +6,13 @@ tests/queries/test_spark.py`` runs it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,7 @@ from fusion.errors import (
     PartyFailed,
     WorkCancelled,
 )
+from fusion.link.loopback import free_port
 from fusion.services import engines
 from fusion.services import node as node_service
 from sandbox import service_user
@@ -55,8 +58,12 @@ needs_spark = pytest.mark.skipif(
 )
 TOTAL = "select count(*) as n from persons"
 LONG = CoreQuery(
-    "SELECT count(*) AS n FROM range(100000000000000) WHERE id % 7 = 3", (("n", "whole"),), ()
+    "SELECT count(*) AS n FROM range(0, 100000000000000, 1, 1) WHERE id % 7 = 3",
+    (("n", "whole"),),
+    (),
 )
+"""One task that does not end."""
+
 QUICK = CoreQuery("SELECT count(*) AS n FROM persons", (("n", "whole"),), ("persons",))
 
 
@@ -246,7 +253,7 @@ class TestOnSpark:
     def test_a_set_that_takes_too_long_is_cancelled_too(self, up: Up) -> None:
         source = _source(up)
         pid = source.child.pid
-        codes = "SELECT id AS e, 0 AS cell FROM range(100000000000000) WHERE id % 7 = 3"
+        codes = "SELECT id AS e, 0 AS cell FROM range(0, 100000000000000, 1, 1) WHERE id % 7 = 8"
         with pytest.raises(FusionError) as ended:
             source.execute([QUICK], [codes], caller="x", stop=threading.Event(), seconds=3)
         assert ended.value.code == "F-021"
@@ -328,3 +335,63 @@ class TestOnSpark:
         assert _java(pid)
         up.service.close()
         assert _until(lambda: not _java(pid))
+
+
+@contextlib.contextmanager
+def _cluster(where: Path) -> Iterator[tuple[str, Path]]:
+    """Run a master and a worker that authenticate; give the master's URI and the configuration."""
+    import pyspark  # noqa: PLC0415 - needs Spark
+
+    lines = ["spark.authenticate true", f"spark.authenticate.secret {os.urandom(16).hex()}",
+             "spark.driver.host 127.0.0.1", "spark.executor.memory 512m",
+             "spark.sql.shuffle.partitions 1"]  # fmt: skip
+    (where / "spark-defaults.conf").write_text("\n".join(lines) + "\n", "utf-8")
+    home, port = Path(pyspark.__file__).parent, free_port()
+    environment = {**os.environ, "SPARK_CONF_DIR": str(where), "SPARK_HOME": str(home)}
+    master = f"spark://127.0.0.1:{port}"
+    parts = [
+        ("master.Master", "--port", str(port)),
+        ("worker.Worker", "--cores", "1", "--memory", "1g", "-d", str(where / "work"), master),
+    ]
+    with contextlib.ExitStack() as stack:
+        said = stack.enter_context((where / "log").open("wb"))
+        for name, *words in parts:
+            process = subprocess.Popen(
+                [home / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", *words,
+                 "--host", "127.0.0.1", "--webui-port", "0"],
+                env=environment, stdout=said, stderr=said,
+            )  # fmt: skip
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        assert _until(lambda: b"registered with master" in (where / "log").read_bytes())
+        yield master, where
+
+
+@needs_spark
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_cluster_is_asked_as_this_machine_is(
+    tmp_path: Path, tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, frozen = _node(tmp_path), tmp_path / "frozen"
+    for made in (frozen, tmp_path / "cluster"):
+        made.mkdir()
+    with _cluster(tmp_path / "cluster") as (master, configured):
+        monkeypatch.setenv("SPARK_CONF_DIR", str(configured))
+        source = f"spark+parquet://{tables}?frozen={frozen}&master={master}"
+        assert _attach(node, source)["revision"] == 1
+        found = attached(node, "persons")
+        assert found is not None
+        spark = Spark(found, source)
+        try:
+            spark.check()
+            codes = "SELECT person_id AS e, 0 AS cell FROM persons"
+            rows, pairs = spark.execute(
+                [QUICK], [codes], caller="x", stop=threading.Event(), seconds=120
+            )
+        finally:
+            spark.close()
+        # Executors of the cluster have run it, twice: to freeze, and to answer.
+        assert len(list((configured / "work").glob("app-*"))) == 2
+    assert rows == [[(found.people,)]]
+    assert sorted(pairs[0][:, 0]) == list(range(found.people))
