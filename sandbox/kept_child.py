@@ -3,12 +3,7 @@
 As with :mod:`sandbox.child` it is not confined, runs our code alone and gets its work on a pipe;
 but one process does many requests, several at a time. A request whose time is over is cancelled
 within it; if that does not end it soon, the process is killed with all that it started. One that
-died is started again.
-
-    standard input   8 bytes length, 8 bytes number, one byte RUN or CANCEL, the request;
-                     number 0 is what the process opens with; when it ends, the process ends
-    standard output  8 bytes length, 8 bytes number, one byte DONE or FAILED, the answer (or why
-                     not, for the owner)
+died is started again. What runs in it is :mod:`sandbox.kept_server`.
 """
 
 from __future__ import annotations
@@ -23,12 +18,12 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from fusion.errors import FusionError, WorkCancelled, WorkCrashed, WorkOutputTooLarge, WorkTimedOut
 from sandbox.child import MAX_ANSWER_BYTES
+from sandbox.kept_server import CANCEL, DONE, FAILED, PLACES, RUN, Ended, exactly, framed, head_of
 from sandbox.turns import Turns
 
 if TYPE_CHECKING:
@@ -37,40 +32,11 @@ if TYPE_CHECKING:
     from fusion.ports import Stop
 
 OWNER_LOG: Final = logging.getLogger("banyan.queries")
-RUN, CANCEL, DONE, FAILED = b"r", b"c", b"+", b"-"
-PLACES: Final = 4
-"""Requests that are worked on at a time."""
-
 GRACE_SECONDS: Final = 5.0
 """How long what was cancelled may take to end, before its process is killed."""
 
-_HEAD: Final = 17
-_LENGTH: Final = 8
 _LOOK_SECONDS: Final = 0.1
-_CANCEL_SECONDS: Final = 0.2
 _WAITING: Final = 64
-_MAX_REASON: Final = 4000
-
-
-def _framed(number: int, kind: bytes, body: bytes) -> bytes:
-    return len(body).to_bytes(_LENGTH, "big") + number.to_bytes(_LENGTH, "big") + kind + body
-
-
-class _Ended(Exception):
-    """A stream is at its end."""
-
-
-def _exactly(stream: int, size: int) -> bytes:
-    found = bytearray()
-    while len(found) < size:
-        block = os.read(stream, size - len(found))
-        if not block:
-            raise _Ended
-        found += block
-    return bytes(found)
-
-
-# --------------------------------------------------------------------- at the node
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +54,7 @@ class KeptChild:
         """Start the process.
 
         Args:
-            module: Run as ``python -P -m MODULE``; it calls :func:`serve`.
+            module: Run as ``python -P -m MODULE``; it calls :func:`sandbox.kept_server.serve`.
             opening: What it opens with.
             grace: How long what was cancelled may take to end.
         """
@@ -161,7 +127,7 @@ class _Process:
         self._tickets: dict[int, _Ticket] = {}
         self._numbers = itertools.count(1)
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._outbox.put(_framed(0, RUN, opening))
+        self._outbox.put(framed(0, RUN, opening))
         for work in (self._write, self._read):
             threading.Thread(target=work, daemon=True).start()
 
@@ -171,7 +137,7 @@ class _Process:
             ticket = _Ticket(next(self._numbers))
             if not self.dead.is_set():
                 self._tickets[ticket.number] = ticket
-                self._outbox.put(_framed(ticket.number, RUN, request))
+                self._outbox.put(framed(ticket.number, RUN, request))
             else:
                 ticket.error = WorkCrashed(f"{self._name} has ended")
                 ticket.done.set()
@@ -187,7 +153,7 @@ class _Process:
 
     def _given_up(self, ticket: _Ticket, why: FusionError, grace: float) -> FusionError:
         """Cancel; where that does not help within the grace, kill."""
-        self._outbox.put(_framed(ticket.number, CANCEL, b""))
+        self._outbox.put(framed(ticket.number, CANCEL, b""))
         if not ticket.done.wait(grace):
             OWNER_LOG.warning("%s did not end what was cancelled; it is killed", self._name)
             self.kill()
@@ -211,14 +177,13 @@ class _Process:
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         stream, large = self._process.stdout.fileno(), False
-        with contextlib.suppress(_Ended, OSError):
+        with contextlib.suppress(Ended, OSError):
             while True:
-                head = _exactly(stream, _HEAD)
-                size, number = (int.from_bytes(head[at : at + _LENGTH], "big") for at in (0, 8))
+                size, number, kind = head_of(stream)
                 if size > MAX_ANSWER_BYTES:
                     large = True
                     break
-                self._told(number, head[_HEAD - 1 :], _exactly(stream, size))
+                self._told(number, kind, exactly(stream, size))
         self.kill()
         code = self._process.wait()
         with self._lock:
@@ -250,124 +215,3 @@ class _Process:
         else:
             ticket.error = WorkCrashed(body.decode("utf-8", "replace"))
         ticket.done.set()
-
-
-# ---------------------------------------------------------------- in the child
-
-
-class Engine(Protocol):
-    """What does the work in the child; called by several threads."""
-
-    def work(self, number: int, request: bytes) -> bytes:
-        """Return the answer to a request."""
-        ...
-
-    def cancel(self, number: int) -> None:
-        """End the work on a request, if it is under way; called until it has ended."""
-        ...
-
-
-def end() -> None:
-    """End this process, and what it started if the group is its own."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)
-
-
-def serve(opened: Callable[[bytes], Engine]) -> None:
-    """Open an engine and do requests until standard input ends; for the module that is run."""
-    into, out = os.dup(0), os.dup(1)
-    # What is started from here on speaks to nobody: only frames are on these two pipes.
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)
-    with contextlib.suppress(_Ended):
-        _Server(opened, out).serve(into)
-    end()
-
-
-class _Server:
-    def __init__(self, opened: Callable[[bytes], Engine], out: int) -> None:
-        self._opened = opened
-        self._out = out
-        self._writing = threading.Lock()
-        self._engine: Future[Engine] = Future()
-        self._state = threading.Condition()
-        self._under_way: set[int] = set()
-        self._cancelled: set[int] = set()
-
-    def serve(self, into: int) -> None:
-        """Read frames until there are no more."""
-        threading.Thread(target=self._cancel, daemon=True).start()
-        pool = ThreadPoolExecutor(PLACES)
-        while True:
-            head = _exactly(into, _HEAD)
-            size, number = (int.from_bytes(head[at : at + _LENGTH], "big") for at in (0, 8))
-            body = _exactly(into, size)
-            if number == 0:
-                threading.Thread(target=self._open, args=(body,), daemon=True).start()
-            elif head[_HEAD - 1 :] == RUN:
-                with self._state:
-                    self._under_way.add(number)
-                pool.submit(self._work, number, body)
-            else:
-                with self._state:
-                    self._cancelled.add(number)
-                    self._state.notify_all()
-
-    def _open(self, opening: bytes) -> None:
-        try:
-            engine = self._opened(opening)
-        except BaseException as error:  # noqa: BLE001 - the edge: it goes to the owner's log
-            self._write(0, FAILED, _reason(error))
-            end()
-        else:
-            self._write(0, DONE, b"")
-            self._engine.set_result(engine)
-
-    def _work(self, number: int, request: bytes) -> None:
-        kind, answer = FAILED, b""
-        try:
-            answer = self._waited(number).work(number, request)
-            kind = DONE
-            if len(answer) > MAX_ANSWER_BYTES:
-                kind, answer = FAILED, b"the answer is larger than it may be"
-        except Exception as error:  # noqa: BLE001 - the edge: it goes to the owner's log
-            answer = _reason(error)
-        with self._state:
-            self._under_way.discard(number)
-            self._cancelled.discard(number)
-        self._write(number, kind, answer)
-
-    def _waited(self, number: int) -> Engine:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                return self._engine.result(_LOOK_SECONDS)
-            with self._state:
-                if number in self._cancelled:
-                    raise WorkCancelled
-
-    def _cancel(self) -> None:
-        """Cancel again and again: one request can have several steps."""
-        while True:
-            with self._state:
-                self._cancelled &= self._under_way
-                while not self._cancelled:
-                    self._state.wait()
-                    self._cancelled &= self._under_way
-                numbers = list(self._cancelled)
-            if self._engine.done():
-                for number in numbers:
-                    self._engine.result().cancel(number)
-            time.sleep(_CANCEL_SECONDS)
-
-    def _write(self, number: int, kind: bytes, body: bytes) -> None:
-        with self._writing:
-            rest = memoryview(_framed(number, kind, body))
-            while rest:
-                rest = rest[os.write(self._out, rest) :]
-
-
-def _reason(error: BaseException) -> bytes:
-    notes = " ".join(getattr(error, "__notes__", []))
-    return f"{type(error).__name__}: {error} {notes}".encode()[:_MAX_REASON]

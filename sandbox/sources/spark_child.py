@@ -16,14 +16,14 @@ from typing import Any, Final
 
 from fusion.wire.limits import MEBI
 from sandbox import spark
-from sandbox.kept_child import end, serve
+from sandbox.kept_server import end, serve
 
 MAX_MEMORY_BYTES: Final = 2048 * MEBI
 """Address space of this process beyond what its imports take; Java's is Java's own setting."""
 
 
 class Session:
-    """:class:`sandbox.kept_child.Engine` on Spark."""
+    """:class:`sandbox.kept_server.Engine` on Spark."""
 
     def __init__(self, opening: bytes) -> None:
         """Start the session that the node's :class:`sandbox.sources.spark.Spark` asks for."""

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from sandbox.kept_child import end, serve
+from sandbox.kept_server import end, serve
 
 
 class Engine:
