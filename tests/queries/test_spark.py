@@ -351,10 +351,11 @@ def _cluster(where: Path) -> Iterator[tuple[str, Path]]:
             process = subprocess.Popen(
                 [home / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", *words,
                  "--host", "127.0.0.1", "--webui-port", "0"],
-                env=environment, stdout=said, stderr=said,
+                env=environment, stdout=said, stderr=said, start_new_session=True,
             )  # fmt: skip
             stack.callback(process.wait)
-            stack.callback(process.kill)
+            # With what a script has started.
+            stack.callback(os.killpg, process.pid, signal.SIGKILL)
         assert _until(lambda: b"registered with master" in (where / "log").read_bytes())
         yield master, where
 
