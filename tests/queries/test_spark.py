@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -372,7 +373,13 @@ def test_a_cluster_is_asked_as_this_machine_is(
     with _cluster(tmp_path / "cluster") as (master, configured):
         monkeypatch.setenv("SPARK_CONF_DIR", str(configured))
         source = f"spark+parquet://{tables}?frozen={frozen}&master={master}"
-        assert _attach(node, source)["revision"] == 1
+        (tmp_path / "policy.yaml").write_text(POLICY, "utf-8")
+        # A process of its own: this one's Java may have been started with another configuration.
+        subprocess.run(
+            [*(sys.executable, "-m", "fusion.cli", "policy", "add", tmp_path / "policy.yaml"),
+             *("--dataset", "persons", "--source", source, "--home", node.path)],
+            check=True, stdin=subprocess.DEVNULL, timeout=600,
+        )  # fmt: skip
         found = attached(node, "persons")
         assert found is not None
         spark = Spark(found, source)
