@@ -28,6 +28,7 @@ from fusion.errors import (
     FusionError,
     InputInvalid,
     IsolationUnavailable,
+    Refused,
     WorkCancelled,
 )
 from fusion.link.loopback import free_port
@@ -37,18 +38,25 @@ from sandbox import service_user
 from sandbox.attached import PEOPLE, READER, attached, folder
 from sandbox.choice import choose
 from sandbox.compile import CoreQuery
+from sandbox.isolate import Isolation, Settings
+from sandbox.runner import prepare
+from sandbox.sources.files import Files
 from sandbox.sources.spark import Spark
 from sandbox.spark_freeze import MARK
 from tests.cli.test_app import Terminal
 from tests.link.federation import admit, make_hub, serving
 from tests.queries.test_private import PRIVATE
 from tests.queries.world import BY_REGION, OWNER, POLICY, make_world, serving_queries, write_people
+from tests.sandbox.asking import EXAMPLE, corpus
+from tests.sandbox.conftest import made  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusion.services.homes import NodeHome
     from sandbox.attached import Attached
+    from sandbox.members import Members
+    from sandbox.sources import Source
     from tests.queries.world import Up
 
 HERE = importlib.util.find_spec("pyspark") is not None
@@ -368,8 +376,8 @@ def test_a_cluster_is_asked_as_this_machine_is(
     tmp_path: Path, tables: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, frozen = _node(tmp_path), tmp_path / "frozen"
-    for made in (frozen, tmp_path / "cluster"):
-        made.mkdir()
+    frozen.mkdir()
+    (tmp_path / "cluster").mkdir()
     with _cluster(tmp_path / "cluster") as (master, configured):
         monkeypatch.setenv("SPARK_CONF_DIR", str(configured))
         source = f"spark+parquet://{tables}?frozen={frozen}&master={master}"
@@ -395,3 +403,53 @@ def test_a_cluster_is_asked_as_this_machine_is(
         assert len(list((configured / "work").glob("app-*"))) == 2
     assert rows == [[(found.people,)]]
     assert sorted(pairs[0][:, 0]) == list(range(found.people))
+
+
+def _people(of: Members) -> list[tuple[int, list[int]]]:
+    return [(place, codes.tolist()) for place, codes in of.each(1000)]
+
+
+@needs_spark
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_cells_and_people_are_those_of_files(
+    made: dict[str, Path],  # noqa: F811 - a fixture
+    tmp_path: Path,
+) -> None:
+    """Every fifteenth statement of a corpus: the same cells, and the same people in each."""
+    node, text = _node(tmp_path), EXAMPLE.read_text("utf-8")
+    where, frozen = made["persons"].parent, tmp_path / "frozen"
+    frozen.mkdir()
+    _attach(node, "", "clinic", text=text, data=where)
+    _attach(node, f"spark+parquet://{where}?frozen={frozen}&master=local[1]", "lake", text=text)
+    files, lake = attached(node, "clinic"), attached(node, "lake")
+    assert files is not None
+    assert lake is not None
+    assert lake.people_digest == files.people_digest
+    isolation = Isolation.open(Settings(service_user=service_user.DEFAULT))
+    sides: list[Source] = [
+        Files(replace(files, store=None), isolation),
+        Spark(lake, f"spark+parquet://{where}?frozen={frozen}&master=local[1]"),
+    ]
+    compared, different = 0, []
+    try:
+        for each in list(corpus("analysts.txt"))[::15]:
+            found = []
+            for side, own in zip(sides, (replace(files, store=None), lake), strict=True):
+                try:
+                    prepared = prepare(each.sql, own, b"s" * 32, side.dialect)
+                except Refused:
+                    break
+                selections = [one for part in prepared.selections for one in part]
+                told = side.run(prepared.compiled, selections, caller="x",
+                                stop=threading.Event(), seconds=200)  # fmt: skip
+                found.append((told.cells, [_people(one) for one in told.members]))
+            if len(found) == 2:
+                compared += 1
+                different += [each.sql] if found[0] != found[1] else []
+    finally:
+        for side in sides:
+            side.close()
+        isolation.close()
+    assert different == []
+    assert compared >= 4
