@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.deployment, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.deployment, pytest.mark.soak, pytest.mark.timeout(420)]
 
 
 @pytest.fixture
