@@ -28,6 +28,13 @@ _STEP: Final = 8192
 """Entities at a time, for up to 16 cells: what is computed for them stays in the cache."""
 
 
+def sizes_of(codes: NDArray[np.int32], cells: int) -> NDArray[np.int64]:
+    """Return how many entities each cell of a table has."""
+    if cells == 1:
+        return np.array([np.count_nonzero(codes >= 0)], dtype=np.int64)
+    return np.bincount(codes[codes >= 0], minlength=cells)
+
+
 @dataclass(slots=True)
 class _Column:
     """Tables by their first row and number of cells, first digit first."""
@@ -75,6 +82,21 @@ class Columns:
                 others = tuple(axis for axis in range(1, found.ndim) if axis != place + 1)
                 counts[first : first + count] = found.sum(axis=others)[:, 1:].T
         return counts
+
+    def extremes(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Return bounds on what :meth:`images` adds up for old cells, for anybody: low, high (g).
+
+        Nobody is in two cells of a table: one table adds no more than its largest weight.
+
+        Args:
+            weights: rows × g.
+        """
+        if not self._columns:
+            return np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+        firsts = [first for column in self._columns for first, _ in column.tables]
+        low = np.minimum(np.minimum.reduceat(weights, firsts, axis=0), 0).sum(axis=0)
+        high = np.maximum(np.maximum.reduceat(weights, firsts, axis=0), 0).sum(axis=0)
+        return low, high
 
     def images(
         self, codes: Codes | None, own: Floats | None, weights: Floats
