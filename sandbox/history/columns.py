@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Codes = NDArray[np.int32]
     Floats = NDArray[np.float64]
+    Places = NDArray[np.intp]
 
 _VALUES: Final = 4096
 """Values of a column that holds more than one table."""
@@ -99,14 +100,19 @@ class Columns:
         return low, high
 
     def images(
-        self, codes: Codes | None, own: Floats | None, weights: Floats
-    ) -> Iterator[tuple[slice, Floats]]:
+        self,
+        codes: Codes | None,
+        own: Floats | None,
+        weights: Floats,
+        among: Places | None = None,
+    ) -> Iterator[tuple[slice | Places, Floats]]:
         """Yield, for a few entities at a time, sums of weights over the cells that they are in.
 
         Args:
             codes: A new table, or None.
             own: cells + 1 × g, what an entity gets for its new cell (code -1: the last row).
             weights: rows × g, what it gets for each old cell that it is in.
+            among: These entities only; everybody by default.
 
         Yields:
             Which entities, and entities × g; the array is used again for the next ones.
@@ -115,9 +121,11 @@ class Columns:
         width = weights.shape[1]
         step = max(_STEP // 64, _STEP * 16 // max(16, width) // 64 * 64)
         total, part = np.empty((step, width)), np.empty((step, width))
-        for begin in range(0, self.entities, step):
-            which = slice(begin, min(begin + step, self.entities))
-            count = which.stop - begin
+        entities = self.entities if among is None else len(among)
+        for begin in range(0, entities, step):
+            some = slice(begin, min(begin + step, entities))
+            count = some.stop - begin
+            which = some if among is None else among[some]
             image, term = total[:count], part[:count]
             if codes is None or own is None:
                 image[:] = 0

@@ -287,7 +287,6 @@ class History:
         rules = Rules(self.policy, ledger.draws, epoch.definitions)
         refused = self._store.charged(connection, epoch.party, epoch.month)
         query = self._store.queries(connection, epoch.party)
-        last = 0
         for request in requests:
             if (request.scope.text(), request.month) != (epoch.text, epoch.month):
                 raise InputInvalid("Requests that are decided together have one scope and month.")
@@ -297,20 +296,20 @@ class History:
             else:
                 query, refused = query + 1, refused + decision.charged
                 packed = records.encode(request.measure, addition)
-                last = ledger.events if len(addition.rows) else last
                 event = epoch.event(
                     ledger.events, "table", query, *packed, charged=decision.charged
                 )
                 self._written(connection, epoch, ledger, event)
                 # Memory is ahead of the file until the commit; if that fails, it is let go.
-                ledger.state.absorb(f"Q-{query}", request.measure, addition)
+                ledger.absorb(event, request.measure, addition)
                 made.append(_Decided(f"Q-{query}", request.measure, decision))
             if time.monotonic() - began > _HELD_SECONDS:
                 break
-        leverage = ledger.state.leverage
-        if last - ledger.kept >= _SNAPSHOT and not leverage.pending:
-            self._store.keep(connection, epoch.text, last, leverage.h)
-            ledger.kept = last
+        rows, h = ledger.state.leverage.known()
+        known = ledger.numbers.get(rows, 0)
+        if known - ledger.kept >= _SNAPSHOT:
+            self._store.keep(connection, epoch.text, known, h)
+            ledger.kept = known
         return made
 
     def _written(

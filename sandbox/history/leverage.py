@@ -29,12 +29,19 @@ if TYPE_CHECKING:
 
     Codes = NDArray[np.int32]
     Floats = NDArray[np.float64]
+    Places = NDArray[np.intp]
 
 DEPENDENT: Final = 1e-7
 """Share of a scaled cell below which its residual counts as nothing."""
 
 _FOLD: Final = 64
 _BATCH: Final = 32
+_MANY: Final = 8
+"""Leverages of so small a share of all are computed alone until those of all are."""
+
+_LOOKS: Final = 32
+"""Share of all that computing those of any is counted for."""
+
 _MARGIN: Final = 1 + 1e-9
 """On a bound, for the rounding of what it stands for."""
 
@@ -55,6 +62,7 @@ class Leverage:
         self._exact = 0
         self._bounds: Floats | None = None
         self._everybody = self._highest = 0.0
+        self._looked_at = 0
         self.appearances: NDArray[np.uint16] = np.zeros(entities, dtype=np.uint16)
         self.sizes: Floats = np.zeros(0)
         self.scale: Floats = np.zeros(0)
@@ -69,6 +77,10 @@ class Leverage:
         """How many of the last cells leverages are only bounded for so far."""
         return self.rows - self._exact
 
+    def known(self) -> tuple[int, Floats]:
+        """Return for how many of the first cells leverages are computed, and these (N)."""
+        return self._exact, self._h
+
     @property
     def h(self) -> Floats:
         """All leverages (N); computed now as far as they were not."""
@@ -79,6 +91,7 @@ class Leverage:
     def _settle(self, h: Floats) -> None:
         self._h, self._exact, self._bounds = h, self.rows, None
         self._everybody, self._highest = 0.0, float(h.max(initial=0))
+        self._looked_at = 0
 
     def absorb(
         self,
@@ -157,8 +170,25 @@ class Leverage:
         known = self._h if self._bounds is None else self._bounds
         return bool((known + added).max(initial=0) <= most / _MARGIN - self._everybody)
 
-    def _added_by(self, first: int) -> Floats:
-        """Return what rows of the factor from one on add to everybody's leverage (N)."""
+    def stay_within(self, added: Floats, most: float) -> bool:
+        """Return whether such additions (N) leave everybody's leverage within a bound.
+
+        Of those for whom bounds do not tell, leverages are computed; of all, once they were many.
+        """
+        if self._bounds is not None:
+            known = self._bounds + added
+            doubtful = np.flatnonzero(known > most / _MARGIN - self._everybody)
+            # A look at few costs more than they do: the factor is solved for every cell.
+            self._looked_at += max(len(doubtful), self.entities // _LOOKS)
+            if self._looked_at <= self.entities // _MANY:
+                found = self._h[doubtful] + self._added_by(self._exact, doubtful)
+                self._bounds[doubtful] = found - self._everybody
+                self._highest = float(self._bounds.max(initial=0))
+                return bool((found + added[doubtful]).max(initial=0) <= most)
+        return bool((self.h + added).max(initial=0) <= most)
+
+    def _added_by(self, first: int, among: Places | None = None) -> Floats:
+        """Return what rows of the factor from one on add to leverages: everybody's, or of some."""
         added = np.zeros(self.entities)
         for begin in range(first, self.rows, _BATCH):
             end = min(begin + _BATCH, self.rows)
@@ -166,10 +196,10 @@ class Leverage:
             unit[np.arange(begin, end), np.arange(end - begin)] = 1
             weights = self.scale[:, None] * self.factor.solve_transposed(unit)
             ones = np.ones(end - begin)
-            for which, image in self.columns.images(None, None, weights):
+            for which, image in self.columns.images(None, None, weights, among):
                 np.multiply(image, image, out=image)
                 added[which] += image @ ones
-        return added
+        return added if among is None else added[among]
 
     def recomputed(self) -> Floats:
         """Return all leverages from the factor at once, as a check of the incremental ones."""

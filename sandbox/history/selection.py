@@ -133,11 +133,8 @@ class Selector:
             if step > few + _ROUNDING
             and step > policy.most_step(self._draw(made, place, step)) + _ROUNDING
         ]
-        leverage = self._state.leverage
-        if singled or leverage.all_within(made.added, surely):
+        if singled or self._state.leverage.stay_within(made.added, surely):
             return singled
-        if (leverage.h + made.added).max() <= surely:
-            return []
         peaks = self._trial.peaks(made.chosen, made.lower)
         for place, (step, peak) in enumerate(zip(steps.tolist(), peaks.tolist(), strict=True)):
             if peak <= surely or peak <= step + _ROUNDING:

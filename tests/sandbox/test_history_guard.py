@@ -276,8 +276,15 @@ def test_a_meter_tells_how_full_a_ledger_is(node: _Node) -> None:
 def test_many_tables_come_back_from_a_snapshot(node: _Node) -> None:
     for low in range(18, 58, 2):
         node.ask(*by("sex", "f", "m", age=range(low, low + 25)))
+    # What was computed for the owner is kept with the next decision.
+    node.history.meter(SCOPE)
+    node.ask(*by("sex", "f", "m", age=range(18, 30)))
+    with closing(sqlite3.connect(node.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM snapshot").fetchone() == (1,)
     meter = node.history.meter(SCOPE)
     node.again()
+    # Those of the snapshot are read, what came after it is bounded.
+    assert meter.cells // 2 < node.history.opened(SCOPE)[0].leverage.known()[0]
     found = node.history.meter(SCOPE)
     assert found.largest == pytest.approx(meter.largest, abs=1e-12)
     assert found.cells == meter.cells
@@ -327,6 +334,9 @@ def test_a_changed_file_is_refused(node: _Node, statement: str) -> None:
 def test_a_changed_snapshot_is_refused(node: _Node) -> None:
     for low in range(18, 58, 2):
         node.ask(*by("sex", "f", "m", age=range(low, low + 25)))
+    # What was computed for the owner is kept with the next decision.
+    node.history.meter(SCOPE)
+    node.ask(*by("sex", "f", "m", age=range(18, 30)))
     node.history.close()
     _change(node.path, "UPDATE snapshot SET h = zeroblob(length(h))")
     node.history = History(node.path, SECRET)
