@@ -20,48 +20,23 @@ from sandbox.history.predicates import Attribute, Condition, Definitions
 from sandbox.history.request import Reason, Request, Scope, Status
 from sandbox.history.state import State
 from sandbox.history.thresholds import Draws, Policy
+from tests.sandbox.history_node import COHORT, PEOPLE, Node
 from tests.sandbox.history_people import DEFINED, MEASURE, SCOPE, SECRET, People, by, where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sandbox.history.predicates import Predicate
 
-PEOPLE: Final = People(3000)
-COHORT: Final = Cohort(3000, "ab")
 NEXT: Final = Scope("tax", "persons", "analysts", "income", "2027-Q1")
 
 
-class _Node:
-    """A history on disk, and answers that say how often they were made."""
-
-    def __init__(self, folder: Path, policy: Policy | None = None) -> None:
-        self.path = folder / "history.sqlite"
-        self.policy = policy
-        self.history = History(self.path, SECRET, policy)
-        self.made = 0
-
-    def again(self) -> None:
-        """Open the file anew."""
-        self.history.close()
-        self.history = History(self.path, SECRET, self.policy)
-
-    def answer(self, groups: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
-        self.made += 1
-        return tuple(f"{self.made}:{','.join(map(str, group))}" for group in groups)
-
-    def ask(self, *predicates: Predicate, scope: Scope = SCOPE, noise: float = 24.0) -> Release:
-        request = PEOPLE.table(*predicates, scope=scope, noise=noise)
-        return self.history.release(request, DEFINED, COHORT, self.answer)
-
-
 @pytest.fixture
-def node(tmp_path: Path) -> _Node:
-    return _Node(tmp_path)
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
 
 
-def test_what_was_given_is_given_again_after_a_restart(node: _Node) -> None:
+def test_what_was_given_is_given_again_after_a_restart(node: Node) -> None:
     first = node.ask(*by("sex", "f", "m"))
     assert first.query == "Q-1"
     assert first.values == ("1:0", "1:1")
@@ -73,7 +48,7 @@ def test_what_was_given_is_given_again_after_a_restart(node: _Node) -> None:
     assert node.history.verify() == 1
 
 
-def test_a_snapped_cell_gets_the_earlier_text(node: _Node) -> None:
+def test_a_snapped_cell_gets_the_earlier_text(node: Node) -> None:
     node.ask(where())
     oldest = int(np.sort(PEOPLE.columns["age"])[-5])
     near = node.ask(where(age=range(18, oldest)))
@@ -81,7 +56,7 @@ def test_a_snapped_cell_gets_the_earlier_text(node: _Node) -> None:
     assert near.values == ("1:0",)
 
 
-def test_cells_that_are_joined_have_one_text(node: _Node) -> None:
+def test_cells_that_are_joined_have_one_text(node: Node) -> None:
     cells = by("district", *(f"d{n:02}" for n in range(24)), age=range(80, 100))
     release = node.ask(*cells)
     joined = {
@@ -94,7 +69,7 @@ def test_cells_that_are_joined_have_one_text(node: _Node) -> None:
     assert node.ask(*cells).values == release.values
 
 
-def test_numbers_are_made_after_the_decision_is_on_disk(node: _Node) -> None:
+def test_numbers_are_made_after_the_decision_is_on_disk(node: Node) -> None:
     def fails(groups: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
         with closing(sqlite3.connect(node.path)) as connection:
             found = connection.execute("SELECT kind FROM event ORDER BY number").fetchall()
@@ -110,104 +85,15 @@ def test_numbers_are_made_after_the_decision_is_on_disk(node: _Node) -> None:
     assert node.history.meter(SCOPE).cells == 2
 
 
-def _overlapping(seed: int) -> list[Request]:
-    """Return tables of one cell, of which many share people, and some come again or nearly so."""
-    draw = np.random.default_rng([14, seed])
-    made = [PEOPLE.table(where(age=range(18, last)), noise=0.0, merge=False) for last in (100, 98)]
-    while len(made) < 26:
-        low, high = int(draw.integers(18, 80)), int(draw.integers(84, 100))
-        ages = range(18, high), range(low, high), range(low, low + int(draw.integers(2, 40)))
-        about: dict[str, object] = {"age": ages[int(draw.integers(3))]}
-        if draw.random() < 0.3:
-            about["sex"] = str(draw.choice(["f", "m"]))
-        if draw.random() < 0.2:
-            about["district"] = tuple(f"d{number:02}" for number in draw.permutation(24)[:9])
-        measure = MEASURE if draw.random() < 0.8 else "count"
-        request = PEOPLE.table(where(**about), noise=0.0, measure=measure, merge=False)
-        made += [request] * int(draw.integers(1, 3))
-    return made
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_list_is_decided_as_one_after_the_other(tmp_path: Path, seed: int) -> None:
-    policy = Policy(h_max=0.1, refusals=(2, 5, 10**6)[seed % 3])
-    folders = [tmp_path / name for name in ("one", "all", "some")]
-    for folder in folders:
-        folder.mkdir()
-    one, together, some = (_Node(folder, policy) for folder in folders)
-    requests = _overlapping(seed)
-    expected = [one.history.release(each, DEFINED, COHORT, one.answer) for each in requests]
-    found = together.history.release_all(
-        iter(requests), DEFINED, COHORT, lambda _, groups: together.answer(groups)
-    )
-    assert found == expected
-    statuses = {each.decision.outcomes[0].status for each in found}
-    assert statuses >= {Status.SERVED, Status.CACHED}
-    assert statuses & {Status.WITHHELD, Status.SNAPPED}
-    for first in range(0, len(requests), 7):
-        found[first : first + 7] = some.history.release_all(
-            requests[first : first + 7], DEFINED, COHORT, lambda _, groups: some.answer(groups)
-        )
-        some.again()
-    assert found == expected
-    states = [node.history.opened(SCOPE)[0] for node in (one, together, some)]
-    for node, state in zip((one, together, some), states, strict=True):
-        assert state.released == states[0].released
-        assert state.settled == states[0].settled
-        assert np.array_equal(state.leverage.factor.lower, states[0].leverage.factor.lower)
-        assert np.allclose(state.leverage.h, states[0].leverage.h, rtol=0, atol=1e-12)
-        assert node.history.verify() == 1
-
-
-def test_a_list_is_on_disk_before_any_of_it_is_answered(node: _Node) -> None:
-    asked: list[int] = []
-
-    def fails(place: int, groups: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
-        with closing(sqlite3.connect(node.path)) as connection:
-            found = connection.execute("SELECT kind FROM event ORDER BY number").fetchall()
-        assert [row[0] for row in found] == ["open", "table", "table", "table"]
-        asked.append(place)
-        if place:
-            raise InterruptedError(str(groups))
-        return ("first",)
-
-    ages = (range(18, 40), range(30, 60), range(50, 90))
-    requests = [PEOPLE.table(where(age=each)) for each in ages]
-    with pytest.raises(InterruptedError):
-        node.history.release_all(requests, DEFINED, COHORT, fails)
-    assert asked == [0, 1]
-    # No text of the list was given, so that none is kept.
-    assert node.history.known(SCOPE) == {}
-    assert node.ask(where(age=ages[0])).values == ("1:0",)
-
-
-def test_a_list_of_which_one_does_not_fit_is_not_answered(node: _Node) -> None:
-    def requests() -> Iterator[Request]:
-        yield PEOPLE.table(where(age=range(18, 40)))
-        raise LookupError
-
-    def texts(_: int, groups: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
-        return ("",) * len(groups)
-
-    with pytest.raises(LookupError):
-        node.history.release_all(requests(), DEFINED, COHORT, texts)
-    assert node.history.release_all([], DEFINED, COHORT, texts) == []
-    mixed = [PEOPLE.table(where(), month=month) for month in ("2026-11", "2026-12")]
-    with pytest.raises(InputInvalid):
-        node.history.release_all(mixed, DEFINED, COHORT, texts)
-    with closing(sqlite3.connect(node.path)) as connection:
-        assert connection.execute("SELECT count(*) FROM event").fetchone() == (0,)
-
-
 @pytest.mark.parametrize("texts", [(), ("1",), ("1", "2", "3"), ("1", "x" * (MAX_VALUE + 1))])
-def test_texts_that_do_not_fit_are_refused(node: _Node, texts: tuple[str, ...]) -> None:
+def test_texts_that_do_not_fit_are_refused(node: Node, texts: tuple[str, ...]) -> None:
     request = PEOPLE.table(*by("sex", "f", "m"))
     with pytest.raises(InputInvalid):
         node.history.release(request, DEFINED, COHORT, lambda _: texts)
 
 
-def test_two_that_use_one_file_see_what_the_other_did(node: _Node, tmp_path: Path) -> None:
-    other = _Node(tmp_path)
+def test_two_that_use_one_file_see_what_the_other_did(node: Node, tmp_path: Path) -> None:
+    other = Node(tmp_path)
     node.ask(*by("sex", "f", "m"))
     assert other.ask(*by("sex", "f", "m")).values == ("1:0", "1:1")
     assert other.ask(*by("region", "north", "south")).query == "Q-2"
@@ -216,7 +102,7 @@ def test_two_that_use_one_file_see_what_the_other_did(node: _Node, tmp_path: Pat
 
 
 def test_refusals_are_counted_over_all_ledgers_of_a_group(tmp_path: Path) -> None:
-    node = _Node(tmp_path, Policy(refusals=1))
+    node = Node(tmp_path, Policy(refusals=1))
     oldest = int(np.sort(PEOPLE.columns["age"])[-5])
     node.ask(where())
     node.ask(where(age=range(18, oldest)))
@@ -227,7 +113,7 @@ def test_refusals_are_counted_over_all_ledgers_of_a_group(tmp_path: Path) -> Non
     assert node.ask(where()).values == ("1:0",)
 
 
-def test_an_epoch_keeps_its_cohort_and_declaration(node: _Node) -> None:
+def test_an_epoch_keeps_its_cohort_and_declaration(node: Node) -> None:
     node.ask(where())
     request = PEOPLE.table(where())
     changed = Definitions([Attribute("age", 18, 99)])
@@ -245,7 +131,7 @@ def test_decisions_are_the_same_bytes_whatever_is_answered(tmp_path: Path) -> No
     told = []
     for turn in range(2):
         (tmp_path / str(turn)).mkdir()
-        node = _Node(tmp_path / str(turn))
+        node = Node(tmp_path / str(turn))
         node.made = 1000 * turn
         releases = [node.ask(*by("sex", "f", "m", age=band), noise=0.0) for band in bands]
         told.append([release.decision.encode() for release in releases])
@@ -253,7 +139,7 @@ def test_decisions_are_the_same_bytes_whatever_is_answered(tmp_path: Path) -> No
     assert told[0] == told[1]
 
 
-def test_more_ledgers_than_stay_in_memory(node: _Node) -> None:
+def test_more_ledgers_than_stay_in_memory(node: Node) -> None:
     scopes = [Scope("tax", "persons", "analysts", f"f{number}", "2026-Q4") for number in range(7)]
     first = [node.ask(where(), scope=scope).values for scope in scopes]
     assert [node.ask(where(), scope=scope).values for scope in scopes] == first
@@ -261,7 +147,7 @@ def test_more_ledgers_than_stay_in_memory(node: _Node) -> None:
     assert node.history.opened(scopes[3])[0].leverage.rows == 1
 
 
-def test_a_meter_tells_how_full_a_ledger_is(node: _Node) -> None:
+def test_a_meter_tells_how_full_a_ledger_is(node: Node) -> None:
     node.ask(*by("sex", "f", "m"))
     node.ask(*by("region", "north"))
     meter = node.history.meter(SCOPE)
@@ -273,7 +159,7 @@ def test_a_meter_tells_how_full_a_ledger_is(node: _Node) -> None:
         node.history.meter(NEXT)
 
 
-def test_many_tables_come_back_from_a_snapshot(node: _Node) -> None:
+def test_many_tables_come_back_from_a_snapshot(node: Node) -> None:
     for low in range(18, 58, 2):
         node.ask(*by("sex", "f", "m", age=range(low, low + 25)))
     # What was computed for the owner is kept with the next decision.
@@ -319,7 +205,7 @@ def _change(path: Path, statement: str, *, disarm: bool = True) -> None:
         "UPDATE event SET link = zeroblob(32) WHERE number = 0",
     ],
 )
-def test_a_changed_file_is_refused(node: _Node, statement: str) -> None:
+def test_a_changed_file_is_refused(node: Node, statement: str) -> None:
     node.ask(*by("sex", "f", "m"))
     node.ask(*by("region", "north", "south"))
     node.history.close()
@@ -331,7 +217,7 @@ def test_a_changed_file_is_refused(node: _Node, statement: str) -> None:
         node.ask(where())
 
 
-def test_a_changed_snapshot_is_refused(node: _Node) -> None:
+def test_a_changed_snapshot_is_refused(node: Node) -> None:
     for low in range(18, 58, 2):
         node.ask(*by("sex", "f", "m", age=range(low, low + 25)))
     # What was computed for the owner is kept with the next decision.
@@ -344,7 +230,7 @@ def test_a_changed_snapshot_is_refused(node: _Node) -> None:
         node.history.verify()
 
 
-def test_another_secret_does_not_read_the_file(node: _Node) -> None:
+def test_another_secret_does_not_read_the_file(node: Node) -> None:
     node.ask(where())
     with pytest.raises(HistoryBroken):
         History(node.path, bytes(32)).verify()
@@ -355,7 +241,7 @@ def test_another_secret_does_not_read_the_file(node: _Node) -> None:
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "history.sqlite").write_bytes(b"x" * 5000)
     with pytest.raises(EnvironmentUnfit):
-        _Node(tmp_path)
+        Node(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +253,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         "FROM event",
     ],
 )
-def test_the_file_itself_refuses(node: _Node, statement: str) -> None:
+def test_the_file_itself_refuses(node: Node, statement: str) -> None:
     node.ask(where())
     with pytest.raises(sqlite3.IntegrityError):
         _change(node.path, statement, disarm=False)
@@ -405,7 +291,7 @@ def test_a_damaged_record_is_refused_or_the_same_shape(
         assert addition.rows.shape == (2, 2)
 
 
-def test_definitions_that_could_not_be_read_again_are_not_written(node: _Node) -> None:
+def test_definitions_that_could_not_be_read_again_are_not_written(node: Node) -> None:
     wide = Definitions([Attribute(f"{number}" * 300, 0, 10**9) for number in range(4)])
     draw = np.random.default_rng(14)
 
@@ -466,7 +352,7 @@ def test_who_comes_back_gets_a_new_number() -> None:
         Roll(("a", "a"))
 
 
-def test_a_carried_ledger_counts_what_was_released_before(node: _Node) -> None:
+def test_a_carried_ledger_counts_what_was_released_before(node: Node) -> None:
     node.ask(*by("sex", "f", "m"))
     node.ask(where(region="north"))
     before = node.history.meter(SCOPE)
