@@ -60,7 +60,9 @@ class Members:
     def of_one(self, bits: bytes) -> Numbers:
         """Return codes for one cell: 0 for who is in it, -1 for who is not."""
         inside = np.unpackbits(np.frombuffer(bits, np.uint8), count=self.people)
-        return inside.astype(np.int32) - 1
+        codes = inside.astype(np.int32)
+        codes -= 1
+        return codes
 
 
 def of_all(people: Numbers, places: Numbers, count: int) -> bytes:

@@ -22,7 +22,7 @@ from sandbox.selection import definitions_of, select
 from sandbox.sources import MAX_CELLS, MAX_OVERLAPPING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fusion.grants.permit import Permit
     from fusion.ports import Stop
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sandbox.dialects import Name
     from sandbox.disclosure import Cell
     from sandbox.history.guard import History
-    from sandbox.members import Members
+    from sandbox.members import Members, Numbers
     from sandbox.query import Answer, Compiled
     from sandbox.relations import Relation
     from sandbox.selection import Selection
@@ -249,37 +249,56 @@ class Held:
         if members.codes is not None and not selection.overlapping:
             if int(members.codes.max()) >= len(cells):
                 raise MessageInvalid("A set is of no cell.")
-            outcomes = self._asked(selection, cells, members.codes)
-            return dict(zip(cells, outcomes, strict=True))
+            (release,) = self._asked(selection, iter([(cells, members.codes)]))
+            return dict(zip(cells, release, strict=True))
         # Somebody can be in several cells: each is a table of its own, the largest first.
-        found: dict[Keys, bool] = {}
-        for place, codes in members.each(MAX_OVERLAPPING):
-            if place >= len(cells):
-                raise MessageInvalid("A set is of no cell.")
-            (found[cells[place]],) = self._asked(selection, [cells[place]], codes)
+        asked: list[Keys] = []
+
+        def alone() -> Iterator[tuple[list[Keys], Numbers]]:
+            for place, codes in members.each(MAX_OVERLAPPING):
+                if place >= len(cells):
+                    raise MessageInvalid("A set is of no cell.")
+                asked.append(cells[place])
+                yield [cells[place]], codes
+
+        outcomes = self._asked(selection, alone())
+        found = {keys: shown for keys, (shown,) in zip(asked, outcomes, strict=True)}
         if len(found) < len(cells):
             self._note(Reason.CELLS)
         return found
 
-    def _asked(self, selection: Selection, cells: list[Keys], codes: Any) -> list[bool]:  # noqa: ANN401 - an array
-        request = Request(
-            scope=self._scope,
-            month=self._month,
-            measure=selection.measure,
-            predicates=tuple(selection.predicate(keys) for keys in cells),
-            codes=codes,
-            # Rounding is no noise: it is the same for everybody who asks.
-            noise=0.0,
-            # A joined cell is not shown here, so that it must not be counted as released.
-            merge=False,
+    def _asked(
+        self, selection: Selection, tables: Iterator[tuple[list[Keys], Numbers]]
+    ) -> list[list[bool]]:
+        """Return of each table's cells whether they may be released; one after the other."""
+        requests = (
+            Request(
+                scope=self._scope,
+                month=self._month,
+                measure=selection.measure,
+                predicates=tuple(selection.predicate(keys) for keys in cells),
+                codes=codes,
+                # Rounding is no noise: it is the same for everybody who asks.
+                noise=0.0,
+                # A joined cell is not shown here, so that it must not be counted as released.
+                merge=False,
+            )
+            for cells, codes in tables
         )
         # What is kept is that a cell was released; its value is made again from frozen tables.
-        release = self._history.release(
-            request, self._definitions, self._cohort, lambda groups: ("released",) * len(groups)
+        releases = self._history.release_all(
+            requests,
+            self._definitions,
+            self._cohort,
+            lambda _, groups: ("released",) * len(groups),
         )
-        for outcome in release.decision.outcomes:
-            self._say(outcome)
-        return [outcome.status in _SHOWN for outcome in release.decision.outcomes]
+        for release in releases:
+            for outcome in release.decision.outcomes:
+                self._say(outcome)
+        return [
+            [outcome.status in _SHOWN for outcome in release.decision.outcomes]
+            for release in releases
+        ]
 
     def _say(self, outcome: Outcome) -> None:
         # Small cells are left out without a word, as by the rules of release.

@@ -20,12 +20,20 @@ if TYPE_CHECKING:
 
     Codes = NDArray[np.int32]
     Floats = NDArray[np.float64]
+    Places = NDArray[np.intp]
 
 _VALUES: Final = 4096
 """Values of a column that holds more than one table."""
 
 _STEP: Final = 8192
 """Entities at a time, for up to 16 cells: what is computed for them stays in the cache."""
+
+
+def sizes_of(codes: NDArray[np.int32], cells: int) -> NDArray[np.int64]:
+    """Return how many entities each cell of a table has."""
+    if cells == 1:
+        return np.array([np.count_nonzero(codes >= 0)], dtype=np.int64)
+    return np.bincount(codes[codes >= 0], minlength=cells)
 
 
 @dataclass(slots=True)
@@ -76,15 +84,35 @@ class Columns:
                 counts[first : first + count] = found.sum(axis=others)[:, 1:].T
         return counts
 
+    def extremes(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Return bounds on what :meth:`images` adds up for old cells, for anybody: low, high (g).
+
+        Nobody is in two cells of a table: one table adds no more than its largest weight.
+
+        Args:
+            weights: rows × g.
+        """
+        if not self._columns:
+            return np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+        firsts = [first for column in self._columns for first, _ in column.tables]
+        low = np.minimum(np.minimum.reduceat(weights, firsts, axis=0), 0).sum(axis=0)
+        high = np.maximum(np.maximum.reduceat(weights, firsts, axis=0), 0).sum(axis=0)
+        return low, high
+
     def images(
-        self, codes: Codes | None, own: Floats | None, weights: Floats
-    ) -> Iterator[tuple[slice, Floats]]:
+        self,
+        codes: Codes | None,
+        own: Floats | None,
+        weights: Floats,
+        among: Places | None = None,
+    ) -> Iterator[tuple[slice | Places, Floats]]:
         """Yield, for a few entities at a time, sums of weights over the cells that they are in.
 
         Args:
             codes: A new table, or None.
             own: cells + 1 × g, what an entity gets for its new cell (code -1: the last row).
             weights: rows × g, what it gets for each old cell that it is in.
+            among: These entities only; everybody by default.
 
         Yields:
             Which entities, and entities × g; the array is used again for the next ones.
@@ -93,9 +121,11 @@ class Columns:
         width = weights.shape[1]
         step = max(_STEP // 64, _STEP * 16 // max(16, width) // 64 * 64)
         total, part = np.empty((step, width)), np.empty((step, width))
-        for begin in range(0, self.entities, step):
-            which = slice(begin, min(begin + step, self.entities))
-            count = which.stop - begin
+        entities = self.entities if among is None else len(among)
+        for begin in range(0, entities, step):
+            some = slice(begin, min(begin + step, entities))
+            count = some.stop - begin
+            which = some if among is None else among[some]
             image, term = total[:count], part[:count]
             if codes is None or own is None:
                 image[:] = 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sandbox.history.columns import sizes_of
 from sandbox.history.identities import proved
 from sandbox.history.leverage import Trial
 from sandbox.history.predicates import key_of
@@ -95,7 +96,7 @@ def decide(
     request.check(state.leverage.entities)
     definitions = rules.definitions
     forms = [definitions.form(predicate) for predicate in request.predicates]
-    sizes = np.bincount(request.codes[request.codes >= 0], minlength=len(forms))
+    sizes = sizes_of(request.codes, len(forms))
     work = _Work(state, request, rules, forms, [key_of(form) for form in forms], sizes)
     if _contradicts(work):
         work.withhold(range(len(forms)), Reason.DEFINITION)
@@ -282,6 +283,8 @@ def _relabelled(
     onto = np.full(cells + 1, -1, dtype=np.int32)
     for place, group in enumerate(groups):
         onto[list(group)] = place
+    if np.array_equal(onto[:-1], np.arange(cells)):
+        return codes, onto[:-1]
     # The last one answers for code -1.
     return onto[codes], onto[:-1]
 
@@ -361,13 +364,25 @@ def _full(work: _Work, choice: _Choice) -> Reason | None:
     policy, leverage = work.rules.policy, work.state.leverage
     if not choice.selection.chosen:
         return None
-    if choice.selection.h.sum() > policy.capacity * policy.h_max * leverage.entities:
+    if _sum(work, choice) > policy.capacity * policy.h_max * leverage.entities:
         return Reason.CAPACITY
     if policy.max_appearances:
         inside, _ = _relabelled(work.request.codes, len(work.forms), choice.taken())
         if (leverage.appearances[inside >= 0] >= policy.max_appearances).any():
             return Reason.APPEARANCES
     return None
+
+
+def _sum(work: _Work, choice: _Choice) -> float:
+    """Return the sum of all leverages, or a bound on it that is within the ledger's."""
+    policy, leverage, selection = work.rules.policy, work.state.leverage, choice.selection
+    # A projector's trace is its rank: no row adds more than 1 to the sum.
+    rows = float(leverage.rows + len(selection.chosen))
+    if rows * (1 + 1e-9) <= policy.capacity * policy.h_max * leverage.entities:
+        return rows
+    if selection.added is None and choice.trial is not None:
+        selection.added = choice.trial.added(selection.chosen, selection.lower)[1]
+    return float((leverage.h if selection.added is None else leverage.h + selection.added).sum())
 
 
 def _addition(work: _Work, choice: _Choice) -> Addition:
@@ -392,5 +407,5 @@ def _addition(work: _Work, choice: _Choice) -> Addition:
             *((work.keys[cell], outcome) for cell, outcome in work.settled.items()),
             *work.joins.items(),
         ),
-        h=choice.selection.h if chosen else None,
+        added=choice.selection.added if chosen else None,
     )

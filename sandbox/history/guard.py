@@ -2,13 +2,17 @@
 
 :meth:`History.release` holds the file's write lock while it decides, so that two analysts of a
 group can't both be served from the room that is left for one. A crash after the decision is written
-leaves it in force: asked again, the same cells are answered, at no further charge.
+leaves it in force: asked again, the same cells are answered, at no further charge. Several requests
+are decided in their order in one transaction (:meth:`History.release_all`), or in several where
+others would wait for long: a crash leaves the first so many of their decisions, or none.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+import time
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,6 +21,7 @@ from fusion.errors import HistoryBroken, InputInvalid
 from fusion.wire import canonical
 from sandbox.history import records
 from sandbox.history.decide import Rules, decide
+from sandbox.history.replay import Open, replay
 from sandbox.history.request import Status
 from sandbox.history.state import State
 from sandbox.history.store import Event, Store
@@ -24,10 +29,8 @@ from sandbox.history.thresholds import Draws, Policy
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from sandbox.history.predicates import Definitions
     from sandbox.history.request import Decision, Request, Scope
@@ -35,10 +38,16 @@ if TYPE_CHECKING:
     Answer = Callable[[tuple[tuple[int, ...], ...]], tuple[str, ...]]
     """Called with groups of cells (numbers in the request), returns one released text for each."""
 
+    Answers = Callable[[int, tuple[tuple[int, ...], ...]], tuple[str, ...]]
+    """The same for one of several requests, whose place among them comes first."""
+
 MAX_VALUE: Final = 400
 """Characters of a released value."""
 
 _SNAPSHOT: Final = 16
+_HELD_SECONDS: Final = 5.0
+"""After which the write lock is let go between two requests; others wait for it for 30 s."""
+
 _TOLERANCE: Final = 1e-9
 _OPEN_LEDGERS: Final = 4
 """Ledgers that stay in memory; each takes 10 bytes and its columns for every entity."""
@@ -90,16 +99,13 @@ class Meter:
     appearances: tuple[int, int, int]
 
 
-@dataclass(slots=True)
-class _Open:
-    """A ledger in memory, as far as it was read."""
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """One decision of several: its query's name, what was measured, and the decision."""
 
-    state: State
-    draws: Draws
-    events: int = 0
-    link: bytes = b""
-    kept: int = 0
-    values: dict[tuple[str, str], str] = field(default_factory=dict)
+    query: str
+    measure: str
+    decision: Decision
 
 
 class _Epoch:
@@ -141,7 +147,7 @@ class History:
         self.policy = policy or Policy()
         self._secret = secret
         self._store = Store(path, secret)
-        self._ledgers: dict[str, _Open] = {}
+        self._ledgers: dict[str, Open] = {}
         self._turn = threading.RLock()
 
     def close(self) -> None:
@@ -170,17 +176,51 @@ class History:
             HistoryBroken: The file was changed.
             fusion.errors.EnvironmentUnfit: The file can't be used.
         """
-        request.check(cohort.entities)
-        epoch = _Epoch(request.scope, request.month, definitions, cohort)
+        (release,) = self.release_all(
+            [request], definitions, cohort, lambda _, groups: answer(groups)
+        )
+        return release
+
+    def release_all(
+        self,
+        requests: Iterable[Request],
+        definitions: Definitions,
+        cohort: Cohort,
+        answers: Answers,
+    ) -> list[Release]:
+        """Decide several requests in their order, each in view of those before it.
+
+        Args:
+            requests: All of one scope and month. They are taken one by one, so that not all of
+                their sets have to be in memory at once. If taking one fails, those before it may
+                have been decided; none is answered.
+            definitions: As for :meth:`release`.
+            cohort: As for :meth:`release`.
+            answers: As for :meth:`release`; called once every decision is on disk.
+
+        Raises:
+            InputInvalid: As :meth:`release`, or scopes or months differ.
+            HistoryBroken: The file was changed.
+            fusion.errors.EnvironmentUnfit: The file can't be used.
+        """
+        rest = iter(requests)
+        first = next(rest, None)
+        if first is None:
+            return []
+        first.check(cohort.entities)
+        epoch = _Epoch(first.scope, first.month, definitions, cohort)
         with self._turn:
             try:
-                query, decision = self._decided(request, epoch)
-                values = self._answered(request, epoch, decision, answer)
+                decided = self._decided(chain([first], rest), epoch)
+                values = self._answered(decided, epoch, answers)
             except BaseException:
                 # Memory may be ahead of the file: a commit failed. It is read anew.
-                self._ledgers.pop(request.scope.text(), None)
+                self._ledgers.pop(epoch.text, None)
                 raise
-        return Release(query, decision, values)
+        return [
+            Release(each.query, each.decision, own)
+            for each, own in zip(decided, values, strict=True)
+        ]
 
     def carry(
         self, before: Scope, scope: Scope, month: str, definitions: Definitions, cohort: Cohort
@@ -227,61 +267,104 @@ class History:
                 carried = epoch.event(number, "carried", event.query, *packed)
                 link = self._store.append(connection, epoch.text, carried, link)
 
-    def _decided(self, request: Request, epoch: _Epoch) -> tuple[str, Decision]:
-        """Return the decision, on disk, and the query's name if there was something to write."""
-        with self._store.transaction() as connection:
-            ledger = self._opened(connection, epoch)
-            rules = Rules(self.policy, ledger.draws, epoch.definitions)
-            refused = self._store.charged(connection, epoch.party, request.month)
+    def _decided(self, requests: Iterator[Request], epoch: _Epoch) -> list[_Decided]:
+        """Return the decisions, on disk, each with its query's name if there was one to write."""
+        made: list[_Decided] = []
+        for request in requests:
+            with self._store.transaction() as connection:
+                some = self._some_decided(connection, chain([request], requests), epoch)
+            # From here on it is on disk, whatever happens to this process.
+            made += some
+        return made
+
+    def _some_decided(
+        self, connection: sqlite3.Connection, requests: Iterator[Request], epoch: _Epoch
+    ) -> list[_Decided]:
+        """Decide and write as many as there are, or as others may be kept waiting for."""
+        made: list[_Decided] = []
+        began = time.monotonic()
+        ledger = self._opened(connection, epoch)
+        rules = Rules(self.policy, ledger.draws, epoch.definitions)
+        refused = self._store.charged(connection, epoch.party, epoch.month)
+        query = self._store.queries(connection, epoch.party)
+        for request in requests:
+            if (request.scope.text(), request.month) != (epoch.text, epoch.month):
+                raise InputInvalid("Requests that are decided together have one scope and month.")
             decision, addition = decide(ledger.state, request, rules, refused)
             if addition is None:
-                return "", decision
-            query = self._store.queries(connection, epoch.party) + 1
-            packed = records.encode(request.measure, addition)
-            event = epoch.event(ledger.events, "table", query, *packed, charged=decision.charged)
-            link = self._store.append(connection, epoch.text, event, ledger.link)
-            if addition.h is not None and event.number - ledger.kept >= _SNAPSHOT:
-                self._store.keep(connection, epoch.text, event.number, addition.h)
-                ledger.kept = event.number
-        # From here on it is on disk, whatever happens to this process.
-        ledger.state.absorb(f"Q-{query}", request.measure, addition)
-        ledger.events, ledger.link = ledger.events + 1, link
-        return f"Q-{query}", decision
+                made.append(_Decided("", request.measure, decision))
+            else:
+                query, refused = query + 1, refused + decision.charged
+                packed = records.encode(request.measure, addition)
+                event = epoch.event(
+                    ledger.events, "table", query, *packed, charged=decision.charged
+                )
+                self._written(connection, epoch, ledger, event)
+                # Memory is ahead of the file until the commit; if that fails, it is let go.
+                ledger.absorb(event, request.measure, addition)
+                made.append(_Decided(f"Q-{query}", request.measure, decision))
+            if time.monotonic() - began > _HELD_SECONDS:
+                break
+        rows, h = ledger.state.leverage.known()
+        known = ledger.numbers.get(rows, 0)
+        if known - ledger.kept >= _SNAPSHOT:
+            self._store.keep(connection, epoch.text, known, h)
+            ledger.kept = known
+        return made
+
+    def _written(
+        self, connection: sqlite3.Connection, epoch: _Epoch, ledger: Open, event: Event
+    ) -> None:
+        ledger.link = self._store.append(connection, epoch.text, event, ledger.link)
+        ledger.events += 1
 
     def _answered(
-        self, request: Request, epoch: _Epoch, decision: Decision, answer: Answer
-    ) -> tuple[str | None, ...]:
+        self, decided: list[_Decided], epoch: _Epoch, answers: Answers
+    ) -> list[tuple[str | None, ...]]:
         """Return each cell's text, from the file or made now and written before it is returned."""
-        measure = request.measure
-        ledger = self._ledgers[epoch.text]
-        known = ledger.values
-        groups: dict[str, list[int]] = {}
-        for cell, outcome in enumerate(decision.outcomes):
-            made_here = outcome.status not in {Status.SNAPPED, Status.WITHHELD}
-            if made_here and (outcome.source, measure) not in known:
-                groups.setdefault(outcome.source, []).append(cell)
-        if groups:
-            texts = answer(tuple(tuple(cells) for cells in groups.values()))
-            if len(texts) != len(groups) or any(len(text) > MAX_VALUE for text in texts):
-                raise InputInvalid("Released values are too many, too few or too long.")
-            made = dict(zip(groups, texts, strict=True))
-            with self._store.transaction() as connection:
-                ledger = self._opened(connection, epoch)
-                known = ledger.values
-                # Another process may have answered the same cells since.
-                fresh = {key: text for key, text in made.items() if (key, measure) not in known}
-                body = canonical.encode({"measure": measure, "values": fresh})
-                query = self._store.queries(connection, epoch.party)
-                event = epoch.event(ledger.events, "values", query, body)
-                link = self._store.append(connection, epoch.text, event, ledger.link)
-            ledger.events, ledger.link = ledger.events + 1, link
-            known.update({(key, measure): text for key, text in fresh.items()})
-        return tuple(
-            None if outcome.status is Status.WITHHELD else known.get((outcome.source, measure))
-            for outcome in decision.outcomes
-        )
+        known = self._ledgers[epoch.text].values
+        made: dict[tuple[str, str], str] = {}
+        by_request: list[dict[tuple[str, str], str]] = []
+        for place, each in enumerate(decided):
+            groups = _unanswered(each, known, made)
+            if groups:
+                texts = answers(place, tuple(tuple(cells) for cells in groups.values()))
+                if len(texts) != len(groups) or any(len(text) > MAX_VALUE for text in texts):
+                    raise InputInvalid("Released values are too many, too few or too long.")
+                own = {(key, each.measure): text for key, text in zip(groups, texts, strict=True)}
+                by_request.append(own)
+                made |= own
+        if made:
+            known = self._kept_values(by_request, epoch)
+        return [
+            tuple(
+                None
+                if outcome.status is Status.WITHHELD
+                else known.get((outcome.source, each.measure))
+                for outcome in each.decision.outcomes
+            )
+            for each in decided
+        ]
 
-    def _opened(self, connection: sqlite3.Connection, epoch: _Epoch) -> _Open:
+    def _kept_values(
+        self, made: list[dict[tuple[str, str], str]], epoch: _Epoch
+    ) -> dict[tuple[str, str], str]:
+        """Write what was answered, an event a request, and return all that is known."""
+        with self._store.transaction() as connection:
+            ledger = self._opened(connection, epoch)
+            query = self._store.queries(connection, epoch.party)
+            for own in made:
+                # Another process may have answered the same cells since.
+                fresh = {name: text for name, text in own.items() if name not in ledger.values}
+                measure = next(iter(own))[1]
+                texts = {key: text for (key, _), text in fresh.items()}
+                body = canonical.encode({"measure": measure, "values": texts})
+                event = epoch.event(ledger.events, "values", query, body)
+                self._written(connection, epoch, ledger, event)
+                ledger.values.update(fresh)
+        return ledger.values
+
+    def _opened(self, connection: sqlite3.Connection, epoch: _Epoch) -> Open:
         """Return the ledger as it is on disk now; make it if this is the first request."""
         scope, body = epoch.text, epoch.body
         found = self._store.opening(connection, scope)
@@ -294,7 +377,7 @@ class History:
             )
         return self._caught_up(connection, scope)
 
-    def _caught_up(self, connection: sqlite3.Connection, scope: str) -> _Open:
+    def _caught_up(self, connection: sqlite3.Connection, scope: str) -> Open:
         """Read what was written since; a ledger that fails half-way is read anew next time."""
         ledger = self._ledgers.pop(scope, None)
         # Nothing is kept of a state that is ahead of the file: its writer's commit failed.
@@ -304,12 +387,12 @@ class History:
         for event in self._store.events(connection, scope, first, before):
             if event.kind == "open":
                 entities = int(canonical.decode(event.body)["entities"])
-                ledger = _Open(State(entities), self._draws(scope, entities))
+                ledger = Open(State(entities), self._draws(scope, entities))
                 kept = self._store.kept(connection, scope, entities)
             elif ledger is None:
                 raise HistoryBroken("A history does not begin with its cohort.")
             else:
-                _replay(ledger, event, kept)
+                replay(ledger, event, kept)
             ledger.events, ledger.link = event.number + 1, event.link
         if ledger is None:
             raise HistoryBroken("A history has no events.")
@@ -379,24 +462,16 @@ class History:
         return len(scopes)
 
 
+def _unanswered(decided: _Decided, *known: Mapping[tuple[str, str], str]) -> dict[str, list[int]]:
+    """Return the cells that have no text yet, by key of the released cell."""
+    groups: dict[str, list[int]] = {}
+    for cell, outcome in enumerate(decided.decision.outcomes):
+        made_here = outcome.status not in {Status.SNAPPED, Status.WITHHELD}
+        name = (outcome.source, decided.measure)
+        if made_here and not any(name in texts for texts in known):
+            groups.setdefault(outcome.source, []).append(cell)
+    return groups
+
+
 def _party(scope: Scope) -> str:
     return canonical.encode([scope.owner, scope.group]).decode()
-
-
-def _replay(ledger: _Open, event: Event, kept: tuple[int, NDArray[np.float64]] | None) -> None:
-    """Apply an event that was read."""
-    if event.kind == "values":
-        document = canonical.decode(event.body)
-        for key, text in document["values"].items():
-            ledger.values[key, document["measure"]] = text
-        return
-    leverage = ledger.state.leverage
-    measure, addition = records.decode(
-        event.body, event.codes, event.rows, leverage.entities, leverage.rows
-    )
-    if kept is not None and event.number <= kept[0] and len(addition.rows):
-        h = kept[1] if event.number == kept[0] else leverage.h
-        addition = replace(addition, h=h)
-        ledger.kept = kept[0]
-    carried = event.kind == "carried"
-    ledger.state.absorb(f"Q-{event.query}", measure, addition, carried=carried)

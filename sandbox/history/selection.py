@@ -36,14 +36,14 @@ class Selection:
         free: Cells that follow from released ones by definition: they add nothing.
         refused: Why not, and earlier queries that it collides with, by cell.
         lower: The factor's new corner, a × a.
-        h: All leverages with the chosen ones.
+        added: What the chosen ones add to each leverage, where it had to be computed.
     """
 
     chosen: list[int] = field(default_factory=list)
     free: list[int] = field(default_factory=list)
     refused: dict[int, tuple[str, ...]] = field(default_factory=dict)
     lower: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-    h: Floats = field(default_factory=lambda: np.zeros(0))
+    added: Floats | None = None
 
 
 class Selector:
@@ -77,7 +77,7 @@ class Selector:
             for cell in left:
                 self._place(made, elimination, cell)
             made.chosen, made.lower = elimination.chosen, elimination.lower()
-            made.h = self._state.leverage.h
+            made.added = None
             left = [cell for cell in left if cell not in made.refused]
             beyond = self._beyond(made) if made.chosen else []
             if not beyond:
@@ -120,16 +120,20 @@ class Selector:
         Those that alone single somebody out; if there is none, the first that takes somebody's sum
         beyond its bound.
         """
-        steps, made.h = self._trial.added(made.chosen, made.lower)
         policy = self._policy
+        surely = policy.h_max * (1 - policy.slack)
+        most_steps, most_added = self._trial.bounds(made.chosen, made.lower)
+        few = policy.most_step(1)
+        if most_steps.max() <= few and self._trial.stays_within(most_added, surely):
+            return []
+        steps, made.added = self._trial.added(made.chosen, made.lower)
         singled = [
             place
             for place, step in enumerate(steps.tolist())
-            if step > policy.most_step(1) + _ROUNDING
+            if step > few + _ROUNDING
             and step > policy.most_step(self._draw(made, place, step)) + _ROUNDING
         ]
-        surely = policy.h_max * (1 - policy.slack)
-        if singled or made.h.max() <= surely:
+        if singled or self._state.leverage.stay_within(made.added, surely):
             return singled
         peaks = self._trial.peaks(made.chosen, made.lower)
         for place, (step, peak) in enumerate(zip(steps.tolist(), peaks.tolist(), strict=True)):

@@ -42,6 +42,7 @@ class Addition:
         rows: Of the factor, a × (m + a).
         cells: What is released.
         settled: Cells that collided, by key: they stay refused, and are not charged again.
+        added: What it adds to each leverage, where that is known.
         h: All leverages with it, where they are known.
     """
 
@@ -50,6 +51,7 @@ class Addition:
     rows: NDArray[np.float64]
     cells: tuple[Cell, ...]
     settled: tuple[tuple[str, Outcome], ...] = ()
+    added: NDArray[np.float64] | None = None
     h: NDArray[np.float64] | None = None
 
 
@@ -72,7 +74,13 @@ class State:
     ) -> None:
         """Add what a query released, in this epoch or an earlier one."""
         if len(addition.rows):
-            self.leverage.absorb(addition.codes, addition.noise, addition.rows, addition.h)
+            self.leverage.absorb(
+                addition.codes,
+                addition.noise,
+                addition.rows,
+                added=addition.added,
+                h=addition.h,
+            )
         for cell in sorted(addition.cells, key=lambda cell: cell.row):
             if cell.row >= 0:
                 self.forms.append(cell.form)

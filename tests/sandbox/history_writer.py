@@ -38,8 +38,8 @@ def table(draw: np.random.Generator) -> list[Predicate]:
     ][: len(names)]
 
 
-def _texts(texts: list[str], groups: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
-    return tuple(texts[: len(groups)])
+def _texts(name: str, place: int, groups: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
+    return (f"{name}-{place}",) * len(groups)
 
 
 def _say(line: str) -> None:
@@ -53,17 +53,21 @@ def main(path: Path, name: str, tables: int) -> None:
     history = History(path, SECRET, POLICY)
     draw = np.random.default_rng(list(name.encode()))
     _say("up")
-    for number in range(tables):
-        request = people.table(*table(draw))
-        texts = [f"{name}-{number}"] * len(request.predicates)
-        release = history.release(request, DEFINED, COHORT, partial(_texts, texts))
-        sources = [outcome.source for outcome in release.decision.outcomes]
-        given = {
-            source: value
-            for source, value in zip(sources, release.values, strict=True)
-            if value is not None
-        }
-        _say(json.dumps([release.query, given]))
+    number = 0
+    while number < tables:
+        # One table, or several that are decided together.
+        count = min(int(draw.integers(1, 4)), tables - number)
+        requests = [people.table(*table(draw)) for _ in range(count)]
+        texts = partial(_texts, f"{name}-{number}")
+        for release in history.release_all(requests, DEFINED, COHORT, texts):
+            sources = [outcome.source for outcome in release.decision.outcomes]
+            given = {
+                source: value
+                for source, value in zip(sources, release.values, strict=True)
+                if value is not None
+            }
+            _say(json.dumps([release.query, given]))
+        number += count
 
 
 if __name__ == "__main__":

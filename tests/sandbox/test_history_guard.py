@@ -20,6 +20,7 @@ from sandbox.history.predicates import Attribute, Condition, Definitions
 from sandbox.history.request import Reason, Request, Scope, Status
 from sandbox.history.state import State
 from sandbox.history.thresholds import Draws, Policy
+from tests.sandbox.history_node import COHORT, PEOPLE, Node
 from tests.sandbox.history_people import DEFINED, MEASURE, SCOPE, SECRET, People, by, where
 
 if TYPE_CHECKING:
@@ -27,40 +28,15 @@ if TYPE_CHECKING:
 
     from sandbox.history.predicates import Predicate
 
-PEOPLE: Final = People(3000)
-COHORT: Final = Cohort(3000, "ab")
 NEXT: Final = Scope("tax", "persons", "analysts", "income", "2027-Q1")
 
 
-class _Node:
-    """A history on disk, and answers that say how often they were made."""
-
-    def __init__(self, folder: Path, policy: Policy | None = None) -> None:
-        self.path = folder / "history.sqlite"
-        self.policy = policy
-        self.history = History(self.path, SECRET, policy)
-        self.made = 0
-
-    def again(self) -> None:
-        """Open the file anew."""
-        self.history.close()
-        self.history = History(self.path, SECRET, self.policy)
-
-    def answer(self, groups: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
-        self.made += 1
-        return tuple(f"{self.made}:{','.join(map(str, group))}" for group in groups)
-
-    def ask(self, *predicates: Predicate, scope: Scope = SCOPE, noise: float = 24.0) -> Release:
-        request = PEOPLE.table(*predicates, scope=scope, noise=noise)
-        return self.history.release(request, DEFINED, COHORT, self.answer)
-
-
 @pytest.fixture
-def node(tmp_path: Path) -> _Node:
-    return _Node(tmp_path)
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
 
 
-def test_what_was_given_is_given_again_after_a_restart(node: _Node) -> None:
+def test_what_was_given_is_given_again_after_a_restart(node: Node) -> None:
     first = node.ask(*by("sex", "f", "m"))
     assert first.query == "Q-1"
     assert first.values == ("1:0", "1:1")
@@ -72,7 +48,7 @@ def test_what_was_given_is_given_again_after_a_restart(node: _Node) -> None:
     assert node.history.verify() == 1
 
 
-def test_a_snapped_cell_gets_the_earlier_text(node: _Node) -> None:
+def test_a_snapped_cell_gets_the_earlier_text(node: Node) -> None:
     node.ask(where())
     oldest = int(np.sort(PEOPLE.columns["age"])[-5])
     near = node.ask(where(age=range(18, oldest)))
@@ -80,7 +56,7 @@ def test_a_snapped_cell_gets_the_earlier_text(node: _Node) -> None:
     assert near.values == ("1:0",)
 
 
-def test_cells_that_are_joined_have_one_text(node: _Node) -> None:
+def test_cells_that_are_joined_have_one_text(node: Node) -> None:
     cells = by("district", *(f"d{n:02}" for n in range(24)), age=range(80, 100))
     release = node.ask(*cells)
     joined = {
@@ -93,7 +69,7 @@ def test_cells_that_are_joined_have_one_text(node: _Node) -> None:
     assert node.ask(*cells).values == release.values
 
 
-def test_numbers_are_made_after_the_decision_is_on_disk(node: _Node) -> None:
+def test_numbers_are_made_after_the_decision_is_on_disk(node: Node) -> None:
     def fails(groups: tuple[tuple[int, ...], ...]) -> tuple[str, ...]:
         with closing(sqlite3.connect(node.path)) as connection:
             found = connection.execute("SELECT kind FROM event ORDER BY number").fetchall()
@@ -110,14 +86,14 @@ def test_numbers_are_made_after_the_decision_is_on_disk(node: _Node) -> None:
 
 
 @pytest.mark.parametrize("texts", [(), ("1",), ("1", "2", "3"), ("1", "x" * (MAX_VALUE + 1))])
-def test_texts_that_do_not_fit_are_refused(node: _Node, texts: tuple[str, ...]) -> None:
+def test_texts_that_do_not_fit_are_refused(node: Node, texts: tuple[str, ...]) -> None:
     request = PEOPLE.table(*by("sex", "f", "m"))
     with pytest.raises(InputInvalid):
         node.history.release(request, DEFINED, COHORT, lambda _: texts)
 
 
-def test_two_that_use_one_file_see_what_the_other_did(node: _Node, tmp_path: Path) -> None:
-    other = _Node(tmp_path)
+def test_two_that_use_one_file_see_what_the_other_did(node: Node, tmp_path: Path) -> None:
+    other = Node(tmp_path)
     node.ask(*by("sex", "f", "m"))
     assert other.ask(*by("sex", "f", "m")).values == ("1:0", "1:1")
     assert other.ask(*by("region", "north", "south")).query == "Q-2"
@@ -126,7 +102,7 @@ def test_two_that_use_one_file_see_what_the_other_did(node: _Node, tmp_path: Pat
 
 
 def test_refusals_are_counted_over_all_ledgers_of_a_group(tmp_path: Path) -> None:
-    node = _Node(tmp_path, Policy(refusals=1))
+    node = Node(tmp_path, Policy(refusals=1))
     oldest = int(np.sort(PEOPLE.columns["age"])[-5])
     node.ask(where())
     node.ask(where(age=range(18, oldest)))
@@ -137,7 +113,7 @@ def test_refusals_are_counted_over_all_ledgers_of_a_group(tmp_path: Path) -> Non
     assert node.ask(where()).values == ("1:0",)
 
 
-def test_an_epoch_keeps_its_cohort_and_declaration(node: _Node) -> None:
+def test_an_epoch_keeps_its_cohort_and_declaration(node: Node) -> None:
     node.ask(where())
     request = PEOPLE.table(where())
     changed = Definitions([Attribute("age", 18, 99)])
@@ -155,7 +131,7 @@ def test_decisions_are_the_same_bytes_whatever_is_answered(tmp_path: Path) -> No
     told = []
     for turn in range(2):
         (tmp_path / str(turn)).mkdir()
-        node = _Node(tmp_path / str(turn))
+        node = Node(tmp_path / str(turn))
         node.made = 1000 * turn
         releases = [node.ask(*by("sex", "f", "m", age=band), noise=0.0) for band in bands]
         told.append([release.decision.encode() for release in releases])
@@ -163,7 +139,7 @@ def test_decisions_are_the_same_bytes_whatever_is_answered(tmp_path: Path) -> No
     assert told[0] == told[1]
 
 
-def test_more_ledgers_than_stay_in_memory(node: _Node) -> None:
+def test_more_ledgers_than_stay_in_memory(node: Node) -> None:
     scopes = [Scope("tax", "persons", "analysts", f"f{number}", "2026-Q4") for number in range(7)]
     first = [node.ask(where(), scope=scope).values for scope in scopes]
     assert [node.ask(where(), scope=scope).values for scope in scopes] == first
@@ -171,7 +147,7 @@ def test_more_ledgers_than_stay_in_memory(node: _Node) -> None:
     assert node.history.opened(scopes[3])[0].leverage.rows == 1
 
 
-def test_a_meter_tells_how_full_a_ledger_is(node: _Node) -> None:
+def test_a_meter_tells_how_full_a_ledger_is(node: Node) -> None:
     node.ask(*by("sex", "f", "m"))
     node.ask(*by("region", "north"))
     meter = node.history.meter(SCOPE)
@@ -183,11 +159,18 @@ def test_a_meter_tells_how_full_a_ledger_is(node: _Node) -> None:
         node.history.meter(NEXT)
 
 
-def test_many_tables_come_back_from_a_snapshot(node: _Node) -> None:
+def test_many_tables_come_back_from_a_snapshot(node: Node) -> None:
     for low in range(18, 58, 2):
         node.ask(*by("sex", "f", "m", age=range(low, low + 25)))
+    # What was computed for the owner is kept with the next decision.
+    node.history.meter(SCOPE)
+    node.ask(*by("sex", "f", "m", age=range(18, 30)))
+    with closing(sqlite3.connect(node.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM snapshot").fetchone() == (1,)
     meter = node.history.meter(SCOPE)
     node.again()
+    # Those of the snapshot are read, what came after it is bounded.
+    assert meter.cells // 2 < node.history.opened(SCOPE)[0].leverage.known()[0]
     found = node.history.meter(SCOPE)
     assert found.largest == pytest.approx(meter.largest, abs=1e-12)
     assert found.cells == meter.cells
@@ -222,7 +205,7 @@ def _change(path: Path, statement: str, *, disarm: bool = True) -> None:
         "UPDATE event SET link = zeroblob(32) WHERE number = 0",
     ],
 )
-def test_a_changed_file_is_refused(node: _Node, statement: str) -> None:
+def test_a_changed_file_is_refused(node: Node, statement: str) -> None:
     node.ask(*by("sex", "f", "m"))
     node.ask(*by("region", "north", "south"))
     node.history.close()
@@ -234,9 +217,12 @@ def test_a_changed_file_is_refused(node: _Node, statement: str) -> None:
         node.ask(where())
 
 
-def test_a_changed_snapshot_is_refused(node: _Node) -> None:
+def test_a_changed_snapshot_is_refused(node: Node) -> None:
     for low in range(18, 58, 2):
         node.ask(*by("sex", "f", "m", age=range(low, low + 25)))
+    # What was computed for the owner is kept with the next decision.
+    node.history.meter(SCOPE)
+    node.ask(*by("sex", "f", "m", age=range(18, 30)))
     node.history.close()
     _change(node.path, "UPDATE snapshot SET h = zeroblob(length(h))")
     node.history = History(node.path, SECRET)
@@ -244,7 +230,7 @@ def test_a_changed_snapshot_is_refused(node: _Node) -> None:
         node.history.verify()
 
 
-def test_another_secret_does_not_read_the_file(node: _Node) -> None:
+def test_another_secret_does_not_read_the_file(node: Node) -> None:
     node.ask(where())
     with pytest.raises(HistoryBroken):
         History(node.path, bytes(32)).verify()
@@ -255,7 +241,7 @@ def test_another_secret_does_not_read_the_file(node: _Node) -> None:
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "history.sqlite").write_bytes(b"x" * 5000)
     with pytest.raises(EnvironmentUnfit):
-        _Node(tmp_path)
+        Node(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +253,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         "FROM event",
     ],
 )
-def test_the_file_itself_refuses(node: _Node, statement: str) -> None:
+def test_the_file_itself_refuses(node: Node, statement: str) -> None:
     node.ask(where())
     with pytest.raises(sqlite3.IntegrityError):
         _change(node.path, statement, disarm=False)
@@ -305,7 +291,7 @@ def test_a_damaged_record_is_refused_or_the_same_shape(
         assert addition.rows.shape == (2, 2)
 
 
-def test_definitions_that_could_not_be_read_again_are_not_written(node: _Node) -> None:
+def test_definitions_that_could_not_be_read_again_are_not_written(node: Node) -> None:
     wide = Definitions([Attribute(f"{number}" * 300, 0, 10**9) for number in range(4)])
     draw = np.random.default_rng(14)
 
@@ -366,7 +352,7 @@ def test_who_comes_back_gets_a_new_number() -> None:
         Roll(("a", "a"))
 
 
-def test_a_carried_ledger_counts_what_was_released_before(node: _Node) -> None:
+def test_a_carried_ledger_counts_what_was_released_before(node: Node) -> None:
     node.ask(*by("sex", "f", "m"))
     node.ask(where(region="north"))
     before = node.history.meter(SCOPE)

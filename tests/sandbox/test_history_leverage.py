@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from fusion.errors import InputInvalid
+from fusion.errors import HistoryBroken, InputInvalid
+from sandbox.history import records
 from sandbox.history.columns import Columns
 from sandbox.history.factor import Factor
 from sandbox.history.leverage import DEPENDENT, Leverage, Trial
+from sandbox.history.state import Addition
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -34,12 +36,18 @@ def _add(ledger: Leverage, codes: Codes, noise: float) -> None:
     if chosen:
         onto = np.full(cells + 1, -1, dtype=np.int32)
         onto[chosen] = np.arange(len(chosen))
-        steps, h = trial.added(chosen, lower)
+        most_steps, most_added = trial.bounds(chosen, lower)
+        before = ledger.h
+        steps, added = trial.added(chosen, lower)
+        h = before + added
+        assert (steps <= most_steps).all()
+        assert (added <= most_added[codes]).all()
+        assert not trial.stays_within(most_added, h.max() * (1 - 1e-6))
         peaks = trial.peaks(chosen, lower)
         assert peaks[-1] == pytest.approx(h.max(), abs=1e-12)
         for place, step in enumerate(steps):
             assert trial.addition(chosen, lower, place).max() == pytest.approx(step, abs=1e-12)
-        ledger.absorb(onto[codes], noise, trial.rows(chosen, lower), h)
+        ledger.absorb(onto[codes], noise, trial.rows(chosen, lower), added=added)
 
 
 def _matrix(tables: list[Codes]) -> NDArray[np.int64]:
@@ -175,8 +183,58 @@ def test_replaying_rows_gives_the_same_leverages() -> None:
         before = ledger.rows
         _add(ledger, codes, 24.0)
         again.absorb(codes, 24.0, ledger.factor.lower[before:].copy())
+        nobody = np.full(500, -1, dtype=np.int32)
+        assert not again.stays_within(nobody, np.zeros(1), ledger.h.max() * (1 - 1e-6))
+    assert again.pending == again.rows
     assert np.allclose(again.h, ledger.h, rtol=0, atol=1e-12)
+    assert again.pending == 0
     assert (again.appearances == ledger.appearances).all()
+
+
+def test_what_is_surely_within_a_bound_is_within_it() -> None:
+    draw = np.random.default_rng(12)
+    people, sure = 20_000, 0
+    ledger, exact = Leverage(people), Leverage(people)
+    pending: list[int] = []
+    for turn in range(40):
+        codes = np.where(draw.random(people) < draw.uniform(0.01, 0.3), 0, -1).astype(np.int32)
+        sizes = np.array([np.count_nonzero(codes == 0)], dtype=float)
+        trial = Trial(ledger, codes, ledger.columns.intersections(codes, 1), sizes, 0.0)
+        rest = trial.elimination()
+        rest.take(0)
+        lower = rest.lower()
+        _, most = trial.bounds([0], lower)
+        bound = 0.05 * draw.random()
+        within = trial.stays_within(most, bound)
+        rows = trial.rows([0], lower)
+        # Some are computed, which does not say what those before them were.
+        added = trial.added([0], lower)[1] if turn and turn % 7 == 0 else None
+        ledger.absorb(codes, 0.0, rows, added=added)
+        exact.absorb(codes, 0.0, rows)
+        sure += within
+        assert not within or exact.h.max() <= bound
+        # Near the largest, bounds do not tell of some; what is found of them is exact.
+        for share, stay in ((1 - 1e-6, False), (1 + 1e-6, True)) if turn % 8 == 7 else ():
+            assert ledger.stay_within(np.zeros(people), exact.h.max() * share) is stay
+        pending.append(ledger.pending)
+    assert max(pending) > 5
+    # A bound that never holds would be no saving.
+    assert sure >= 15
+    assert np.allclose(ledger.h, exact.h, rtol=0, atol=1e-12)
+
+
+def test_one_cell_is_kept_as_bits_and_read_back() -> None:
+    draw = np.random.default_rng(13)
+    for people in (1, 7, 8, 1001):
+        codes = np.where(draw.random(people) < 0.3, 0, -1).astype(np.int32)
+        addition = Addition(codes, 0.0, np.ones((1, 1)), ())
+        packed = records.encode("m", addition)
+        measure, again = records.decode(*packed, people, 0)
+        assert measure == "m"
+        assert (again.codes == codes).all()
+        for wrong in (people + 8, max(0, people - 8)):
+            with pytest.raises(HistoryBroken):
+                records.decode(*packed, wrong, 0)
 
 
 @pytest.mark.parametrize("what", ["h", "sizes", "appearances", "factor"])
