@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fusion.cli import output
-from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, KindOption, facts
+from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, Kind, KindOption, facts
 from fusion.cli.files import check_writable
 from fusion.cli.train import finish, read_study
 from fusion.errors import InputInvalid
@@ -122,6 +122,18 @@ def align(  # noqa: PLR0913 - options
 
 Model = Literal["boosting", "logistic", "linear", "poisson"]
 Backend = Literal["paillier", "dealer", "plain"]
+IdKindOption = Annotated[Kind, typer.Option("--id-kind", help="How identifiers are written.")]
+MonotoneOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN:+|-", help="Larger values may only raise, or lower, the score."),
+]
+GossOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOP:OTHER",
+        help="Train each tree on the share TOP with the largest gradients and OTHER of the rest.",
+    ),
+]
 
 
 @app.command("vertical")
@@ -134,6 +146,9 @@ def vertical(  # noqa: PLR0913 - each is an option
     identifier: Annotated[
         str, typer.Option("--id", metavar="COLUMN", help="The identifier that all have.")
     ],
+    kind: IdKindOption = Kind.TEXT,
+    duplicates: DuplicatesOption = Duplicates.REFUSE,
+    fold: FoldOption = False,
     label: Annotated[str, typer.Option(metavar="COLUMN", help="The label.")],
     model: Annotated[Model, typer.Option(help="What to train.")] = "boosting",
     backend: Annotated[
@@ -156,18 +171,32 @@ def vertical(  # noqa: PLR0913 - each is an option
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="Steps of a linear model.")
     ] = None,
+    l2: Annotated[
+        float | None, typer.Option(metavar="PENALTY", help="On leaves, or on a linear model.")
+    ] = None,
+    min_leaf: Annotated[
+        int | None, typer.Option(metavar="ROWS", help="Fewest on each side of a split.")
+    ] = None,
+    goss: GossOption = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", help="Trees without gain on rows that judge.")
+    ] = None,
+    monotone: MonotoneOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train over columns that stay apart, beside the label party alone and the pooled table."""
-    from fusion.services import engines
+    from fusion.services import alignment, engines
 
     options = {
         "backend": backend, "test_fraction": test_fraction, "seed": seed, "trees": trees,
         "depth": depth, "bins": bins, "learning_rate": learning_rate, "epochs": epochs,
+        "l2": l2, "min_leaf": min_leaf, "patience": patience, "goss": _shares(goss),
+        "monotone": dict(map(_direction, monotone or ())),
     }  # fmt: skip
+    column = alignment.Column(identifier, kind.value, duplicates.value, fold)
     asked = {
         "label_party": _party(label_party), "parties": [_party(item) for item in party],
-        "identifier": identifier, "label": label, "model": model, "options": options,
+        "identifier": column, "label": label, "model": model, "options": options,
     }  # fmt: skip
     with output.progress("training") as tell:
         found = engines.training().try_vertical(asked, tell)
@@ -197,6 +226,29 @@ def _show(found: dict[str, Any]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _shares(text: str | None) -> tuple[float, float] | None:
+    """Read ``TOP:OTHER``."""
+    if text is None:
+        return None
+    top, _, other = text.partition(":")
+    try:
+        return float(top), float(other)
+    except ValueError:
+        raise InputInvalid(
+            f"--goss {text} is not two shares.", hint="Write --goss 0.2:0.1."
+        ) from None
+
+
+def _direction(text: str) -> tuple[str, int]:
+    """Read ``COLUMN:+`` or ``COLUMN:-``."""
+    name, _, sign = text.rpartition(":")
+    if not name or sign not in {"+", "-"}:
+        raise InputInvalid(
+            f"--monotone {text} has no direction.", hint="Write --monotone COLUMN:+ or COLUMN:-."
+        )
+    return name, 1 if sign == "+" else -1
 
 
 def _party(text: str) -> tuple[str, Path]:
