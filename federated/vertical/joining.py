@@ -62,8 +62,14 @@ class Alignment:
 
 
 @dataclass(slots=True)
-class _Meeting:
-    """Parties of one alignment; each job between them has a name, and so points, of its own."""
+class Meeting:
+    """Parties of one alignment; each job between them has a name, and so points, of its own.
+
+    Attributes:
+        column: How identifiers are read.
+        open_masker: Puts a scalar to work.
+        sent: Bytes of all messages so far.
+    """
 
     column: Column
     open_masker: Maskers
@@ -149,9 +155,9 @@ def align(
     sides = [_prepared(name, cells, column) for name, cells in columns.items()]
     # On the wire a party goes by the id of its organisation; here files may have any name.
     sets = {f"party-{number}": side.keys for number, side in enumerate(sides)}
-    meeting = _Meeting(column, maskers(max(map(len, sets.values()))))
+    meeting = Meeting(column, maskers(max(map(len, sets.values()))))
     tell("aligning " + ", ".join(f"{len(keys):,}" for keys in sets.values()) + " keys")
-    found = _common(meeting, sets)
+    found = common(meeting, sets)
     rows = []
     for me, side in zip(sets, sides, strict=True):
         places = dict(zip(side.keys, side.rows, strict=True))
@@ -176,16 +182,25 @@ def _of(name: str, refusal: AlignmentRefused) -> AlignmentRefused:
     return AlignmentRefused(message, hint=refusal.hint, code=refusal.code)
 
 
-def _common(meeting: _Meeting, sets: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return of each party the keys that it has learned to be common to all."""
+def common(meeting: Meeting, sets: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return of each party the keys that it has learned to be common to all.
+
+    Args:
+        meeting: Of the parties.
+        sets: Their keys, each once; the label party first.
+
+    Raises:
+        AlignmentRefused: A-14: too few are common.
+        AlignmentBroken: A-64: a party's set is another one than it was in the ring.
+    """
     if len(sets) == 2:
         return meeting.pair(sets)
     label, *others = sets
-    common = meeting.ring(sets)
-    found = {label: common}
+    shared = meeting.ring(sets)
+    found = {label: shared}
     for other in others:
-        learned = meeting.pair({label: common, other: sets[other]})
-        if len(learned[label]) != len(common):  # what it put into the ring is another set
+        learned = meeting.pair({label: shared, other: sets[other]})
+        if len(learned[label]) != len(shared):  # what it put into the ring is another set
             raise broken(Broken.OUTPUTS, other)
         found[other] = learned[other]
     return found

@@ -282,10 +282,17 @@ def simulate(
         label_party, parties, identifier, label,
         test_fraction=options["test_fraction"], seed=options["seed"], tell=tell,
     )  # fmt: skip
-    alignment = joined.alignment
     run = _boosting if model == "boosting" else _linear
     costs = Costs(tell)
     found = run(joined, model, options, costs)
+    return _document(joined, model, costs, found, _processors() - processor)
+
+
+def _document(
+    joined: Joined, model: str, costs: Costs, found: Mapping[str, Any], cpu: float
+) -> dict[str, Any]:
+    """Return what ``--json`` prints of a run."""
+    alignment = joined.alignment
     steps, unit, metric = (found[k] for k in ("steps", "unit", "metric"))
     return {
         "model": model,
@@ -303,7 +310,7 @@ def simulate(
             "align": alignment.seconds,
             "train": found["seconds"],
             f"per_{unit[:-1]}": found["seconds"] / max(1, steps),
-            "cpu": _processors() - processor,
+            "cpu": cpu,
             "cpu_by_party": dict(costs.cpu),
         },
         "bytes": {

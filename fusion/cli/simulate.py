@@ -122,10 +122,28 @@ def align(  # noqa: PLR0913 - options
 
 Model = Literal["boosting", "logistic", "linear", "poisson"]
 Backend = Literal["paillier", "dealer", "plain"]
+BackendOption = Annotated[
+    Backend | None,
+    typer.Option(
+        help="How columns stay hidden: paillier for boosting, dealer for the others, if left "
+        "out; plain hides nothing.",
+    ),
+]
 IdKindOption = Annotated[Kind, typer.Option("--id-kind", help="How identifiers are written.")]
-MonotoneOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="COLUMN:+|-", help="Larger values may only raise, or lower, the score."),
+ShareOption = Annotated[float, typer.Option(metavar="SHARE", help="Rows that judge the model.")]
+SeedOption = Annotated[int, typer.Option(metavar="N", help="Names the split and samples.")]
+TreesOption = Annotated[int | None, typer.Option(metavar="N", help="Trees of boosting.")]
+DepthOption = Annotated[int | None, typer.Option(metavar="N", help="Levels of a tree.")]
+BinsOption = Annotated[int | None, typer.Option(metavar="N", help="Quantile bins a column.")]
+RateOption = Annotated[
+    float | None, typer.Option(metavar="RATE", help="Of trees, or of a linear model's steps.")
+]
+EpochsOption = Annotated[int | None, typer.Option(metavar="N", help="Steps of a linear model.")]
+L2Option = Annotated[
+    float | None, typer.Option(metavar="PENALTY", help="On leaves, or on a linear model's weights.")
+]
+LeafOption = Annotated[
+    int | None, typer.Option(metavar="ROWS", help="Fewest rows on each side of a split.")
 ]
 GossOption = Annotated[
     str | None,
@@ -133,6 +151,14 @@ GossOption = Annotated[
         metavar="TOP:OTHER",
         help="Train each tree on the share TOP with the largest gradients and OTHER of the rest.",
     ),
+]
+PatienceOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Stop after so many trees that judge no better."),
+]
+MonotoneOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN:+|-", help="Larger values may only raise, or lower, the score."),
 ]
 
 
@@ -151,36 +177,18 @@ def vertical(  # noqa: PLR0913 - each is an option
     fold: FoldOption = False,
     label: Annotated[str, typer.Option(metavar="COLUMN", help="The label.")],
     model: Annotated[Model, typer.Option(help="What to train.")] = "boosting",
-    backend: Annotated[
-        Backend | None,
-        typer.Option(
-            help="How columns stay hidden: paillier for boosting, dealer for the others, if left "
-            "out; plain hides nothing.",
-        ),
-    ] = None,
-    test_fraction: Annotated[
-        float, typer.Option(metavar="SHARE", help="Rows that judge the model.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(metavar="N", help="Names the split and samples.")] = 0,
-    trees: Annotated[int | None, typer.Option(metavar="N", help="Trees of boosting.")] = None,
-    depth: Annotated[int | None, typer.Option(metavar="N", help="Levels of a tree.")] = None,
-    bins: Annotated[int | None, typer.Option(metavar="N", help="Quantile bins a column.")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Of trees, or of a linear model's steps.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Steps of a linear model.")
-    ] = None,
-    l2: Annotated[
-        float | None, typer.Option(metavar="PENALTY", help="On leaves, or on a linear model.")
-    ] = None,
-    min_leaf: Annotated[
-        int | None, typer.Option(metavar="ROWS", help="Fewest on each side of a split.")
-    ] = None,
+    backend: BackendOption = None,
+    test_fraction: ShareOption = 0.2,
+    seed: SeedOption = 0,
+    trees: TreesOption = None,
+    depth: DepthOption = None,
+    bins: BinsOption = None,
+    learning_rate: RateOption = None,
+    epochs: EpochsOption = None,
+    l2: L2Option = None,
+    min_leaf: LeafOption = None,
     goss: GossOption = None,
-    patience: Annotated[
-        int | None, typer.Option(metavar="N", help="Trees without gain on rows that judge.")
-    ] = None,
+    patience: PatienceOption = None,
     monotone: MonotoneOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

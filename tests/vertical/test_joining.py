@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from federated.vertical.joining import MIN_ROWS, align
+from federated.vertical.joining import MIN_ROWS, Meeting, align, common
 from fusion.catalogue.identifiers import made_up, person_check
-from fusion.errors import AlignmentRefused, InputInvalid
+from fusion.errors import AlignmentBroken, AlignmentRefused, InputInvalid
 from fusion.services.alignment import Column
+from fusion.services.maskers import maskers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,6 +101,31 @@ def test_what_is_not_released(columns: Mapping[str, list[str]], code: str) -> No
         align(columns, resident(), quiet)
     assert caught.value.code == code
     assert caught.value.hint
+
+
+class Fickle(dict[str, list[str]]):
+    """Sets of parties that go round a ring; asked for the third's alone, another one."""
+
+    def __getitem__(self, party: str) -> list[str]:
+        keys = super().__getitem__(party)
+        return keys[:-1] if party == "party-2" else keys
+
+
+def test_a_party_that_changes_its_set_between_two_jobs_is_refused() -> None:
+    meeting = Meeting(resident(), maskers(40))
+    sets = {f"party-{number}": some(40) for number in range(3)}
+    with pytest.raises(AlignmentBroken) as caught:
+        common(meeting, Fickle(sets))
+    assert caught.value.code == "A-64"
+    assert len(common(meeting, sets)["party-2"]) == 40
+
+
+def test_what_a_feature_party_is_told_is_common_to_all() -> None:
+    """In a session with the label party alone it would learn 40 of its 60."""
+    meeting = Meeting(resident(), maskers(60))
+    sets = {"label": some(40), "one": some(60), "two": some(60)[10:]}
+    found = common(meeting, sets)
+    assert all(sorted(keys) == sorted(some(40)[10:]) for keys in found.values())
 
 
 def test_twenty_are_enough() -> None:
