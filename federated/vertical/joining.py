@@ -191,7 +191,7 @@ def common(meeting: Meeting, sets: Mapping[str, Sequence[str]]) -> dict[str, lis
 
     Raises:
         AlignmentRefused: A-14: too few are common.
-        AlignmentBroken: A-64: a party's set is another one than it was in the ring.
+        AlignmentBroken: A-64: a party's set lacks records that it had in the ring.
     """
     if len(sets) == 2:
         return meeting.pair(sets)
