@@ -6,9 +6,10 @@ stand the label party's own and that of the pooled table, by the same algorithm.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -23,9 +24,9 @@ from federated.protocols.vertical.gradients import Loss
 from federated.protocols.vertical.label_party import LabelParty
 from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
 from federated.protocols.vertical.linear_dealing import LinearDealer
-from federated.protocols.vertical.linear_terms import LinearTerms, Target
+from federated.protocols.vertical.linear_terms import Target
 from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
-from federated.protocols.vertical.trees import Growth
+from federated.vertical import options as choices
 from federated.vertical.tables import Joined, coded, read
 from fusion.crypto.hashing import digest
 from fusion.crypto.paillier.keys import PrivateKey
@@ -42,14 +43,15 @@ if TYPE_CHECKING:
     from federated.protocols.vertical.binning import Columns
     from federated.protocols.vertical.conversation import Machine
     from federated.protocols.vertical.gradients import Objective
+    from federated.protocols.vertical.linear_terms import LinearTerms
     from federated.protocols.vertical.messages import Outgoing
     from federated.protocols.vertical.sides import FeatureSide, LabelSide
+    from federated.protocols.vertical.trees import Growth
+    from federated.vertical.options import Backend
+    from fusion.services.alignment import Column
 
     Floats = NDArray[np.float64]
 
-Backend = Literal["paillier", "dealer", "plain"]
-BACKENDS: Final = ("paillier", "dealer", "plain")
-MODELS: Final = ("boosting", "logistic", "linear", "poisson")
 DEALER: Final = "dealer"
 
 AUC, R2, DEVIANCE = "auc", "r2", "deviance explained"
@@ -109,20 +111,27 @@ class Boosting:
         bins: Quantile bins a column.
         backend: How gradients are hidden.
         key_bits: Of the label party's key, for ``paillier``.
+        monotone: 1 or -1 for columns whose larger values may only raise, or lower, the score.
     """
 
     growth: Growth
     bins: int = 32
     backend: Backend = "paillier"
     key_bits: int = 2048
+    monotone: Mapping[str, int] = field(default_factory=dict)
+
+    def binned(self, joined: Joined, parties: int) -> list[Columns]:
+        """Return the columns of the first parties in bins."""
+        training = joined.training
+        return [
+            bin_columns(coded(table, training), training, self.bins, self.monotone)
+            for table in joined.tables[:parties]
+        ]
 
 
 def boost(joined: Joined, plan: Boosting, costs: Costs) -> tuple[Floats, int]:
     """Train over the protocol; return outputs for all rows, and how many trees there are."""
-    columns = [
-        bin_columns(coded(table, joined.training), joined.training, plan.bins)
-        for table in joined.tables
-    ]
+    columns = plan.binned(joined, len(joined.tables))
     label_name, names = joined.names[0], joined.names[1:]
     terms = digest("banyan/vertical-terms/v1", repr((plan, joined.names)).encode())
     rows = len(joined.labels)
@@ -172,10 +181,7 @@ def _sides(
 
 def boost_pooled(joined: Joined, plan: Boosting, parties: int) -> Floats:
     """Return outputs of the same algorithm on the columns of the first parties."""
-    columns = [
-        bin_columns(coded(table, joined.training), joined.training, plan.bins)
-        for table in joined.tables[:parties]
-    ]
+    columns = plan.binned(joined, parties)
     found = pooled.boost(columns, joined.labels, joined.training, plan.growth)
     return Loss(plan.growth.objective, joined.labels, joined.training).outputs(found.scores)
 
@@ -244,7 +250,7 @@ def simulate(
     label_party: tuple[str, Path],
     parties: Sequence[tuple[str, Path]],
     *,
-    identifier: str,
+    identifier: Column,
     label: str,
     model: str,
     options: Mapping[str, Any],
@@ -255,30 +261,38 @@ def simulate(
     Args:
         label_party: Name and file of the party with the label.
         parties: Names and files of the others, at least one.
-        identifier: Column that all have.
+        identifier: Column that all have, and how it is read.
         label: Column of the label party.
-        model: One of :data:`MODELS`.
+        model: One of :data:`federated.vertical.options.MODELS`.
         options: ``test_fraction``, ``seed``, ``backend``, and what is not None of ``trees``,
-            ``depth``, ``bins``, ``learning_rate`` and ``epochs``.
+            ``depth``, ``bins``, ``learning_rate``, ``epochs``, ``l2``, and of boosting
+            ``min_leaf``, ``patience``, ``goss`` (two shares) and ``monotone`` (signs by column).
         tell: Told how far it is.
 
     Raises:
         InputInvalid: A choice that there is not, or a value out of its range.
-        DataInvalid: Files that can't be read or joined.
+        DataInvalid: Files that can't be read.
+        AlignmentRefused: A-10, A-14, A-17: identifiers that can't be aligned.
     """
-    if model not in MODELS:
-        raise InputInvalid(f"There is no model {model!r}.", hint=f"Use {', '.join(MODELS)}.")
+    choices.check(model, options)
     if not parties:
         raise InputInvalid("A vertical study needs another party.", hint="Add --party FILE.")
-    began = time.perf_counter()
-    processor = time.process_time()
+    processor = _processors()
     joined = read(
-        label_party, parties, identifier, label, options["test_fraction"], options["seed"]
-    )
-    aligned = time.perf_counter()
+        label_party, parties, identifier, label,
+        test_fraction=options["test_fraction"], seed=options["seed"], tell=tell,
+    )  # fmt: skip
     run = _boosting if model == "boosting" else _linear
     costs = Costs(tell)
     found = run(joined, model, options, costs)
+    return _document(joined, model, costs, found, _processors() - processor)
+
+
+def _document(
+    joined: Joined, model: str, costs: Costs, found: Mapping[str, Any], cpu: float
+) -> dict[str, Any]:
+    """Return what ``--json`` prints of a run."""
+    alignment = joined.alignment
     steps, unit, metric = (found[k] for k in ("steps", "unit", "metric"))
     return {
         "model": model,
@@ -287,63 +301,60 @@ def simulate(
         "parties": list(joined.names),
         "rows_aligned": len(joined.labels),
         "rows_training": int(joined.training.sum()),
+        "identifiers": dict(alignment.reports),
         unit: steps,
         "auc": quality(metric, found["outputs"], joined),
         "auc_label_party_alone": quality(metric, found["alone"], joined),
         "auc_pooled": quality(metric, found["pooled"], joined),
         "seconds": {
-            "align": aligned - began,
+            "align": alignment.seconds,
             "train": found["seconds"],
             f"per_{unit[:-1]}": found["seconds"] / max(1, steps),
-            "cpu": time.process_time() - processor,
+            "cpu": cpu,
             "cpu_by_party": dict(costs.cpu),
         },
-        "bytes": {"total": sum(costs.sent.values()), **costs.sent},
+        "bytes": {
+            "total": alignment.sent + sum(costs.sent.values()),
+            "align": alignment.sent,
+            **costs.sent,
+        },
     }
+
+
+def _processors() -> float:
+    """Return the seconds of CPU of this process and of workers that have ended."""
+    return sum(os.times()[:4])
 
 
 def _boosting(
     joined: Joined, model: str, options: Mapping[str, Any], costs: Costs
 ) -> dict[str, Any]:
-    del model
-    chosen = {
-        name: options[name]
-        for name in ("trees", "depth", "learning_rate")
-        if options.get(name) is not None
-    }
-    backend: Any = options.get("backend") or "paillier"
-    if backend not in BACKENDS:
-        raise InputInvalid(f"There is no back end {backend!r}.", hint=f"Use {', '.join(BACKENDS)}.")
-    bins = options.get("bins") or 32
     objective: Objective = "logistic" if np.isin(joined.labels, (0, 1)).all() else "squared"
-    growth = Growth(objective=objective, seed=options["seed"], **chosen)
-    plan = Boosting(growth=growth, bins=bins, backend=backend)
+    plan = Boosting(
+        growth=choices.growth(options, objective),
+        bins=options.get("bins") or 32,
+        backend=choices.backend(model, options),
+        monotone=choices.directions(joined.tables, options),
+    )
     began = time.perf_counter()
     outputs, trees = boost(joined, plan, costs)
     seconds = time.perf_counter() - began
     return {
         "outputs": outputs, "steps": trees, "unit": "trees", "seconds": seconds,
-        "backend": backend, "metric": METRICS[objective], "alone": boost_pooled(joined, plan, 1),
+        "backend": plan.backend, "metric": METRICS[objective],
+        "alone": boost_pooled(joined, plan, 1),
         "pooled": boost_pooled(joined, plan, len(joined.names)),
     }  # fmt: skip
 
 
 def _linear(joined: Joined, model: str, options: Mapping[str, Any], costs: Costs) -> dict[str, Any]:
-    backend = options.get("backend") or "dealer"
-    if backend != "dealer":
-        raise InputInvalid(
-            f"Linear models have no back end {backend!r}.", hint="Use --backend dealer."
-        )
-    chosen = {
-        name: options[name] for name in ("epochs", "learning_rate") if options.get(name) is not None
-    }
-    terms = LinearTerms(family=model, rows=int(joined.training.sum()), **chosen)  # type: ignore[arg-type]
+    terms = choices.linear_terms(model, options, int(joined.training.sum()))
     began = time.perf_counter()
     outputs = linear(joined, terms, costs)
     seconds = time.perf_counter() - began
     return {
         "outputs": outputs, "steps": terms.epochs, "unit": "epochs",
-        "seconds": seconds, "backend": backend, "metric": METRICS[model],
+        "seconds": seconds, "backend": choices.backend(model, options), "metric": METRICS[model],
         "alone": linear_alone(joined, terms, 1),
         "pooled": linear_alone(joined, terms, len(joined.names)),
     }  # fmt: skip

@@ -1,35 +1,34 @@
 """Tables of several parties: read, aligned by identifier, split into rows to train and to judge.
 
-:func:`align` is the seam for private alignment: it joins in the clear, which is all that a
-simulation in one process needs. Between organisations the order of rows comes from an alignment
-that shows nobody the other's records.
+The order of rows comes from :mod:`federated.vertical.joining`, which shows nobody the others'
+identifiers.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from federated import seeds
+from federated.vertical.joining import align
 from fusion.connectors.files import read_table
 from fusion.connectors.schemas import read_schema
 from fusion.errors import DataInvalid, InputInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    Ints = NDArray[np.int64]
+    from federated.vertical.joining import Alignment
+    from fusion.services.alignment import Column
+
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
     Columns = Mapping[str, NDArray[Any]]
-
-MIN_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,14 @@ class Joined:
         tables: Their columns: floats with NaN, or words with None.
         labels: The label party's label.
         training: Rows to train on; the others judge.
+        alignment: How the rows were found.
     """
 
     names: tuple[str, ...]
     tables: tuple[Columns, ...]
     labels: Floats
     training: Bools
+    alignment: Alignment
 
     def pooled(self, parties: int) -> Columns:
         """Return the columns of the first parties side by side."""
@@ -57,79 +58,46 @@ class Joined:
         }
 
 
-def normalised(cell: object) -> str | None:
-    """Return an identifier as it is compared: NFKC, without spaces and hyphens, upper case."""
-    if cell is None:
-        return None
-    text = unicodedata.normalize("NFKC", str(cell)).upper()
-    kept = "".join(c for c in text if unicodedata.category(c) not in {"Zs", "Cc", "Pd"})
-    return kept or None
-
-
-def align(identifiers: Sequence[Iterable[object]]) -> list[Ints]:
-    """Return for each party the rows of the records that all have, in one order.
-
-    An identifier that a party has twice is left out, as one that can't be attributed.
-
-    Args:
-        identifiers: Each party's, a row each.
-    """
-    found = []
-    for cells in identifiers:
-        places: dict[str, int] = {}
-        twice: set[str] = set()
-        for row, cell in enumerate(cells):
-            name = normalised(cell)
-            if name is None:
-                continue
-            if name in places:
-                twice.add(name)
-            places[name] = row
-        found.append({name: row for name, row in places.items() if name not in twice})
-    common = sorted(set.intersection(*(set(places) for places in found)))
-    return [np.array([places[name] for name in common], np.int64) for places in found]
-
-
 def read(
     label_party: tuple[str, Path],
     parties: Sequence[tuple[str, Path]],
-    identifier: str,
+    identifier: Column,
     label: str,
+    *,
     test_fraction: float,
     seed: int,
+    tell: Callable[[str], None],
 ) -> Joined:
     """Read the parties' files and join them.
 
     Args:
         label_party: Name and file of the party that has the label.
         parties: Names and files of the others.
-        identifier: Column that all have.
+        identifier: Column that all have, and how it is read.
         label: Column of the label party.
-        test_fraction: Share of the aligned rows that judges.
+        test_fraction: Share of the aligned rows that judges, from 0 to below 1.
         seed: Names the split.
+        tell: Told how far it is.
 
     Raises:
-        DataInvalid: A file can't be read or lacks a column, or too few records are in all.
-        InputInvalid: The share is none, or two parties have one name.
+        AlignmentRefused: A-10, A-14, A-17; see :func:`federated.vertical.joining.align`.
+        DataInvalid: A file can't be read or lacks a column.
+        InputInvalid: Two parties have one name.
     """
-    if not 0 <= test_fraction < 1:
-        raise InputInvalid("The share of rows that judge is from 0 to below 1.")
     everybody = [label_party, *parties]
     names = tuple(name for name, _ in everybody)
     if len(set(names)) != len(names):
         raise InputInvalid("Two parties have the same name.", hint="Write --party NAME=FILE.")
-    raw = [_read(path, identifier) for _, path in everybody]
-    rows = align([table[identifier] for table in raw])
-    if len(rows[0]) < MIN_ROWS:
-        msg = f"Fewer than {MIN_ROWS} records are at all parties."
-        raise DataInvalid(msg, hint="Check that the identifier column has the same identifiers.")
-    tables = [
-        {name: column[places] for name, column in table.items() if name != identifier}
-        for table, places in zip(raw, rows, strict=True)
-    ]
-    if label not in tables[0]:
-        msg = f"The data file {label_party[1].name} has no column {label!r}."
+    raw = {name: _read(path, identifier.name) for name, path in everybody}
+    if label not in raw[names[0]] or label == identifier.name:
+        msg = f"The data file {label_party[1].name} has no column {label!r} to be a label."
         raise DataInvalid(msg, hint="Name the label with --label.")
+    columns = {name: table[identifier.name].tolist() for name, table in raw.items()}
+    alignment = align(columns, identifier, tell)
+    tables = [
+        {name: column[places] for name, column in table.items() if name != identifier.name}
+        for table, places in zip(raw.values(), alignment.rows, strict=True)
+    ]
     labels = tables[0].pop(label)
     if labels.dtype == object or np.isnan(labels).any():
         raise DataInvalid(
@@ -139,7 +107,7 @@ def read(
     training = np.ones(count, bool)
     judging = round(test_fraction * count)
     training[seeds.generator("vertical-split", seed).permutation(count)[:judging]] = False
-    return Joined(names, tuple(tables), labels, training)
+    return Joined(names, tuple(tables), labels, training, alignment)
 
 
 def _read(path: Path, identifier: str) -> Columns:

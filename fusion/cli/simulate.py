@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fusion.cli import output
-from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, KindOption, facts
+from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, Kind, KindOption, facts
 from fusion.cli.files import check_writable
 from fusion.cli.train import finish, read_study
 from fusion.errors import InputInvalid
@@ -122,6 +122,44 @@ def align(  # noqa: PLR0913 - options
 
 Model = Literal["boosting", "logistic", "linear", "poisson"]
 Backend = Literal["paillier", "dealer", "plain"]
+BackendOption = Annotated[
+    Backend | None,
+    typer.Option(
+        help="How columns stay hidden: paillier for boosting, dealer for the others, if left "
+        "out; plain hides nothing.",
+    ),
+]
+IdKindOption = Annotated[Kind, typer.Option("--id-kind", help="How identifiers are written.")]
+ShareOption = Annotated[float, typer.Option(metavar="SHARE", help="Rows that judge the model.")]
+SeedOption = Annotated[int, typer.Option(metavar="N", help="Names the split and samples.")]
+TreesOption = Annotated[int | None, typer.Option(metavar="N", help="Trees of boosting.")]
+DepthOption = Annotated[int | None, typer.Option(metavar="N", help="Levels of a tree.")]
+BinsOption = Annotated[int | None, typer.Option(metavar="N", help="Quantile bins a column.")]
+RateOption = Annotated[
+    float | None, typer.Option(metavar="RATE", help="Of trees, or of a linear model's steps.")
+]
+EpochsOption = Annotated[int | None, typer.Option(metavar="N", help="Steps of a linear model.")]
+L2Option = Annotated[
+    float | None, typer.Option(metavar="PENALTY", help="On leaves, or on a linear model's weights.")
+]
+LeafOption = Annotated[
+    int | None, typer.Option(metavar="ROWS", help="Fewest rows on each side of a split.")
+]
+GossOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOP:OTHER",
+        help="Train each tree on the share TOP with the largest gradients and OTHER of the rest.",
+    ),
+]
+PatienceOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Stop after so many trees that judge no better."),
+]
+MonotoneOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN:+|-", help="Larger values may only raise, or lower, the score."),
+]
 
 
 @app.command("vertical")
@@ -134,40 +172,39 @@ def vertical(  # noqa: PLR0913 - each is an option
     identifier: Annotated[
         str, typer.Option("--id", metavar="COLUMN", help="The identifier that all have.")
     ],
+    kind: IdKindOption = Kind.TEXT,
+    duplicates: DuplicatesOption = Duplicates.REFUSE,
+    fold: FoldOption = False,
     label: Annotated[str, typer.Option(metavar="COLUMN", help="The label.")],
     model: Annotated[Model, typer.Option(help="What to train.")] = "boosting",
-    backend: Annotated[
-        Backend | None,
-        typer.Option(
-            help="How columns stay hidden: paillier for boosting, dealer for the others, if left "
-            "out; plain hides nothing.",
-        ),
-    ] = None,
-    test_fraction: Annotated[
-        float, typer.Option(metavar="SHARE", help="Rows that judge the model.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(metavar="N", help="Names the split and samples.")] = 0,
-    trees: Annotated[int | None, typer.Option(metavar="N", help="Trees of boosting.")] = None,
-    depth: Annotated[int | None, typer.Option(metavar="N", help="Levels of a tree.")] = None,
-    bins: Annotated[int | None, typer.Option(metavar="N", help="Quantile bins a column.")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Of trees, or of a linear model's steps.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Steps of a linear model.")
-    ] = None,
+    backend: BackendOption = None,
+    test_fraction: ShareOption = 0.2,
+    seed: SeedOption = 0,
+    trees: TreesOption = None,
+    depth: DepthOption = None,
+    bins: BinsOption = None,
+    learning_rate: RateOption = None,
+    epochs: EpochsOption = None,
+    l2: L2Option = None,
+    min_leaf: LeafOption = None,
+    goss: GossOption = None,
+    patience: PatienceOption = None,
+    monotone: MonotoneOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train over columns that stay apart, beside the label party alone and the pooled table."""
-    from fusion.services import engines
+    from fusion.services import alignment, engines
 
     options = {
         "backend": backend, "test_fraction": test_fraction, "seed": seed, "trees": trees,
         "depth": depth, "bins": bins, "learning_rate": learning_rate, "epochs": epochs,
+        "l2": l2, "min_leaf": min_leaf, "patience": patience, "goss": _shares(goss),
+        "monotone": dict(map(_direction, monotone or ())),
     }  # fmt: skip
+    column = alignment.Column(identifier, kind.value, duplicates.value, fold)
     asked = {
         "label_party": _party(label_party), "parties": [_party(item) for item in party],
-        "identifier": identifier, "label": label, "model": model, "options": options,
+        "identifier": column, "label": label, "model": model, "options": options,
     }  # fmt: skip
     with output.progress("training") as tell:
         found = engines.training().try_vertical(asked, tell)
@@ -197,6 +234,29 @@ def _show(found: dict[str, Any]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _shares(text: str | None) -> tuple[float, float] | None:
+    """Read ``TOP:OTHER``."""
+    if text is None:
+        return None
+    top, _, other = text.partition(":")
+    try:
+        return float(top), float(other)
+    except ValueError:
+        raise InputInvalid(
+            f"--goss {text} is not two shares.", hint="Write --goss 0.2:0.1."
+        ) from None
+
+
+def _direction(text: str) -> tuple[str, int]:
+    """Read ``COLUMN:+`` or ``COLUMN:-``."""
+    name, _, sign = text.rpartition(":")
+    if not name or sign not in {"+", "-"}:
+        raise InputInvalid(
+            f"--monotone {text} has no direction.", hint="Write --monotone COLUMN:+ or COLUMN:-."
+        )
+    return name, 1 if sign == "+" else -1
 
 
 def _party(text: str) -> tuple[str, Path]:

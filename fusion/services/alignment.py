@@ -114,7 +114,7 @@ def simulate(
     ]
     watch.lap("mask")
     say("masking each other's")
-    sent = _carry(sessions[0], sessions[1])
+    sent = carry(sessions[0], sessions[1])
     watch.lap("exchange")
     learned = sessions[0].outcome()
     return {
@@ -129,9 +129,14 @@ def simulate(
     }
 
 
-def _carry(one: Session, other: Session) -> dict[str, int]:
-    """Carry messages until neither has more; return the bytes that each sent."""
-    sent, count = {FIRST: 0, SECOND: 0}, {FIRST: 0, SECOND: 0}
+def carry(one: Session, other: Session) -> dict[str, int]:
+    """Carry messages until neither has more; return the bytes that each sent, by its name.
+
+    Raises:
+        AlignmentRefused: Sizes are not what the terms allow, or too little is common.
+        AlignmentBroken: A message breaks a rule of the protocol.
+    """
+    sent, count = {one.me: 0, other.me: 0}, {one.me: 0, other.me: 0}
     moved = True
     while moved:
         moved = False

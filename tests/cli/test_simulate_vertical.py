@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fusion.catalogue.identifiers import person_check
 from fusion.cli.app import run
 from tests.vertical import adult
 
@@ -55,6 +58,94 @@ def test_joint_is_as_good_as_pooled_and_better_than_alone(
         assert found["auc"] == found["auc_pooled"]
     assert found["bytes"]["total"] == sum(v for k, v in found["bytes"].items() if k != "total")
     assert {"align", "train", "cpu", "cpu_by_party"} < set(found["seconds"])
+    # Three lists of 32 bytes an item go all the way round.
+    assert found["bytes"]["align"] > 3 * 3 * 32 * found["rows_aligned"] * 0.8
+    assert list(found["identifiers"]) == found["parties"]
+    for report in found["identifiers"].values():
+        assert report["kind"] == "text"
+        assert report["rows"] == report["keys"] == report["rewritten"] > found["rows_aligned"]
+
+
+FULL_WIDTH = str.maketrans(
+    "0123456789X", "\uff10\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18\uff19\uff38"
+)
+
+
+def resident(number: int) -> str:
+    """Return an identifier of 18 digits; a larger number has a larger one."""
+    day = date(1950, 1, 1) + timedelta(days=number // 900)
+    body = f"110105{day:%Y%m%d}{number % 900:03d}"
+    return body + person_check(body)
+
+
+def rewritten(
+    files: dict[str, Path], folder: Path, *, only: set[int] | None = None
+) -> dict[str, Path]:
+    """Write the files with another identifier: in each another spelling, or joined in the clear."""
+    found = {}
+    for party, path in files.items():
+        header, *rows = csv.reader(path.read_text("utf-8").splitlines())
+        numbered = [(int(row[0][-6:]), row[1:]) for row in rows]
+        if only is not None:
+            numbered = sorted(each for each in numbered if each[0] in only)
+        found[party] = folder / f"{party}.csv"
+        with found[party].open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for number, row in numbered:
+                key = resident(number)
+                old = key[:6] + key[8:17]
+                spelt = {"registry": key.translate(FULL_WIDTH), "tax": old}.get(party, key)
+                writer.writerow([f"{number:06d}" if only is not None else spelt, *row])
+    return found
+
+
+def test_models_are_those_of_the_clear_join(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows shuffled and missing, identifiers in full width, of 15 digits and of 18."""
+    plain = adult.write(tmp_path, ("local",))
+    (tmp_path / "spelt").mkdir()
+    (tmp_path / "clear").mkdir()
+    numbers = []
+    for path in plain.values():
+        lines = path.read_text("utf-8").splitlines()[1:]
+        numbers.append({int(line.split(",")[0][-6:]) for line in lines})
+    common = set.intersection(*numbers)
+    spelt = rewritten(plain, tmp_path / "spelt")
+    clear = rewritten(plain, tmp_path / "clear", only=common)
+    more = ("--backend", "plain", "--trees", "4")
+    found = document(words(spelt, "--id-kind", "resident_id", *more), capsys)
+    wanted = document(words(clear, *more), capsys)
+    assert found["rows_aligned"] == len(common) < min(map(len, numbers))
+    for name in ("rows_training", "auc", "auc_label_party_alone", "auc_pooled"):
+        assert found[name] == wanted[name]
+    assert found["auc"]["test"] > 0.75
+    with plain["tax"].open("a", encoding="utf-8") as file:
+        file.write("P000005,0,0,9\n")
+    assert run(words(plain, *more)) == 4
+    assert "A-10" in capsys.readouterr().err
+    kept = document(words(plain, *more, "--duplicates", "unique-only"), capsys)
+    assert kept["rows_aligned"] == len(common) - 1
+    assert kept["identifiers"]["tax"]["repeated_keys"] == 1
+
+
+def test_how_trees_grow(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    call = [
+        "simulate", "vertical", "--label-party", str(files["registry"]),
+        "--party", str(files["tax"]), "--id", "person", "--label", "over50k", "--backend", "plain",
+    ]  # fmt: skip
+    steep = ("--trees", "40", "--depth", "6", "--learning-rate", "1", "--min-leaf", "1")
+    early = document([*call, *steep, "--l2", "0", "--patience", "2"], capsys)
+    assert 2 < early["trees"] < 40
+    assert early["auc"] == early["auc_pooled"]
+    gentle = ("--trees", "6", "--goss", "0.3:0.2", "--monotone", "age:+")
+    up, down = (
+        document([*call, *gentle, "--monotone", f"education-num:{sign}"], capsys) for sign in "+-"
+    )
+    for found in (up, down):
+        assert found["auc"] == found["auc_pooled"]
+    assert up["auc"]["train"] > down["auc"]["train"] + 0.01
 
 
 def test_a_table_for_people(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +190,13 @@ def test_numbers_and_counts(
         (("--model", "logistic", "--backend", "paillier"), "have no back end"),
         (("--depth", "99"), "out of its range"),
         (("--test-fraction", "1"), "from 0 to below 1"),
+        (("--label", "person"), "no column 'person' to be a label"),
+        (("--goss", "0.2"), "is not two shares"),
+        (("--goss", "0.9:0.2"), "at most 1 together"),
+        (("--monotone", "age"), "has no direction"),
+        (("--monotone", "sex:+"), "No party has a column 'sex' of numbers"),
+        (("--model", "logistic", "--min-leaf", "5"), "have no --min-leaf"),
+        (("--patience", "3", "--test-fraction", "0"), "nobody sees when to stop"),
     ],
 )
 def test_what_can_not_be_used_is_said(

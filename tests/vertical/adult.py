@@ -48,7 +48,7 @@ def write(folder: Path, organisations: tuple[str, ...]) -> dict[str, Path]:
                 person = people[i]
                 cells = ["" if person[c] is None else person[c] for c in columns]
                 extra = [int(str(person["income"]).startswith(">"))] if label else []
-                # One writes identifiers in lower case with a hyphen, another in full width.
-                identifier = f"p-{i:06d}" if number == 1 else f"{WIDE_P}{i:06d}"
+                # One writes identifiers with a blank around, another in full width.
+                identifier = f" P{i:06d}" if number == 1 else f"{WIDE_P}{i:06d}"
                 writer.writerow([identifier, *cells, *extra])
     return found

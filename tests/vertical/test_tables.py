@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from federated.vertical.simulation import simulate
+from fusion.services.alignment import Column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,7 @@ def test_joint_is_pooled_and_better_than_alone(
     options = {"test_fraction": 0.2, "seed": 0, "backend": backend, "trees": 15, "epochs": 60}
     found = simulate(
         ("own", files["own"]), [("other", files["other"])],
-        identifier="id", label="y", model=model, options=options,
+        identifier=Column("id", "text", "refuse"), label="y", model=model, options=options,
     )  # fmt: skip
     for part in ("train", "test"):
         if model == "boosting":
