@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("banyan.link")
 _LINGER_SECONDS: Final = 2.0
+_TURNS: Final = 8
 
 
 class Tunnels:
@@ -95,6 +96,14 @@ class Tunnels:
 
     async def close(self) -> None:
         """End all tunnels and take the sockets away; to be awaited in the link's loop."""
+        loop = asyncio.get_running_loop()
+        # No more is accepted; what was just now gets its transport and its task in the next turns,
+        # which a closed server would not let it.
+        for server in self._servers.values():
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         for server in self._servers.values():
             server.close()
         tasks = list(self._tasks)
