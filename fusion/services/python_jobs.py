@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from fusion.errors import FusionError, InputInvalid, MessageInvalid, PartyUnreachable
 from fusion.grants.python_job import PythonJob, Returns, check_script, script_digest
+from fusion.services import asked_before
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.services.python_messages import (
@@ -37,14 +38,11 @@ from fusion.types import OrgId
 from fusion.wire.documents import Part
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
 
 _MARGIN_SECONDS: Final = 15
-_KEPT: Final = 10_000
 _SHORTEST: Final = 8
 
 
@@ -246,15 +244,7 @@ class _Kept:
             self.said |= {"outcome": outcome, "code": error.code}
         elif error is not None:
             return
-        make_folder(self._node.path / "python")
-        with self._node.lock(".python.lock"):
-            lines = [*history(self._node), self.said][-_KEPT:]
-            text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-            write_atomic(_file(self._node), text.encode())
-
-
-def _file(node: NodeHome) -> Path:
-    return node.path / "python" / "asked.jsonl"
+        asked_before.keep(self._node, "python", self.said)
 
 
 def history(node: NodeHome) -> list[dict[str, Any]]:
@@ -263,10 +253,4 @@ def history(node: NodeHome) -> list[dict[str, Any]]:
     Raises:
         InputInvalid: The file was changed into something else.
     """
-    try:
-        text = _file(node).read_text("utf-8")
-        return [dict(json.loads(line)) for line in text.splitlines()]
-    except FileNotFoundError:
-        return []
-    except (ValueError, TypeError):
-        raise InputInvalid(f"{_file(node)} is not what it was written as.") from None
+    return asked_before.history(node, "python")

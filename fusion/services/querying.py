@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -20,15 +19,13 @@ from fusion.errors import (
     NoQueries,
     PartyUnreachable,
 )
+from fusion.services import asked_before
 from fusion.services.clock import SystemClock, timestamp
-from fusion.services.files import make_folder, write_atomic
 from fusion.services.query_messages import MAX_STATEMENT, Asked, Left, Reply, reply_of, to_bytes
 from fusion.services.query_port import ASK
 from fusion.types import org_id
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fusion.ports import Clock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
     from fusion.services.query_messages import Table
 
 _MARGIN_SECONDS: Final = 15
-_KEPT: Final = 10_000
-"""Lines of what was asked that are kept."""
 
 
 def named(dataset: str) -> tuple[str, str]:
@@ -110,10 +105,10 @@ def query(  # noqa: PLR0913 - each is part of the question
     except FusionError as error:
         refused = error.exit_code == 4
         said |= {"outcome": "refused" if refused else "failed", "code": error.code, "rows": 0}
-        _keep(node, said)
+        asked_before.keep(node, "queries", said)
         raise
     answered = {"outcome": "answered", "code": "", "rows": len(reply.table.rows)}
-    _keep(node, said | answered | {"job": reply.table.job})
+    asked_before.keep(node, "queries", said | answered | {"job": reply.table.job})
     return reply.table
 
 
@@ -180,28 +175,10 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
 # ------------------------------------------------------------------------- what was asked
 
 
-def _file(node: NodeHome) -> Path:
-    return node.path / "queries" / "asked.jsonl"
-
-
-def _keep(node: NodeHome, said: dict[str, Any]) -> None:
-    make_folder(node.path / "queries")
-    with node.lock(".queries.lock"):
-        lines = [*history(node), said][-_KEPT:]
-        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-        write_atomic(_file(node), text.encode())
-
-
 def history(node: NodeHome) -> list[dict[str, Any]]:
     """Return what was asked from this node, oldest first.
 
     Raises:
         InputInvalid: The file was changed into something else.
     """
-    try:
-        text = _file(node).read_text("utf-8")
-        return [dict(json.loads(line)) for line in text.splitlines()]
-    except FileNotFoundError:
-        return []
-    except (ValueError, TypeError):
-        raise InputInvalid(f"{_file(node)} is not what it was written as.") from None
+    return asked_before.history(node, "queries")

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusion.errors import IsolationUnavailable
+from fusion.services.homes import NODE_FILE
 from sandbox import service_user
 from sandbox.choice import choose
+from tests.cli.test_app import Terminal
 from tests.link.federation import serving
 from tests.queries.world import make_world, serving_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.queries.world import Up
 
@@ -51,3 +54,18 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:
         yield found
+
+
+@pytest.fixture
+def fusion(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """The command line, run here."""
+    return Terminal(capsys)
+
+
+@pytest.fixture
+def home(up: Up) -> Path:
+    """The analyst's folder, in which the hub's port is what it came to be."""
+    path = up.world.analyst.path
+    text = (path / NODE_FILE).read_text("utf-8")
+    (path / NODE_FILE).write_text(text.replace(':0"', f':{up.port}"'), "utf-8")
+    return path

@@ -17,30 +17,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.services.homes import NODE_FILE
-from tests.cli.test_app import Terminal
 from tests.queries.world import BY_REGION, OWNER, POLICY, PURPOSE, write_people
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.cli.test_app import Terminal
     from tests.queries.world import Up
 
 ASKS = ("--dataset", f"{OWNER}/typed", "--purpose", PURPOSE)
-
-
-@pytest.fixture
-def fusion(capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(capsys)
-
-
-@pytest.fixture
-def home(up: Up) -> Path:
-    """The analyst's folder, in which the hub's port is what it came to be."""
-    path = up.world.analyst.path
-    text = (path / NODE_FILE).read_text("utf-8")
-    (path / NODE_FILE).write_text(text.replace(':0"', f':{up.port}"'), "utf-8")
-    return path
 
 
 def test_a_policy_is_added_asked_and_refused(
