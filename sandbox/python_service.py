@@ -204,11 +204,13 @@ class PythonService:
             return messages.to_bytes(Reply(held=Held(run=record.run)))
         if record.state == "failed":
             raise WorkFailed
+        if record.state != "withheld":
+            # Before it counts as collected: what the grant no longer lets go is not gone.
+            self._check_holds(record)
         if not record.collected:
             self._shelf.keep_run(record.model_copy(update={"collected": True}))
         if record.state == "withheld":
             raise refusal("P-09")
-        self._check_holds(record)
         return self._shelf.table(record)
 
     def _check_holds(self, record: RunRecord) -> None:
