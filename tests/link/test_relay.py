@@ -155,9 +155,10 @@ def test_nobody_else_picks_a_tunnel_up(tmp_path: Path) -> None:
 
             async def token_of_b() -> str:
                 attach = called._open().unary_stream(rules.method(rules.ATTACH))(b"", timeout=20)
-                threading.Thread(target=_call, args=(caller, B)).start()
                 async for data in attach:
                     frame = frames.from_bytes(data)
+                    if isinstance(frame, frames.Hello):
+                        threading.Thread(target=_call, args=(caller, B)).start()
                     if isinstance(frame, frames.PickUp):
                         return frame.token
                 return ""
