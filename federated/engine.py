@@ -1,7 +1,7 @@
 """The training engine as the command line finds it: every verb about training, in one object.
 
 Registered as ``training`` in the entry points ``fusion.engines``; see
-:class:`fusion.ports.TrainingEngine`. Flower is imported inside the two functions that serve.
+:class:`fusion.engine_ports.TrainingEngine`. Flower is imported inside the two functions that serve.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """:class:`fusion.ports.TrainingEngine`."""
+    """:class:`fusion.engine_ports.TrainingEngine`."""
 
     def hub_up(self, hub: HubHome, *, stop: threading.Event, say: Callable[[str], None]) -> int:
         """Serve a federation until ``stop``."""

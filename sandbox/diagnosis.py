@@ -6,7 +6,7 @@ from sandbox import choice, service_user
 
 
 class Diagnosis:
-    """:class:`fusion.ports.IsolationDiagnosis`."""
+    """:class:`fusion.engine_ports.IsolationDiagnosis`."""
 
     def examine(self, account: str = service_user.DEFAULT) -> tuple[bool, str, str]:
         """Try both isolations with a probe."""

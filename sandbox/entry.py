@@ -1,7 +1,7 @@
 """Restricted queries as the command line finds them: every verb about policies, in one object.
 
 Registered as ``queries`` in the entry points ``fusion.engines``; see
-:class:`fusion.ports.QueryEngine`.
+:class:`fusion.engine_ports.QueryEngine`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fusion.engine_ports import QueryService
     from fusion.grants.python_job import Returns
-    from fusion.ports import QueryService
     from fusion.services.homes import NodeHome
 
 
 class Engine:
-    """:class:`fusion.ports.QueryEngine`."""
+    """:class:`fusion.engine_ports.QueryEngine`."""
 
     def policy_template(self) -> str:
         """Return a policy to begin with."""

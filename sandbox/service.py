@@ -80,7 +80,7 @@ _OUTWARD: Final = (
 
 
 class Service:
-    """:class:`fusion.ports.QueryService`."""
+    """:class:`fusion.engine_ports.QueryService`."""
 
     def __init__(
         self, node: NodeHome, say: Callable[[str], None], clock: Clock | None = None

@@ -35,7 +35,7 @@ from fusion.services.processes import Child, Children
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from fusion.ports import TrainingEngine
+    from fusion.engine_ports import TrainingEngine
 
     Event = Mapping[str, Any]
 

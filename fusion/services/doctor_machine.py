@@ -16,7 +16,7 @@ from fusion.services.findings import Finding, ok, problem, warning
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from fusion.ports import IsolationDiagnosis
+    from fusion.engine_ports import IsolationDiagnosis
 
 DISTRIBUTION: Final = "banyan-fusion"
 OLDEST: Final = (3, 11)

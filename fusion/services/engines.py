@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
-    from fusion.ports import IsolationDiagnosis, QueryEngine, TrainingEngine
+    from fusion.engine_ports import IsolationDiagnosis, QueryEngine, TrainingEngine
 
 _GROUP: Final = "fusion.engines"
 

@@ -29,7 +29,8 @@ from fusion.services.query_messages import MAX_ASKED_BYTES, Refusal, Reply, to_b
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusion.ports import Clock, QueryService, Stop
+    from fusion.engine_ports import QueryService
+    from fusion.ports import Clock, Stop
     from fusion.services.homes import NodeHome
 
 SERVICE: Final = "fusion.query.v1.Queries"

@@ -1,0 +1,222 @@
+"""What the front door needs from the engines, found through the entry point ``fusion.engines``.
+
+Implemented in :mod:`federated` and :mod:`sandbox`, which import the core; the core imports neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from fusion.ports import Event, Stop
+
+
+class IsolationDiagnosis(Protocol):
+    """What the doctor needs from ``sandbox``, found through the entry point ``fusion.engines``."""
+
+    def examine(self, account: str = ...) -> tuple[bool, str, str]:
+        """Say whether untrusted work can be confined here, what was found, and what to install.
+
+        Args:
+            account: Whom workers run as where this process is root.
+        """
+        ...
+
+
+class TrainingEngine(Protocol):
+    """What the verbs need from ``federated``, found through the entry point ``fusion.engines``."""
+
+    def hub_up(self, hub: Any, *, stop: Stop, say: Callable[[str], None]) -> int:  # noqa: ANN401 - a HubHome; services are above
+        """Serve the federation until ``stop``; return the exit code."""
+        ...
+
+    def node_up(self, node: Any, *, stop: Stop, say: Callable[[str], None]) -> int:  # noqa: ANN401 - a NodeHome
+        """Serve the hub's requests until ``stop``; return the exit code."""
+        ...
+
+    def train(
+        self,
+        hub: Any,  # noqa: ANN401 - a HubHome
+        study_text: str,
+        origin: str,
+        order: bytes | None = None,
+    ) -> str:
+        """Check a study and its order, hand it to the running hub; return the job's identifier."""
+        ...
+
+    def order_terms(self, study_text: str, origin: str) -> tuple[str | None, str]:
+        """Return who has to order a study, if it names an operator, and the study's digest."""
+        ...
+
+    def job_of(self, order: str) -> str:
+        """Return the identifier of the job that the order of an id starts."""
+        ...
+
+    def look(
+        self,
+        hub: Any,  # noqa: ANN401 - a HubHome
+        job: str,
+        *,
+        operator: str,
+        start: int,
+    ) -> tuple[str, list[dict[str, Any]], int] | None:
+        """Return a job's status, some events and where to go on; None if it is another's."""
+        ...
+
+    def record(self, events: Sequence[Event]) -> dict[str, Any]:
+        """Return the record of a run whose events came from elsewhere."""
+        ...
+
+    def check(self, study_text: str, origin: str) -> None:
+        """Check a study by itself, without a federation."""
+        ...
+
+    def follow(
+        self,
+        hub: Any,  # noqa: ANN401 - a HubHome
+        job: str,
+        *,
+        stop: Stop,
+        on_quiet: Callable[[float], None] = ...,
+    ) -> Iterator[Event]:
+        """Yield the job's events, past and coming, up to its end.
+
+        ``on_quiet`` is told, now and then, for how many seconds nothing has come.
+        """
+        ...
+
+    def result(self, hub: Any, job: str) -> dict[str, Any]:  # noqa: ANN401 - a HubHome
+        """Return the job's record so far."""
+        ...
+
+    def jobs(self, hub: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a HubHome
+        """Return each job's ``job``, ``status`` and, if it has ended badly, ``message``."""
+        ...
+
+    def stop(self, hub: Any, job: str) -> None:  # noqa: ANN401 - a HubHome
+        """Ask for a run to end before its next round."""
+        ...
+
+    def key_terms(self, study_text: str, origin: str) -> dict[str, Any]:
+        """Return what a study asks of a key: ``bits``, ``threshold`` and ``holders``."""
+        ...
+
+    def simulate(
+        self,
+        study_text: str,
+        origin: str,
+        parties: Sequence[tuple[str, Path]],
+        *,
+        label: str | None,
+        on_event: Callable[[Event], None],
+    ) -> dict[str, Any]:
+        """Run a study with all parties in this process; return its record, however it ended."""
+        ...
+
+    def try_vertical(self, asked: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+        """Run a vertical study with all parties in this process; return what it gave and took."""
+        ...
+
+    def baselines(
+        self, study_text: str, tables: Mapping[str, Path], rounds_log: Path
+    ) -> dict[str, Any]:
+        """Compare a run with each party alone and with pooled data; all tables are at hand."""
+        ...
+
+    def demo_files(self) -> Mapping[str, Any]:
+        """Return ``{"study", "study-mlp": Path, "tables": {organisation: Path}}``."""
+        ...
+
+
+class QueryEngine(Protocol):
+    """What the verbs need from ``sandbox``, found through the entry point ``fusion.engines``."""
+
+    def policy_template(self) -> str:
+        """Return a policy to begin with, as YAML."""
+        ...
+
+    def policy(self, text: str, origin: str) -> dict[str, Any]:
+        """Check a policy; return its ``digest``, the ``policy`` as JSON and ``warnings``."""
+        ...
+
+    def try_policy(
+        self,
+        text: str,
+        origin: str,
+        statements: str,
+        data: Path | None,
+        *,
+        execute: bool,
+        source: str = "",
+    ) -> dict[str, Any]:
+        """Say of each statement whether the policy answers it; with ``execute`` what leaves."""
+        ...
+
+    def source_sql(self, text: str, origin: str, database: str, schema: str) -> str:
+        """Return SQL that makes the roles of a database that a policy needs."""
+        ...
+
+    def attach_policy(
+        self,
+        node: Any,  # noqa: ANN401 - a NodeHome; services are above
+        text: str,
+        origin: str,
+        dataset: str,
+        data: Path | None,
+        *,
+        source: str = "",
+        reader: str = "",
+    ) -> dict[str, Any]:
+        """Attach a policy to a dataset; return ``digest``, ``revision`` and what grants name."""
+        ...
+
+    def try_python(
+        self,
+        script: str,
+        returns: Any,  # noqa: ANN401 - what a job returns; grants are above
+        data: Path,
+        *,
+        person: str,
+        seconds: int,
+        account: str,
+    ) -> dict[str, Any]:
+        """Run a script over a folder of samples, confined; return its ``columns`` and ``rows``.
+
+        ``log`` has what it printed, and ``error`` why there is no table.
+        """
+        ...
+
+    def service(self, node: Any, say: Callable[[str], None]) -> QueryService:  # noqa: ANN401 - a NodeHome
+        """Return what answers other organisations' queries at an owner's node."""
+        ...
+
+
+class QueryService(Protocol):
+    """An owner's side of queries; safe to be called by many threads."""
+
+    def reply(self, caller: str, asked: bytes, stop: Stop) -> bytes:
+        """Answer a message of another organisation, whatever is in it.
+
+        Args:
+            caller: Who asks, as the connection has proved.
+            asked: As :mod:`fusion.services.query_messages` has it.
+            stop: Set when nobody waits for the answer any more.
+        """
+        ...
+
+    def reply_python(self, caller: str, asked: bytes, stop: Stop) -> bytes:
+        """Answer a message about Python jobs, as :meth:`reply` does one about queries.
+
+        Args:
+            caller: Who asks, as the connection has proved.
+            asked: As :mod:`fusion.services.python_messages` has it.
+            stop: Set when nobody waits for the answer any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop what runs."""
+        ...
