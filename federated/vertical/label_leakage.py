@@ -53,7 +53,7 @@ def by_trees(
     attempts = []
     for number in range(DRAWS):
         rows = guessing.draw(positive, trained.training, seed, number)
-        mine, baseline = _own(trained, model, index, rows)
+        mine, baseline = _own(trained, party, rows)
         attempt = _Attempt(
             rows, positive, mine, baseline, guessing.guess(mine, None, positive, rows)
         )
@@ -96,7 +96,7 @@ def by_weights(trained: Trained, model: Weights, party: str, seed: int) -> Label
     told = []
     for number in range(DRAWS):
         rows = guessing.draw(positive, trained.training, seed, number)
-        mine, baseline = _values(trained, party, rows)
+        mine, baseline = _own(trained, party, rows)
         without = guessing.guess(mine, None, positive, rows)
         attempt = _Attempt(rows, positive, mine, baseline, without)
         found = Guessed(partial[rows.judged], partial[rows.held_out])
@@ -179,24 +179,14 @@ def _by_gradients(attempt: _Attempt, model: Trees, samples: Sequence[Ints]) -> l
     return [*guesses, attempt.judged(model.alone + 1, found)]
 
 
-def _own(trained: Trained, model: Trees, index: int, rows: Rows) -> tuple[Floats, Baseline]:
-    """Return how alike rows are by what the party has of its own."""
-    party = trained.parties[index]
-    if party in trained.columns:
-        return _values(trained, party, rows)
-    mine = Together(rows)
-    for tree, place in model.grown[model.alone :]:
-        line = views.own(tree, place, index + 1)
-        if line.min() != line.max():
-            mine.add([line])
-    return mine.share, ("own splits" if mine.lines else "none")
+def _own(trained: Trained, party: str, rows: Rows) -> tuple[Floats, Baseline]:
+    """Return how alike rows are in a party's columns; all are where these are not at hand.
 
-
-def _values(trained: Trained, party: str, rows: Rows) -> tuple[Floats, Baseline]:
-    """Return how alike rows are in a party's columns; nothing is alike where they are not here."""
+    The splits that a party owns are no stand-in: training chose them by the labels.
+    """
     columns = trained.columns.get(party)
     if columns is None:
-        return np.zeros((len(rows.all), len(rows.known))), "none"
+        return np.ones((len(rows.all), len(rows.known)), np.float32), "none"
     return guessing.alike_by_value(columns, rows), "columns"
 
 

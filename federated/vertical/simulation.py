@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from federated.protocols.vertical.sides import FeatureSide, LabelSide
     from federated.protocols.vertical.trees import Growth
     from federated.vertical.options import Backend
+    from fusion.grants.leakage import LeakReport
     from fusion.services.alignment import Column
 
     Floats = NDArray[np.float64]
@@ -309,26 +310,31 @@ def simulate(
     found = run(joined, model, options, costs)
     spent = _processors() - processor
     tell("measuring what the model tells")
-    told = _leak(joined, found, limits, options["seed"])
-    return _document(joined, model, costs, found, spent) | {"leak": told}
+    told = leak(
+        joined, found["outputs"], found["trained"], small=limits.smallest_leaf,
+        seed=options["seed"],
+    )  # fmt: skip
+    document = _document(joined, model, costs, found, spent)
+    return document | {"leak": {"report": told.document(), "verdict": verdict(told, limits)}}
 
 
-def _leak(joined: Joined, found: Mapping[str, Any], limits: Limits, seed: int) -> dict[str, Any]:
-    """Return the leak report of a run, and its verdict."""
-    columns = [
-        bin_columns(coded(table, joined.training), joined.training, MAX_BINS)
-        for table in joined.tables[1:]
-    ]
+def leak(
+    joined: Joined, outputs: Floats, model: Trees | Weights, *, small: int | None, seed: int
+) -> LeakReport:
+    """Return the leak report of a run; parties' columns are at hand here."""
+    training, others = joined.training, dict(zip(joined.names[1:], joined.tables[1:], strict=True))
     trained = Trained(
         labels=joined.labels,
-        training=joined.training,
-        outputs=found["outputs"],
-        parties=joined.names[1:],
-        columns=dict(zip(joined.names[1:], columns, strict=True)),
+        training=training,
+        outputs=outputs,
+        parties=tuple(others),
+        columns={
+            name: bin_columns(coded(table, training), training, MAX_BINS)
+            for name, table in others.items()
+        },
         seed=seed,
     )
-    told = leakage.report(trained, found["trained"], small=limits.smallest_leaf)
-    return {"report": told.document(), "verdict": verdict(told, limits)}
+    return leakage.report(trained, model, small=small)
 
 
 def _document(

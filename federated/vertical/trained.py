@@ -35,8 +35,8 @@ class Trained:
         training: Which rows were trained on; the others were held out.
         outputs: Of the model, on the scale of the label.
         parties: Feature parties, in their order.
-        columns: Of those whose columns are at hand, as in a simulation: their bins. The others'
-            guess without the view is made of the splits that they own, which is less.
+        columns: Of those whose columns are at hand, as in a simulation: their bins. Where they are
+            not, a guess without the view counts as chance, so that its gain is never too small.
         seed: Names the samples that the measures draw.
     """
 

@@ -27,7 +27,6 @@ _ATTACKS: Final = {
 }
 _BASES: Final = {
     "columns": Words("its columns", "自有列"),
-    "own splits": Words("the splits that it owns", "自有的分裂"),
     "none": Words("nothing: chance", "无（随机猜测）"),
 }
 _SEES: Final = {
