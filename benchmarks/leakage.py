@@ -1,9 +1,9 @@
 """What vertical models of UCI Adult tell: ``python -m benchmarks.leakage [--json]``.
 
 Terms of boosting that protect, and terms that do not, each trained over the protocol and measured
-by its leak report; beside the report's attacks on membership the likelihood-ratio attack of Carlini et
-al. (IEEE S&P 2022, algorithm 1, one variance for all rows), whose shadow models are trained on the
-pooled table: nobody in a federation could do that, so it shows what the report's attacks miss.
+by its leak report; beside the report's attacks on membership the likelihood-ratio attack of Carlini
+et al. (IEEE S&P 2022, algorithm 1, one variance for all rows), whose shadow models are trained on
+the pooled table: nobody in a federation could do that, so it shows what the report's attacks miss.
 The registry has the label; the tax office and the employer have the other columns.
 """
 

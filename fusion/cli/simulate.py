@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, Kind, Kin
 from fusion.cli.files import check_writable
 from fusion.cli.train import finish, read_study
 from fusion.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from fusion.grants.leakage import Limits
 
 app = typer.Typer(help="Try a study with all parties in one process.", no_args_is_help=True)
 
@@ -218,7 +221,6 @@ def vertical(  # noqa: PLR0913 - each is an option
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train over columns that stay apart, beside the label party alone and the pooled table."""
-    from fusion.grants.leakage import Limits
     from fusion.services import alignment, engines
 
     check_writable(leak_report)
@@ -232,11 +234,7 @@ def vertical(  # noqa: PLR0913 - each is an option
     asked = {
         "label_party": _party(label_party), "parties": [_party(item) for item in party],
         "identifier": column, "label": label, "model": model, "options": options,
-        "limits": Limits(
-            membership_permille=membership_permille,
-            label_leak_permille=label_leak_permille,
-            smallest_leaf=smallest_leaf,
-        ),
+        "limits": _limits(membership_permille, label_leak_permille, smallest_leaf),
     }  # fmt: skip
     with output.progress("training") as tell:
         found = engines.training().try_vertical(asked, tell)
@@ -269,6 +267,13 @@ def _show(found: dict[str, Any]) -> None:
 
     for line in leakage_lines(found["leak"]):
         output.note(line)
+
+
+def _limits(members: int | None, labels: int | None, leaf: int | None) -> Limits:
+    """Return what a leak report is held to."""
+    from fusion.grants.leakage import Limits
+
+    return Limits(membership_permille=members, label_leak_permille=labels, smallest_leaf=leaf)
 
 
 def _write_leak(file: Path, found: dict[str, Any]) -> None:

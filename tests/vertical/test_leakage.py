@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,8 @@ from federated.vertical import guessing, leakage, leaves, membership, views
 from federated.vertical.trained import Trained, Trees, Weights
 from fusion.errors import DataInvalid, MessageInvalid, ModelWithheld
 from fusion.grants.document import Train
-from fusion.grants.leakage import Limits, report_of, strictest, verdict
+from fusion.grants.leakage import Code, Limits, report_of, strictest, verdict
+from tests.docs.sources import ROOT
 from tests.vertical.parties import Run, make
 
 if TYPE_CHECKING:
@@ -424,3 +426,8 @@ def test_columns_that_are_the_label_leave_nothing_to_gain() -> None:
     (told,) = leakage.report(rows, trees_of(found)).labels
     assert told.alone.value_micro == 1_000_000
     assert told.guesses[-1].gain.high_micro <= 0
+
+
+def test_every_code_is_on_the_page() -> None:
+    page = (ROOT / "docs/claims/leakage.md").read_text("utf-8")
+    assert re.findall(r"^\| (L-\d\d) \|", page, re.MULTILINE) == [code.value for code in Code]
