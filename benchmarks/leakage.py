@@ -50,7 +50,8 @@ def terms(trees: int) -> dict[str, Growth]:
     return {
         "as by default": usual,
         "no tree alone": replace(usual, alone_trees=0),
-        "five trees alone": replace(usual, alone_trees=min(5, trees)),
+        "half of the trees alone": replace(usual, alone_trees=max(1, trees // 2)),
+        "depth 1": Growth(trees=trees, depth=1, learning_rate=0.3),
         "GOSS 0.2:0.1": replace(usual, goss=Goss(top=0.2, other=0.1)),
         "leaves of one, steep": steep,
     }

@@ -24,13 +24,20 @@ from fusion.grants.leakage import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from federated.vertical.intervals import Bounded
     from federated.vertical.membership import Family
 
 SMALL: Final = 20
 """A leaf of fewer rows is counted as small where no limit says another number."""
+
+_FAMILIES: Final[Mapping[str, Family]] = {
+    "logistic": "logistic",
+    "scorecard": "logistic",
+    "linear": "squared",
+    "poisson": "poisson",
+}
 
 
 def report(trained: Trained, model: Trees | Weights, *, small: int | None = None) -> LeakReport:
@@ -49,7 +56,7 @@ def report(trained: Trained, model: Trees | Weights, *, small: int | None = None
     """
     if isinstance(model, Trees):
         return _of_trees(trained, model, small or SMALL)
-    family: Family = "squared" if model.model == "linear" else model.model
+    family = _FAMILIES[model.model]
     return LeakReport(
         model=model.model,
         backend="dealer",

@@ -126,6 +126,6 @@ class Weights:
             party's should be; a feature party looks at its own before it trains.
     """
 
-    model: Literal["logistic", "linear", "poisson"]
+    model: Literal["logistic", "linear", "poisson", "scorecard"]
     partials: Mapping[str, Floats]
     supports: Mapping[str, int] = field(default_factory=dict)

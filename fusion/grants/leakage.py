@@ -245,7 +245,7 @@ class LeakReport(Document):
     """
 
     schema_: Literal["fusion.leak-report/1"] = Field(alias="schema", default="fusion.leak-report/1")
-    model: Literal["boosting", "logistic", "linear", "poisson"]
+    model: Literal["boosting", "logistic", "linear", "poisson", "scorecard"]
     backend: Literal["paillier", "dealer", "plain"]
     rows_training: Count
     rows_held_out: Rows
@@ -358,7 +358,7 @@ def _advice(found: list[Exceeded]) -> str:
     grant = f" A study and grants with {' and '.join(terms)} would pass." if terms else ""
     less = {
         Code.MEMBERSHIP: "fewer or flatter trees, more l2, or more rows",
-        Code.LABELS: "more `alone_trees`, a larger `min_leaf`, fewer trees",
+        Code.LABELS: "depth 1, more `alone_trees`, no GOSS",
         Code.LEAF: "a larger `min_leaf`, or no column that is rare",
         Code.NOT_MEASURED: "more rows of each class, some of them held out (`test_fraction`)",
     }

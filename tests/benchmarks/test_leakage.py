@@ -21,7 +21,7 @@ def test_it_prints_its_document(
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == "fusion.bench-leakage/1"
     models = {each["model"]: each for each in document["models"]}
-    assert len(models) == 6
+    assert len(models) == 7
     assert models["leaves of one, steep"]["report"]["leaves"]["smallest"] == 1
     assert models["as by default"]["report"]["leaves"]["smallest"] >= 50
     assert models["as by default"]["likelihood_ratio"]["rows"] > 500

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from federated.vertical.options import Backend
     from fusion.grants.leakage import LeakReport
 
-    Model = Literal["logistic", "linear", "poisson"]
+    Model = Literal["logistic", "linear", "poisson", "scorecard"]
 
 GENTLE = Growth(trees=12, depth=3, min_leaf=30, learning_rate=0.2)
 STEEP = Growth(trees=20, depth=8, min_leaf=1, l2=0.0, learning_rate=0.5)
+BINARY = {"logistic", "scorecard"}
 PROMISE = Limits(membership_permille=150, label_leak_permille=400, smallest_leaf=20)
 
 
@@ -211,6 +212,16 @@ def test_sampling_by_gradients_gives_labels_away() -> None:
     assert last.auc.low_micro > 850_000
 
 
+def test_trees_of_one_level_show_next_to_nothing() -> None:
+    found = run(replace(GENTLE, depth=1, trees=20), rows=900)
+    (told,) = leakage.report(trained(found), trees_of(found)).labels
+    deeper = leakage.report(trained(deep := run(GENTLE, rows=900)), trees_of(deep)).labels[0]
+    assert told.gain.high_micro < deeper.guesses[-1].gain.value_micro
+    for tree, place in found.label.grown[1:]:
+        owner = tree.splits[1].owner
+        assert len(np.unique(views.seen(tree, place, 1))) == (2 if owner == 1 else 1)
+
+
 def test_gradients_in_the_clear_are_labels() -> None:
     found = run(replace(GENTLE, trees=3), rows=600, backend="plain")
     (told,) = leakage.report(trained(found), trees_of(found, "plain")).labels
@@ -330,16 +341,16 @@ def _weights(supports: dict[str, int], model: Model = "logistic") -> LeakReport:
     mean = 1 / (1 + np.exp(-partial - other))
     labels = (draw.random(800) < mean).astype(float)
     rows = Trained(
-        labels=labels if model == "logistic" else np.round(3 * mean),
+        labels=labels if model in BINARY else np.round(3 * mean),
         training=draw.random(800) < 0.7,
-        outputs=mean if model == "logistic" else 3 * mean,
+        outputs=mean if model in BINARY else 3 * mean,
         parties=("feature",),
     )
     weights = Weights(model=model, partials={"feature": partial}, supports=supports)
     return leakage.report(rows, weights)
 
 
-@pytest.mark.parametrize("model", ["logistic", "linear", "poisson"])
+@pytest.mark.parametrize("model", ["logistic", "linear", "poisson", "scorecard"])
 def test_weights_tell_a_party_what_its_columns_are_good_for(model: Model) -> None:
     (told,) = _weights({}, model).labels
     assert (told.sees, told.baseline, told.alone.value_micro) == ("weights", "none", 500_000)
