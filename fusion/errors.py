@@ -30,7 +30,8 @@
     │   ├── OrderRefused                     its operator did not order this; codes G-5…
     │   ├── QueryRefused                     the policy does not answer this; codes Q-…
     │   ├── PythonRefused                    a Python job is not taken or not run; codes P-…
-    │   └── AlignmentRefused                 records are not aligned, or not released; codes A-…
+    │   ├── AlignmentRefused                 records are not aligned, or not released; codes A-…
+    │   └── ModelWithheld                    a model tells more than was promised; codes L-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -319,6 +320,17 @@ class AlignmentRefused(Refused):
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         """Take over the code of the rule that refused."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
+
+
+class ModelWithheld(Refused):
+    """A trained model tells more than its study promised; the code shown is the limit's (L-..)."""
+
+    code = "F-415"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the limit that is not kept."""
         super().__init__(message, hint=hint)
         self.code = code or type(self).code
 

@@ -37,6 +37,9 @@ LIMITS: Final[dict[str, tuple[str, str]]] = {
     "rounds": ("fusion:rounds", "odrl:lteq"),
     "runs": ("odrl:count", "odrl:lteq"),
     "epsilon_micro": ("fusion:epsilonMicro", "odrl:lteq"),
+    "membership_permille": ("fusion:membershipPermille", "odrl:lteq"),
+    "label_leak_permille": ("fusion:labelLeakPermille", "odrl:lteq"),
+    "smallest_leaf": ("fusion:smallestLeaf", "odrl:gteq"),
     "rows": ("fusion:rows", "odrl:lteq"),
     "set_size": ("fusion:setSize", "odrl:lteq"),
 }

@@ -50,6 +50,7 @@ RUN = {
     r"python -m benchmarks\.query.*": "tests/benchmarks/test_query.py",
     r"fusion simulate vertical.*": "tests/cli/test_simulate_vertical.py",
     r"python -m benchmarks\.vertical.*": "tests/benchmarks/test_vertical.py",
+    r"python -m benchmarks\.leakage.*": "tests/benchmarks/test_leakage.py",
     r"python -m examples\.restricted_query\.make_data .*": "tests/cli/test_policy.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
