@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from fusion.alignment.identifiers import Rejected, normalise
 from fusion.crypto import rng
@@ -136,6 +136,14 @@ class Scorer:
     def close(self) -> None:
         """Let go of threads."""
         self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
 
     # ------------------------------------------------------------------ epochs
 
