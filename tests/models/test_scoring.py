@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from federated.vertical import applying
+from fusion.alignment.asking import Asker, SetReader
+from fusion.alignment.published import Evaluator
 from fusion.errors import FusionError, GrantRefused, InputInvalid, ModelRefused, PartyFailed
 from fusion.grants.budget import Amount
 from fusion.grants.refusal import Code
 from fusion.services import score_messages as messages
-from fusion.services.grants import GrantDesk, folder_of
+from fusion.services.grants import folder_of
+from fusion.services.maskers import maskers
 from fusion.services.models import find_model, keep_part, revoke_model
 from fusion.services.score_messages import Asked, Epoch
 from fusion.services.score_service import ScoreService, evaluate
@@ -37,6 +40,8 @@ from tests.vertical import trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fusion.alignment.published import PublishedSet
 
 NAMES = (LABEL, FIRST, SECOND)
 LACKING = {LABEL: {7}, FIRST: {3, 5}, SECOND: {5, 11}}
@@ -156,29 +161,24 @@ def test_nothing_is_scored_within_a_second_of_a_grants_revocation(trees: Served,
     trees.grant(who)
 
 
-def test_a_permit_that_holds_no_more_ends_a_question_between_messages(trees: Served) -> None:
-    service = trees.services[FIRST]
+def test_what_is_evaluated_needs_a_permit_that_holds(trees: Served) -> None:
+    service, node = trees.services[FIRST], trees.nodes[FIRST]
+    kept = find_model(node, "credit")
     with trees.scorer() as scorer:
         scorer.prepare()
-        side = scorer._sides[0]
-        seen: list[Any] = []
-        original = service._begin
-
-        def remember(*words: Any) -> Any:  # noqa: ANN401
-            seen.append(original(*words))
-            return seen[-1]
-
-        service._begin = remember  # type: ignore[method-assign]
-        try:
-            side.ask([identifier(1)], lambda: None)
-        finally:
-            del service._begin  # type: ignore[method-assign]
-        question = seen[0]
-        trees.revoke_grants(FIRST)
-        kept = find_model(trees.nodes[FIRST], "credit")
-        desk: GrantDesk = service._desk
-        with pytest.raises(GrantRefused):
-            evaluate(question.permit, question.evaluator, desk, kept, b"")
+    ready = service._epochs.ready(kept)
+    assert ready is not None
+    asked = Asked(kind="open", model=kept.id, purpose=PURPOSE)
+    permit = service._desk.admit(service._request(LABEL, kept, asked, "s-test", 1))
+    asker = Asker(read_set(ready.published), LABEL, [identifier(1)], maskers(1))
+    evaluator = Evaluator(ready.published, LABEL, maskers(1), left=1)
+    with pytest.raises(GrantRefused, match="begun with"):
+        evaluate(permit, evaluator, service._desk, kept, asker.message(0))
+    permit.spend()
+    trees.revoke_grants(FIRST)
+    with pytest.raises(GrantRefused) as error:
+        evaluate(permit, evaluator, service._desk, kept, asker.message(0))
+    assert error.value.code == Code.REVOKED
     trees.grant(FIRST)
 
 
@@ -239,6 +239,14 @@ def test_an_epoch_is_kept_sealed_and_goes_on_after_a_restart(trees: Served) -> N
     finally:
         (folder / "begun").write_text(str(number.number))
         again.close()
+
+
+def read_set(published: PublishedSet) -> SetReader:
+    """Take a set as an asker does."""
+    reader = SetReader(published.terms)
+    for number in range(published.parts):
+        reader.take(published.message(number))
+    return reader
 
 
 def ask(service: ScoreService, caller: str, body: bytes = b"", **changes: Any) -> Any:  # noqa: ANN401
@@ -317,7 +325,6 @@ def test_a_feature_party_does_not_score(trees: Served) -> None:
         Scorer(trees.connection, node, find_model(node, "credit"))
 
 
-def test_a_question_has_a_size(trees: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusion.services.scoring.MAX_ASKED", 2)
-    with trees.scorer() as scorer, pytest.raises(InputInvalid, match="at most"):
+def test_a_question_has_a_size(trees: Served) -> None:
+    with trees.scorer(most=2) as scorer, pytest.raises(InputInvalid, match="at most"):
         scorer.score([identifier(i) for i in range(10)])

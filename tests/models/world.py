@@ -199,7 +199,7 @@ def _always(service: ScoreService) -> Callable[[], ScoreService]:
 
 @contextlib.contextmanager
 def served(
-    path: Path, model: Trained, kind: str, lacking: Mapping[str, set[int]]
+    path: Path, model: Trained, kind: str, lacking: Mapping[str, set[int]], chunk: int = 16
 ) -> Iterator[Served]:
     """Run a model's holders behind a hub's port, each with its table, its part and its grants.
 
@@ -208,6 +208,7 @@ def served(
         model: The model.
         kind: Its kind.
         lacking: Rows that a party's table does not have.
+        chunk: Records of a message between the nodes.
     """
     data = {}
     for name, table in zip(model.names, model.tables, strict=True):
@@ -232,7 +233,9 @@ def served(
         connection = stack.enter_context(Connection(nodes[label]))
         for name in model.names[1:]:
             link = stack.enter_context(Connection(nodes[name]))
-            service = services[name] = ScoreService(nodes[name], said[name].append, pace=0.0)
+            service = services[name] = ScoreService(
+                nodes[name], said[name].append, pace=0.0, chunk=chunk
+            )
             answers = ScorePort(nodes[name], _always(service))
             stack.callback(answers.close)
             stack.callback(service.close)
