@@ -77,18 +77,7 @@ def port_of(
             ROSTER: _roster(hub),
             WITNESS: _witness(hub),
         },
-        boxes={
-            CATALOGUE: Box(
-                take=lambda member, data: deliver(hub, member.id, data),
-                limit=MAX_DESCRIPTOR_BYTES,
-            ),
-            GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
-            ORDERS: Box(take=orders.take, limit=MAX_ORDERED_BYTES),
-            WITNESS: Box(
-                take=lambda member, data: receive(hub, member.id, data),
-                limit=MAX_WITNESS_PACKET_BYTES,
-            ),
-        },
+        boxes=_boxes(hub, shelf, orders),
         watched={
             CATALOGUE: hub.catalogue,
             GRANTS: hub.grants,
@@ -99,6 +88,21 @@ def port_of(
         services=(talking.handler(talks, lambda shown: callers.member(shown).id),),
     )
     return Port(config)
+
+
+def _boxes(hub: HubHome, shelf: Shelf, orders: OrderDesk) -> dict[str, Box]:
+    return {
+        CATALOGUE: Box(
+            take=lambda member, data: deliver(hub, member.id, data),
+            limit=MAX_DESCRIPTOR_BYTES,
+        ),
+        GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
+        ORDERS: Box(take=orders.take, limit=MAX_ORDERED_BYTES),
+        WITNESS: Box(
+            take=lambda member, data: receive(hub, member.id, data),
+            limit=MAX_WITNESS_PACKET_BYTES,
+        ),
+    }
 
 
 def _roster(hub: HubHome) -> Callable[[Member, str], bytes | None]:
