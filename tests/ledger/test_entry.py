@@ -10,6 +10,7 @@ import pytest
 
 from federated.protocols.secure_sum import add_verified
 from fusion.errors import MessageInvalid
+from fusion.ledger import alignment_entries
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import Entry, decode, encode, fields, opening_digest, stamp
 from fusion.wire import canonical
@@ -47,6 +48,17 @@ SAMPLES: list[Entry] = [
     ),
     entries.PythonRun(at=AT, organisation="east", job=D, verdict=D, reservation=D),
     entries.PythonReleased(at=AT, job=D, reservation=D, result=D, checked=True),
+    alignment_entries.SetCommitted(
+        at=AT,
+        job="j",
+        reservation=D,
+        commitment=D,
+        records=9,
+        peers=("west",),
+        peer_commitments=(D,),
+        peer_records=(8,),
+    ),
+    alignment_entries.SetAligned(at=AT, job="j", reservation=D, learned="size", common=3),
 ]
 
 
