@@ -1,9 +1,10 @@
-"""``fusion align``: identifiers before anything is compared with anybody."""
+"""``fusion align``: common records between nodes, and identifiers before that."""
 
 # ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
 
 from __future__ import annotations
 
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusion.cli import output
+from fusion.cli.files import read_bounded
+from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-app = typer.Typer(help="Find common records without showing the others.", no_args_is_help=True)
+    from fusion.services.align_jobs import State
+    from fusion.services.aligning import Result
+
+app = typer.Typer(help="Find common records without showing the others.")
+MAX_STUDY_BYTES = 1 << 20
 
 
 class Kind(StrEnum):
@@ -45,9 +52,69 @@ FoldOption = Annotated[
 ]
 
 
-@app.callback()
-def _group() -> None:
-    """Find common records without showing the others."""
+@app.callback(invoke_without_command=True)
+def align(
+    context: typer.Context,
+    *,
+    study: Annotated[
+        Path | None, typer.Option(metavar="STUDY.toml", help="The study; see docs/alignment.md.")
+    ] = None,
+    home: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            envvar="FUSION_HOME",
+            show_envvar=False,
+            help="The folder of the operator's node, else $FUSION_HOME or this one.",
+        ),
+    ] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Find common records without showing the others: order it at the operator's node.
+
+    Prints sizes, and the operator's own rates of invalid and repeated identifiers. Every party
+    decides by its own grants. Ctrl-C ends it at every party.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if study is None:
+        message = "Name a study, or one of the commands below `fusion align --help`."
+        raise InputInvalid(message, hint="fusion align --study STUDY.toml")
+    from fusion.services.aligning import Operator
+    from fusion.services.homes import NodeHome
+    from fusion.services.node_link import Connection
+
+    node = NodeHome.open(home)
+    text = read_bounded(study, MAX_STUDY_BYTES).decode("utf-8", "replace")
+    with Connection(node) as connection:
+        operator = Operator(node, connection, text, str(study))
+        with output.progress("align") as show:
+            # An interrupt ends it here, and at every party.
+            result = operator.run(threading.Event(), lambda states: show(_progress(states)))
+    _show(result, as_json=as_json)
+
+
+def _progress(states: Mapping[str, State]) -> str:
+    """Return how far each party is, in one line."""
+    return ", ".join(
+        f"{name} {state.status}"
+        + (f" ({state.took} in, {state.gave} out)" if state.status == "running" else "")
+        for name, state in states.items()
+    )
+
+
+def _show(result: Result, *, as_json: bool) -> None:
+    document = result.document()
+    if as_json:
+        output.document("fusion.align/1", document)
+        return
+    found: list[tuple[str, object]] = [("job", result.job), ("outcome", result.outcome)]
+    found += [(f"records of {name}", state.records) for name, state in result.states.items()]
+    if document["common"] is not None:
+        found.append(("common", document["common"]))
+    output.facts(found)
+    if result.report is not None:
+        output.facts(facts(result.report))
 
 
 @app.command("check")

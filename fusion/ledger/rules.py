@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fusion.errors import LedgerBroken
 from fusion.identity.members import AUTHORITY
+from fusion.ledger import alignment_entries
 from fusion.ledger import entry as entries
+from fusion.ledger.alignment_rules import AlignmentRules
 from fusion.ledger.entry import opening_digest
 from fusion.ledger.model_rules import ModelRules
 from fusion.ledger.python_rules import PythonRules
@@ -31,6 +33,7 @@ _NODE_ONLY = (
     entries.SumOpened, entries.CheckpointSeen, entries.QueryAnswered, entries.PythonSubmitted,
     entries.PythonJudged, entries.PythonRun, entries.PythonReleased, entries.ModelKept,
     entries.ModelRevoked, entries.AnswersPublished, entries.ModelScored, entries.ModelExported,
+    alignment_entries.SetCommitted, alignment_entries.SetAligned,
 )  # fmt: skip
 
 
@@ -76,6 +79,8 @@ class Replay:
         """Runs of queries that were charged, and whether one was answered."""
         self._scorings: dict[str, bool] = {}
         """The same of scoring."""
+        self._alignments: dict[str, bool] = {}
+        """The same of alignments."""
         self.epochs: dict[int, tuple[int, str]] = {}
         """Roster epochs: the entry that names each, and the document's digest."""
         self.openings: dict[tuple[str, int], tuple[int, str, tuple[str, ...]]] = {}
@@ -114,7 +119,8 @@ class Replay:
         }
         python = PythonRules(self._runs, self._broken)
         models = ModelRules(self._scorings, self._broken)
-        self._rules = {**self._rules, **python.rules, **models.rules}
+        aligned = AlignmentRules(self._alignments, self._orders, self._broken)
+        self._rules = {**self._rules, **python.rules, **models.rules, **aligned.rules}
 
     def feed(self, entry: Entry) -> None:
         """Take the next entry.
@@ -300,6 +306,8 @@ class Replay:
                 self._runs[entry.reservation] = False
             if (entry.action, entry.budget) == ("score", "runs"):
                 self._scorings[entry.reservation] = False
+            if (entry.action, entry.budget) == ("align", "runs"):
+                self._alignments[entry.reservation] = False
             return
         if reservation is None or reservation.settled or entry.amount > reservation.amount:
             self._broken("it settles what was not reserved, or more than was, or for a second time")

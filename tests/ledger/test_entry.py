@@ -10,6 +10,7 @@ import pytest
 
 from federated.protocols.secure_sum import add_verified
 from fusion.errors import MessageInvalid
+from fusion.ledger import alignment_entries
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import Entry, decode, encode, fields, opening_digest, stamp
 from fusion.wire import canonical
@@ -52,6 +53,17 @@ SAMPLES: list[Entry] = [
     entries.AnswersPublished(at=AT, model=D, epoch=D, commitment=D, records=5),
     entries.ModelScored(at=AT, model=D, organisation="east", reservation=D, records=5),
     entries.ModelExported(at=AT, model=D, output="card", digest=D),
+    alignment_entries.SetCommitted(
+        at=AT,
+        job="j",
+        reservation=D,
+        commitment=D,
+        records=9,
+        peers=("west",),
+        peer_commitments=(D,),
+        peer_records=(8,),
+    ),
+    alignment_entries.SetAligned(at=AT, job="j", reservation=D, learned="size", common=3),
 ]
 
 
