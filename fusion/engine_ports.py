@@ -5,6 +5,7 @@ Implemented in :mod:`federated` and :mod:`sandbox`, which import the core; the c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -219,4 +220,84 @@ class QueryService(Protocol):
 
     def close(self) -> None:
         """Stop what runs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A record's score.
+
+    Attributes:
+        score: On the model's own scale: log odds, or what its target has; points of a scorecard.
+        output: On the scale of the label: a probability, a mean; points of a scorecard.
+        reasons: What raised the score most (of a scorecard: cost most points), the most first:
+            a column of the label party, or other parties by their names; and how much.
+    """
+
+    score: float
+    output: float
+    reasons: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Applicable:
+    """A party's part of a model as those see it who do not know its form.
+
+    Attributes:
+        form: Its name.
+        columns: What of the table it reads.
+        words: Those among the columns that hold words.
+        width: Bytes of an answer; 0 of the label party's part.
+        summed: Whether answers are 64-bit integers of which the label party needs but the sum.
+        parties: Feature parties, of the label party's part.
+        part: The part itself, for the calls below.
+    """
+
+    form: str
+    columns: tuple[str, ...]
+    words: frozenset[str]
+    width: int
+    summed: bool
+    parties: tuple[str, ...]
+    part: Any
+
+
+class ScoringEngine(Protocol):
+    """What scoring needs from ``federated``, found through the entry point ``fusion.engines``."""
+
+    def open(self, part: bytes) -> Applicable:
+        """Read a party's part.
+
+        Raises:
+            fusion.errors.MessageInvalid: It is none.
+        """
+        ...
+
+    def answers(self, part: Applicable, table: Mapping[str, Any], rows: Sequence[int]) -> bytes:
+        """Return a feature party's answers for rows of its table, ``width`` bytes each.
+
+        Raises:
+            fusion.errors.DataInvalid: A column is of another type than in training.
+        """
+        ...
+
+    def scores(
+        self,
+        part: Applicable,
+        table: Mapping[str, Any],
+        rows: Sequence[int],
+        answers: Mapping[str, bytes],
+    ) -> list[Scored]:
+        """Return the scores of rows of the label party's table.
+
+        Args:
+            part: The label party's.
+            table: Its columns.
+            rows: Which of its rows.
+            answers: Of each feature party for these rows, in their order.
+
+        Raises:
+            fusion.errors.DataInvalid: A column is of another type than in training.
+            fusion.errors.MessageInvalid: Answers are not of the size due.
+        """
         ...

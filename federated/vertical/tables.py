@@ -124,21 +124,31 @@ def _read(path: Path, identifier: str) -> Columns:
     return read_table(path, names, text=[identifier])
 
 
-def coded(table: Columns, training: Bools) -> dict[str, Floats]:
-    """Return columns as numbers for trees: words by how often they are among training rows.
+def words_of(table: Columns, training: Bools) -> dict[str, tuple[str, ...]]:
+    """Return the words of each column of words, by how often they are among training rows.
 
-    The most frequent word is 0; None stays missing, and so does a word that no training row has.
+    Their places are their codes for trees: the most frequent word is 0.
     """
-    found: dict[str, Floats] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name, column in table.items():
-        if column.dtype != object:
-            found[name] = np.asarray(column, np.float64)
-            continue
-        known = [word for word in column[training] if word is not None]
-        words, counts = np.unique(np.array(known, dtype=str), return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        codes = {str(words[i]): float(rank) for rank, i in enumerate(order)}
-        found[name] = np.array(
-            [codes.get(str(w), np.nan) if w is not None else np.nan for w in column]
-        )
+        if column.dtype == object:
+            known = [word for word in column[training] if word is not None]
+            words, counts = np.unique(np.array(known, dtype=str), return_counts=True)
+            order = np.argsort(-counts, kind="stable")
+            found[name] = tuple(str(words[i]) for i in order)
     return found
+
+
+def codes_of(words: Sequence[str], column: NDArray[Any]) -> Floats:
+    """Return a column of words as codes; None stays missing, and so does another word."""
+    codes = {word: float(rank) for rank, word in enumerate(words)}
+    return np.array([codes.get(str(w), np.nan) if w is not None else np.nan for w in column])
+
+
+def coded(table: Columns, training: Bools) -> dict[str, Floats]:
+    """Return columns as numbers for trees: words by how often they are among training rows."""
+    words = words_of(table, training)
+    return {
+        name: codes_of(words[name], column) if name in words else np.asarray(column, np.float64)
+        for name, column in table.items()
+    }

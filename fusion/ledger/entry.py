@@ -341,11 +341,68 @@ class PythonReleased(_Entry):
     checked: bool
 
 
+class ModelKept(_Entry):
+    """A holder keeps its part of a joint model; ``part`` is the SHA-256 of its bytes.
+
+    ``number`` is that of the version under its name.
+    """
+
+    kind: Literal["model-kept"] = "model-kept"
+    job: Job
+    study: Hex
+    model: Hex
+    part: Hex
+    number: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class ModelRevoked(_Entry):
+    """A holder uses its part of a joint model no more."""
+
+    kind: Literal["model-revoked"] = "model-revoked"
+    model: Hex
+
+
+class AnswersPublished(_Entry):
+    """A holder's answers for an epoch of its table are ready; nobody can read them by themselves.
+
+    ``epoch`` is the digest of the set's terms, ``commitment`` that to its entries.
+    """
+
+    kind: Literal["answers-published"] = "answers-published"
+    model: Hex
+    epoch: Hex
+    commitment: Hex
+    records: Count
+
+
+class ModelScored(_Entry):
+    """Records are about to be scored with a holder's part, for an organisation.
+
+    ``reservation`` is that of the charge; which records, and how they score, no holder's log says.
+    """
+
+    kind: Literal["model-scored"] = "model-scored"
+    model: Hex
+    organisation: Organisation
+    reservation: Hex
+    records: Count
+
+
+class ModelExported(_Entry):
+    """A holder wrote its part, or the card, to a file; ``digest`` is the SHA-256 of that."""
+
+    kind: Literal["model-exported"] = "model-exported"
+    model: Hex
+    output: Literal["part", "card"]
+    digest: Hex
+
+
 Entry = (
     OrganisationMade | RosterSeen | LogSeen | KeyImported | OrderTaken | StudyAgreed | StudyRefused
     | JobStarted | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen
     | RoundSummed | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided
     | BudgetMoved | QueryAnswered | PythonSubmitted | PythonJudged | PythonRun | PythonReleased
+    | ModelKept | ModelRevoked | AnswersPublished | ModelScored | ModelExported
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

@@ -13,6 +13,7 @@ from fusion.errors import LedgerBroken
 from fusion.identity.members import AUTHORITY
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import opening_digest
+from fusion.ledger.model_rules import ModelRules
 from fusion.ledger.python_rules import PythonRules
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ _HUB_ONLY = (
 _NODE_ONLY = (
     entries.OrderTaken, entries.StudyAgreed, entries.StudyRefused, entries.RoundContributed,
     entries.SumOpened, entries.CheckpointSeen, entries.QueryAnswered, entries.PythonSubmitted,
-    entries.PythonJudged, entries.PythonRun, entries.PythonReleased,
+    entries.PythonJudged, entries.PythonRun, entries.PythonReleased, entries.ModelKept,
+    entries.ModelRevoked, entries.AnswersPublished, entries.ModelScored, entries.ModelExported,
 )  # fmt: skip
 
 
@@ -72,6 +74,8 @@ class Replay:
         self._reservations: dict[str, _Reservation] = {}
         self._runs: dict[str, bool] = {}
         """Runs of queries that were charged, and whether one was answered."""
+        self._scorings: dict[str, bool] = {}
+        """The same of scoring."""
         self.epochs: dict[int, tuple[int, str]] = {}
         """Roster epochs: the entry that names each, and the document's digest."""
         self.openings: dict[tuple[str, int], tuple[int, str, tuple[str, ...]]] = {}
@@ -109,7 +113,8 @@ class Replay:
             entries.QueryAnswered: self._query,
         }
         python = PythonRules(self._runs, self._broken)
-        self._rules = {**self._rules, **python.rules}
+        models = ModelRules(self._scorings, self._broken)
+        self._rules = {**self._rules, **python.rules, **models.rules}
 
     def feed(self, entry: Entry) -> None:
         """Take the next entry.
@@ -293,6 +298,8 @@ class Replay:
             self._reservations[name] = _Reservation(entry.amount)
             if (entry.action, entry.budget) == ("query", "runs"):
                 self._runs[entry.reservation] = False
+            if (entry.action, entry.budget) == ("score", "runs"):
+                self._scorings[entry.reservation] = False
             return
         if reservation is None or reservation.settled or entry.amount > reservation.amount:
             self._broken("it settles what was not reserved, or more than was, or for a second time")

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
-    from fusion.engine_ports import IsolationDiagnosis, QueryEngine, TrainingEngine
+    from fusion.engine_ports import (
+        IsolationDiagnosis,
+        QueryEngine,
+        ScoringEngine,
+        TrainingEngine,
+    )
 
 _GROUP: Final = "fusion.engines"
 
@@ -45,6 +50,17 @@ def isolation() -> IsolationDiagnosis:
     """
     diagnosis: IsolationDiagnosis = _load("isolation")
     return diagnosis
+
+
+@cache
+def scoring() -> ScoringEngine:
+    """Return the engine that applies parts of joint models.
+
+    Raises:
+        EnvironmentUnfit: None is installed, or more than one.
+    """
+    engine: ScoringEngine = _load("scoring")
+    return engine
 
 
 def _load(name: str) -> Any:  # noqa: ANN401 - an engine of any kind

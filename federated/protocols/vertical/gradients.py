@@ -162,9 +162,21 @@ class Loss:
 
     def outputs(self, scores: Floats) -> Floats:
         """Return probabilities, or values on the scale of the label."""
-        if self.objective == "logistic":
-            return np.asarray(1.0 / (1.0 + np.exp(-scores)))
-        return scores * self.scale + self.mean
+        return outputs(self.objective, self.scale, self.mean, scores)
+
+
+def outputs(objective: Objective, scale: float, mean: float, scores: Floats) -> Floats:
+    """Return probabilities, or values on the scale of the label.
+
+    Args:
+        objective: The loss.
+        scale: What a score of 1 is on the scale of the labels.
+        mean: Of the labels.
+        scores: Of rows.
+    """
+    if objective == "logistic":
+        return np.asarray(1.0 / (1.0 + np.exp(-scores)))
+    return scores * scale + mean
 
 
 def sample(

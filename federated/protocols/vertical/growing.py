@@ -201,8 +201,10 @@ class Growing:
         weight = self._growth.learning_rate * trees.node_weight(
             total, self._growth, self._limits[node]
         )
+        members = self.nodes.members(node)
         self.tree.leaves[node] = weight
-        self.out[self.nodes.members(node)] = weight
+        self.tree.rows[node] = len(members)
+        self.out[members] = weight
 
     @property
     def finished(self) -> bool:

@@ -116,10 +116,12 @@ class Tree:
     Attributes:
         splits: By node.
         leaves: Weight by node, the learning rate in it.
+        rows: Aligned rows in each leaf, those that judge among them.
     """
 
     splits: dict[int, Split] = field(default_factory=dict)
     leaves: dict[int, float] = field(default_factory=dict)
+    rows: dict[int, int] = field(default_factory=dict)
 
 
 def weights(gradient: Floats, hessian: Floats, l2: float, limits: Limits) -> Floats:
