@@ -22,7 +22,6 @@ from federated.vertical.aligning import Alignment
 from federated.vertical.keeping import PART, Mark, States
 from federated.vertical.model_section import Boosting
 from federated.vertical.own_table import read_rows, write_rows
-from federated.vertical.parts import part_of
 from federated.vertical.tables import training_rows
 from federated.vertical.talking import MachineTalker
 from federated.vertical.work import BoostingWork, LinearWork
@@ -47,7 +46,16 @@ State = Literal["ready", "aligning", "training", "done", "failed"]
 
 
 class Permission(Protocol):
-    """Under which a party works: looked at before anything leaves, and while it works."""
+    """Under which a party works: looked at before anything leaves, and while it works.
+
+    Attributes:
+        grant: Id of the grant; empty where it works without.
+    """
+
+    @property
+    def grant(self) -> str:
+        """See the class."""
+        ...
 
     def watch(self) -> None:
         """Return if the work may go on.
@@ -186,6 +194,12 @@ class VerticalJob:
         """
         for permission in self._brought.permissions:
             permission.watch()
+
+    @property
+    def grants(self) -> tuple[str, ...]:
+        """Ids of the grants under which it works."""
+        found = (permission.grant for permission in self._brought.permissions)
+        return tuple(dict.fromkeys(grant for grant in found if grant))
 
     def standing(self) -> dict[str, Any]:
         """Return how it stands, as JSON values."""
@@ -342,7 +356,7 @@ class VerticalJob:
         self._carry(attempt, "train", MachineTalker(work.machine, peers, work.opening(), after))
 
     def _finish(self, attempt: _Attempt, work: Work) -> None:
-        part = part_of(work)
+        part = work.part()
         found = replace(
             self._standing,
             state="done",

@@ -22,9 +22,10 @@ from federated.protocols.vertical.label_party import LabelParty
 from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
 from federated.protocols.vertical.linear_dealing import LinearDealer
 from federated.protocols.vertical.linear_terms import Target
+from federated.vertical import part_making
 from federated.vertical.measures import METRICS, measure
 from federated.vertical.model_section import Boosting, Linear
-from federated.vertical.tables import coded
+from federated.vertical.tables import coded, words_of
 from fusion.crypto.paillier.keys import PrivateKey
 from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.randomisers import Exact
@@ -120,6 +121,14 @@ class Work(Protocol):
         """Return the first messages."""
         ...
 
+    def part(self) -> bytes:
+        """Return the finished part, as :mod:`federated.vertical.parts` has it.
+
+        Raises:
+            MessageInvalid: It is larger than a part may be.
+        """
+        ...
+
     def quality(self) -> dict[str, Any] | None:
         """Return what the label party knows of the finished model; None at the others."""
         ...
@@ -145,7 +154,7 @@ class BoostingWork:
             DataInvalid: A column of words is to be monotone, or the label is none.
             InputInvalid: Values that do not go together.
         """
-        self._rows, self._model = rows, model
+        self._cast, self._rows = cast, rows
         self._growth = model.growth(seed)
         mine = {name: sign for name, sign in model.monotone.items() if name in rows.table}
         for name in mine:
@@ -180,6 +189,13 @@ class BoostingWork:
     def opening(self) -> list[Outgoing]:
         """See :class:`Work`."""
         return self.machine.offer() if isinstance(self.machine, FeatureParty) else []
+
+    def part(self) -> bytes:
+        """See :class:`Work`."""
+        words = words_of(self._rows.table, self._rows.training)
+        if isinstance(self.machine, LabelParty):
+            return part_making.boosting_label(self.machine.part, self._cast.features, words)
+        return part_making.boosting_feature(self.machine.part, words)
 
     def quality(self) -> dict[str, Any] | None:
         """See :class:`Work`; alone is the same algorithm on the label party's own columns."""
@@ -223,7 +239,7 @@ class LinearWork:
         """
         training, labels = rows.training, rows.labels
         count = len(training)
-        self._rows = rows
+        self._cast, self._rows = cast, rows
         self.design = designs.design(rows.table, training, intercept=labels is not None)
         block = self.design.block(rows.table, count)
         self.terms = model.terms(int(training.sum()), int((~training).sum()))
@@ -255,6 +271,15 @@ class LinearWork:
     def opening(self) -> list[Outgoing]:
         """See :class:`Work`."""
         return self.machine.start()
+
+    def part(self) -> bytes:
+        """See :class:`Work`."""
+        machine = self.machine
+        if isinstance(machine, LinearLabelParty):
+            return part_making.linear_label(
+                self._cast.features, machine.target, self.design, machine.weights
+            )
+        return part_making.linear_feature(self.design, machine.weights)
 
     def quality(self) -> dict[str, Any] | None:
         """See :class:`Work`; only rows that judge have a joint score anywhere."""

@@ -11,40 +11,35 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from fusion.crypto.hashing import digest
 from fusion.errors import MessageInvalid
+from fusion.ledger.fields import (
+    Amount,
+    Attempt,
+    Code,
+    Count,
+    Digests,
+    EntryBase,
+    Hex,
+    Job,
+    Organisation,
+    Organisations,
+)
+from fusion.ledger.vertical_entries import (
+    AttemptBegun,
+    PartTrained,
+    RecordsAligned,
+    VerticalAgreed,
+    VerticalStarted,
+)
 
 MAX_ENTRY_BYTES: Final = 256 * 1024
 """Room for the digests of a thousand contributions, and their organisations."""
 
-_MAX_PARTIES: Final = 1000
-_DAY: Final = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-_TIME: Final = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}"
 
-Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Organisation = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
-Job = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-Code = Annotated[str, Field(pattern=r"^[A-Z]-\d{2,3}$")]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Attempt = Annotated[int, Field(ge=1, le=64)]
-Amount = Annotated[int, Field(ge=0, le=2**53 - 1)]
-Timestamp = Annotated[str, Field(pattern=rf"^{_DAY}T{_TIME}Z$")]
-Organisations = Annotated[tuple[Organisation, ...], Field(min_length=1, max_length=_MAX_PARTIES)]
-Digests = Annotated[tuple[Hex, ...], Field(min_length=1, max_length=_MAX_PARTIES)]
-
-
-class _Entry(BaseModel):
-    """Strict, frozen, nothing unknown."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-    version: Literal[1] = 1
-    at: Timestamp
-
-
-class OrganisationMade(_Entry):
+class OrganisationMade(EntryBase):
     """The first entry of every log: whose it is, and under which keys it is kept."""
 
     kind: Literal["organisation-made"] = "organisation-made"
@@ -54,7 +49,7 @@ class OrganisationMade(_Entry):
     witness_key: Hex
 
 
-class RosterSeen(_Entry):
+class RosterSeen(EntryBase):
     """From here on the roster of this epoch holds; ``digest`` is the SHA-256 of the document."""
 
     kind: Literal["roster-seen"] = "roster-seen"
@@ -63,7 +58,7 @@ class RosterSeen(_Entry):
     digest: Hex
 
 
-class LogSeen(_Entry):
+class LogSeen(EntryBase):
     """Another organisation's log, as this one knows it from here on."""
 
     kind: Literal["log-seen"] = "log-seen"
@@ -72,7 +67,7 @@ class LogSeen(_Entry):
     witness_key: Hex
 
 
-class KeyImported(_Entry):
+class KeyImported(EntryBase):
     """A ceremony's key was imported, by the transcript its operator compared."""
 
     kind: Literal["key-imported"] = "key-imported"
@@ -81,7 +76,7 @@ class KeyImported(_Entry):
     share: bool
 
 
-class OrderTaken(_Entry):
+class OrderTaken(EntryBase):
     """A node holds its operator's order for a job: who asked, for which study; once for an order.
 
     ``id`` names the order; ``order`` is the SHA-256 of the signed document, which a bundle carries.
@@ -95,7 +90,7 @@ class OrderTaken(_Entry):
     order: Hex
 
 
-class StudyAgreed(_Entry):
+class StudyAgreed(EntryBase):
     """A node will take part in a job.
 
     ``order`` is that of the order-taken before it; empty where the study names no operator.
@@ -108,7 +103,7 @@ class StudyAgreed(_Entry):
     order: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
-class StudyRefused(_Entry):
+class StudyRefused(EntryBase):
     """A node will not; ``code`` says why in general."""
 
     kind: Literal["study-refused"] = "study-refused"
@@ -117,7 +112,7 @@ class StudyRefused(_Entry):
     code: Code
 
 
-class JobStarted(_Entry):
+class JobStarted(EntryBase):
     """The hub began a job."""
 
     kind: Literal["job-started"] = "job-started"
@@ -128,7 +123,7 @@ class JobStarted(_Entry):
     quorum: Count
 
 
-class JobEnded(_Entry):
+class JobEnded(EntryBase):
     """A job is over; a node only learns whether it is done."""
 
     kind: Literal["job-ended"] = "job-ended"
@@ -136,7 +131,7 @@ class JobEnded(_Entry):
     status: Literal["done", "failed", "stopped", "unfinished"]
 
 
-class RoundContributed(_Entry):
+class RoundContributed(EntryBase):
     """A node released its vector for one list."""
 
     kind: Literal["round-contributed"] = "round-contributed"
@@ -148,7 +143,7 @@ class RoundContributed(_Entry):
     listing: Hex
 
 
-class SumOpened(_Entry):
+class SumOpened(EntryBase):
     """A key holder opened the sum of exactly these contributions."""
 
     kind: Literal["sum-opened"] = "sum-opened"
@@ -158,7 +153,7 @@ class SumOpened(_Entry):
     contributions: Digests
 
 
-class RoundListed(_Entry):
+class RoundListed(EntryBase):
     """The hub closed the list of one attempt: a sum may be of these commitments and of no others.
 
     Logged before anything is released for the list, so that holders can be shown, by the time that
@@ -176,7 +171,7 @@ class RoundListed(_Entry):
     commitments: Digests
 
 
-class CheckpointSeen(_Entry):
+class CheckpointSeen(EntryBase):
     """The checkpoint of another log on which this organisation relied when it opened a sum."""
 
     kind: Literal["checkpoint-seen"] = "checkpoint-seen"
@@ -185,7 +180,7 @@ class CheckpointSeen(_Entry):
     root: Hex
 
 
-class CheckpointStamped(_Entry):
+class CheckpointStamped(EntryBase):
     """An outside authority stamped a checkpoint of this log with the time (RFC 3161).
 
     ``stamp`` is the SHA-256 of its response in base64, which a bundle carries.
@@ -197,7 +192,7 @@ class CheckpointStamped(_Entry):
     stamp: Hex
 
 
-class RoundSummed(_Entry):
+class RoundSummed(EntryBase):
     """The hub is about to have a sum opened; contributors and contributions in one order."""
 
     kind: Literal["round-summed"] = "round-summed"
@@ -211,7 +206,7 @@ class RoundSummed(_Entry):
     contributions: Digests
 
 
-class ModelMade(_Entry):
+class ModelMade(EntryBase):
     """A job's finished model, by its digest."""
 
     kind: Literal["model-made"] = "model-made"
@@ -219,7 +214,7 @@ class ModelMade(_Entry):
     model: Hex
 
 
-class Released(_Entry):
+class Released(EntryBase):
     """Something left the protected zone: a model, a result, a mock sample; by its digest."""
 
     kind: Literal["released"] = "released"
@@ -228,7 +223,7 @@ class Released(_Entry):
     digest: Hex
 
 
-class GrantSeen(_Entry):
+class GrantSeen(EntryBase):
     """A grant that this organisation knows, and who has signed it so far.
 
     ``document`` is the SHA-256 of the signed envelope, which a bundle carries.
@@ -240,7 +235,7 @@ class GrantSeen(_Entry):
     signers: Organisations
 
 
-class GrantRevoked(_Entry):
+class GrantRevoked(EntryBase):
     """A grant that holds no longer; ``revocation`` is the SHA-256 of the signed word for it."""
 
     kind: Literal["grant-revoked"] = "grant-revoked"
@@ -249,7 +244,7 @@ class GrantRevoked(_Entry):
     revocation: Hex
 
 
-class Decided(_Entry):
+class Decided(EntryBase):
     """A request was measured against a grant; ``code`` is empty if there is a permit.
 
     ``request`` is the SHA-256 of the request, which a bundle carries; ``grant`` is empty where no
@@ -263,7 +258,7 @@ class Decided(_Entry):
     code: Annotated[str, Field(pattern=r"^([A-Z]-\d{2,3})?$")]
 
 
-class BudgetMoved(_Entry):
+class BudgetMoved(EntryBase):
     """An amount of a grant's budget was reserved, spent or given back.
 
     ``reservation`` is the SHA-256 of the name of the use that it is charged to.
@@ -278,7 +273,7 @@ class BudgetMoved(_Entry):
     amount: Amount
 
 
-class QueryAnswered(_Entry):
+class QueryAnswered(EntryBase):
     """A restricted query's result is about to leave, after the history has counted it.
 
     ``reservation`` is that of its charge; ``statement``, ``policy`` and ``result`` are SHA-256
@@ -293,7 +288,7 @@ class QueryAnswered(_Entry):
     result: Hex
 
 
-class PythonSubmitted(_Entry):
+class PythonSubmitted(EntryBase):
     """A member handed in a Python job, which waits for this owner's review.
 
     ``job`` is the digest of the job, which binds script, declaration, dataset and policy.
@@ -305,7 +300,7 @@ class PythonSubmitted(_Entry):
     script: Hex
 
 
-class PythonJudged(_Entry):
+class PythonJudged(EntryBase):
     """The owner approved or refused a Python job; the newest verdict holds.
 
     ``verdict`` is the SHA-256 of the signed document, which a bundle carries; ``checked`` says that
@@ -321,7 +316,7 @@ class PythonJudged(_Entry):
     runs: Count
 
 
-class PythonRun(_Entry):
+class PythonRun(EntryBase):
     """An approved Python job is about to run; ``reservation`` is that of its charge."""
 
     kind: Literal["python-run"] = "python-run"
@@ -331,7 +326,7 @@ class PythonRun(_Entry):
     reservation: Hex
 
 
-class PythonReleased(_Entry):
+class PythonReleased(EntryBase):
     """The table of a run is about to leave; ``checked`` says that the owner looked at it first."""
 
     kind: Literal["python-released"] = "python-released"
@@ -341,7 +336,7 @@ class PythonReleased(_Entry):
     checked: bool
 
 
-class ModelKept(_Entry):
+class ModelKept(EntryBase):
     """A holder keeps its part of a joint model; ``part`` is the SHA-256 of its bytes.
 
     ``number`` is that of the version under its name.
@@ -355,14 +350,14 @@ class ModelKept(_Entry):
     number: Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
-class ModelRevoked(_Entry):
+class ModelRevoked(EntryBase):
     """A holder uses its part of a joint model no more."""
 
     kind: Literal["model-revoked"] = "model-revoked"
     model: Hex
 
 
-class AnswersPublished(_Entry):
+class AnswersPublished(EntryBase):
     """A holder's answers for an epoch of its table are ready; nobody can read them by themselves.
 
     ``epoch`` is the digest of the set's terms, ``commitment`` that to its entries.
@@ -375,7 +370,7 @@ class AnswersPublished(_Entry):
     records: Count
 
 
-class ModelScored(_Entry):
+class ModelScored(EntryBase):
     """Records are about to be scored with a holder's part, for an organisation.
 
     ``reservation`` is that of the charge; which records, and how they score, no holder's log says.
@@ -388,7 +383,7 @@ class ModelScored(_Entry):
     records: Count
 
 
-class ModelExported(_Entry):
+class ModelExported(EntryBase):
     """A holder wrote its part, or the card, to a file; ``digest`` is the SHA-256 of that."""
 
     kind: Literal["model-exported"] = "model-exported"
@@ -402,6 +397,7 @@ Entry = (
     | JobStarted | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen
     | RoundSummed | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided
     | BudgetMoved | QueryAnswered | PythonSubmitted | PythonJudged | PythonRun | PythonReleased
+    | VerticalAgreed | RecordsAligned | PartTrained | VerticalStarted | AttemptBegun
     | ModelKept | ModelRevoked | AnswersPublished | ModelScored | ModelExported
 )  # fmt: skip
 

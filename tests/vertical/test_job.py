@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from federated.protocols.vertical import kept, pooled
+from federated.protocols.vertical import pooled
 from federated.protocols.vertical.binning import bin_columns
 from federated.vertical.keeping import Mark
 from federated.vertical.model_section import Boosting
+from federated.vertical.parts import BoostingLabel, part_of
 from federated.vertical.simulation import simulate
 from federated.vertical.tables import coded
 from fusion.errors import GrantRefused, Refused
@@ -20,7 +21,6 @@ from tests.vertical.studies import LABEL, Run, boosting, linear, study_text
 
 if TYPE_CHECKING:
     from pathlib import Path
-
 
 
 @pytest.mark.parametrize("names", [("tax",), ("tax", "work")])
@@ -70,11 +70,12 @@ def test_trees_are_those_of_the_simulation_and_of_the_pooled_table(tmp_path: Pat
         )  # fmt: skip
         assert quality["joint"] == found["auc"]
         assert quality["alone"] == found["auc_label_party_alone"]
-        _, facts, arrays = kept.read("label", run.jobs[LABEL].part or b"")
-        trees = kept.read_trees(4, arrays)
-        del facts
-        expected = _expected(run, run.joined())
-        assert [tree.leaves for tree in trees] == expected.leaves
+        part = part_of(run.jobs[LABEL].part or b"")
+        assert isinstance(part, BoostingLabel)
+        leaves: list[dict[int, float]] = [{} for _ in range(part.trees)]
+        for leaf in part.leaves:
+            leaves[leaf.tree][leaf.node] = float.fromhex(leaf.weight)
+        assert leaves == _expected(run, run.joined()).leaves
 
 
 class Silenced:

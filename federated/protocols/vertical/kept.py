@@ -52,13 +52,17 @@ def read(role: str, data: bytes) -> tuple[int, dict[str, Any], dict[str, bytes]]
 
 
 def write_trees(trees: Sequence[Tree]) -> dict[str, bytes]:
-    """Return trees as arrays: splits as (tree, node, owner, handle), leaves as (tree, node)."""
+    """Return trees as arrays: of splits tree, node, owner, handle; of leaves tree, node, rows."""
     splits = [
         (number, node, split.owner, split.handle)
         for number, tree in enumerate(trees)
         for node, split in tree.splits.items()
     ]
-    leaves = [(number, node) for number, tree in enumerate(trees) for node in tree.leaves]
+    leaves = [
+        (number, node, tree.rows.get(node, 0))
+        for number, tree in enumerate(trees)
+        for node in tree.leaves
+    ]
     weights = [weight for tree in trees for weight in tree.leaves.values()]
     return {
         "splits": np.array(splits, "<i8").tobytes(),
@@ -72,10 +76,11 @@ def read_trees(count: int, arrays: Mapping[str, bytes]) -> list[Tree]:
     trees = [Tree() for _ in range(count)]
     for number, node, owner, handle in np.frombuffer(arrays["splits"], "<i8").reshape(-1, 4):
         trees[number].splits[int(node)] = Split(int(owner), int(handle))
-    places = np.frombuffer(arrays["leaves"], "<i8").reshape(-1, 2)
+    places = np.frombuffer(arrays["leaves"], "<i8").reshape(-1, 3)
     weights = np.frombuffer(arrays["weights"], "<f8")
-    for (number, node), weight in zip(places, weights, strict=True):
+    for (number, node, rows), weight in zip(places, weights, strict=True):
         trees[number].leaves[int(node)] = float(weight)
+        trees[number].rows[int(node)] = int(rows)
     return trees
 
 
