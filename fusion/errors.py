@@ -40,11 +40,13 @@
     │   ├── SumDisputed                      a decrypted sum that honest contributions can't make
     │   ├── LedgerBroken                     a log that was changed, forked or put back
     │   ├── HistoryBroken                    the history of released tables was changed
-    │   └── AlignmentBroken                  a party of an alignment broke its protocol; codes A-…
+    │   ├── AlignmentBroken                  a party of an alignment broke its protocol; codes A-…
+    │   └── ConversationBroken               a party said what no conversation has
     └── PartyUnreachable            exit 6   a party did not answer in time
         ├── QuorumLost                       too few parties to go on
         ├── HubRefused                       the hub answers, and says no
-        └── NoQueries                        a node that is up answers no queries
+        ├── NoQueries                        a node that is up answers no queries
+        └── PartySilent                      a party of a job was not heard for too long
 
 A message says what did not happen and why; ``hint`` says what to do about it. Neither ever
 carries a protected value: no cell of a table, no key, no plaintext.
@@ -86,11 +88,12 @@ class PartyFailed(FusionError):
     start: int | None = None
     """Where in a statement that was asked it is about, in characters from 0."""
 
-    def __init__(self, message: str, *, code: str, exit_code: int) -> None:
-        """Take over the code of the organisation that failed."""
+    def __init__(self, message: str, *, code: str, exit_code: int, party: str = "") -> None:
+        """Take over the code of the organisation that failed; ``party`` is that organisation."""
         super().__init__(message)
         self.code = code
         self.exit_code = exit_code
+        self.party = party
 
 
 class RunStopped(FusionError):
@@ -407,6 +410,21 @@ class AlignmentBroken(VerificationFailed):
         self.code = code or type(self).code
 
 
+class ConversationBroken(VerificationFailed):
+    """Another party of a job said what a conversation does not have, or not in its order.
+
+    Attributes:
+        party: Which.
+    """
+
+    code = "F-510"
+
+    def __init__(self, message: str, *, party: str, hint: str = "") -> None:
+        """Keep who it was."""
+        super().__init__(message, hint=hint)
+        self.party = party
+
+
 class PartyUnreachable(FusionError):
     """A party did not answer in time."""
 
@@ -430,3 +448,18 @@ class NoQueries(PartyUnreachable):
     """A node is up and answers no queries: it has no policy, or nothing there confines work."""
 
     code = "F-603"
+
+
+class PartySilent(PartyUnreachable):
+    """A party of a job was not heard for longer than the job's patience, or nothing came of it.
+
+    Attributes:
+        party: Which.
+    """
+
+    code = "F-604"
+
+    def __init__(self, message: str, *, party: str, hint: str = "") -> None:
+        """Keep who it was."""
+        super().__init__(message, hint=hint)
+        self.party = party

@@ -232,6 +232,18 @@ class Link:
         """
         return self._wait(work, seconds)
 
+    def submit(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Begin something in this link's event loop; its end is for who asked.
+
+        Raises:
+            PartyUnreachable: The link is closed.
+        """
+        return self._submit(work)
+
+    def opened(self) -> Any:
+        """Return the channel to the hub; to be used in this link's loop."""
+        return self._open()
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin something from within the event loop; it ends with the link."""
         task = self._loop.create_task(work)

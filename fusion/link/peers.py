@@ -68,7 +68,9 @@ def _certificates(identity: Identity, authorities: bytes) -> Any:
     return grpc.ssl_server_certificate_configuration([pair], authorities)
 
 
-def channel(path: Path, identity: Identity, authority: bytes, name: str) -> Any:
+def channel(
+    path: Path, identity: Identity, authority: bytes, name: str, *, shared: bool = True
+) -> Any:
     """Return an asynchronous channel to another node.
 
     Args:
@@ -76,9 +78,14 @@ def channel(path: Path, identity: Identity, authority: bytes, name: str) -> Any:
         identity: This node's.
         authority: Certificate of the other organisation's CA, PEM.
         name: The name that the other node's certificate has to carry.
+        shared: Whether another channel's connection may be used, which waits after a failure.
     """
     credentials = grpc.ssl_channel_credentials(authority, identity.key, identity.certificate)
-    options = (*CLIENT, ("grpc.ssl_target_name_override", name))
+    options = (
+        *CLIENT,
+        ("grpc.ssl_target_name_override", name),
+        ("grpc.use_local_subchannel_pool", int(not shared)),
+    )
     return grpc.aio.secure_channel(f"unix:{path}", credentials, options)
 
 

@@ -75,6 +75,7 @@ class PortConfig:
         boxes: What can be handed in, by name.
         watched: Files and folders whose change rings the bell of that name at the nodes.
         limits: How long and how much.
+        services: What else is served, as gRPC takes it; each judges who calls by itself.
     """
 
     listen: Address
@@ -89,6 +90,7 @@ class PortConfig:
     boxes: Mapping[str, Box]
     watched: Mapping[str, Path]
     limits: PortLimits = field(default_factory=PortLimits)
+    services: tuple[Any, ...] = ()
 
 
 class Port:
@@ -130,7 +132,7 @@ class Port:
         loop = asyncio.get_running_loop()
         service = _Service(self._config)
         server = grpc.aio.server(options=_server_options(self._config.limits))
-        server.add_generic_rpc_handlers((service.handlers(),))
+        server.add_generic_rpc_handlers((service.handlers(), *self._config.services))
         try:
             self.port = self._bind(server)
             await server.start()

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from fusion.catalogue.signing import MAX_SIGNED_BYTES as MAX_DESCRIPTOR_BYTES
 from fusion.grants.signing import MAX_SIGNED_BYTES
+from fusion.identity.members import AUTHORITY
 from fusion.link.bell import Bell
 from fusion.link.callers import Callers
 from fusion.link.port import Box, Port, PortConfig, version_of
 from fusion.link.rules import PortLimits
+from fusion.services import talking
 from fusion.services.board import receive
 from fusion.services.catalogue import CATALOGUE, collected, deliver
 from fusion.services.clock import SystemClock
+from fusion.services.conversing import Conversations
 from fusion.services.enrolment import ROSTER
 from fusion.services.files import read_file
 from fusion.services.grant_exchange import GRANTS, Shelf
@@ -40,6 +43,7 @@ def port_of(
     superlink_port: int,
     limits: PortLimits | None = None,
     clock: Clock | None = None,
+    conversations: Conversations | None = None,
 ) -> Port:
     """Return the hub's one port, not yet opened.
 
@@ -48,16 +52,19 @@ def port_of(
         superlink_port: Where the SuperLink is, on loopback.
         limits: Others than the usual ones.
         clock: Time.
+        conversations: Talks of the hub with nodes, which call.
 
     Raises:
         EnvironmentUnfit: A file is missing.
     """
     clock, shelf, orders = clock or SystemClock(), Shelf(hub), OrderDesk(hub)
+    callers = Callers(hub.roster_file, hub.authority_public, read_file(hub.ca), clock)
+    talks = conversations or Conversations(AUTHORITY, clock=clock)
     config = PortConfig(
         listen=hub.listen,
         certificate=read_file(hub.server_certificate),
         key=hub.server_key_pem(),
-        callers=Callers(hub.roster_file, hub.authority_public, read_file(hub.ca), clock),
+        callers=callers,
         superlink_port=superlink_port,
         superlink_ca=hub.superlink_ca,
         requests_bell=Bell(hub.requests_bell),
@@ -70,18 +77,7 @@ def port_of(
             ROSTER: _roster(hub),
             WITNESS: _witness(hub),
         },
-        boxes={
-            CATALOGUE: Box(
-                take=lambda member, data: deliver(hub, member.id, data),
-                limit=MAX_DESCRIPTOR_BYTES,
-            ),
-            GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
-            ORDERS: Box(take=orders.take, limit=MAX_ORDERED_BYTES),
-            WITNESS: Box(
-                take=lambda member, data: receive(hub, member.id, data),
-                limit=MAX_WITNESS_PACKET_BYTES,
-            ),
-        },
+        boxes=_boxes(hub, shelf, orders),
         watched={
             CATALOGUE: hub.catalogue,
             GRANTS: hub.grants,
@@ -89,8 +85,24 @@ def port_of(
             WITNESS: hub.witness / "index.json",
         },
         limits=limits or PortLimits(),
+        services=(talking.handler(talks, lambda shown: callers.member(shown).id),),
     )
     return Port(config)
+
+
+def _boxes(hub: HubHome, shelf: Shelf, orders: OrderDesk) -> dict[str, Box]:
+    return {
+        CATALOGUE: Box(
+            take=lambda member, data: deliver(hub, member.id, data),
+            limit=MAX_DESCRIPTOR_BYTES,
+        ),
+        GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
+        ORDERS: Box(take=orders.take, limit=MAX_ORDERED_BYTES),
+        WITNESS: Box(
+            take=lambda member, data: receive(hub, member.id, data),
+            limit=MAX_WITNESS_PACKET_BYTES,
+        ),
+    }
 
 
 def _roster(hub: HubHome) -> Callable[[Member, str], bytes | None]:

@@ -6,7 +6,9 @@ should be: a leaf that gets old is replaced, a new roster is fetched when the hu
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc.aio
@@ -14,22 +16,26 @@ import grpc.aio
 from fusion.errors import FusionError, PartyUnreachable
 from fusion.identity import certificates
 from fusion.identity.callers import caller
+from fusion.identity.members import AUTHORITY
 from fusion.link import peers
 from fusion.link.callers import pem_to_der
 from fusion.link.dial import Link
 from fusion.link.tunnels import Tunnels
-from fusion.services import catalogue, grant_exchange
+from fusion.services import catalogue, grant_exchange, talking
 from fusion.services.catalogue import CATALOGUE
 from fusion.services.clock import SystemClock
+from fusion.services.conversing import Conversations
 from fusion.services.dialling import identity_of
 from fusion.services.enrolment import ROSTER, refresh_roster, rotation_granted
 from fusion.services.grant_exchange import GRANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from fusion.link.dial import Identity
+    from fusion.link.line import Line, Stream
     from fusion.ports import Clock
+    from fusion.services.conversing import Talk
     from fusion.services.homes import NodeHome
 
 _LOOK_SECONDS: Final = 0.25
@@ -54,6 +60,7 @@ class Connection:
             node.invitation.address, lambda: identity_of(node, self._clock), self._tunnels.pick_up
         )
         self._tunnels.use(self.link)
+        self.conversations: Final = Conversations(node.config.id, self, self._clock)
 
     def serve(self, say: Callable[[str], None], handlers: tuple[Any, ...] = ()) -> None:
         """Stay attached to the hub and serve other nodes, until :meth:`close`.
@@ -64,7 +71,9 @@ class Connection:
         """
 
         async def begin() -> None:
-            self._server = peers.server(self._tunnels.served, self._shown, self._judge, handlers)
+            talks = talking.handler(self.conversations, self._judge)
+            served = (talks, *handlers)
+            self._server = peers.server(self._tunnels.served, self._shown, self._judge, served)
             await self._server.start()
 
         self.link.run(begin())
@@ -76,8 +85,8 @@ class Connection:
         roster = self._node.roster()
         return identity_of(self._node, self._clock), roster.authorities_pem()
 
-    def _judge(self, certificate: bytes) -> None:
-        caller(self._node.roster(), pem_to_der(certificate), self._clock.now())
+    def _judge(self, certificate: bytes) -> str:
+        return caller(self._node.roster(), pem_to_der(certificate), self._clock.now()).id
 
     def _keep(self, say: Callable[[str], None]) -> None:
         """Fetch what is new when the hub rings, and connect again when the leaf is another."""
@@ -157,6 +166,37 @@ class Connection:
             raise PartyUnreachable(f"{organisation} answers something else than it was sent.")
         return self._clock.monotonic() - began
 
+    # ------------------------------------------------------------------ conversations
+
+    def keep_talking(self, talk: Talk, line: Line) -> Callable[[], object]:
+        """Dial a line's peer whenever there is no connection; return what stops that."""
+        dialling = talking.keep_dialling(talk, line, self._connected)
+        return self.link.submit(dialling).cancel
+
+    @asynccontextmanager
+    async def _connected(self, organisation: str) -> AsyncIterator[Stream]:
+        """Yield a stream to the hub or to another node, on a channel of its own.
+
+        Raises:
+            UnknownOrganisation: The roster has no such member.
+        """
+        if organisation == AUTHORITY:
+            async with talking.dialled(self.link.opened()) as stream:
+                yield stream
+            return
+        member = await asyncio.to_thread(lambda: self._node.roster().member(organisation))
+        ca = certificates.pem(certificates.from_der(member.ca))
+        path = await self._tunnels.listen(organisation)
+        identity = await asyncio.to_thread(identity_of, self._node, self._clock)
+        channel = peers.channel(
+            path, identity, ca, certificates.node_host(organisation), shared=False
+        )
+        try:
+            async with talking.dialled(channel) as stream:
+                yield stream
+        finally:
+            await channel.close(None)
+
     # ------------------------------------------------------------------ the end
 
     def close(self) -> None:
@@ -164,6 +204,7 @@ class Connection:
         self._stop.set()
         if self._keeper is not None:
             self._keeper.join()
+        self.conversations.close()
         self.link.run(self._end())
         self.link.close()
 

@@ -1,0 +1,88 @@
+"""A machine of a vertical run in the shape in which a carrier talks.
+
+A machine answers with messages as it takes others; the carrier asks for them by number. They wait
+here, numbered for each peer, until the peer has taken them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fusion.errors import ConversationBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from federated.protocols.vertical.conversation import Machine
+    from federated.protocols.vertical.messages import Outgoing
+
+
+class MachineTalker:
+    """A :class:`fusion.services.conversing.Talker` around a machine.
+
+    Attributes:
+        peers: With whom it talks.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        peers: Iterable[str],
+        first: Iterable[Outgoing],
+        over: Callable[[], bool],
+    ) -> None:
+        """Take a machine.
+
+        Args:
+            machine: It.
+            peers: With whom it talks.
+            first: What it says before it has heard anything.
+            over: Whether it has taken everything that it needs.
+        """
+        self.peers = frozenset(peers)
+        self._machine, self._over = machine, over
+        self._waiting: dict[str, deque[bytes]] = {peer: deque() for peer in self.peers}
+        self._gone = dict.fromkeys(self.peers, 0)
+        self._taken = dict.fromkeys(self.peers, 0)
+        self._put(first)
+
+    def _put(self, answers: Iterable[Outgoing]) -> None:
+        for each in answers:
+            self._waiting[each.to].append(each.data)
+
+    def ready(self, peer: str) -> int:
+        """Return how many messages there are for a peer, counted from the first."""
+        return self._gone[peer] + len(self._waiting[peer])
+
+    def message(self, peer: str, number: int) -> bytes:
+        """Return a message that the peer has not taken.
+
+        Raises:
+            ConversationBroken: It had, or there is none yet.
+        """
+        place = number - self._gone[peer]
+        if not 0 <= place < len(self._waiting[peer]):
+            raise ConversationBroken(f"{peer} asks for a message that is gone.", party=peer)
+        return self._waiting[peer][place]
+
+    def take(self, peer: str, data: bytes) -> None:
+        """Have the machine take a message, and keep its answers."""
+        self._put(self._machine.receive(peer, data))
+        self._taken[peer] += 1
+
+    def taken(self, peer: str) -> int:
+        """Return how many messages of a peer were taken."""
+        return self._taken[peer]
+
+    def forget(self, peer: str, below: int) -> int:
+        """Drop what a peer has taken; return the first number that is left."""
+        while self._gone[peer] < below and self._waiting[peer]:
+            self._waiting[peer].popleft()
+            self._gone[peer] += 1
+        return self._gone[peer]
+
+    @property
+    def over(self) -> bool:
+        """Whether the machine has taken everything that it needs."""
+        return self._over()

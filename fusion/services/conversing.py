@@ -1,0 +1,437 @@
+"""Conversations: what parties of a job say to each other, carried until every one has it.
+
+A job's own logic is a :class:`Talker`: it makes messages, numbered from 0 for each peer, and takes
+those of its peers. A :class:`Talk` carries them (:mod:`fusion.link.line`): of two nodes the one
+whose name is smaller dials, the hub is dialled always. A broken connection heals; a peer that is
+silent for longer than the job's patience, says that it has failed, or breaks a rule ends the talk
+here, and everybody else is told. See ``docs/adr/0028-conversations.md``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from fusion.errors import (
+    ConversationBroken,
+    FusionError,
+    InputInvalid,
+    PartyFailed,
+    PartySilent,
+    PartyUnreachable,
+    Refused,
+    RunStopped,
+    VerificationFailed,
+)
+from fusion.identity.members import AUTHORITY
+from fusion.link.line import ALIVE_SECONDS, Line
+from fusion.link.rings import Rings
+from fusion.link.talk import MAX_REASON, Failed, Over
+from fusion.services.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fusion.ports import Clock, Stop
+
+_LOG: Final = logging.getLogger("banyan.conversing")
+_LOOK_SECONDS: Final = 0.2
+_TOLD: Final = (Refused, VerificationFailed, PartyUnreachable, PartyFailed, RunStopped)
+"""Errors whose sentence peers are told; of others, such as a file's, only the code."""
+_KEPT: Final = 1024
+"""Talks that are over and still answer: a peer may not have heard the end."""
+
+
+class Talker(Protocol):
+    """A party's own logic in a job; called by one thread at a time."""
+
+    @property
+    def peers(self) -> frozenset[str]:
+        """With whom it talks."""
+        ...
+
+    def ready(self, peer: str) -> int:
+        """Return how many messages for a peer, counted from the first, may have left by now."""
+        ...
+
+    def message(self, peer: str, number: int) -> bytes:
+        """Return a message; asked again, the same bytes, unless it was forgotten."""
+        ...
+
+    def take(self, peer: str, data: bytes) -> None:
+        """Take the next message of a peer.
+
+        Raises:
+            FusionError: It breaks a rule, or the job is not to go on.
+        """
+        ...
+
+    def taken(self, peer: str) -> int:
+        """Return how many messages of a peer were taken."""
+        ...
+
+    def forget(self, peer: str, below: int) -> int:
+        """Drop messages that a peer has taken, if there is no use for them.
+
+        Args:
+            peer: The peer.
+            below: It has taken those with smaller numbers.
+
+        Returns:
+            The number of the first message that can still be made.
+        """
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Whether everything was taken that is needed; messages may be left to send."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a talk waits.
+
+    Attributes:
+        silence: Seconds without a word from a peer, not even that it is alive.
+        standstill: Seconds in which no message was taken here, while none is worked on.
+        linger: Seconds for peers to hear that this side is over.
+    """
+
+    silence: float = 60.0
+    standstill: float = 3600.0
+    linger: float = 5.0
+
+
+def is_connection(error: BaseException) -> bool:
+    """Return whether a talk ended because somebody could not be heard: another attempt may help."""
+    if isinstance(error, PartyFailed):
+        return error.exit_code == PartyUnreachable.exit_code
+    return isinstance(error, PartyUnreachable)
+
+
+class Talk:
+    """One party's part in one attempt of a job. Made by :meth:`Conversations.open`."""
+
+    def __init__(
+        self,
+        key: tuple[str, int],
+        talker: Talker,
+        patience: Patience,
+        check: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        """Begin to take and make; :meth:`wait` has to be called."""
+        self.job, self.attempt = key
+        self._talker, self._patience, self._check, self._clock = talker, patience, check, clock
+        self._bell = Rings()
+        alive = min(ALIVE_SECONDS, patience.silence / 4)
+        self.lines: Final[Mapping[str, Line]] = {
+            peer: Line(peer, self._bell, clock, talker.taken(peer), alive) for peer in talker.peers
+        }
+        self._ended = threading.Event()
+        self._busy = False
+        self._moved = clock.monotonic()
+        self._error: FusionError | None = None
+        self._on_close: list[Callable[[], object]] = []
+        self._worker = threading.Thread(target=self._work, name=f"talk {self.job}", daemon=True)
+        self._worker.start()
+
+    # ------------------------------------------------------------------ who waits
+
+    def wait(self, stop: Stop) -> None:
+        """Carry until every peer has what is for it and this party has everything.
+
+        The permit is looked at several times a second. Whatever ends the talk, peers are told.
+
+        Args:
+            stop: Ends it.
+
+        Raises:
+            PartySilent: A peer was not heard for too long.
+            PartyFailed: A peer has ended the job; its code is that of the peer.
+            ConversationBroken: A peer said what a conversation does not have.
+            RunStopped: ``stop`` was set.
+            FusionError: What the talker or the check raised.
+        """
+        try:
+            last = self._clock.monotonic()
+            while not self._ended.wait(_LOOK_SECONDS):
+                now = self._clock.monotonic()
+                self._excuse(now - last - _LOOK_SECONDS)
+                last = now
+                try:
+                    if stop.is_set():
+                        raise RunStopped("The job was stopped here.")
+                    self._check()
+                    self._look()
+                except FusionError as error:
+                    self.fail(error)
+            self._linger()
+        except BaseException:
+            self.fail(RunStopped("The job was ended here."))
+            raise
+        finally:
+            self.close()
+        if self._error is not None:
+            raise self._error
+
+    def _excuse(self, late: float) -> None:
+        """A process that stood still has not heard its peers: that is not their silence."""
+        if late > 1.0:
+            self._moved += late
+            for line in self.lines.values():
+                line.excuse(late)
+
+    def _look(self) -> None:
+        for line in self.lines.values():
+            if line.silent() > self._patience.silence:
+                because = f": {line.reason}" if line.reason else ""
+                raise PartySilent(
+                    f"{line.peer} was not heard for {self._patience.silence:g} seconds{because}.",
+                    party=line.peer,
+                    hint="Is its node up, and does it take part in the job?",
+                )
+        if self._busy:
+            self._moved = self._clock.monotonic()
+        elif self._clock.monotonic() - self._moved > self._patience.standstill:
+            waiting = sorted(line.peer for line in self.lines.values() if not line.peer_over)
+            who = ", ".join(waiting) or "nobody"
+            raise PartySilent(
+                f"Nothing has come for {self._patience.standstill:g} seconds; waiting for {who}.",
+                party=waiting[0] if waiting else "",
+            )
+
+    def _linger(self) -> None:
+        until = self._clock.monotonic() + self._patience.linger
+        if self._error is not None:
+            until = self._clock.monotonic() + 1.0
+        while not all(line.flushed for line in self.lines.values()):
+            heard = self._bell.rings()
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            self._bell.wait(heard, min(left, _LOOK_SECONDS))
+
+    def fail(self, error: FusionError) -> None:
+        """End the talk, unless it has ended; peers are told."""
+        if not self._ended.is_set():
+            self._error = self._error or error
+            last = _last_word(error)
+            for line in self.lines.values():
+                line.end(last)
+            self._ended.set()
+            self._bell.ring()
+
+    def close(self) -> None:
+        """Drop the connections; a talk that has not ended fails."""
+        self.fail(RunStopped("The job was ended here."))
+        for line in self.lines.values():
+            line.drop()
+        while self._on_close:
+            self._on_close.pop()()
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait until the talker is not called any more; say whether that is so."""
+        self._worker.join(seconds)
+        return not self._worker.is_alive()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is taken or made."""
+        return self._ended.is_set()
+
+    @property
+    def last_word(self) -> Failed | Over | None:
+        """How it ended, if it has, as peers are told."""
+        if not self._ended.is_set():
+            return None
+        return Over() if self._error is None else _last_word(self._error)
+
+    def closes(self, callback: Callable[[], object]) -> None:
+        """Have something called when the talk is closed."""
+        self._on_close.append(callback)
+
+    def bytes(self) -> tuple[int, int]:
+        """Return how many bytes of messages were sent and received."""
+        lines = self.lines.values()
+        return sum(line.sent for line in lines), sum(line.came for line in lines)
+
+    # ------------------------------------------------------------------ who works
+
+    def _work(self) -> None:
+        try:
+            while not self._ended.is_set():
+                heard = self._bell.rings()
+                moved = [self._move(line) for line in self.lines.values()]
+                if not any(moved):
+                    if self._complete():
+                        for line in self.lines.values():
+                            line.end(Over())
+                        self._ended.set()
+                        return
+                    self._bell.wait(heard, _LOOK_SECONDS)
+        except FusionError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - a thread's end: whoever waits has to hear of it
+            _LOG.exception("a talk failed")
+            failed = FusionError(f"The job failed here: {type(error).__name__}.")
+            failed.__cause__ = error
+            self.fail(failed)
+
+    def _move(self, line: Line) -> bool:
+        """Take a message, and make one; say whether there was any."""
+        if line.failure is not None:
+            raise line.failure
+        self._busy = True
+        moved = self._take(line)
+        number = line.wanted()
+        if number is not None and number < self._talker.ready(line.peer):
+            line.send(number, self._talker.message(line.peer, number))
+            moved = True
+        self._busy = False
+        if line.acknowledged():
+            line.forgot(self._talker.forget(line.peer, line.acknowledged()))
+        if line.peer_over and not moved and line.acknowledged() < self._talker.ready(line.peer):
+            raise ConversationBroken(
+                f"{line.peer} ended before it had taken everything.", party=line.peer
+            )
+        return moved
+
+    def _take(self, line: Line) -> bool:
+        data = line.received()
+        if data is None:
+            return False
+        self._talker.take(line.peer, data)
+        line.took(self._talker.taken(line.peer))
+        self._moved = self._clock.monotonic()
+        return True
+
+    def _complete(self) -> bool:
+        lines = self.lines.values()
+        if not self._talker.over:
+            if all(line.peer_over and line.received() is None for line in lines):
+                who = min(self.lines)
+                raise ConversationBroken(f"{who} ended before it had sent everything.", party=who)
+            return False
+        return all(line.acknowledged() >= self._talker.ready(line.peer) for line in lines)
+
+
+def _last_word(error: FusionError) -> Failed:
+    """Return what peers are told of an error: no more than its rule says to everybody."""
+    text = error.message if isinstance(error, _TOLD) else "it failed; its own log says more"
+    text = "".join(c if c.isprintable() else " " for c in text)[:MAX_REASON]
+    code = error.code if len(error.code) in {4, 5} else FusionError.code
+    return Failed(code=code, exit_code=error.exit_code, reason=text)
+
+
+def dials(me: str, peer: str) -> bool:
+    """Return whether this side of a pair dials: the smaller name does, the hub never does."""
+    return peer == AUTHORITY or (me != AUTHORITY and me < peer)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What is left of a talk that is over: it still answers a peer that has not heard the end.
+
+    Attributes:
+        taken: Messages of that peer that were taken.
+        last: How it ended.
+    """
+
+    taken: int
+    last: Failed | Over
+
+
+class Ways(Protocol):
+    """How a registry reaches others: :class:`fusion.services.talking.NodeWays`, or in memory."""
+
+    def keep_talking(self, talk: Talk, line: Line) -> Callable[[], object]:
+        """Dial the peer of a line whenever there is no connection; return what stops that."""
+        ...
+
+
+class Conversations:
+    """The talks of one process; others find them here when they call."""
+
+    def __init__(self, me: str, ways: Ways | None = None, clock: Clock | None = None) -> None:
+        """Begin with none.
+
+        Args:
+            me: This party.
+            ways: How to reach those that this side dials.
+            clock: Time.
+        """
+        self.me: Final = me
+        self._ways = ways
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._talks: dict[tuple[str, int, str], Talk] = {}
+        self._kept: OrderedDict[tuple[str, int, str], Ended] = OrderedDict()
+
+    def open(
+        self,
+        job: str,
+        attempt: int,
+        talker: Talker,
+        *,
+        patience: Patience,
+        check: Callable[[], None],
+    ) -> Talk:
+        """Begin to talk about an attempt of a job; :meth:`Talk.wait` carries it to its end.
+
+        Args:
+            job: The job.
+            attempt: Which attempt of it, from 1; all parties have to mean the same.
+            talker: The party's own logic.
+            patience: How long to wait.
+            check: Raises a ``FusionError`` when the work may not go on; :meth:`Talk.wait` calls it.
+
+        Raises:
+            InputInvalid: The talker talks with nobody or with itself, or this attempt is open.
+        """
+        peers = talker.peers
+        if not peers or self.me in peers:
+            raise InputInvalid(f"{self.me} can't talk about {job} with itself alone.")
+        with self._lock:
+            if any((job, attempt, peer) in self._talks for peer in peers):
+                raise InputInvalid(f"Attempt {attempt} of {job} is open already.")
+            talk = Talk((job, attempt), talker, patience, check, self._clock)
+            for peer in peers:
+                self._talks[job, attempt, peer] = talk
+                self._kept.pop((job, attempt, peer), None)
+        talk.closes(lambda: self._closed(talk))
+        for peer, line in talk.lines.items():
+            if dials(self.me, peer):
+                if self._ways is None:
+                    raise InputInvalid(f"{self.me} has no way to {peer}.")
+                talk.closes(self._ways.keep_talking(talk, line))
+        return talk
+
+    def _closed(self, talk: Talk) -> None:
+        last = talk.last_word or Over()
+        with self._lock:
+            for peer, line in talk.lines.items():
+                key = (talk.job, talk.attempt, peer)
+                if self._talks.pop(key, None) is not None:
+                    self._kept[key] = Ended(line.counts[0], last)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+
+    def find(self, job: str, attempt: int, peer: str) -> Talk | Ended | None:
+        """Return the talk that a peer means, open or over; None if there is none with it."""
+        with self._lock:
+            key = (job, attempt, peer)
+            return self._talks.get(key) or self._kept.get(key)
+
+    def close(self) -> None:
+        """End all talks; peers are told."""
+        with self._lock:
+            talks = set(self._talks.values())
+        for talk in talks:
+            with suppress(FusionError):
+                talk.close()
