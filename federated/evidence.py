@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from federated.orders import Ordered
     from federated.protocols.secure_sum import Aggregate, Verified
     from federated.protocols.statements import ContributionList, RoundManifest
-    from federated.orders import Ordered
     from federated.run import Run
     from federated.study import Study
     from fusion.grants.order import Order

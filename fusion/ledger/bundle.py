@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import LedgerBroken, MessageInvalid
-from fusion.ledger.entry import MAX_ENTRY_BYTES, Hex, Organisation
+from fusion.ledger.entry import MAX_ENTRY_BYTES
+from fusion.ledger.fields import Hex, Organisation
 from fusion.ledger.merkle import HASH_BYTES
 from fusion.wire import canonical
 from fusion.wire.limits import MAX_DOCUMENT_BYTES

@@ -20,7 +20,7 @@ from fusion.errors import (
     VerificationFailed,
 )
 from fusion.identity.members import AUTHORITY
-from fusion.ledger.entry import Hex, Organisation
+from fusion.ledger.fields import Hex, Organisation
 from fusion.wire import envelope
 from fusion.wire.limits import MAX_REQUEST_BYTES
 

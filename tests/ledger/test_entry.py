@@ -53,7 +53,9 @@ SAMPLES: list[Entry] = [
     entries.AnswersPublished(at=AT, model=D, epoch=D, commitment=D, records=5),
     entries.ModelScored(at=AT, model=D, organisation="east", reservation=D, records=5),
     entries.ModelExported(at=AT, model=D, output="card", digest=D),
-    vertical_entries.VerticalAgreed(at=AT, job="j", study=D, organisations=("east", "west"), order=""),
+    vertical_entries.VerticalAgreed(
+        at=AT, job="j", study=D, organisations=("east", "west"), order=""
+    ),
     vertical_entries.RecordsAligned(
         at=AT,
         job="j",
