@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from federated.vertical.aligning import Aligned
     from federated.vertical.keeping import Keeping
     from federated.vertical.own_table import OwnTable
+    from federated.vertical.standings import Ending
     from federated.vertical.study import VerticalStudy
     from federated.vertical.work import Work
     from fusion.services.conversing import Conversations, Talker
@@ -116,7 +117,7 @@ class Standing:
         part: SHA-256 of the finished part.
         quality: Measures, at the label party.
         failure: Why it ended.
-        again: Whether another attempt may help.
+        kind: Of the failure: see :data:`federated.vertical.standings.Ending`.
         blames: The other party that the failure is about.
     """
 
@@ -128,7 +129,7 @@ class Standing:
     part: str = ""
     quality: dict[str, Any] | None = None
     failure: Failure | None = None
-    again: bool = False
+    kind: Ending = "final"
     blames: str = ""
 
     def document(self, marks: list[Mark]) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class Standing:
                 "code": failure.code,
                 "message": failure.message,
                 "exit_code": failure.exit_code,
-                "again": self.again,
+                "kind": self.kind,
                 "blames": self.blames,
             },
             "marks": [list(mark) for mark in marks],
@@ -263,21 +264,22 @@ class VerticalJob:
         try:
             self._work(attempt, start)
         except FusionError as error:
-            again = is_connection(error)
-            blames = getattr(error, "party", "")
-            self._fail(attempt, Failure.of(error), again=again, blames=blames)
+            kind: Ending = "echo" if isinstance(error, PartyFailed) else "final"
+            if is_connection(error):
+                kind = "again"
+            self._fail(attempt, Failure.of(error), kind, getattr(error, "party", ""))
             if not isinstance(error, PartyFailed):
                 self._brought.note(f"job {self._brought.job}: {error}")
         except Exception as error:  # noqa: BLE001 - a thread's end: the hub has to hear of it
             # What went wrong may quote data: it stays in the organisation's own log.
             _LOG.error("a vertical run failed unexpectedly", exc_info=error)
             failure = Failure("F-000", "It failed unexpectedly; its log says why.", 1)
-            self._fail(attempt, failure, again=False, blames="")
+            self._fail(attempt, failure, "final", "")
 
-    def _fail(self, attempt: _Attempt, failure: Failure, *, again: bool, blames: str) -> None:
+    def _fail(self, attempt: _Attempt, failure: Failure, kind: Ending, blames: str) -> None:
         if self._attempt is attempt:
             self._standing = replace(
-                self._standing, state="failed", failure=failure, again=again, blames=blames
+                self._standing, state="failed", failure=failure, kind=kind, blames=blames
             )
 
     def _work(self, attempt: _Attempt, start: Mark | None) -> None:

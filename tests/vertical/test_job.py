@@ -102,7 +102,7 @@ def test_a_run_goes_on_from_the_newest_common_step(tmp_path: Path, model: str, f
         states = run.finish()
         assert states[LABEL] == "failed"
         failure = run.standings()[LABEL]["failure"]
-        assert (failure["again"], failure["exit_code"]) == (True, 6)
+        assert (failure["kind"], failure["exit_code"]) == ("again", 6)
         start = run.marks()[-1]
         assert start.step > 0
         fault.on = False
@@ -156,7 +156,7 @@ def test_rubbish_ends_a_run_by_name(tmp_path: Path) -> None:
             if "tax" in each["failure"]["message"]
         ]
         assert first
-        assert not any(each["again"] for each in first)
+        assert not any(each["kind"] == "again" for each in first)
         assert all(job.part is None for job in run.jobs.values())
 
 
@@ -174,7 +174,8 @@ def test_a_revoked_permit_ends_a_run_within_a_second(tmp_path: Path) -> None:
         assert set(run.finish().values()) == {"failed"}
         codes = {each["failure"]["code"] for each in run.standings().values()}
         assert codes == {"G-21"}
-        assert not any(each["failure"]["again"] for each in run.standings().values())
+        kinds = sorted(each["failure"]["kind"] for each in run.standings().values())
+        assert kinds == ["echo", "echo", "final"]
 
 
 def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> None:
