@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from federated.jobs import OPEN, JobFolder, job_of, jobs_of
 from federated.records import record
 from federated.study import parse_study
-from federated.study_lines import line_of
 from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid, StudyInvalid
 from fusion.grants.order import Code, check_order, open_order, refused, sign_order
 from fusion.identity.members import AUTHORITY
 from fusion.services.clock import SystemClock
 from fusion.services.keys import Keyring
+from fusion.wire.toml_lines import line_of
 
 if TYPE_CHECKING:
     import threading

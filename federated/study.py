@@ -36,18 +36,18 @@ from federated.study_document import (
     feature_count,
     known_keys,
 )
-from federated.study_lines import line_of
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import MessageInvalid, StudyInvalid
 from fusion.wire import canonical
 from fusion.wire.limits import MEBI
+from fusion.wire.toml_lines import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from federated.privacy.plan import Plan
-    from federated.study_lines import KeyPath
     from fusion.types import OrgId
+    from fusion.wire.toml_lines import KeyPath
 
 SCHEMA: Final = "fusion.study/1"
 MAX_STUDY_BYTES: Final = MEBI

@@ -18,7 +18,7 @@ from fusion.types import OrgId, org_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from federated.study_lines import KeyPath
+    from fusion.wire.toml_lines import KeyPath
 
 MAX_COLUMNS: Final = 10_000
 MAX_CATEGORIES: Final = 10_000

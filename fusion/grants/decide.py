@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from fusion.grants.budget import COUNTERS, NOTHING, cap_of, cost_of
 from fusion.grants.document import (
     Align,
+    AlignOutcome,
     Mock,
     ModelKind,
     OutputKind,
@@ -39,19 +40,22 @@ if TYPE_CHECKING:
 
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "train": ("model", "k", "rounds", "epsilon_micro"),
-    "align": ("set_size",),
+    "align": ("set_size", "outcome", "minimum_intersection", "minimum_overlap_permille"),
     "query": ("output", "rows", "epsilon_micro", "code"),
     "score": ("rows",),
     "mock": ("rows", "epsilon_micro"),
 }
 """What a request of an action has to say, but for what a grant may leave open."""
 
-_LIMITS: Final = ("model", "k", "rounds", "epsilon_micro", "rows", "set_size", "output", "code")
+_LIMITS: Final = tuple(dict.fromkeys(name for names in _FIELDS.values() for name in names))
 _LEAST: Final[dict[str, Any]] = {
     "model": "logistic",
     "k": 3,
     "rounds": 1,
     "set_size": 1,
+    "outcome": "size",
+    "minimum_intersection": 1,
+    "minimum_overlap_permille": 0,
     "output": "table",
     "rows": 1,
     "epsilon_micro": 1,
@@ -293,6 +297,10 @@ def _possible(name: str, value: object) -> bool:
             return value in get_args(ModelKind)
         case "output":
             return value in get_args(OutputKind)
+        case "outcome":
+            return value in get_args(AlignOutcome)
+        case "minimum_intersection":
+            return isinstance(value, int) and value >= 1
         case "k":
             return isinstance(value, int) and 2 <= value <= 1000
         case "rounds":
@@ -314,7 +322,10 @@ def _least(action: str, values: dict[str, Any]) -> dict[str, Any] | None:
             kept = {name: values[name] for name in ("rows", "epsilon_micro")}
             listed = [] if code is None else [code]
             return {"outputs": [values["output"]], "code": listed, "runs": 1, **kept}
-        case "align" | "score" | "mock":
+        case "align":
+            kept = {name: value for name, value in values.items() if name != "outcome"}
+            return {"outcomes": [values["outcome"]], "runs": 1, **kept}
+        case "score" | "mock":
             return {"runs": 1, **values}
         case _:
             return None
@@ -328,9 +339,7 @@ def _limits(permission: Permission, request: Request, state: State) -> Iterator[
             yield from _at_least(request, "k", f"{base}/k", permission.k, Code.CONTRIBUTORS)
             yield from _at_most(request, "rounds", f"{base}/rounds", permission.rounds, Code.ROUNDS)
         case Align():
-            yield from _at_most(
-                request, "set_size", f"{base}/set_size", permission.set_size, Code.SET_SIZE
-            )
+            yield from _align(permission, request, base)
         case Query():
             yield from _one_of(
                 request, "output", f"{base}/outputs", permission.outputs, Code.OUTPUT
@@ -339,6 +348,16 @@ def _limits(permission: Permission, request: Request, state: State) -> Iterator[
         case Score() | Mock():
             pass  # what they limit is counted
     yield from _budget(permission, request, state, base)
+
+
+def _align(permission: Align, request: Request, base: str) -> Iterator[Clause]:
+    size, least = permission.set_size, permission.minimum_intersection
+    yield from _at_most(request, "set_size", f"{base}/set_size", size, Code.SET_SIZE)
+    yield from _one_of(request, "outcome", f"{base}/outcomes", permission.outcomes, Code.OUTCOME)
+    name = "minimum_intersection"
+    yield from _at_least(request, name, f"{base}/{name}", least, Code.INTERSECTION)
+    name, share = "minimum_overlap_permille", permission.minimum_overlap_permille
+    yield from _at_least(request, name, f"{base}/{name}", share, Code.OVERLAP)
 
 
 def _undeclared(name: str, path: str, passes: Any, value: Any) -> Clause:  # noqa: ANN401 - JSON values

@@ -32,6 +32,7 @@ Action = Literal["train", "align", "query", "score", "mock"]
 Role = Literal["owner", "operator", "authority"]
 ModelKind = Literal["logistic", "mlp"]
 OutputKind = Literal["table", "statistic", "python"]
+AlignOutcome = Literal["one", "both", "size"]
 Purpose = Literal[
     "dpv:AcademicResearch",
     "dpv:CombatClimateChange",
@@ -107,9 +108,17 @@ class Train(Part):
 
 
 class Align(Part):
-    """Finding the records that several organisations have in common."""
+    """Finding the records that several organisations have in common.
+
+    ``minimum_difference`` is held by each owner, against what it remembers of earlier runs; all
+    else is looked at in each request.
+    """
 
     set_size: Count
+    outcomes: Annotated[tuple[AlignOutcome, ...], Field(min_length=1, max_length=3)]
+    minimum_intersection: Count
+    minimum_overlap_permille: Annotated[int, Field(ge=0, le=1000)] = 0
+    minimum_difference: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 10
     runs: Count
 
 
@@ -287,6 +296,8 @@ def _permission_rules(permissions: Permissions) -> Iterator[Rule]:
         yield ("permissions",), "A grant that permits nothing is none."
     if permissions.train is not None:
         yield from _repeated(("permissions", "train", "models"), permissions.train.models)
+    if permissions.align is not None:
+        yield from _repeated(("permissions", "align", "outcomes"), permissions.align.outcomes)
     query = permissions.query
     if query is not None:
         yield from _repeated(("permissions", "query", "outputs"), query.outputs)

@@ -39,6 +39,10 @@ LIMITS: Final[dict[str, tuple[str, str]]] = {
     "epsilon_micro": ("fusion:epsilonMicro", "odrl:lteq"),
     "rows": ("fusion:rows", "odrl:lteq"),
     "set_size": ("fusion:setSize", "odrl:lteq"),
+    "outcomes": ("fusion:alignmentOutcome", "odrl:isAnyOf"),
+    "minimum_intersection": ("fusion:minimumIntersection", "odrl:gteq"),
+    "minimum_overlap_permille": ("fusion:minimumOverlapPermille", "odrl:gteq"),
+    "minimum_difference": ("fusion:minimumDifference", "odrl:gteq"),
 }
 """Each limit of a permission as left operand and operator."""
 

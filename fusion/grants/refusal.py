@@ -42,6 +42,9 @@ class Code(StrEnum):
     SET_SIZE = "G-25"
     OUTPUT = "G-26"
     CODE = "G-27"
+    OUTCOME = "G-28"
+    INTERSECTION = "G-29"
+    OVERLAP = "G-30"
     RUNS = "G-31"
     EPSILON = "G-32"
     ROWS = "G-33"
@@ -125,6 +128,18 @@ WORDS: Final[dict[Code, tuple[str, str]]] = {
     Code.CODE: (
         "the code {asked} is not permitted; {passes}",
         "未获准的代码：{asked}；允许：{passes}",
+    ),
+    Code.OUTCOME: (
+        "an alignment with the outcome {asked} is not permitted; {passes} are",
+        "不允许的对齐结果类型：{asked}；允许：{passes}",
+    ),
+    Code.INTERSECTION: (
+        "releasing {asked} common records is too few; at least {passes} are wanted",
+        "可公布的交集规模 {asked} 过小；至少 {passes}",
+    ),
+    Code.OVERLAP: (
+        "an overlap of {asked} thousandths is too small; at least {passes} are wanted",
+        "重叠比例 {asked}（千分之一）过小；至少 {passes}",
     ),
     Code.RUNS: (
         "all runs of the grant are used up; {passes} are left",

@@ -45,6 +45,9 @@ class Request(Part):
         epsilon_micro: Privacy loss in millionths (train, query, mock).
         rows: Rows that come out (query, score, mock).
         set_size: Size of the largest set (align).
+        outcome: Who learns what (align).
+        minimum_intersection: Fewest common records that are released (align).
+        minimum_overlap_permille: Least share in common that is released, in thousandths (align).
         output: Kind of what comes out (query).
         code: Digest of a Python job (query with output python).
         grants: Ids of the only grants that may be decided under; empty for any.
@@ -66,6 +69,9 @@ class Request(Part):
     epsilon_micro: Asked | None = None
     rows: Asked | None = None
     set_size: Asked | None = None
+    outcome: Word | None = None
+    minimum_intersection: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = None
+    minimum_overlap_permille: Annotated[int, Field(ge=0, le=1000)] | None = None
     output: Word | None = None
     code: Digest | None = None
     grants: Annotated[tuple[Digest, ...], Field(max_length=MAX_PARTIES)] = ()

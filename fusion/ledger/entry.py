@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from fusion.crypto.hashing import digest
 from fusion.errors import MessageInvalid
+from fusion.ledger.alignment_entries import SetAligned, SetCommitted
 from fusion.ledger.fields import (
     Amount,
     Attempt,
@@ -397,6 +398,7 @@ Entry = (
     | JobStarted | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen
     | RoundSummed | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided
     | BudgetMoved | QueryAnswered | PythonSubmitted | PythonJudged | PythonRun | PythonReleased
+    | SetCommitted | SetAligned
     | VerticalAgreed | RecordsAligned | PartTrained | VerticalStarted | AttemptBegun
     | ModelKept | ModelRevoked | AnswersPublished | ModelScored | ModelExported
 )  # fmt: skip

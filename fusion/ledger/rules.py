@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fusion.errors import LedgerBroken
 from fusion.identity.members import AUTHORITY
+from fusion.ledger import alignment_entries, vertical_entries
 from fusion.ledger import entry as entries
-from fusion.ledger import vertical_entries
+from fusion.ledger.alignment_rules import AlignmentRules
 from fusion.ledger.entry import opening_digest
 from fusion.ledger.model_rules import ModelRules
 from fusion.ledger.python_rules import PythonRules
@@ -34,6 +35,7 @@ _NODE_ONLY = (
     entries.PythonJudged, entries.PythonRun, entries.PythonReleased, entries.ModelKept,
     entries.ModelRevoked, entries.AnswersPublished, entries.ModelScored, entries.ModelExported,
     vertical_entries.VerticalAgreed, vertical_entries.RecordsAligned, vertical_entries.PartTrained,
+    alignment_entries.SetCommitted, alignment_entries.SetAligned,
 )  # fmt: skip
 
 
@@ -79,6 +81,8 @@ class Replay:
         """Runs of queries that were charged, and whether one was answered."""
         self._scorings: dict[str, bool] = {}
         """The same of scoring."""
+        self._alignments: dict[str, bool] = {}
+        """The same of alignments."""
         self.epochs: dict[int, tuple[int, str]] = {}
         """Roster epochs: the entry that names each, and the document's digest."""
         self.openings: dict[tuple[str, int], tuple[int, str, tuple[str, ...]]] = {}
@@ -120,7 +124,10 @@ class Replay:
         python = PythonRules(self._runs, self._broken)
         models = ModelRules(self._scorings, self._broken)
         self._vertical = VerticalRules(self._job, self._broken)
-        self._rules = {**self._rules, **python.rules, **models.rules, **self._vertical.rules}
+        aligned = AlignmentRules(self._alignments, self._orders, self._broken)
+        self._rules = {
+            **self._rules, **python.rules, **models.rules, **aligned.rules, **self._vertical.rules
+        }  # fmt: skip
 
     def feed(self, entry: Entry) -> None:
         """Take the next entry.
@@ -316,6 +323,8 @@ class Replay:
                 self._runs[entry.reservation] = False
             if (entry.action, entry.budget) == ("score", "runs"):
                 self._scorings[entry.reservation] = False
+            if (entry.action, entry.budget) == ("align", "runs"):
+                self._alignments[entry.reservation] = False
             return
         if reservation is None or reservation.settled or entry.amount > reservation.amount:
             self._broken("it settles what was not reserved, or more than was, or for a second time")

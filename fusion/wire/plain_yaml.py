@@ -58,7 +58,14 @@ class Written:
         """
         if len(text.encode("utf-8", "surrogatepass")) > MAX_WRITTEN_BYTES:
             raise self.fail((), f"A file like this has at most {MAX_WRITTEN_BYTES} bytes.")
-        value = _tree(text, self)
+        return self.fitted(kind, _tree(text, self))
+
+    def fitted(self, kind: type[_M], value: Any) -> _M:  # noqa: ANN401 - values of a document
+        """Return values as a model of this kind.
+
+        Raises:
+            InputInvalid: They do not fit; the message names the line of the first that does not.
+        """
         try:
             return kind.model_validate(value)
         except ValidationError as error:

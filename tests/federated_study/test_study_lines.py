@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federated.study_lines import key_lines, line_of
+from fusion.wire.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -56,7 +56,14 @@ DOCUMENT: dict[str, Any] = {
             "runs": 5,
             "epsilon_micro": 2_000_000,
         },
-        "align": {"set_size": 1000, "runs": 2},
+        "align": {
+            "set_size": 1000,
+            "outcomes": ["size", "both"],
+            "minimum_intersection": 50,
+            "minimum_overlap_permille": 100,
+            "minimum_difference": 20,
+            "runs": 2,
+        },
         "query": {
             "outputs": ["table", "python"],
             "rows": 100,
@@ -88,7 +95,12 @@ DOCUMENT: dict[str, Any] = {
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "train": {"model": "logistic", "k": 3, "rounds": 10, "epsilon_micro": 400_000},
-    "align": {"set_size": 1000},
+    "align": {
+        "set_size": 1000,
+        "outcome": "size",
+        "minimum_intersection": 50,
+        "minimum_overlap_permille": 100,
+    },
     "query": {"output": "table", "rows": 10, "epsilon_micro": 1000},
     "score": {"rows": 100},
     "mock": {"rows": 50, "epsilon_micro": 100_000},

@@ -45,6 +45,9 @@ _requests = st.fixed_dictionaries(
         "epsilon_micro": _number,
         "rows": _number,
         "set_size": _number,
+        "outcome": st.sampled_from([None, "size", "one", "all"]),
+        "minimum_intersection": st.none() | st.integers(0, 60),
+        "minimum_overlap_permille": st.none() | st.integers(0, 200),
         "output": st.sampled_from([None, "table", "statistic", "python", "?"]),
         "code": st.sampled_from([None, "c" * 64, "a" * 64]),
     }

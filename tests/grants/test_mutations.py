@@ -50,6 +50,7 @@ NOT_DECIDED = {
     "/duties/*[pay]/cents": "an obligation",
     "/duties/*[attribute]/kind": "an obligation",
     "/duties/*[attribute]/text": "an obligation",
+    "/permissions/align/minimum_difference": "held against what the owner remembers of its runs",
     "/replaces": "for people",
 }
 """Fields that are signed and that no decision looks at, and why."""
@@ -82,6 +83,17 @@ DECIDED: dict[str, tuple[str, dict[str, Any], str]] = {
         "G-32",
     ),
     "/permissions/align/set_size": ("align", {"/permissions/align/set_size": 999}, "G-25"),
+    "/permissions/align/outcomes/*": ("align", {"/permissions/align/outcomes": ["one"]}, "G-28"),
+    "/permissions/align/minimum_intersection": (
+        "align",
+        {"/permissions/align/minimum_intersection": 51},
+        "G-29",
+    ),
+    "/permissions/align/minimum_overlap_permille": (
+        "align",
+        {"/permissions/align/minimum_overlap_permille": 101},
+        "G-30",
+    ),
     "/permissions/align/runs": ("align", {"/permissions/align/runs": 1}, "G-31"),
     "/permissions/query/outputs/*": (
         "query",
@@ -128,6 +140,9 @@ OTHER_REQUESTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "epsilon_micro": ("train", {"epsilon_micro": 2_000_001}, "G-32"),
     "rows": ("query", {"rows": 101}, "G-33"),
     "set_size": ("align", {"set_size": 1001}, "G-25"),
+    "outcome": ("align", {"outcome": "one"}, "G-28"),
+    "minimum_intersection": ("align", {"minimum_intersection": 49}, "G-29"),
+    "minimum_overlap_permille": ("align", {"minimum_overlap_permille": 99}, "G-30"),
     "output": ("query", {"output": "statistic"}, "G-26"),
     "code": ("query", {"output": "python", "code": "a" * 64}, "G-27"),
     "grants": ("train", {"grants": ["a" * 64]}, "G-05"),

@@ -14,6 +14,7 @@ from typing import Any
 from fusion.grants.refusal import Refusal
 from tests.grants.grants import Case
 
+ALIGN = {"set_size": 1, "outcomes": ["size"], "minimum_intersection": 1, "runs": 1}
 FILE = Path(__file__).with_name("denied.json")
 
 
@@ -87,8 +88,7 @@ def _who_and_what_cases() -> dict[str, tuple[str, Case]]:
 
 def _train_cases() -> dict[str, tuple[str, Case]]:
     without = {
-        action: {"/permissions": {"align": {"set_size": 1, "runs": 1}}}
-        for action in ("train", "query", "score", "mock")
+        action: {"/permissions": {"align": ALIGN}} for action in ("train", "query", "score", "mock")
     }
     only_score = {"/permissions": {"score": {"rows": 1, "runs": 1}}}
     return {
@@ -96,6 +96,29 @@ def _train_cases() -> dict[str, tuple[str, Case]]:
             f"{action} is not permitted": ("G-21", Case(action=action, grant=grant))
             for action, grant in without.items()
         },
+        "align is not permitted, nothing said": (
+            "G-21",
+            Case(
+                action="align",
+                grant=only_score,
+                request=dict.fromkeys(
+                    (
+                        "set_size",
+                        "outcome",
+                        "minimum_intersection",
+                        "minimum_overlap_permille",
+                    )
+                ),
+            ),
+        ),
+        "align is not permitted, an unknown outcome": (
+            "G-21",
+            Case(
+                action="align",
+                grant=only_score,
+                request={"outcome": "all", "minimum_intersection": 0},
+            ),
+        ),
         "align is not permitted": ("G-21", Case(action="align", grant=only_score)),
         "train is not permitted, nothing said": (
             "G-21",
@@ -138,6 +161,14 @@ def _other_action_cases() -> dict[str, tuple[str, Case]]:
     return {
         "a set that is too large": ("G-25", Case("align", {"set_size": 1001})),
         "no size of a set": ("G-41", Case("align", {"set_size": None})),
+        "another outcome of an alignment": ("G-28", Case("align", {"outcome": "one"})),
+        "an unknown outcome of an alignment": ("G-28", Case("align", {"outcome": "all"})),
+        "no outcome of an alignment": ("G-41", Case("align", {"outcome": None})),
+        "too few records in common": ("G-29", Case("align", {"minimum_intersection": 0})),
+        "no minimum of records in common": ("G-41", Case("align", {"minimum_intersection": None})),
+        "too small an overlap": ("G-30", Case("align", {"minimum_overlap_permille": 99})),
+        "no overlap": ("G-41", Case("align", {"minimum_overlap_permille": None})),
+        "an outcome of training": ("G-42", Case(request={"outcome": "size"})),
         "rounds of an alignment": ("G-42", Case("align", {"rounds": 2})),
         "another output": ("G-26", Case("query", {"output": "statistic"})),
         "an unknown output": ("G-26", Case("query", {"output": "dump"})),
