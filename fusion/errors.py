@@ -30,7 +30,8 @@
     │   ├── OrderRefused                     its operator did not order this; codes G-5…
     │   ├── QueryRefused                     the policy does not answer this; codes Q-…
     │   ├── PythonRefused                    a Python job is not taken or not run; codes P-…
-    │   └── AlignmentRefused                 records are not aligned, or not released; codes A-…
+    │   ├── AlignmentRefused                 records are not aligned, or not released; codes A-…
+    │   └── ModelRefused                     a joint model is not used; codes M-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -319,6 +320,17 @@ class AlignmentRefused(Refused):
     """Records are not aligned, or what was found is not released; the code shown is A-…."""
 
     code = "F-412"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the rule that refused."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
+
+
+class ModelRefused(Refused):
+    """A joint model is not scored with, published or exported; the code shown is M-…."""
+
+    code = "F-413"
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         """Take over the code of the rule that refused."""

@@ -13,6 +13,7 @@ from fusion.services.clock import SystemClock
 from fusion.services.files import write_atomic
 from fusion.services.node_link import Connection
 from fusion.services.query_port import queries_served
+from fusion.services.score_port import scores_served
 from fusion.services.witness import Witnessing
 from fusion.types import OrgId
 
@@ -45,11 +46,12 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     with node.serving():
         changed = _what_changed(say)
         with (
-            queries_served(node, say) as handlers,
+            queries_served(node, say) as queries,
+            scores_served(node, say) as scores,
             Connection(node) as connection,
             Witnessing(node, connection.link, say),
         ):
-            connection.serve(say, handlers)
+            connection.serve(say, (*queries, *scores))
             link = connection.link
             if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
                 from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed

@@ -13,12 +13,15 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fusion.errors import KeyRefused, SealBroken
 
 KEY_BYTES: Final = 32
 _HEX = re.compile(r"[0-9a-f]{64}")
+_AGREED: Final = b"banyan agreement of sealing keys 1\x00"
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 
 
@@ -89,6 +92,26 @@ class SealingKey:
     def to_bytes(self) -> bytes:
         """Return the 32 secret bytes; whoever stores them keeps others from reading them."""
         return self._private.private_bytes_raw()
+
+    def agree(self, peer: SealingPublicKey, context: bytes) -> bytes:
+        """Return the 32 bytes that this key and the peer's give for ``context`` (HKDF-SHA256).
+
+        Both keys are long-lived: whoever gets one of them learns every agreed secret.
+
+        Args:
+            peer: The other side's public key, as the roster has it.
+            context: What it is for: both sides' names and the occasion.
+
+        Raises:
+            KeyRefused: The peer's key is of small order.
+        """
+        try:
+            shared = self._private.exchange(
+                X25519PublicKey.from_public_bytes(bytes.fromhex(peer.hex))
+            )
+        except ValueError:
+            raise KeyRefused("The X25519 public key is of small order.") from None
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=_AGREED + context).derive(shared)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Return what was sealed to this key for ``context``.

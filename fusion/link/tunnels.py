@@ -36,6 +36,7 @@ class Tunnels:
         self._servers: dict[str, asyncio.Server] = {}
         self._link: Link | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._listening = asyncio.Lock()
 
     @property
     def served(self) -> Path:
@@ -51,6 +52,11 @@ class Tunnels:
 
         To be awaited in the link's loop.
         """
+        # One at a time: two that are asked for at once must not get one socket.
+        async with self._listening:
+            return await self._listen(organisation)
+
+    async def _listen(self, organisation: str) -> Path:
         path = Path(self._folder.name) / f"to-{len(self._servers)}"
         if organisation in self._servers:
             return Path(self._servers[organisation].sockets[0].getsockname())

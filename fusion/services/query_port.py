@@ -2,28 +2,23 @@
 
 The hub carries it and can't read it.
 
-Who calls is judged at each call, by the certificate that the connection showed. Work is done in
-threads of a bounded number; a caller who goes away ends its query.
+Who may call, and how many at a time: :mod:`fusion.services.peer_port`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import grpc
 import grpc.aio
 
-from fusion.errors import EnvironmentUnfit, FusionError, IsolationBusy
-from fusion.identity.callers import caller
-from fusion.link import peers
-from fusion.link.callers import pem_to_der
+from fusion.errors import EnvironmentUnfit, IsolationBusy
 from fusion.services import engines
 from fusion.services import python_messages as jobs
-from fusion.services.clock import SystemClock
+from fusion.services.peer_port import PeerPort
 from fusion.services.query_messages import MAX_ASKED_BYTES, Refusal, Reply, to_bytes
 
 if TYPE_CHECKING:
@@ -36,8 +31,7 @@ if TYPE_CHECKING:
 SERVICE: Final = "fusion.query.v1.Queries"
 ASK: Final = f"/{SERVICE}/Ask"
 PYTHON: Final = f"/{SERVICE}/Python"
-_THREADS: Final = 16
-_MOST: Final = 64
+_SILENT: Final = "This node answers no queries."
 _BUSY: Final = Refusal.of(IsolationBusy("Too many queries wait at the owner's node."))
 
 
@@ -78,7 +72,7 @@ class OnFirstPolicy:
                 self._service = None
 
 
-class QueryPort:
+class QueryPort(PeerPort):
     """What a node serves its peers: queries, while it has a service that answers."""
 
     def __init__(
@@ -88,11 +82,8 @@ class QueryPort:
         clock: Clock | None = None,
     ) -> None:
         """Take what gives the service; it is asked in a thread, at each call."""
-        self._node = node
+        super().__init__(node, clock, "queries")
         self._service = service
-        self._clock = clock or SystemClock()
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="queries")
-        self._under_way = 0
 
     def handler(self) -> Any:  # noqa: ANN401 - gRPC has no types
         """Return what :meth:`fusion.services.node_link.Connection.serve` takes."""
@@ -102,53 +93,17 @@ class QueryPort:
             {name: grpc.unary_unary_rpc_method_handler(each) for name, each in methods.items()},
         )
 
-    def close(self) -> None:
-        """Wait for what is under way; the service was closed before, so that it ends."""
-        self._pool.shutdown()
-
     async def _ask(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - gRPC has no types
         busy = to_bytes(Reply(refusal=_BUSY))
-        return await self._served("reply", request, context, MAX_ASKED_BYTES, busy)
+        work = partial(self._replied, "reply")
+        return await self._served(
+            work, request, context, most=MAX_ASKED_BYTES, busy=busy, silent=_SILENT
+        )
 
     async def _python(self, request: bytes, context: Any) -> bytes:  # noqa: ANN401 - gRPC has no types
         most, busy = jobs.MAX_ASKED_BYTES, jobs.to_bytes(jobs.Reply(refusal=_BUSY))
-        return await self._served("reply_python", request, context, most, busy)
-
-    async def _served(
-        self,
-        kind: Literal["reply", "reply_python"],
-        request: bytes,
-        context: Any,  # noqa: ANN401 - gRPC has no types
-        most: int,
-        busy: bytes,
-    ) -> bytes:
-        member = None
-        try:
-            certificate = pem_to_der(peers.certificate_of(context))
-            member = caller(self._node.roster(), certificate, self._clock.now())
-        except FusionError as error:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, error.message)
-        if member is None:
-            raise AssertionError
-        if len(request) > most:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A query is too large.")
-        if self._under_way >= _MOST:
-            return busy
-        gone = threading.Event()
-        self._under_way += 1
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._replied, kind, member.id, request, gone)
-        # Counted until the work ends, not until nobody waits for it.
-        work.add_done_callback(self._ended)
-        try:
-            reply = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            gone.set()
-            raise
-        if reply is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This node answers no queries.")
-            raise AssertionError
-        return reply
+        work = partial(self._replied, "reply_python")
+        return await self._served(work, request, context, most=most, busy=busy, silent=_SILENT)
 
     def _replied(
         self, kind: Literal["reply", "reply_python"], caller: str, request: bytes, stop: Stop
@@ -158,9 +113,6 @@ class QueryPort:
             return None
         reply = service.reply if kind == "reply" else service.reply_python
         return reply(caller, request, stop)
-
-    def _ended(self, _: object) -> None:
-        self._under_way -= 1
 
 
 @contextmanager

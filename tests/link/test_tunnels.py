@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fusion.link.tunnels import Tunnels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Waiting:
@@ -48,3 +51,18 @@ def test_a_connection_that_has_just_come_is_closed_with_the_rest(turns: int) -> 
     asyncio.run(run())
     # A transport that nobody closed says so when it is collected, which fails the test.
     gc.collect()
+
+
+def test_members_that_are_reached_at_once_have_a_socket_each() -> None:
+    async def run() -> list[Path]:
+        tunnels = Tunnels()
+        link: Any = Waiting()
+        tunnels.use(link)
+        names = ("b.example", "c.example", "b.example")
+        paths = await asyncio.gather(*(tunnels.listen(name) for name in names))
+        await tunnels.close()
+        return list(paths)
+
+    first, second, again = asyncio.run(run())
+    assert first == again
+    assert first != second

@@ -1,0 +1,197 @@
+"""The label party's side towards one feature party: its epoch, its set, its answers.
+
+The set of an epoch is fetched once and kept beside the model. What is in it opens for identifiers
+that the feature party has evaluated, and for no others.
+
+::
+
+    HOME/models/NAME/VERSION/sets/OWNER.json    terms of the newest set that was fetched
+    HOME/models/NAME/VERSION/sets/OWNER.set     its messages, each after its length, 4 bytes
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+import grpc.aio
+
+from fusion.alignment.asking import Asker, SetReader
+from fusion.alignment.messages import MAX_MESSAGE_BYTES
+from fusion.crypto import rng
+from fusion.errors import FusionError, MessageInvalid, PartyUnreachable
+from fusion.services.files import make_folder, read_file, write_atomic
+from fusion.services.maskers import maskers
+from fusion.services.score_messages import Asked, Epoch, Preparing, reply_of, to_bytes
+from fusion.services.score_port import ASK
+from fusion.wire import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from fusion.services.models import KeptModel
+    from fusion.services.node_link import Connection
+    from fusion.services.score_messages import Reply
+
+CALL_SECONDS: Final = 60.0
+
+
+class FeatureSide:
+    """One feature party as the label party's node reaches it.
+
+    Attributes:
+        name: Who.
+        epoch: That was taken, once one is.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        kept: KeptModel,
+        name: str,
+        purpose: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Reach nobody yet."""
+        self.name: Final = name
+        self.epoch: Epoch | None = None
+        self._connection, self._kept, self._purpose, self._tell = connection, kept, purpose, tell
+        self._me = kept.facts.own.organisation
+        self._reader: SetReader | None = None
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        """Return the number of the epoch that the party would have taken.
+
+        Raises:
+            PartyFailed: It refuses.
+            PartyUnreachable: It does not answer.
+        """
+        reply, _ = self._call(Asked(kind="open", model=self._kept.id, purpose=self._purpose))
+        if reply.take is None:
+            raise MessageInvalid(f"{self.name} answers something else than it was asked.")
+        return reply.take
+
+    def open(self, number: int) -> Epoch | Preparing | int:
+        """Return an epoch if it is ready; else how far it is, or the one to take instead."""
+        asked = Asked(kind="open", model=self._kept.id, purpose=self._purpose, epoch=number)
+        reply, _ = self._call(asked)
+        found = reply.epoch or reply.preparing or reply.take
+        if found is None:
+            raise MessageInvalid(f"{self.name} answers something else than it was asked.")
+        return found
+
+    def fetch(self, epoch: Epoch) -> None:
+        """Take an epoch's set, from disk if it was fetched before.
+
+        Raises:
+            MessageInvalid: Its terms are not of this model or party.
+            AlignmentBroken: A message of the set breaks a rule.
+            PartyFailed: The party refuses.
+            PartyUnreachable: It does not answer.
+        """
+        with self._lock:
+            self._check(epoch)
+            if self._reader is None or self._reader.terms != epoch.terms:
+                reader = self._from_disk(epoch)
+                self._reader = self._from_party(epoch) if reader is None else reader
+            self.epoch = epoch
+
+    def _check(self, epoch: Epoch) -> None:
+        """Hold an epoch's terms to what the model says of it."""
+        terms, identifier = epoch.terms, self._kept.facts.shared.identifier
+        said = (terms.owner, terms.field.field, terms.field.kind, terms.field.fold)
+        if said != (self.name, identifier.field, identifier.kind, identifier.fold):
+            raise MessageInvalid(f"The answers of {self.name} are about other records.")
+
+    def _from_party(self, epoch: Epoch) -> SetReader:
+        reader = SetReader(epoch.terms)
+        messages = []
+        for number in range(epoch.parts):
+            self._tell(f"fetching the answers of {self.name}: {number + 1} of {epoch.parts}")
+            asked = Asked(
+                kind="part",
+                model=self._kept.id,
+                purpose=self._purpose,
+                terms=epoch.terms.digest,
+                number=number,
+            )
+            _, message = self._call(asked)
+            reader.take(message)
+            messages.append(len(message).to_bytes(4, "big") + message)
+        folder = make_folder(self._kept.path / "sets")
+        write_atomic(folder / f"{self.name}.set", b"".join(messages))
+        write_atomic(folder / f"{self.name}.json", canonical.encode({"terms": epoch.terms.digest}))
+        return reader
+
+    def _from_disk(self, epoch: Epoch) -> SetReader | None:
+        """Return the set if it is kept here whole; else None."""
+        folder = self._kept.path / "sets"
+        try:
+            kept = canonical.decode(read_file(folder / f"{self.name}.json"), 1024)
+            if kept != {"terms": epoch.terms.digest}:
+                return None
+            data, reader, at = read_file(folder / f"{self.name}.set"), SetReader(epoch.terms), 0
+            while at < len(data):
+                length = int.from_bytes(data[at : at + 4], "big")
+                if length > MAX_MESSAGE_BYTES:
+                    return None
+                reader.take(data[at + 4 : at + 4 + length])
+                at += 4 + length
+        except FusionError:
+            return None
+        return reader if reader.complete else None
+
+    def ask(self, keys: Sequence[str], check: Callable[[], None]) -> Mapping[str, bytes]:
+        """Return the party's answers for those of the keys that it has.
+
+        Args:
+            keys: Each once; at most as many as a question has.
+            check: Called before each message; raises if the work may not go on.
+
+        Raises:
+            PartyFailed: It refuses: the epoch is over, the grant is revoked or spent, ...
+            PartyUnreachable: It does not answer.
+            AlignmentBroken: Its answer breaks a rule.
+        """
+        with self._lock:
+            reader = self._reader
+        if reader is None:
+            raise MessageInvalid(f"No epoch of {self.name} was taken.")
+        terms, question = reader.terms, rng.token(16).hex()
+        asker = Asker(reader, self._me, keys, maskers(len(keys)))
+        for number in range(asker.parts):
+            check()
+            if asker.parts > 1:
+                self._tell(f"asking {self.name}: {number + 1} of {asker.parts}")
+            asked = Asked(
+                kind="ask",
+                model=self._kept.id,
+                purpose=self._purpose,
+                terms=terms.digest,
+                question=question,
+                records=len(keys),
+            )
+            _, answer = self._call(asked, asker.message(number))
+            asker.take(answer)
+        return {keys[at]: attached for at, attached in asker.outcome().items()}
+
+    def _call(self, asked: Asked, body: bytes = b"") -> tuple[Reply, bytes]:
+        call = self._connection.channel(self.name).unary_unary(ASK)
+
+        async def exchange() -> bytes:
+            answer: bytes = await call(to_bytes(asked, body), timeout=CALL_SECONDS)
+            return answer
+
+        try:
+            reply, message = reply_of(self._connection.link.run(exchange(), CALL_SECONDS + 1))
+        except grpc.aio.AioRpcError as error:
+            raise PartyUnreachable(
+                f"{self.name} does not answer: {error.details()}",
+                hint="Is its node up? `fusion node ping` tells.",
+            ) from None
+        if reply.refusal is not None:
+            raise reply.refusal.error()
+        if reply.body != (asked.kind != "open"):
+            raise MessageInvalid(f"{self.name} answers something else than it was asked.")
+        return reply, message
