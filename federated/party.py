@@ -152,6 +152,11 @@ class Party:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
+    @property
+    def organisation(self) -> OrgId:
+        """Whose it is."""
+        return self._seat.organisation
+
     def handle(self, request: Request) -> Reply:
         """Answer one request; a refusal is an answer, and is noted in the own log."""
         answer = {

@@ -22,8 +22,6 @@ from fusion.services.conversing import Patience
 from fusion.services.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from federated.jobs import JobFolder
     from fusion.services.conversing import Conversations, Talk
     from fusion.services.homes import HubHome
@@ -60,11 +58,9 @@ class _Dealing:
 class Dealers:
     """The dealers of all runs of a hub."""
 
-    def __init__(
-        self, hub: HubHome, conversations: Conversations, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, hub: HubHome, conversations: Conversations) -> None:
         """Begin with none."""
-        self._hub, self._conversations, self._say = hub, conversations, say
+        self._hub, self._conversations = hub, conversations
         self._work: dict[str, _Dealing] = {}
 
     def look(self) -> None:

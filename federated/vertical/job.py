@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-import numpy as np
-
 from federated.cohort import Failure
 from federated.frames import read_frame, write_frame
 from federated.vertical.aligning import Alignment
@@ -32,6 +30,9 @@ from fusion.services.maskers import maskers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from federated.vertical.aligning import Aligned
     from federated.vertical.keeping import Keeping
@@ -309,7 +310,7 @@ class VerticalJob:
         self._train(attempt, work)
         self._finish(attempt, work)
 
-    def _aligned(self, attempt: _Attempt) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _aligned(self, attempt: _Attempt) -> NDArray[np.int64]:
         brought = self._brought
         prepared = brought.table.prepared
         aligned = Alignment(

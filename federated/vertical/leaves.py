@@ -31,7 +31,7 @@ _KEYS: dict[str, str] = {
 
 def requests_of(me: str, job: str, study: VerticalStudy, schema_digest: str) -> tuple[Request, ...]:
     """Return what a study asks of a party, as its grants are asked about it: align, then train."""
-    party = study.party(me)
+    party, alignment = study.party(me), study.document.alignment
 
     def request(
         action: str, columns: tuple[str, ...], needed: tuple[str, ...], **limits: object
@@ -57,7 +57,9 @@ def requests_of(me: str, job: str, study: VerticalStudy, schema_digest: str) -> 
     return (
         request(
             "align", (party.identifier,), (party.identifier,),
-            set_size=study.document.alignment.set_size,
+            set_size=alignment.set_size, outcome="both",
+            minimum_intersection=alignment.minimum_intersection,
+            minimum_overlap_permille=alignment.minimum_overlap_permille,
         ),
         request(
             "train", (*party.columns, *label), label,

@@ -10,7 +10,8 @@ from federated.protocols.vertical.binning import MAX_BINS
 from federated.protocols.vertical.gradients import Goss
 from federated.protocols.vertical.linear_terms import MAX_EPOCHS, LinearTerms
 from federated.protocols.vertical.trees import MAX_DEPTH, MAX_TREES, Growth
-from federated.study_document import Name, Section
+from fusion.alignment.study import Name  # noqa: TC001 - a type of fields
+from fusion.wire.documents import Part
 
 MAX_MONOTONE: Final = 1000
 
@@ -18,14 +19,14 @@ Positive = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
-class GossSection(Section):
+class GossSection(Part):
     """``goss = { top = 0.2, other = 0.1 }``: which rows a tree is grown on."""
 
     top: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
     other: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
-class Boosting(Section):
+class Boosting(Part):
     """``[model] kind = "boosting"``: trees by histograms."""
 
     kind: Literal["boosting"]
@@ -81,7 +82,7 @@ class Boosting(Section):
         )
 
 
-class Linear(Section):
+class Linear(Part):
     """``[model] kind = "logistic"``, ``"linear"`` or ``"poisson"``: weights by gradient descent."""
 
     kind: Literal["logistic", "linear", "poisson"]

@@ -8,8 +8,8 @@ finish        keep the part: all have theirs
 leave         forget the run
 ============  ==================================================================================
 
-A party never believes the hub about what it may do: study, order and permits are measured here. What
-the hub decides is when an attempt begins and from which step, and that is all that it decides.
+A party never believes the hub about what it may do: study, order and permits are measured here.
+The hub decides when an attempt begins and from which step, and nothing else.
 """
 
 from __future__ import annotations

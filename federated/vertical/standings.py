@@ -16,7 +16,7 @@ _MAX: Final = 2**31 - 1
 Count = Annotated[int, Field(ge=0, le=_MAX)]
 Measure = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] | None
 Ending = Literal["again", "final", "echo"]
-"""Why an attempt ended at a party: cut off, so that another may help; for good; since a peer did."""
+"""Why an attempt ended at a party: cut off, another may help; for good; because a peer ended it."""
 
 
 class Measures(Section):

@@ -1,6 +1,7 @@
 """A vertical study: whose columns of the same people one model is trained on, and how.
 
-TEMPORARY sections until the alignment's study is merged.
+Parties and their common records are :mod:`fusion.alignment.study`'s; ``[model]`` is
+:mod:`federated.vertical.model_section`'s. Every key is on ``docs/vertical-study.md``. Pure.
 """
 
 from __future__ import annotations
@@ -8,85 +9,41 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import Field, ValidationError
-
-from federated.study_document import (
-    MAX_SEED,
-    GrantId,
-    Name,
-    Organisation,
-    Positive,
-    Section,
-    Word,
-)
-from federated.study_lines import line_of
 from federated.vertical.aligning import Meeting
 from federated.vertical.model_section import Boosting, Linear, Model
 from federated.vertical.work import DEALER, Cast
+from fusion.alignment.study import AlignmentStudy, Identifiers, PartySection
+from fusion.alignment.study import broken_rules as alignment_rules
 from fusion.crypto.hashing import hexdigest
-from fusion.errors import InputInvalid, MessageInvalid, StudyInvalid
+from fusion.errors import MessageInvalid, StudyInvalid
 from fusion.wire import canonical
+from fusion.wire.plain_toml import tuples, written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusion.wire.plain_yaml import KeyPath
 
 SCHEMA: Final = "fusion.vertical-study/1"
 MAX_STUDY_BYTES: Final = 1 << 20
-_DIGEST_DOMAIN: Final = "banyan/vertical-study/v1"
+_DOMAIN: Final = "banyan/vertical-study/v1"
 
 
-class StudySection(Section):
-    """``[study]``."""
+class Document(AlignmentStudy):
+    """The whole document: the sections of an alignment, and the model."""
 
-    name: Word
-    kind: Literal["vertical"]
-    operator: Organisation
-    purpose: Annotated[str, Field(pattern=r"^dpv:[A-Za-z]{1,60}$")]
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 1
-    test_fraction: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.2
-    patience: Annotated[float, Field(ge=2, le=86_400, allow_inf_nan=False)] = 60.0
-
-
-class Identifiers(Section):
-    """``[identifiers]``."""
-
-    kind: Literal["resident_id", "uscc", "phone", "text"]
-    duplicates: Literal["refuse", "first", "unique-only"] = "refuse"
-    fold: bool = False
-
-
-class AlignmentSection(Section):
-    """``[alignment]``."""
-
-    set_size: Annotated[int, Field(ge=1, le=100_000_000)]
-    minimum_intersection: Annotated[int, Field(ge=0, le=100_000_000)] = 20
-    minimum_overlap_permille: Annotated[int, Field(ge=0, le=1000)] = 0
-
-
-class PartySection(Section):
-    """``[[party]]``."""
-
-    organisation: Organisation
-    dataset: Word
-    identifier: Name
-    columns: Annotated[tuple[Name, ...], Field(max_length=4096)]
-    label: Name | None = None
-    positive: Positive | None = None
-    grants: Annotated[tuple[GrantId, ...], Field(min_length=1, max_length=1000)] | None = None
-
-
-class Document(Section):
-    """The whole document."""
-
-    study: StudySection
-    identifiers: Identifiers
-    alignment: AlignmentSection
-    party: Annotated[tuple[PartySection, ...], Field(min_length=2, max_length=16)]
     model: Model
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class VerticalStudy:
-    """A vertical study that keeps all the rules."""
+    """A vertical study that keeps all the rules.
+
+    Attributes:
+        document: What was written, defaults filled in.
+    """
 
     document: Document
 
@@ -97,22 +54,22 @@ class VerticalStudy:
 
     @property
     def operator(self) -> str:
-        """Who operates."""
+        """Who operates, as the grants name it."""
         return self.document.study.operator
 
     @property
     def purpose(self) -> str:
-        """What for."""
+        """What for, as the grants name it."""
         return self.document.study.purpose
 
     @property
     def seed(self) -> int:
-        """Of the split, and of GOSS."""
+        """Of the split, and of the rows that GOSS draws."""
         return self.document.study.seed
 
     @property
     def test_fraction(self) -> float:
-        """Share of the aligned rows that judges."""
+        """Share of the common rows that judges."""
         return self.document.study.test_fraction
 
     @property
@@ -122,7 +79,7 @@ class VerticalStudy:
 
     @property
     def identifiers(self) -> Identifiers:
-        """How identifiers are read."""
+        """How records are told apart."""
         return self.document.identifiers
 
     @property
@@ -143,8 +100,8 @@ class VerticalStudy:
     @cached_property
     def cast(self) -> Cast:
         """Who takes part as what."""
-        label = next(party.organisation for party in self.parties if party.label is not None)
-        others = tuple(p.organisation for p in self.parties if p.label is None)
+        label = next(each.organisation for each in self.parties if each.label is not None)
+        others = tuple(each.organisation for each in self.parties if each.label is None)
         return Cast(label, others, DEALER if self.model.backend == "dealer" else None)
 
     def party(self, organisation: str) -> PartySection:
@@ -153,10 +110,7 @@ class VerticalStudy:
         Raises:
             InputInvalid: The study does not name it.
         """
-        for party in self.parties:
-            if party.organisation == organisation:
-                return party
-        raise InputInvalid(f"The study {self.name} does not name {organisation}.")
+        return self.document.of(organisation)
 
     def meeting(self, federation: str, job: str, attempt: int) -> Meeting:
         """Return what the parties agree on about their records, in one attempt of a run."""
@@ -180,40 +134,75 @@ class VerticalStudy:
 
     def digest(self) -> str:
         """Return what names exactly this study, in hexadecimal."""
-        return hexdigest(_DIGEST_DOMAIN, self.canonical())
+        return hexdigest(_DOMAIN, self.canonical())
 
     @classmethod
     def from_canonical(cls, data: bytes) -> VerticalStudy:
-        """Read a study that came over the wire.
+        """Read a study that came over the wire, by the same rules as a file.
 
         Raises:
-            MessageInvalid: Not canonical JSON, or of another schema.
-            StudyInvalid: It breaks a rule.
+            MessageInvalid: Too large, not canonical JSON, or not a study that keeps every rule.
         """
         value = canonical.decode(data, limit=MAX_STUDY_BYTES)
         if not isinstance(value, dict) or value.pop("schema", None) != SCHEMA:
             raise MessageInvalid(f"A message is not a study of the schema {SCHEMA}.")
-        study = _study(value, "the study", None)
-        if study.canonical() != data:
-            raise MessageInvalid("A study does not state its defaults.")
+        try:
+            study = cls(Document.model_validate(tuples(value)))
+        except ValueError:
+            raise MessageInvalid("A study that came is not well formed.") from None
+        if any(True for _ in broken_rules(study.document)) or study.canonical() != data:
+            raise MessageInvalid("A study that came breaks a rule, or leaves defaults out.")
         return study
 
 
-def _tuples(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def broken_rules(document: Document) -> Iterator[tuple[KeyPath, str]]:
+    """Yield path and message of every rule between values that is broken."""
+    yield from alignment_rules(document)
+    with_label = [at for at, party in enumerate(document.party) if party.label is not None]
+    if len(with_label) != 1:
+        yield ("party",), f"One party has the `label`, and only one; here {len(with_label)} have."
+    for at, party in enumerate(document.party):
+        if party.label is None and not party.columns:
+            yield ("party", at, "columns"), "A party without the label brings at least one column."
+    model = document.model
+    if isinstance(model, Boosting):
+        yield from _boosting_rules(document, model)
 
 
-def _study(value: Any, origin: str, text: str | None) -> VerticalStudy:  # noqa: ANN401
-    try:
-        return VerticalStudy(document=Document.model_validate(_tuples(value)))
-    except ValidationError as error:
-        first = error.errors()[0]
-        line = "" if text is None else f":{line_of(text, first['loc'])}"
-        raise StudyInvalid(f"{origin}{line}: {first['loc']} {first['msg']}") from None
+def _boosting_rules(document: Document, model: Boosting) -> Iterator[tuple[KeyPath, str]]:
+    if model.goss is not None and model.goss.top + model.goss.other > 1:
+        yield ("model", "goss"), "`top` and `other` are at most 1 together."
+    if model.alone_trees > model.trees:
+        yield ("model", "alone_trees"), "`alone_trees` is at most `trees`."
+    if model.stop_after and not document.study.test_fraction:
+        yield ("model", "stop_after"), "Without rows that judge nobody sees when to stop."
+    known = {column for party in document.party for column in party.columns}
+    for name in model.monotone:
+        if name not in known:
+            yield ("model", "monotone", name), f"No party has a column {name!r}."
 
 
 def parse_vertical(text: str, origin: str) -> VerticalStudy:
-    """Read a study file."""
-    return _study(tomllib.loads(text), origin, text)
+    """Read a study's file.
+
+    Args:
+        text: TOML.
+        origin: The file's name, for messages.
+
+    Raises:
+        StudyInvalid: Not TOML, or a rule is broken; the message names the line.
+    """
+    found, values = written(text, origin, StudyInvalid)
+    document = found.fitted(Document, values)
+    for path, message in broken_rules(document):
+        raise found.fail(path, message)
+    return VerticalStudy(document)
+
+
+def is_vertical(text: str) -> bool:
+    """Return whether a text says that it is a vertical study; whatever else is wrong with it."""
+    try:
+        value: Any = tomllib.loads(text)
+        return bool(value.get("study", {}).get("kind") == "vertical")
+    except (tomllib.TOMLDecodeError, RecursionError, AttributeError):
+        return False

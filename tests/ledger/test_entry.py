@@ -10,9 +10,8 @@ import pytest
 
 from federated.protocols.secure_sum import add_verified
 from fusion.errors import MessageInvalid
-from fusion.ledger import alignment_entries
+from fusion.ledger import alignment_entries, vertical_entries
 from fusion.ledger import entry as entries
-from fusion.ledger import vertical_entries
 from fusion.ledger.entry import Entry, decode, encode, fields, opening_digest, stamp
 from fusion.wire import canonical
 from tests.ledger.made import AT, World, hexed
@@ -61,10 +60,6 @@ SAMPLES: list[Entry] = [
         at=AT,
         job="j",
         attempt=1,
-    alignment_entries.SetCommitted(
-        at=AT,
-        job="j",
-        reservation=D,
         commitment=D,
         records=9,
         peers=("west",),
@@ -75,6 +70,15 @@ SAMPLES: list[Entry] = [
     vertical_entries.PartTrained(at=AT, job="j", attempt=1, steps=3, part=D),
     vertical_entries.VerticalStarted(at=AT, job="j", study=D, organisations=("east", "west")),
     vertical_entries.AttemptBegun(at=AT, job="j", attempt=1, step=0),
+    alignment_entries.SetCommitted(
+        at=AT,
+        job="j",
+        reservation=D,
+        commitment=D,
+        records=9,
+        peers=("west",),
+        peer_commitments=(D,),
+        peer_records=(8,),
     ),
     alignment_entries.SetAligned(at=AT, job="j", reservation=D, learned="size", common=3),
 ]

@@ -121,8 +121,8 @@ def tables(
             words = draw.integers(0, 3, rows)
             score += (words == 1) * 0.8
             columns[name][f"{name[0]}word"] = [("a", "b", "c")[i] for i in words]
-    words = (1, 0) if numbers else ("yes", "no")
-    columns[LABEL]["over"] = [words[0] if each > 0 else words[1] for each in score]
+    pair: tuple[object, object] = (1, 0) if numbers else ("yes", "no")
+    columns[LABEL]["over"] = [pair[0] if each > 0 else pair[1] for each in score]
     for place, (name, table) in enumerate(columns.items()):
         order = [i for i in draw.permutation(rows).tolist() if i % 17 != place]
         found[name] = folder / f"{name}.csv"
@@ -139,6 +139,7 @@ class Open:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.grant = ""
         self.begun = self.given_up = 0
 
     def watch(self) -> None:
