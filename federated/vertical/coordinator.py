@@ -337,8 +337,8 @@ class Coordinator:
                 )
             if missing:
                 self._prepare(2 * run.study.patience, tell=False)
-        quality = label.quality or {}
-        run.emit({"event": "quality", **quality})
+        if label.quality is not None:
+            run.emit({"event": "quality", **label.quality})
         named = models[organisations[0]]
         return {
             "model": str(named.get("model", ""))[:64],
