@@ -1,4 +1,4 @@
-"""``fusion align``: identifiers before anything is compared with anybody."""
+"""``fusion align``: common records between nodes, and identifiers before that."""
 
 # ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
 
@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusion.cli import output
+from fusion.cli.files import read_bounded
+from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
     from typing import Any
 
-app = typer.Typer(help="Find common records without showing the others.", no_args_is_help=True)
+    from fusion.services.align_jobs import State
+    from fusion.services.aligning import Result
+
+app = typer.Typer(help="Find common records without showing the others.")
+MAX_STUDY_BYTES = 1 << 20
 
 
 class Kind(StrEnum):
@@ -45,9 +52,77 @@ FoldOption = Annotated[
 ]
 
 
-@app.callback()
-def _group() -> None:
-    """Find common records without showing the others."""
+@app.callback(invoke_without_command=True)
+def align(
+    context: typer.Context,
+    *,
+    study: Annotated[
+        Path | None, typer.Option(metavar="STUDY.toml", help="The study; see docs/alignment.md.")
+    ] = None,
+    home: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            envvar="FUSION_HOME",
+            show_envvar=False,
+            help="The folder of the operator's node, else $FUSION_HOME or this one.",
+        ),
+    ] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Find common records without showing the others: order it at the operator's node.
+
+    Prints sizes, and the operator's own rates of invalid and repeated identifiers. Every party
+    decides by its own grants. Ctrl-C ends it at every party.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if study is None:
+        message = "Name a study, or one of the commands below `fusion align --help`."
+        raise InputInvalid(message, hint="fusion align --study STUDY.toml")
+    from fusion.cli.serving import serve
+    from fusion.services.aligning import Operator
+    from fusion.services.homes import NodeHome
+    from fusion.services.node_link import Connection
+
+    node = NodeHome.open(home)
+    text = read_bounded(study, MAX_STUDY_BYTES).decode("utf-8", "replace")
+    results: list[Result] = []
+
+    def work(stop: threading.Event) -> int:
+        with Connection(node) as connection:
+            operator = Operator(node, connection, text, str(study))
+            with output.progress("align") as show:
+                results.append(operator.run(stop, lambda states: show(_progress(states))))
+        return 0
+
+    code = serve(work)
+    if results:
+        _show(results[0], as_json=as_json)
+    raise typer.Exit(code)
+
+
+def _progress(states: Mapping[str, State]) -> str:
+    """Return how far each party is, in one line."""
+    return ", ".join(
+        f"{name} {state.status}"
+        + (f" ({state.took} in, {state.gave} out)" if state.status == "running" else "")
+        for name, state in states.items()
+    )
+
+
+def _show(result: Result, *, as_json: bool) -> None:
+    document = result.document()
+    if as_json:
+        output.document("fusion.align/1", document)
+        return
+    found: list[tuple[str, object]] = [("job", result.job), ("outcome", result.outcome)]
+    found += [(f"records of {name}", state.records) for name, state in result.states.items()]
+    if document["common"] is not None:
+        found.append(("common", document["common"]))
+    output.facts(found)
+    if result.report is not None:
+        output.facts(facts(result.report))
 
 
 @app.command("check")

@@ -175,7 +175,7 @@ class Decisions:
             self._broken("it says something else than its verdict")
 
     def _check_ordered(self, request: Request) -> None:
-        """Training is permitted to nobody who did not ask for it."""
+        """Neither training nor an alignment is permitted to anybody who did not ask for it."""
         order = self._orders.get(request.job)
         if order is None or (order.operator, order.study) != (request.assignee, request.study):
             self._broken(f"nothing before it shows that {request.assignee} ordered {request.job}")
@@ -183,7 +183,7 @@ class Decisions:
     def _decided(self, entry: entries.Decided) -> None:
         request = self._request(entry)
         said = {"entry": self._number, "grant": entry.grant, "job": request.job}
-        if entry.permit and request.action == "train":
+        if entry.permit and request.action in {"train", "align"}:
             self._check_ordered(request)
         said |= {"action": request.action, "permit": entry.permit, "code": entry.code}
         self.made.append(said)

@@ -1,0 +1,250 @@
+"""What a node keeps of each alignment that it takes part in.
+
+::
+
+    HOME/alignments/JOB/study.json     the agreed sections, canonical
+    HOME/alignments/JOB/order.json     the operator's order
+    HOME/alignments/JOB/state.json     how far it is; written last, so that it begins a job
+    HOME/alignments/JOB/report.json    what was found in the own column; for its owner alone
+    HOME/alignments/JOB/rows.json      which rows are common, where this party learns that
+    HOME/alignments/JOB/session.sealed while it is under way: what it goes on from after a crash
+    HOME/alignments/JOB/stop           its operator asks for its end
+    HOME/alignments/runs/PEER/JOB.json an earlier run with a peer, JOB.sketch its set (see
+                                       :func:`fusion.alignment.controls.sketch`)
+    HOME/alignments/secret             what keys the sketches
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import Field
+
+from fusion.alignment.controls import Run
+from fusion.alignment.study import AlignmentStudy
+from fusion.crypto import rng
+from fusion.errors import FusionError, InputInvalid, MessageInvalid
+from fusion.grants.order import MAX_ORDER_BYTES
+from fusion.services.files import make_folder, read_file, write_atomic
+from fusion.services.query_messages import Refusal
+from fusion.wire.documents import Document, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusion.services.homes import NodeHome
+
+_JOB: Final = re.compile(r"align-[0-9a-f]{12}")
+_SECRET_BYTES: Final = 32
+_MAX_STATE_BYTES: Final = 64 * 1024
+OVER: Final = ("done", "failed")
+
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$")]
+
+
+class State(Document):
+    """How far a job is at one party; what its operator is shown.
+
+    Attributes:
+        job: The job.
+        operator: Who ordered it.
+        status: Of the job, at this party.
+        records: Keys of the own set, once they are counted.
+        took: Messages taken.
+        gave: Messages that others have taken.
+        common: Common records, where this party learned their number.
+        refusal: Why it failed.
+    """
+
+    schema_: Literal["fusion.align-state/1"] = Field(default="fusion.align-state/1", alias="schema")
+    job: Annotated[str, Field(pattern=r"^align-[0-9a-f]{12}$")]
+    operator: Name
+    status: Literal["asked", "running", "done", "failed"]
+    records: Count | None = None
+    took: Count = 0
+    gave: Count = 0
+    common: Count | None = None
+    refusal: Refusal | None = None
+
+
+class _Kept(Document):
+    """An earlier run, but for its sketch."""
+
+    schema_: Literal["fusion.align-run/1"] = Field(default="fusion.align-run/1", alias="schema")
+    job: Annotated[str, Field(pattern=r"^align-[0-9a-f]{12}$")]
+    field: Annotated[str, Field(min_length=1, max_length=200)]
+    own: Count
+    peer: Count
+    commitment: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+
+
+def job_of(order: str) -> str:
+    """Return the job that the order of an id starts."""
+    return f"align-{order[:12]}"
+
+
+class Job:
+    """One job's folder."""
+
+    def __init__(self, node: NodeHome, name: str) -> None:
+        """Name it; it need not exist.
+
+        Raises:
+            InputInvalid: The text can't be a job's identifier.
+        """
+        if not _JOB.fullmatch(name):
+            raise InputInvalid(f"{name[:80]!r} is no alignment.")
+        self.name: Final = name
+        self._node = node
+        self.path: Final = node.path / "alignments" / name
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a job here."""
+        return (self.path / "state.json").exists()
+
+    def make(self, study: AlignmentStudy, order: bytes) -> None:
+        """Begin a job that was ordered; one that is there stays as it is."""
+        make_folder(self.path)
+        if not self.exists:
+            write_atomic(self.path / "study.json", study.canonical())
+            write_atomic(self.path / "order.json", order)
+            self.keep(State(job=self.name, operator=study.study.operator, status="asked"))
+
+    @property
+    def study(self) -> AlignmentStudy:
+        """What was agreed on."""
+        return AlignmentStudy.from_canonical(read_file(self.path / "study.json"))
+
+    @property
+    def order(self) -> bytes:
+        """The operator's order."""
+        data = read_file(self.path / "order.json")
+        if len(data) > MAX_ORDER_BYTES:
+            raise MessageInvalid("An order is too large.")
+        return data
+
+    @property
+    def state(self) -> State:
+        """How far it is."""
+        data = read_file(self.path / "state.json")
+        return read(data, State, "state of a job", _MAX_STATE_BYTES, lambda _: ())
+
+    def keep(self, state: State) -> None:
+        """Remember how far it is."""
+        write_atomic(self.path / "state.json", state.canonical())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the job."""
+        write_atomic(self.path / name, data)
+
+    # ------------------------------------------------------------------ the session
+
+    def keep_session(self, key: bytes, sealed: bytes) -> None:
+        """Keep a session's sealed state with its key, the key sealed to this node."""
+        boxed = self._node.sealing_key.public.seal(key, self._context)
+        self.write("session.sealed", len(boxed).to_bytes(4, "big") + boxed + sealed)
+
+    def session(self) -> tuple[bytes, bytes] | None:
+        """Return key and sealed state of the session, if one was kept.
+
+        Raises:
+            SealBroken: It was changed, or sealed to a key that is gone.
+        """
+        path = self.path / "session.sealed"
+        if not path.exists():
+            return None
+        data = read_file(path)
+        end = 4 + int.from_bytes(data[:4], "big")
+        return self._node.open_sealed(data[4:end], self._context), data[end:]
+
+    @property
+    def _context(self) -> bytes:
+        return b"banyan alignment session/" + self.name.encode()
+
+    def drop_session(self) -> None:
+        """Forget the session: the job is over."""
+        (self.path / "session.sealed").unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------ its end
+
+    def ask_to_stop(self) -> None:
+        """Ask whoever runs it to end it."""
+        if self.exists and self.state.status not in OVER:
+            self.write("stop", b"")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its end was asked for."""
+        return (self.path / "stop").exists()
+
+    def failed(self, error: FusionError) -> None:
+        """Remember why it failed."""
+        state = self.state
+        if state.status not in OVER:
+            refusal = Refusal.of(error)
+            self.keep(state.model_copy(update={"status": "failed", "refusal": refusal}))
+        self.drop_session()
+
+
+def jobs(node: NodeHome) -> list[Job]:
+    """Return every job of a node."""
+    folder = node.path / "alignments"
+    found = [Job(node, path.name) for path in folder.glob("align-*") if _JOB.fullmatch(path.name)]
+    return sorted((job for job in found if job.exists), key=lambda job: job.name)
+
+
+# ------------------------------------------------------------------------------ earlier runs
+
+
+def secret_of(node: NodeHome) -> bytes:
+    """Return what keys a node's sketches; made when it is first asked for."""
+    path = make_folder(node.path / "alignments") / "secret"
+    with node.lock(".alignments.lock"):
+        if not path.exists():
+            write_atomic(path, rng.token(_SECRET_BYTES))
+    return read_file(path)
+
+
+def earlier(node: NodeHome, peer: str, *, besides: str) -> list[Run]:
+    """Return the runs with a peer that a node remembers, but for one job's.
+
+    Raises:
+        MessageInvalid: A file was changed.
+    """
+    found = []
+    for path in sorted(_folder(node, peer).glob("*.json")):
+        kept = read(read_file(path), _Kept, "run", _MAX_STATE_BYTES, lambda _: ())
+        if kept.job != besides:
+            marks = read_file(path.with_suffix(".sketch"))
+            found.append(Run(kept.job, kept.field, kept.own, kept.peer, kept.commitment, marks))
+    return found
+
+
+def remember(node: NodeHome, peer: str, run: Run) -> None:
+    """Remember a run with a peer durably: before anything of it leaves, and when more is known."""
+    folder = make_folder(_folder(node, peer))
+    kept = _Kept(
+        job=run.job, field=run.field, own=run.own, peer=run.peer, commitment=run.commitment
+    )
+    # The sketch first: a run without one would let any set pass.
+    write_atomic(folder / f"{run.job}.sketch", run.sketch)
+    write_atomic(folder / f"{run.job}.json", kept.canonical())
+
+
+def sketch_of(node: NodeHome, peer: str, job: str) -> bytes | None:
+    """Return the sketch with which a job with a peer was begun, if it was."""
+    path = _folder(node, peer) / f"{job}.sketch"
+    return read_file(path) if path.exists() else None
+
+
+def forget(node: NodeHome, peer: str, job: str) -> None:
+    """Forget a run of which nothing has left."""
+    for suffix in (".json", ".sketch"):
+        (_folder(node, peer) / f"{job}{suffix}").unlink(missing_ok=True)
+
+
+def _folder(node: NodeHome, peer: str) -> Path:
+    return node.path / "alignments" / "runs" / peer
