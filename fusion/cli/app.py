@@ -25,6 +25,7 @@ from fusion.cli import (
     hub,
     key,
     ledger,
+    model,
     node,
     order,
     org,
@@ -32,6 +33,7 @@ from fusion.cli import (
     policy,
     python,
     query,
+    score,
     simulate,
     train,
 )
@@ -88,6 +90,8 @@ app.add_typer(python.app, name="python")
 app.add_typer(align.app, name="align")
 app.command("train")(train.train)
 app.add_typer(order.app, name="order")
+app.add_typer(model.app, name="model")
+app.add_typer(score.app, name="score")
 app.add_typer(simulate.app, name="simulate")
 app.command("demo")(demo.demo)
 app.add_typer(ledger.app, name="ledger")

@@ -60,7 +60,9 @@ RETRY_SECONDS: Final = 2.0
 MAX_ASKED: Final = 1_000_000
 """Records of one question."""
 
-_CHUNK: Final = 2048
+CHUNK: Final = 2048
+"""Records of one message."""
+
 _MASKS: Final = b"banyan score masks 1\x00"
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -130,10 +132,21 @@ class Epochs:
         say: Callable[[str], None],
         *,
         pace: float = PACE_SECONDS,
+        chunk: int = CHUNK,
     ) -> None:
-        """Prepare; nothing is read yet."""
+        """Prepare; nothing is read yet.
+
+        Args:
+            node: The node.
+            engine: Applies parts.
+            clock: Time.
+            book: The node's log.
+            say: Told what its owner should know.
+            pace: Seconds between two epochs of a table that has not changed.
+            chunk: Most records of a message.
+        """
         self._node, self._engine, self._clock = node, engine, clock
-        self._book, self._say, self._pace = book, say, pace
+        self._book, self._say, self._pace, self._chunk = book, say, pace, chunk
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="epochs")
         self._lock = threading.Lock()
         self._models: dict[str, _Model] = {}
@@ -278,7 +291,7 @@ class Epochs:
             set_size=min(max(keys, 1), MAX_ITEMS),
             asked=MAX_ASKED,
             payload=width,
-            chunk=min(_CHUNK, MAX_BODY_BYTES // (TAG + width + SEAL)),
+            chunk=min(self._chunk, MAX_BODY_BYTES // (TAG + width + SEAL)),
         )
 
     def _hidden(

@@ -37,7 +37,7 @@ from fusion.services.ledger import Book
 from fusion.services.maskers import maskers
 from fusion.services.models import model_of
 from fusion.services.query_messages import Refusal
-from fusion.services.score_epochs import PACE_SECONDS, Epochs, Making, Ready
+from fusion.services.score_epochs import CHUNK, PACE_SECONDS, Epochs, Making, Ready
 from fusion.services.score_messages import Asked, Epoch, Preparing, Reply
 from fusion.services.score_rules import Ruled, refused
 from fusion.services.storage import open_budgets
@@ -84,6 +84,7 @@ class ScoreService:
         clock: Clock | None = None,
         *,
         pace: float = PACE_SECONDS,
+        chunk: int = CHUNK,
     ) -> None:
         """Open what is needed.
 
@@ -92,6 +93,7 @@ class ScoreService:
             say: Told what its owner should know.
             clock: Time.
             pace: Seconds between two epochs of a table that has not changed.
+            chunk: Most records of a message.
 
         Raises:
             EnvironmentUnfit: A file can't be opened.
@@ -105,7 +107,9 @@ class ScoreService:
         self._desk = GrantDesk(
             node, roster=node.roster, clock=self._clock, note=say, book=self._book
         )
-        self._epochs = Epochs(node, self._engine, self._clock, self._book, say, pace=pace)
+        self._epochs = Epochs(
+            node, self._engine, self._clock, self._book, say, pace=pace, chunk=chunk
+        )
         self._lock = threading.Lock()
         self._models: dict[str, KeptModel] = {}
         self._questions: dict[tuple[str, str], _Question] = {}

@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from fusion.alignment.identifiers import Rejected, normalise
 from fusion.crypto import rng
@@ -90,6 +90,7 @@ class Scorer:
         kept: KeptModel,
         *,
         purpose: str = "",
+        most: int = MAX_ASKED,
         tell: Callable[[str], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
@@ -100,6 +101,7 @@ class Scorer:
             node: This node.
             kept: The model; this node holds the label's part.
             purpose: What for, as the grants say; by default what the model was trained for.
+            most: Records of one question.
             tell: Told how far it is.
             clock: Time.
 
@@ -115,7 +117,7 @@ class Scorer:
         self._purpose = purpose or shared.purpose or ""
         if not self._purpose:
             raise InputInvalid("The model does not say what for.", hint="Say it with --purpose.")
-        self._node, self._kept, self._tell = node, kept, tell
+        self._node, self._kept, self._tell, self._most = node, kept, tell, most
         self._clock = clock or SystemClock()
         self._engine = engines.scoring()
         self._part = self._engine.open(kept.part(node))
@@ -136,6 +138,14 @@ class Scorer:
     def close(self) -> None:
         """Let go of threads."""
         self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
 
     # ------------------------------------------------------------------ epochs
 
@@ -209,8 +219,10 @@ class Scorer:
             except Rejected:
                 keys.append(None)
         wanted = list(dict.fromkeys(key for key in keys if key is not None and key in table.rows))
-        if len(wanted) > MAX_ASKED:
-            raise InputInvalid(f"A question has at most {MAX_ASKED} records.")
+        if len(wanted) > self._most:
+            raise InputInvalid(
+                f"A question has at most {self._most} records.", hint="Ask in several files."
+            )
         given = self._answers(wanted) if wanted else {side.name: {} for side in self._sides}
         whole = [key for key in wanted if all(key in each for each in given.values())]
         answers = {name: b"".join(each[key] for key in whole) for name, each in given.items()}

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
+from fusion.crypto import rng
+from fusion.ledger import entry as entries
+from fusion.ledger.verify import Expectations, audit
 from fusion.services import engines, grants
 from fusion.services import node as node_service
+from fusion.services.homes import NODE_FILE
+from fusion.services.ledger import Book
 from fusion.services.model_facts import Holder, Identifier, ModelFacts, Own, Shared
 from fusion.services.models import find_model, keep_part
 from fusion.services.node_link import Connection
@@ -21,7 +26,7 @@ from fusion.services.scoring import Scorer
 from tests.link.federation import admit, at_port, make_hub, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from fusion.services.homes import HubHome, NodeHome
@@ -102,6 +107,7 @@ class Served:
     kept: KeptModel
     connection: Connection
     said: dict[str, list[str]]
+    services: dict[str, ScoreService]
 
     def scorer(self, **options: Any) -> Scorer:  # noqa: ANN401 - as the scorer takes them
         """Return a scorer of the label party."""
@@ -116,13 +122,45 @@ class Served:
             grants.add(node, kept.signed.envelope)
         return kept.signed.id
 
+    def revoke_grants(self, owner: str) -> None:
+        """Have an owner revoke every grant of its own, at its own node alone."""
+        node = self.nodes[owner]
+        for kept in grants.folder_of(node).all():
+            if owner in kept.signed.grant.assigners and not kept.revoked:
+                grants.revoke(node, kept.signed.id, "a test")
+
+    def known_grants(self, owner: str) -> list[str]:
+        """Return the ids of the grants of an owner that it has revoked."""
+        found = grants.folder_of(self.nodes[owner]).all()
+        return [k.signed.id for k in found if k.revoked and owner in k.signed.grant.assigners]
+
+    def tell(self, name: str, grant: str) -> None:
+        """Give a node the revocation of a grant."""
+        for node in self.nodes.values():
+            data = grants.folder_of(node).revocation(grant)
+            if data is not None:
+                grants.add(self.nodes[name], data)
+                return
+
+    def logged(self, name: str, kind: str) -> list[entries.Entry]:
+        """Return the entries of a kind in a node's log."""
+        with Book(self.nodes[name]) as book:
+            found = [entries.decode(e) for e in book.ledger.entries(0, book.ledger.size())]
+        return [each for each in found if each.kind == kind]
+
+    def audited(self, name: str) -> None:
+        """Audit a node's log."""
+        with Book(self.nodes[name]) as book:
+            audit(book.bundle(), Expectations(witnessed=False))
+
     def document(self, owner: str, runs: int, rows: int) -> dict[str, Any]:
         """Return a grant as somebody writes it."""
         label, path = self.model.names[0], self.nodes[owner].config.data["people"]
         schema = read_schema(path)
         return {
             "schema": "fusion.grant/1",
-            "title": "Scores of one model",
+            # A grant with the same words would be the same grant, and stay revoked.
+            "title": f"Scores of one model, {rng.token(4).hex()}",
             "assigners": [owner],
             "assignee": label,
             "dataset": {
@@ -155,9 +193,13 @@ def write_table(path: Path, table: Mapping[str, Any], rows: Iterable[int]) -> No
     path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def _always(service: ScoreService) -> Callable[[], ScoreService]:
+    return lambda: service
+
+
 @contextlib.contextmanager
 def served(
-    path: Path, model: Trained, kind: str, lacking: Mapping[str, set[int]]
+    path: Path, model: Trained, kind: str, lacking: Mapping[str, set[int]], chunk: int = 16
 ) -> Iterator[Served]:
     """Run a model's holders behind a hub's port, each with its table, its part and its grants.
 
@@ -166,6 +208,7 @@ def served(
         model: The model.
         kind: Its kind.
         lacking: Rows that a party's table does not have.
+        chunk: Records of a message between the nodes.
     """
     data = {}
     for name, table in zip(model.names, model.tables, strict=True):
@@ -186,17 +229,28 @@ def served(
             )
             keep_part(nodes[name], known, part)
         label = model.names[0]
+        services: dict[str, ScoreService] = {}
         connection = stack.enter_context(Connection(nodes[label]))
         for name in model.names[1:]:
             link = stack.enter_context(Connection(nodes[name]))
-            service = ScoreService(nodes[name], said[name].append, pace=0.0)
-            answers = ScorePort(nodes[name], lambda found=service: found)
+            service = services[name] = ScoreService(
+                nodes[name], said[name].append, pace=0.0, chunk=chunk
+            )
+            answers = ScorePort(nodes[name], _always(service))
             stack.callback(answers.close)
             stack.callback(service.close)
             link.serve(said[name].append, (answers.handler(),))
             assert link.link.wait_attached(60)
         kept = find_model(nodes[label], "credit")
-        found = Served(model, nodes, of, kept, connection, said)
+        found = Served(model, nodes, of, kept, connection, said, services)
         for name in model.names:
             found.grant(name)
+        # For the command line, which reads the folder.
+        file = nodes[label].path / NODE_FILE
+        text = (
+            file.read_text("utf-8")
+            .replace(':0"', f':{port.port}"')
+            .replace(":0#", f":{port.port}#")
+        )
+        file.write_text(text, "utf-8")
         yield found

@@ -1,0 +1,182 @@
+"""``fusion score``: scores of records by a joint model, at its label party's node."""
+
+# ruff: noqa: PLC0415 - a verb imports when it runs: --help stays quick, and so do light verbs
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fusion.cli import output
+from fusion.cli.files import check_writable
+from fusion.cli.serving import serve as run_service
+from fusion.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusion.services.models import KeptModel
+    from fusion.services.scoring import Row
+
+app = typer.Typer(help="Score records with a joint model.", invoke_without_command=True)
+
+Home = Annotated[
+    Path,
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        envvar="FUSION_HOME",
+        show_envvar=False,
+        help="The folder of the label party's node, else $FUSION_HOME or this one.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="NAME, NAME/VERSION, or the id.")
+]
+Purpose = Annotated[
+    str, typer.Option(metavar="dpv:NAME", help="What for, if not what the model was trained for.")
+]
+
+
+@app.callback()
+def score(
+    context: typer.Context,
+    *,
+    model: Model = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", metavar="FILE", help="CSV or Parquet with the identifiers."),
+    ] = None,
+    column: Annotated[
+        str, typer.Option(help="Their column, if it is not called as in the own table.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the scores here, as CSV.")
+    ] = None,
+    purpose: Purpose = "",
+    as_json: Json = False,
+    home: Home = Path(),
+) -> None:
+    """Score the records of a file, one line each, in its order.
+
+    Who has no score is in the table as well, with why. Each call is charged to the grants.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if model is None or ids is None:
+        raise InputInvalid(
+            "Scoring takes a model and a file of identifiers.",
+            hint="fusion score --model NAME --ids ids.csv",
+        )
+    from fusion.services.files import write_atomic
+    from fusion.services.homes import NodeHome
+    from fusion.services.models import find_model
+    from fusion.services.node_link import Connection
+    from fusion.services.scoring import Scorer
+
+    check_writable(out)
+    node = NodeHome.open(home)
+    kept = find_model(node, model)
+    cells = _identifiers(ids, column or kept.facts.own.identifier)
+    with (
+        output.progress(f"scoring {len(cells):,}") as tell,
+        Connection(node) as connection,
+        Scorer(connection, node, kept, purpose=purpose, tell=tell) as scorer,
+    ):
+        rows = scorer.score(cells)
+    if out is not None:
+        write_atomic(out, _csv(rows).encode())
+        output.note(f"written to {out}")
+    missing = Counter(row.missing for row in rows if row.scored is None)
+    if as_json:
+        counts = {
+            "rows": len(rows),
+            "scored": len(rows) - missing.total(),
+            "missing": dict(missing),
+        }
+        content: dict[str, Any] = {"model": kept.id, "name": kept.name, **counts}
+        if out is None:
+            content["scores"] = [row.to_json() for row in rows]
+        output.document("fusion.scores/1", content)
+        return
+    if out is None:
+        output.result(_csv(rows).rstrip("\n"))
+    for why, count in sorted(missing.items()):
+        output.note(f"no score for {count}: {why}")
+
+
+def _identifiers(path: Path, column: str) -> list[object]:
+    """Read the identifiers of a file; the only column of a file may have any name."""
+    from fusion.connectors.files import read_table
+    from fusion.connectors.schemas import read_schema
+
+    names = list(read_schema(path))
+    chosen = names[0] if len(names) == 1 else column
+    cells: list[object] = read_table(path, [chosen], text=[chosen])[chosen].tolist()
+    return cells
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """Return scores as CSV: reasons as NAME:AMOUNT, the strongest first."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "score", "output", "reasons", "missing"])
+    for row in rows:
+        scored = row.scored
+        reasons = [f"{name}:{amount:.6g}" for name, amount in scored.reasons] if scored else []
+        values = [repr(scored.score), repr(scored.output)] if scored else ["", ""]
+        writer.writerow([row.identifier, *values, " ".join(reasons), row.missing])
+    return text.getvalue()
+
+
+@app.command("serve")
+def serve(
+    *,
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="NAME, NAME/VERSION, or the id.")
+    ],
+    socket: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="The Unix socket; else score.sock in the model's folder."
+        ),
+    ] = None,
+    purpose: Purpose = "",
+    home: Home = Path(),
+) -> None:
+    """Serve single records to programs of this account, until Ctrl-C or SIGTERM.
+
+    At a Unix socket: POST /v1/score {"id": "..."}. Each call is charged to the grants.
+    """
+    from fusion.services.homes import NodeHome
+    from fusion.services.models import find_model
+    from fusion.services.node_link import Connection
+    from fusion.services.score_server import serve_until
+    from fusion.services.scoring import Scorer
+
+    node = NodeHome.open(home)
+    kept = find_model(node, model)
+    path = socket or kept.path / "score.sock"
+
+    def service_loop(stop: threading.Event) -> int:
+        with (
+            Connection(node) as connection,
+            Scorer(connection, node, kept, purpose=purpose, tell=output.note) as scorer,
+        ):
+            scorer.prepare()
+            output.note(f"{kept.name} is served at {path}")
+            serve_until(path, scorer, _facts(kept), stop)
+        return 0
+
+    raise typer.Exit(run_service(service_loop))
+
+
+def _facts(kept: KeptModel) -> dict[str, str]:
+    return {"model": kept.id, "name": kept.name, "kind": kept.facts.shared.kind}

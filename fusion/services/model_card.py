@@ -1,0 +1,218 @@
+"""A model's card: what it is, of which data, under which grants, how good, what it shows of whom.
+
+A card is a holder's own view. Its own table is there by dataset and columns; of the other holders
+there are names and digests. It holds no row and no value of anybody's data but what metrics and the
+leak report say. What may leave this node of a model is decided here, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from fusion.errors import EnvironmentUnfit
+from fusion.grants.signing import Standing
+from fusion.ledger import entry as entries
+from fusion.ledger.entry import decode
+from fusion.services.clock import SystemClock, timestamp
+from fusion.services.files import read_file, write_atomic
+from fusion.services.grants import folder_of
+from fusion.services.ledger import Book
+from fusion.services.model_facts import MAX_PART_BYTES
+from fusion.services.models import kept_models
+from fusion.services.score_rules import Ruled, refused
+from fusion.services.storage import open_budgets
+from fusion.wire import canonical
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusion.ports import Clock
+    from fusion.services.grants import Kept
+    from fusion.services.homes import NodeHome
+    from fusion.services.models import KeptModel
+
+CARD: Final = "fusion.model-card/1"
+EXPORT: Final = "fusion.model-export/1"
+
+
+def card(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None) -> dict[str, Any]:
+    """Return a model's card as JSON values.
+
+    Raises:
+        VerificationFailed: A grant or a file of the model was changed.
+    """
+    shared, own = kept.facts.shared, kept.facts.own
+    now = timestamp((clock or SystemClock()).now())
+    return {
+        "model": kept.id,
+        "name": kept.name,
+        "kind": shared.kind,
+        "role": kept.role,
+        "holder": own.organisation,
+        "standing": "revoked" if kept.revoked else "kept",
+        "revocation": kept.revocation,
+        "at": now,
+        "made": shared.made,
+        "study": shared.study,
+        "job": shared.job,
+        "operator": shared.operator,
+        "purpose": shared.purpose,
+        "data": {
+            "identifier": shared.identifier.model_dump(mode="json"),
+            "rows_aligned": shared.rows_aligned,
+            "rows_training": shared.rows_training,
+            "steps": shared.steps,
+            "own": {
+                "dataset": own.dataset,
+                "identifier": own.identifier,
+                "columns": list(own.columns),
+                "label": own.label,
+                "schema_digest": own.schema_digest,
+            },
+        },
+        "holders": [holder.model_dump(mode="json") for holder in shared.holders],
+        "grants": _grants(node, kept, now),
+        "metrics": kept.facts.metrics,
+        "leakage": kept.facts.leakage,
+        "scored": _scored(node, kept),
+        "epoch": _epoch(kept),
+        "versions": [
+            {"version": each.version, "model": each.id, "made": each.facts.shared.made,
+             "standing": "revoked" if each.revoked else "kept"}
+            for each in kept_models(node)
+            if each.facts.shared.name == shared.name
+        ],
+    }  # fmt: skip
+
+
+def _grants(node: NodeHome, kept: KeptModel, now: str) -> list[dict[str, Any]]:
+    """Return grants that the model was trained under, and those that let it be scored with."""
+    trained = set(kept.facts.own.grants)
+    found = []
+    budgets = open_budgets(node)
+    for each in folder_of(node).all():
+        score = each.signed.grant.permission("score")
+        scores = score is not None and _is_about(each, kept)
+        if each.signed.id not in trained and not scores:
+            continue
+        grant = each.signed.grant
+        mine = node.config.id in grant.assigners
+        used = budgets.used(each.signed.id, "score") if mine else None
+        actions = {"train": each.signed.id in trained, "score": scores}
+        found.append(
+            {
+                "id": each.signed.id,
+                "title": grant.title,
+                "for": [name for name, yes in actions.items() if yes],
+                "from": list(grant.assigners),
+                "to": grant.assignee,
+                "purpose": grant.purpose,
+                "standing": _standing(each, now),
+                "not_after": grant.not_after,
+                "score": None if score is None else score.model_dump(mode="json"),
+                "score_used": None if used is None else {"runs": used.runs, "rows": used.rows},
+            }
+        )  # fmt: skip
+    known = {each["id"] for each in found}
+    return [*found, *({"id": gone, "standing": "unknown"} for gone in sorted(trained - known))]
+
+
+def _standing(each: Kept, now: str) -> str:
+    """Return where a grant stands: one that is not in its time holds as little as a revoked one."""
+    grant = each.signed.grant
+    if each.standing is not Standing.FINALIZED:
+        return each.standing.value.lower()
+    return "finalized" if grant.not_before <= now < grant.not_after else "not in its time"
+
+
+def _is_about(each: Kept, kept: KeptModel) -> bool:
+    """Whether a grant is from a holder of the model to its label party."""
+    grant, shared = each.signed.grant, kept.facts.shared
+    if grant.assignee != shared.label_party:
+        return False
+    own = kept.facts.own
+    if own.organisation in grant.assigners and grant.dataset.id != own.dataset:
+        return False
+    return any(holder.organisation in grant.assigners for holder in shared.holders)
+
+
+def _scored(node: NodeHome, kept: KeptModel) -> list[dict[str, Any]]:
+    """Return how often and for whom this holder's part was scored with, as its log says."""
+    counts: dict[str, list[int]] = {}
+    mark = kept.id.encode()
+    with Book(node) as book:
+        for data in book.ledger.entries(0, book.ledger.size()):
+            if mark not in data:
+                continue
+            entry = decode(data)
+            if isinstance(entry, entries.ModelScored) and entry.model == kept.id:
+                both = counts.setdefault(entry.organisation, [0, 0])
+                both[0] += 1
+                both[1] += entry.records
+    return [
+        {"organisation": name, "calls": calls, "records": records}
+        for name, (calls, records) in sorted(counts.items())
+    ]
+
+
+def _epoch(kept: KeptModel) -> int | None:
+    """Return the number of the newest epoch of answers, at a feature party that has begun one."""
+    file = kept.path / "epochs" / "begun"
+    return int(read_file(file)) if file.exists() else None
+
+
+def check_export(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None) -> None:
+    """Return if this holder's part may leave the node as a file.
+
+    A feature party's part is about its own columns alone. The label party's says where others'
+    splits lead: it leaves while every feature party's grant lets it be scored with.
+
+    Raises:
+        ModelRefused: M-11: it was revoked. M-20: a grant is missing, revoked or over.
+    """
+    if kept.revoked:
+        raise refused(Ruled.REVOKED)
+    if kept.role == "feature":
+        return
+    now = timestamp((clock or SystemClock()).now())
+    granted = {
+        name
+        for each in _grants(node, kept, now)
+        if "score" in each.get("for", ()) and each["standing"] == "finalized"
+        for name in each["from"]
+    }
+    missing = [name for name in kept.facts.shared.feature_parties if name not in granted]
+    if missing:
+        raise refused(Ruled.EXPORT, ", ".join(missing))
+
+
+def export(
+    node: NodeHome, kept: KeptModel, path: Path, *, with_part: bool, clock: Clock | None = None
+) -> str:
+    """Write a model's card, and this holder's part if asked for, to a file; return its SHA-256.
+
+    Raises:
+        ModelRefused: See :func:`check_export`; the card alone always leaves.
+        SealBroken: The part was changed.
+    """
+    if with_part:
+        check_export(node, kept, clock=clock)
+    content: dict[str, Any] = {
+        "schema": EXPORT,
+        "card": {"schema": CARD, **card(node, kept, clock=clock)},
+        "part": canonical.decode(kept.part(node), MAX_PART_BYTES) if with_part else None,
+    }
+    data = (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+    digest = hashlib.sha256(data).hexdigest()
+    with Book(node, clock) as book:
+        entry = entries.ModelExported(
+            at=book.now(), model=kept.id, output="part" if with_part else "card", digest=digest
+        )
+        book.once(f"model-exported:{kept.id}:{digest}", entry)
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise EnvironmentUnfit(f"{path} can't be written: {error.strerror}.") from error
+    return digest

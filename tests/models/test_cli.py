@@ -1,0 +1,228 @@
+"""``fusion model`` and ``fusion score`` as a user meets them; single records at a socket."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fusion.errors import EnvironmentUnfit, InputInvalid
+from fusion.services import score_server
+from fusion.services.models import find_model
+from tests.cli.test_app import Terminal
+from tests.models.world import FIRST, LABEL, Served, identifier, served
+from tests.vertical import trained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    model = trained.scorecard((LABEL, FIRST), [2, 2])
+    with served(tmp_path_factory.mktemp("card"), model, "scorecard", {FIRST: {3}}) as found:
+        yield found
+
+
+@pytest.fixture
+def fusion(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
+
+
+class Local(http.client.HTTPConnection):
+    """HTTP at a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("local", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(30)
+        self.sock.connect(str(self._path))
+
+    def call(self, verb: str, path: str, body: object = None) -> tuple[int, Any]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body else None
+        self.request(verb, path, data)
+        answer = self.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def test_a_file_of_identifiers_is_scored_line_by_line(
+    world: Served, fusion: Terminal, tmp_path: Path
+) -> None:
+    ids, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
+    ids.write_text("\n".join(["who", *(identifier(i) for i in range(6)), "nobody"]) + "\n")
+    home = world.nodes[LABEL].path
+    words = ("score", "--model", "credit", "--ids", ids, "--home", home)
+    found = fusion.document(*words, "--out", out)
+    assert (found["schema"], found["rows"], found["scored"]) == ("fusion.scores/1", 7, 5)
+    assert found["missing"] == {"not at registry": 1, "not in the own table": 1}
+    lines = list(csv.DictReader(out.read_text().splitlines()))
+    assert [line["id"] for line in lines] == [*(identifier(i) for i in range(6)), "nobody"]
+    for i, line in enumerate(lines[:6]):
+        if i != 3:
+            assert abs(float(line["score"]) - world.model.scores[i]) < 1e-6
+    assert lines[3]["missing"] == "not at registry"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    shown = fusion.document(*words)
+    assert [row["id"] for row in shown["scores"]] == [line["id"] for line in lines]
+    reasons = [reason["name"] for row in shown["scores"] for reason in row.get("reasons", ())]
+    assert set(reasons) <= {"c0", "c1", "place", FIRST}
+    assert fusion(*words) == 0
+    assert fusion.out.splitlines()[0] == "id,score,output,reasons,missing"
+    assert "no score for 1: not at registry" in fusion.err
+
+
+def test_what_can_not_be_scored_is_said(world: Served, fusion: Terminal, tmp_path: Path) -> None:
+    home = world.nodes[LABEL].path
+    assert fusion("score", "--home", home) == 2
+    assert "--model NAME --ids" in fusion.err
+    assert fusion("score", "--model", "other", "--ids", tmp_path / "x.csv", "--home", home) == 2
+    ids = tmp_path / "ids.csv"
+    ids.write_text("a,b\n1,2\n")
+    assert fusion("score", "--model", "credit", "--ids", ids, "--home", home) == 2
+    first = world.nodes[FIRST].path
+    ids.write_text("id\nx\n")
+    assert fusion("score", "--model", "credit", "--ids", ids, "--home", first) == 4
+    assert "M-12" in fusion.err
+
+
+def test_a_card_says_what_the_holder_knows(world: Served, fusion: Terminal, tmp_path: Path) -> None:
+    home = ("--home", world.nodes[FIRST].path)
+    listed = fusion.document("model", "list", *home)["models"]
+    assert [each["name"] for each in listed] == ["credit/1"]
+    assert fusion.document("model", "show", "credit", *home)["role"] == "feature"
+    page = tmp_path / "card.html"
+    card = fusion.document("model", "card", "credit", "--html", page, *home)
+    assert card["schema"] == "fusion.model-card/1"
+    assert card["data"]["own"]["columns"] == ["c0", "c1", "place"]
+    assert [each["organisation"] for each in card["holders"]] == [LABEL, FIRST]
+    assert [each["for"] for each in card["grants"]] == [["score"]]
+    assert card["grants"][0]["score_used"]["runs"] >= 1
+    assert card["scored"][0]["organisation"] == LABEL
+    text = page.read_text("utf-8")
+    assert "Model card: credit/1" in text
+    assert "模型卡" in text
+    assert "http" not in text.replace("http-equiv", "")
+    for words in (("list",), ("show", "credit"), ("card", "credit")):
+        assert fusion("model", *words, *home) == 0
+        assert "credit/1" in fusion.out
+
+
+def test_what_a_grant_lets_leave_is_exported(
+    world: Served, fusion: Terminal, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.json"
+    for name in (LABEL, FIRST):
+        home = ("--home", world.nodes[name].path)
+        words = ("model", "export", "credit", "--out", file)
+        found = fusion.document(*words, "--part", *home)
+        content = json.loads(file.read_text("utf-8"))
+        assert content["schema"] == "fusion.model-export/1"
+        assert content["part"] == json.loads(world.model.parts[name])
+        entry = world.logged(name, "model-exported")[-1]
+        assert getattr(entry, "digest", "") == found["sha256"]
+        # No row of anybody's table leaves with it.
+        assert identifier(1) not in file.read_text("utf-8")
+    world.revoke_grants(FIRST)
+    for kept in world.known_grants(FIRST):
+        world.tell(LABEL, kept)
+    home = ("--home", world.nodes[LABEL].path)
+    assert fusion("model", "export", "credit", "--out", file, "--part", *home) == 4
+    assert "M-20" in fusion.err
+    assert fusion("model", "export", "credit", "--out", file, *home) == 0
+    assert json.loads(file.read_text("utf-8"))["part"] is None
+    world.grant(FIRST)
+
+
+def test_single_records_are_served_at_a_socket(world: Served, tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with world.scorer() as scorer, score_server.serving(path, scorer, {"name": "credit/1"}):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        local = Local(path)
+        assert local.call("GET", "/v1/model") == (200, {"name": "credit/1"})
+        status, said = local.call("POST", "/v1/score", {"id": identifier(1)})
+        assert status == 200
+        assert abs(said["score"] - world.model.scores[1]) < 1e-6
+        assert local.call("POST", "/v1/score", {"id": "nobody"})[1]["missing"]
+        refused: list[tuple[str, str, Any, int]] = [
+            ("POST", "/v1/score", b"[", 400),
+            ("POST", "/v1/score", {"id": 1}, 400),
+            ("POST", "/v1/score", {"id": "a", "more": 1}, 400),
+            ("POST", "/v1/score", b'"' + b"x" * 5000 + b'"', 400),
+            ("POST", "/v1/score", b"", 400),
+            ("POST", "/v1/score", b"[" * 4000, 400),
+            ("POST", "/other", {"id": "a"}, 404),
+            ("GET", "/", None, 404),
+        ]
+        for verb, where, body, wanted in refused:
+            status, said = local.call(verb, where, body)
+            assert (status, set(said["error"])) == (wanted, {"code", "message", "hint"})
+        with pytest.raises(EnvironmentUnfit, match="served already"):
+            score_server.ScoreServer(path, scorer, {})
+        world.revoke_grants(FIRST)
+        status, said = local.call("POST", "/v1/score", {"id": identifier(1)})
+        assert status == 403
+        assert said["error"]["code"].startswith("G-")
+        world.grant(FIRST)
+        local.close()
+    assert not path.exists()
+    path.write_text("not a socket")
+    with pytest.raises(InputInvalid, match="no socket"), world.scorer() as scorer:
+        score_server.ScoreServer(path, scorer, {})
+    with pytest.raises(InputInvalid, match="at most"), world.scorer() as scorer:
+        score_server.ScoreServer(tmp_path / ("x" * 100), scorer, {})
+
+
+def test_the_command_serves_until_it_is_told_to_stop(world: Served, tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    words = ["score", "serve", "--model", "credit", "--socket", str(path)]
+    home = {"FUSION_HOME": str(world.nodes[LABEL].path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fusion.cli", *words],
+        env={**os.environ, **home}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not path.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.1)
+    with contextlib.closing(Local(path)) as local:
+        status, said = local.call("POST", "/v1/score", {"id": identifier(2)})
+    assert status == 200
+    assert abs(said["score"] - world.model.scores[2]) < 1e-6
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "is served at" in told
+    assert not path.exists()
+
+
+def test_a_revoked_model_is_no_more_exported(
+    world: Served, fusion: Terminal, tmp_path: Path
+) -> None:
+    node = world.nodes[FIRST]
+    home = ("--home", node.path)
+    words = ("model", "revoke", "credit", "--reason", "the study is over")
+    assert fusion.document(*words, *home)["standing"] == "revoked"
+    assert find_model(node, "credit").revoked
+    card = fusion.document("model", "card", "credit", *home)
+    assert card["revocation"]["reason"] == "the study is over"
+    out = tmp_path / "model.json"
+    assert fusion("model", "export", "credit", "--out", out, "--part", *home) == 4
+    assert fusion("model", "revoke", "credit", "--reason", "again", *home) == 0
+    assert fusion("model", "list", *home) == 0
+    assert "revoked" in fusion.out
+    world.audited(FIRST)
+    world.audited(LABEL)
