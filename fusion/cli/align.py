@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,6 @@ from fusion.cli.files import read_bounded
 from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping
     from typing import Any
 
@@ -80,26 +80,18 @@ def align(
     if study is None:
         message = "Name a study, or one of the commands below `fusion align --help`."
         raise InputInvalid(message, hint="fusion align --study STUDY.toml")
-    from fusion.cli.serving import serve
     from fusion.services.aligning import Operator
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
 
     node = NodeHome.open(home)
     text = read_bounded(study, MAX_STUDY_BYTES).decode("utf-8", "replace")
-    results: list[Result] = []
-
-    def work(stop: threading.Event) -> int:
-        with Connection(node) as connection:
-            operator = Operator(node, connection, text, str(study))
-            with output.progress("align") as show:
-                results.append(operator.run(stop, lambda states: show(_progress(states))))
-        return 0
-
-    code = serve(work)
-    if results:
-        _show(results[0], as_json=as_json)
-    raise typer.Exit(code)
+    with Connection(node) as connection:
+        operator = Operator(node, connection, text, str(study))
+        with output.progress("align") as show:
+            # An interrupt ends it here, and at every party.
+            result = operator.run(threading.Event(), lambda states: show(_progress(states)))
+    _show(result, as_json=as_json)
 
 
 def _progress(states: Mapping[str, State]) -> str:

@@ -80,7 +80,7 @@ class Line:
         self._acked = self._forgotten = 0
         self._heard = clock.monotonic()
         self._blocked = False
-        self._peer_over = False
+        self._peer_over = self._peer_failed = False
         self._failure: Exception | None = None
         self._last: Failed | Over | None = None
         self._said_last = False
@@ -144,7 +144,7 @@ class Line:
         """Whether the other side needs nothing more: it is over, or was told the end."""
         with self._lock:
             told = self._said_last and self._next is None and isinstance(self._last, Failed)
-            return self._peer_over or told
+            return self._peer_over or self._peer_failed or told
 
     def silent(self) -> float:
         """Return for how many seconds nothing was heard, though somebody listened."""
@@ -240,7 +240,7 @@ class Line:
 
     def _saying_last(self) -> bool:
         with self._lock:
-            return self._last is not None or self._peer_over
+            return self._last is not None or self._peer_over or self._failure is not None
 
     def _resume(
         self, theirs: Hello, wake: Callable[[], None], drop: Callable[[], object]
@@ -305,6 +305,7 @@ class Line:
             case Over():
                 self._peer_over = True
             case Failed(code=code, exit_code=exit_code, reason=reason):
+                self._peer_failed = True
                 said = f"{self.peer} ended the job: {reason or code}"
                 self._failure = PartyFailed(said, code=code, exit_code=exit_code, party=self.peer)
             case _:

@@ -31,6 +31,7 @@ from fusion.services.query_messages import Refusal
 from fusion.wire.documents import Document, read
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from fusion.services.homes import NodeHome
@@ -189,10 +190,10 @@ class Job:
         self.drop_session()
 
 
-def jobs(node: NodeHome) -> list[Job]:
-    """Return every job of a node."""
-    folder = node.path / "alignments"
-    found = [Job(node, path.name) for path in folder.glob("align-*") if _JOB.fullmatch(path.name)]
+def jobs(node: NodeHome, besides: Collection[str] = ()) -> list[Job]:
+    """Return every job of a node, but for some."""
+    names = [path.name for path in (node.path / "alignments").glob("align-*")]
+    found = [Job(node, name) for name in names if _JOB.fullmatch(name) and name not in besides]
     return sorted((job for job in found if job.exists), key=lambda job: job.name)
 
 

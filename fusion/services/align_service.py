@@ -118,6 +118,7 @@ class Aligner:
         self._threads: dict[str, threading.Thread] = {}
         self._stops: dict[str, threading.Event] = {}
         self._talks: dict[str, Talk] = {}
+        self._over: set[str] = set()
         self._keeper = threading.Thread(target=self._keep, name="aligner")
         self._keeper.start()
 
@@ -192,8 +193,9 @@ class Aligner:
                 self._closing.wait(2.0)
 
     def _look(self) -> None:
-        for job in align_jobs.jobs(self._node):
+        for job in align_jobs.jobs(self._node, besides=self._over):
             if job.state.status in OVER:
+                self._over.add(job.name)
                 continue
             if job.name not in self._threads:
                 self._stops[job.name] = threading.Event()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("banyan.conversing")
 HELLO_SECONDS: Final = 10.0
-_FIRST_PAUSE: Final = 0.1
+_FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
 _JUDGE_SECONDS: Final = 0.5
 _LAST_SECONDS: Final = 1.0

@@ -162,9 +162,9 @@ def make_world(path: Path) -> World:
 
 
 @contextlib.contextmanager
-def node_process(node: NodeHome) -> Iterator[subprocess.Popen[bytes]]:
+def node_process(node: NodeHome, *fault: str) -> Iterator[subprocess.Popen[bytes]]:
     """A node that runs alignments, in a process of its own; killed at the end."""
-    command = [sys.executable, "-m", "tests.aligning.node_process", str(node.path)]
+    command = [sys.executable, "-m", "tests.aligning.node_process", str(node.path), *fault]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"

@@ -1,0 +1,281 @@
+"""Every protocol of alignment over conversations, with a fault at every message in turn.
+
+Cut off, rubbish in a message, rubbish for a frame, frozen, killed and put back: whoever is left has
+the right result or a named error; nothing hangs, and nothing partial is released.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusion.alignment.ring import Member
+from fusion.alignment.session import Outcome, Session
+from fusion.alignment.talkers import MemberTalker, SessionTalker
+from fusion.errors import (
+    AlignmentBroken,
+    AlignmentRefused,
+    ConversationBroken,
+    FusionError,
+    MessageInvalid,
+    PartyFailed,
+    PartySilent,
+)
+from fusion.link import talk
+from fusion.services.conversing import Patience
+from tests.alignment.parties import BANK, GOV, KEY, masker, terms
+from tests.conversing.network import Cut, Frozen, network
+from tests.conversing.parties import talking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conversing.network import Network
+    from tests.conversing.parties import Waiting
+
+KEYS = {GOV: [f"k{at}" for at in range(9)], BANK: [f"k{at}" for at in range(5, 12)]}
+COMMON = {"one": Outcome(4, (5, 6, 7, 8)), "size": Outcome(4, None)}
+COMMON["both"] = COMMON["one"]
+MESSAGES = {"one": (5, 6), "both": (8, 8), "size": (5, 6)}
+"""Of the first and of the second party, with 4 items a message."""
+PATIENCE = Patience(silence=0.5, standstill=5.0, linger=0.3)
+NAMED = (
+    AlignmentBroken, AlignmentRefused, ConversationBroken, MessageInvalid, PartyFailed, PartySilent,
+)  # fmt: skip
+
+
+def _sessions(outcome: str) -> dict[str, Session]:
+    agreed = terms(outcome)
+    return {name: Session.begin(agreed, name, KEYS[name], masker) for name in (BANK, GOV)}
+
+
+def _at(sender: str, number: int, act: Callable[[bytes], bytes]) -> Callable[..., bytes]:
+    """Do something to the first time that a message of this number leaves."""
+    done = False
+
+    def fault(who: str, peer: str, data: bytes) -> bytes:
+        nonlocal done
+        del peer
+        if who == sender and not done and data[:1] == b"P":
+            frame = talk.from_bytes(data)
+            if isinstance(frame, talk.Part) and frame.number == number:
+                done = True
+                return act(data)
+        return data
+
+    return fault
+
+
+def _cut(_: bytes) -> bytes:
+    raise Cut
+
+
+def _flip(data: bytes) -> bytes:
+    """Rubbish inside of a message: its last byte is another."""
+    return data[:-1] + bytes((data[-1] ^ 1,))
+
+
+def _short(data: bytes) -> bytes:
+    """A message that ends early, and says so."""
+    part = talk.from_bytes(data)
+    assert isinstance(part, talk.Part)
+    return talk.to_bytes(talk.Part(part.number, part.total - 1, 0, part.data[:-1]))
+
+
+def _frame(_: bytes) -> bytes:
+    return b"rubbish"
+
+
+def _run(net: Network, sessions: dict[str, Session]) -> dict[str, BaseException | None]:
+    waiting = {
+        name: talking(net.join(name), SessionTalker(session), patience=PATIENCE)
+        for name, session in sessions.items()
+    }
+    return {name: each.end(10) for name, each in waiting.items()}
+
+
+def _check(
+    outcome: str, sessions: dict[str, Session], errors: dict[str, BaseException | None]
+) -> None:
+    """Who has no error has the whole result; who has one has its name, and nothing else."""
+    for name, session in sessions.items():
+        if errors[name] is None:
+            found = session.outcome()
+            if name == GOV:
+                assert found == COMMON[outcome]
+        else:
+            assert isinstance(errors[name], NAMED)
+            assert str(errors[name])
+
+
+CASES = [
+    (outcome, sender, number)
+    for outcome, counts in MESSAGES.items()
+    for sender, count in zip((GOV, BANK), counts, strict=True)
+    for number in range(count)
+]
+
+
+def test_these_are_all_messages() -> None:
+    for outcome, counts in MESSAGES.items():
+        with network() as net:
+            sessions = _sessions(outcome)
+            assert set(_run(net, sessions).values()) == {None}
+            assert tuple(sessions[name].ready for name in (GOV, BANK)) == counts
+
+
+@pytest.mark.parametrize(("outcome", "sender", "number"), CASES)
+def test_cut_off_at_any_message_it_comes_to_its_end(outcome: str, sender: str, number: int) -> None:
+    with network(_at(sender, number, _cut)) as net:
+        sessions = _sessions(outcome)
+        errors = _run(net, sessions)
+        assert set(errors.values()) == {None}
+        _check(outcome, sessions, errors)
+        assert net.connections >= 2
+
+
+@pytest.mark.parametrize("act", [_flip, _short, _frame], ids=["flip", "short", "frame"])
+@pytest.mark.parametrize(("outcome", "sender", "number"), CASES)
+def test_rubbish_at_any_message_ends_it_by_name(
+    outcome: str, sender: str, number: int, act: Callable[[bytes], bytes]
+) -> None:
+    with network(_at(sender, number, act)) as net:
+        sessions = _sessions(outcome)
+        errors = _run(net, sessions)
+    if act is _flip and any(error is None for error in errors.values()):
+        # An answer that is another hides records, as it may: none is added.
+        found = sessions[GOV].outcome()
+        assert found is not None
+        assert found.size <= 4
+        assert outcome != "both" or errors == {GOV: None, BANK: None}
+        return
+    listener = BANK if sender == GOV else GOV
+    assert isinstance(errors[listener], AlignmentBroken | ConversationBroken | MessageInvalid)
+    _check(outcome, sessions, errors)
+    with pytest.raises(FusionError):
+        sessions[listener].outcome()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("outcome", "sender", "number"), CASES)
+def test_frozen_at_any_message_the_other_side_ends_by_name(
+    outcome: str, sender: str, number: int
+) -> None:
+    _frozen(outcome, sender, number)
+
+
+@pytest.mark.parametrize("sender", [GOV, BANK])
+@pytest.mark.parametrize("number", [0, 2, 4])
+def test_frozen_at_a_message_the_other_side_ends_by_name(sender: str, number: int) -> None:
+    _frozen("both", sender, number)
+
+
+def _frozen(outcome: str, sender: str, number: int) -> None:
+    frozen = False
+
+    def freeze(_: bytes) -> bytes:
+        nonlocal frozen
+        frozen = True
+        raise Frozen
+
+    at = _at(sender, number, freeze)
+
+    def fault(who: str, peer: str, data: bytes) -> bytes:
+        if frozen and who == sender:
+            raise Frozen
+        return at(who, peer, data)
+
+    with network(fault) as net:
+        sessions = _sessions(outcome)
+        errors = _run(net, sessions)
+    listener = BANK if sender == GOV else GOV
+    # Its very last message may be one that the other side does not need.
+    if errors[listener] is not None:
+        assert isinstance(errors[listener], PartySilent)
+        assert errors[listener].party == sender  # type: ignore[union-attr]
+    _check(outcome, sessions, errors)
+
+
+def _kill(waiting: Waiting) -> None:
+    """Have a talk take, make and say nothing more, as if its process were gone."""
+    held = waiting.talk
+    held._error = PartySilent("killed", party="")
+    for line in held.lines.values():
+        line._peer_over = True
+        line.drop()
+    held._ended.set()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "victim", "taken"),
+    [
+        (outcome, victim, taken + 1)
+        for outcome, counts in MESSAGES.items()
+        for victim, count in zip((GOV, BANK), reversed(counts), strict=True)
+        for taken in range(count - 1)
+    ],
+)
+def test_killed_after_any_message_it_goes_on_from_what_it_kept(
+    outcome: str, victim: str, taken: int
+) -> None:
+    patience = Patience(silence=5, linger=0.3)
+    kept: dict[str, bytes] = {}
+    running: dict[str, Waiting] = {}
+    begun, dead = threading.Event(), threading.Event()
+
+    def after(session: Session) -> None:
+        """Keep the session as a node does, and die after so many messages."""
+        if session.taken == 1:
+            kept[victim] = session.keep(KEY)
+        if session.taken == taken and not dead.is_set():
+            begun.wait(5)
+            _kill(running[victim])
+            dead.set()
+
+    with network() as net:
+        sessions = _sessions(outcome)
+        kept[victim] = sessions[victim].keep(KEY)
+        for name, session in sessions.items():
+            talker = SessionTalker(session, after) if name == victim else SessionTalker(session)
+            running[name] = talking(net.join(name), talker, patience=patience)
+        begun.set()
+        assert dead.wait(5)
+        assert isinstance(running[victim].end(5), PartySilent)
+        session = Session.go_on(sessions[victim].terms, victim, kept[victim], KEY, masker)
+        sessions[victim] = session
+        talker = SessionTalker(session, after)
+        running[victim] = talking(net.join(victim), talker, patience=patience)
+        errors = {name: each.end(10) for name, each in running.items()}
+    assert set(errors.values()) == {None}
+    _check(outcome, sessions, errors)
+
+
+@pytest.mark.parametrize("act", [_cut, _short, _frame], ids=["cut", "short", "frame"])
+@pytest.mark.parametrize("sender", ["a", "b", "c"])
+@pytest.mark.parametrize("number", range(3))
+def test_a_ring_goes_on_or_ends_by_name(
+    sender: str, number: int, act: Callable[[bytes], bytes]
+) -> None:
+    agreed = terms(parties=("a", "b", "c"))
+    keys = {"a": [f"k{n}" for n in range(6)], "b": [f"k{n}" for n in range(2, 8)],
+            "c": [f"k{n}" for n in range(3, 9)]}  # fmt: skip
+    with network(_at(sender, number, act)) as net:
+        members = {name: Member(agreed, name, keys[name], masker) for name in "abc"}
+        waiting = {
+            name: talking(net.join(name), MemberTalker(member), patience=PATIENCE)
+            for name, member in members.items()
+        }
+        errors = {name: each.end(10) for name, each in waiting.items()}
+    if act is _cut:
+        assert set(errors.values()) == {None}
+    else:
+        assert any(
+            isinstance(each, AlignmentBroken | ConversationBroken) for each in errors.values()
+        )
+    if errors["a"] is None:
+        assert members["a"].outcome() == Outcome(3, (3, 4, 5))
+    else:
+        with pytest.raises(AlignmentBroken):
+            members["a"].outcome()
