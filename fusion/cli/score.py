@@ -75,13 +75,20 @@ def score(
             "Scoring takes a model and a file of identifiers.",
             hint="fusion score --model NAME --ids ids.csv",
         )
-    from fusion.services.files import write_atomic
+    check_writable(out)
+    kept, rows = _scored(home, model, ids, column, purpose)
+    _report(kept, rows, out, as_json=as_json)
+
+
+def _scored(
+    home: Path, model: str, ids: Path, column: str, purpose: str
+) -> tuple[KeptModel, list[Row]]:
+    """Score the records of a file."""
     from fusion.services.homes import NodeHome
     from fusion.services.models import find_model
     from fusion.services.node_link import Connection
     from fusion.services.scoring import Scorer
 
-    check_writable(out)
     node = NodeHome.open(home)
     kept = find_model(node, model)
     cells = _identifiers(ids, column or kept.facts.own.identifier)
@@ -90,17 +97,20 @@ def score(
         Connection(node) as connection,
         Scorer(connection, node, kept, purpose=purpose, tell=tell) as scorer,
     ):
-        rows = scorer.score(cells)
+        return kept, scorer.score(cells)
+
+
+def _report(kept: KeptModel, rows: Sequence[Row], out: Path | None, *, as_json: bool) -> None:
+    """Write scores to a file, or print them; say how many records have none."""
+    from fusion.services.files import write_atomic
+
     if out is not None:
         write_atomic(out, _csv(rows).encode())
         output.note(f"written to {out}")
     missing = Counter(row.missing for row in rows if row.scored is None)
     if as_json:
-        counts = {
-            "rows": len(rows),
-            "scored": len(rows) - missing.total(),
-            "missing": dict(missing),
-        }
+        scored = len(rows) - missing.total()
+        counts = {"rows": len(rows), "scored": scored, "missing": dict(missing)}
         content: dict[str, Any] = {"model": kept.id, "name": kept.name, **counts}
         if out is None:
             content["scores"] = [row.to_json() for row in rows]

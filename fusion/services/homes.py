@@ -273,6 +273,7 @@ class NodeHome(_Home, OrgHome):
         self.ledger: Final = self.state
         self.budgets: Final = self.state
         self.log: Final = path / "node.log"
+        self._verified: tuple[bytes, bytes, Roster] | None = None
 
     @classmethod
     def open(cls, path: Path) -> NodeHome:
@@ -303,8 +304,13 @@ class NodeHome(_Home, OrgHome):
         return open_trust(read_file(self.trust_file), self.config.pin)
 
     def roster(self) -> Roster:
-        """Return the roster last fetched, verified."""
-        return open_roster(read_file(self.roster_file), self.trust().authority_key)
+        """Return the roster last fetched, verified; the same bytes are verified once."""
+        trust, data = read_file(self.trust_file), read_file(self.roster_file)
+        known = self._verified
+        if known is None or known[:2] != (trust, data):
+            roster = open_roster(data, open_trust(trust, self.config.pin).authority_key)
+            self._verified = known = (trust, data, roster)
+        return known[2]
 
 
 def _database(path: Path, config: HubConfig | NodeConfig) -> Postgres | None:

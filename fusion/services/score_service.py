@@ -276,9 +276,7 @@ class ScoreService:
             ),
         )
         published = ready.published
-        evaluator = Evaluator(
-            published, caller, maskers(min(asked.records, 4096), 1), left=asked.records
-        )
+        evaluator = Evaluator(published, caller, maskers(asked.records), left=asked.records)
         return _Question(
             permit, evaluator, published.terms.digest, asked.records, self._clock.monotonic()
         )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import http.client
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from fusion.errors import EnvironmentUnfit, InputInvalid
 from fusion.services import score_server
 from fusion.services.models import find_model
 from tests.cli.test_app import Terminal
+from tests.models.local import Local
 from tests.models.world import FIRST, LABEL, Served, identifier, served
 from tests.vertical import trained
 
@@ -39,25 +38,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture
 def fusion(capsys: pytest.CaptureFixture[str]) -> Terminal:
     return Terminal(capsys)
-
-
-class Local(http.client.HTTPConnection):
-    """HTTP at a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("local", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(str(self._path))
-
-    def call(self, verb: str, path: str, body: object = None) -> tuple[int, Any]:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body else None
-        self.request(verb, path, data)
-        answer = self.getresponse()
-        return answer.status, json.loads(answer.read())
 
 
 def test_a_file_of_identifiers_is_scored_line_by_line(
