@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from federated.cohort import Request
+from federated.vertical.model_section import Boosting
 from federated.vertical.standings import Heard, read_standing
 from fusion.errors import (
     FusionError,
@@ -238,8 +239,11 @@ class Coordinator:
             self._note(replies)
             self._progress()
             label = self._heard[run.study.cast.label].standing
-            if not dealt and label is not None and label.rows is not None:
-                run.deal(number, label.rows, self._first)
+            rows = (0, 0) if isinstance(run.study.model, Boosting) else None
+            if label is not None and label.rows is not None:
+                rows = label.rows
+            if not dealt and rows is not None:  # trees are dealt for whatever rows there are
+                run.deal(number, rows, self._first)
                 dealt = True
             if all(
                 heard.standing is not None
@@ -352,8 +356,9 @@ class Coordinator:
 
 def _failed(organisation: str, failure: Failure | FailureSection) -> PartyFailed:
     """Return what a party says as an error that names it."""
+    named = failure.message.startswith((f"{organisation}:", f"{organisation} "))
     return PartyFailed(
-        f"{organisation}: {failure.message}",
+        failure.message if named else f"{organisation}: {failure.message}",
         code=failure.code,
         exit_code=failure.exit_code,
         party=organisation,

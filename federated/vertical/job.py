@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from federated.vertical.standings import Ending
     from federated.vertical.study import VerticalStudy
     from federated.vertical.work import Work
-    from fusion.services.conversing import Conversations, Talker
+    from fusion.services.conversing import Conversations, Talk, Talker
 
 _LOG: Final = logging.getLogger("banyan.vertical")
 
@@ -181,6 +181,7 @@ class VerticalJob:
         self._states = States(brought.keeping)
         self._lock = threading.Lock()
         self._attempt: _Attempt | None = None
+        self._talk: Talk | None = None
         self._standing = self._restored() or Standing()
 
     @property
@@ -205,7 +206,10 @@ class VerticalJob:
 
     def standing(self) -> dict[str, Any]:
         """Return how it stands, as JSON values."""
-        return self._standing.document(self._states.marks())
+        standing, talk = self._standing, self._talk
+        if talk is not None:
+            standing = replace(standing, bytes=standing.bytes + talk.bytes()[0])
+        return standing.document(self._states.marks())
 
     @property
     def part(self) -> bytes | None:
@@ -337,11 +341,13 @@ class VerticalJob:
             patience=Patience(silence=brought.study.patience),
             check=self.check,
         )
+        self._talk = talk
         try:
             talk.wait(attempt.stop)
         finally:
             talk.join()
             sent, _ = talk.bytes()
+            self._talk = None
             self._standing = replace(self._standing, bytes=self._standing.bytes + sent)
 
     def _train(self, attempt: _Attempt, work: Work) -> None:

@@ -25,8 +25,8 @@ from federated.requests import number, text
 from federated.vertical.evidence import VerticalEvidence
 from federated.vertical.job import Brought, VerticalJob
 from federated.vertical.keeping import Mark
-from federated.vertical.permits import take_leaves
 from federated.vertical.own_table import own_table
+from federated.vertical.permits import take_leaves
 from federated.vertical.products import facts_of_run
 from federated.vertical.study import VerticalStudy
 from fusion.errors import FusionError, JobUnknown, MessageInvalid, Refused

@@ -34,7 +34,7 @@ STUDY = """\
 [study]
 name = "made-up"
 kind = "vertical"
-operator = "registry"
+operator = "{label}"
 purpose = "dpv:ServiceProvision"
 seed = 7
 test_fraction = 0.25
@@ -48,7 +48,7 @@ set_size = 10000
 minimum_intersection = 20
 
 [[party]]
-organisation = "registry"
+organisation = "{label}"
 dataset = "people"
 identifier = "id"
 columns = ["r0", "r1"]
@@ -83,10 +83,13 @@ def study_text(
     *,
     patience: float = 5.0,
     positive: str = '"yes"',
+    label: str = LABEL,
 ) -> str:
     """Return a study of the registry and others."""
     others = "".join(PARTY.format(name=name, initial=name[0]) for name in names)
-    return STUDY.format(model=model, others=others, patience=patience, positive=positive)
+    return STUDY.format(
+        model=model, others=others, patience=patience, positive=positive, label=label
+    )
 
 
 def boosting(backend: str, trees: int = 4) -> str:
@@ -105,24 +108,26 @@ def tables(
     rows: int = 400,
     *,
     numbers: bool = False,
+    label: str = LABEL,
 ) -> dict[str, Path]:
     """Write a table a party: each lacks some people, and has its own order of them."""
     draw = seeds.generator("tests-vertical-study", rows, *names)
     score = np.zeros(rows)
     found: dict[str, Path] = {}
     columns: dict[str, dict[str, list[object]]] = {}
-    for name in (LABEL, *names):
+    for name in (label, *names):
         columns[name] = {}
+        initial = "r" if name == label else name[0]
         for number in range(2):
             values = np.round(draw.normal(size=rows) * 2) / 2
             score += values * (0.9 - 0.3 * number)
-            columns[name][f"{name[0]}{number}"] = values.tolist()
-        if name != LABEL:
+            columns[name][f"{initial}{number}"] = values.tolist()
+        if name != label:
             words = draw.integers(0, 3, rows)
             score += (words == 1) * 0.8
             columns[name][f"{name[0]}word"] = [("a", "b", "c")[i] for i in words]
     pair: tuple[object, object] = (1, 0) if numbers else ("yes", "no")
-    columns[LABEL]["over"] = [pair[0] if each > 0 else pair[1] for each in score]
+    columns[label]["over"] = [pair[0] if each > 0 else pair[1] for each in score]
     for place, (name, table) in enumerate(columns.items()):
         order = [i for i in draw.permutation(rows).tolist() if i % 17 != place]
         found[name] = folder / f"{name}.csv"
