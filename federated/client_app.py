@@ -1,4 +1,4 @@
-"""The ClientApp: nine kinds of messages, each handed to this process's party.
+"""The ClientApp: each kind of message is handed to whom in this process it is for.
 
 It holds no logic. The node's own loop makes it with :func:`app_for`. Flower's SuperNode imports
 ``app``, which stands for the node whose folder the environment names.
@@ -17,8 +17,9 @@ from flwr.clientapp import ClientApp
 
 from federated.cohort import Failure, Reply
 from federated.party import Party
+from federated.reception import Reception
 from federated.runtime.logs import log_to_stderr
-from federated.runtime.messages import decode_request, encode_reply, kind_of
+from federated.runtime.messages import MESSAGE_TYPES, decode_request, encode_reply, kind_of
 from federated.seats import seat_of
 from fusion.errors import FusionError
 from fusion.services.homes import NodeHome
@@ -27,12 +28,14 @@ from fusion.types import OrgId
 if TYPE_CHECKING:
     from flwr.app import Context
 
+    from federated.cohort import Answering
+
 _LOG: Final = logging.getLogger("banyan.party")
 NODE_VARIABLE: Final = "BANYAN_NODE"
 """Environment variable with the node's folder, for Flower's own SuperNode."""
 
 
-def app_for(party: Party, organisation: OrgId) -> ClientApp:
+def app_for(party: Answering, organisation: OrgId) -> ClientApp:
     """Return a ClientApp that answers for ``party``."""
     client = ClientApp()
 
@@ -51,8 +54,10 @@ def app_for(party: Party, organisation: OrgId) -> ClientApp:
         return Message(encode_reply(reply), reply_to=message)
 
     client.train("contribute")(answer)
-    for action in ("hello", "setup", "join", "submit", "witness", "decrypt", "dispute", "close"):
-        client.query(action)(answer)
+    for name in MESSAGE_TYPES.values():
+        category, _, action = name.partition(".")
+        if category == "query":
+            client.query(action)(answer)
     return client
 
 
@@ -60,7 +65,7 @@ def app_for(party: Party, organisation: OrgId) -> ClientApp:
 def _app_of_environment() -> ClientApp:
     log_to_stderr()
     node = NodeHome.open(Path(os.environ[NODE_VARIABLE]))
-    party = Party(seat_of(node, _LOG.info))
+    party = Reception(Party(seat_of(node, _LOG.info)))
     return app_for(party, OrgId(node.config.id))
 
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from fusion.types import OrgId
 
 Kind = Literal[
-    "hello", "setup", "join", "contribute", "submit", "witness", "decrypt", "dispute", "close"
-]
+    "hello", "setup", "join", "contribute", "submit", "witness", "decrypt", "dispute", "close",
+    "prepare", "begin", "look", "finish", "leave",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from federated.jobs import OPEN, JobFolder, job_of, jobs_of
 from federated.records import record
 from federated.study import parse_study
+from federated.vertical.study import is_vertical, parse_vertical
 from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid, StudyInvalid
 from fusion.grants.order import Code, check_order, open_order, refused, sign_order
 from fusion.identity.members import AUTHORITY
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from federated.orders import Ordered
     from federated.study import Study
+    from federated.vertical.study import VerticalStudy
     from fusion.grants.order import Order
     from fusion.identity.roster import Roster
     from fusion.ports import Event
@@ -62,6 +65,13 @@ class Engine:
             KeyRefused: No fitting key was imported at the hub.
             EnvironmentUnfit: The hub is not up.
         """
+        if is_vertical(study_text):
+            vertical = parse_vertical(study_text, origin)
+            _check_parties(vertical, study_text, origin, hub.roster())
+            ordered = _ordered(hub, vertical, order)
+            _check_up(hub)
+            folder = JobFolder.create(hub.runs, study_text, origin, ordered, kind="vertical")
+            return folder.name
         study = parse_study(study_text, origin)
         _check_members(study, study_text, origin, hub.roster())
         ordered = _ordered(hub, study, order)
@@ -75,7 +85,7 @@ class Engine:
         Raises:
             StudyInvalid: The study is wrong.
         """
-        study = parse_study(study_text, origin)
+        study = _parsed(study_text, origin)
         return study.operator, study.digest()
 
     def job_of(self, order: str) -> str:
@@ -113,7 +123,7 @@ class Engine:
         Raises:
             StudyInvalid: It is wrong; names the line.
         """
-        parse_study(study_text, origin)
+        _parsed(study_text, origin)
 
     def ping(self, hub: HubHome, count: int) -> str:
         """Queue ``count`` empty exchanges with every member; return the job's identifier.
@@ -242,6 +252,21 @@ class Engine:
         }
 
 
+def _parsed(text: str, origin: str) -> Study | VerticalStudy:
+    """Read a study of whichever kind it says it is."""
+    return parse_vertical(text, origin) if is_vertical(text) else parse_study(text, origin)
+
+
+def _check_parties(study: VerticalStudy, text: str, origin: str, roster: Roster) -> None:
+    """Refuse a vertical study whose organisations the federation does not have: all are needed."""
+    known = {member.id for member in roster.active}
+    for at, party in enumerate(study.parties):
+        if party.organisation not in known:
+            where = f"{origin}:{line_of(text, ('party', at, 'organisation'))}"
+            msg = f"{where}: {party.organisation} was not admitted to {roster.federation}."
+            raise StudyInvalid(msg, hint=f"Admitted are {', '.join(sorted(known)) or 'none'}.")
+
+
 def _check_members(study: Study, text: str, origin: str, roster: Roster) -> None:
     """Refuse a study whose organisations the federation does not have."""
     known = {member.id for member in roster.active}
@@ -257,11 +282,11 @@ def _check_members(study: Study, text: str, origin: str, roster: Roster) -> None
     raise StudyInvalid(msg, hint=f"Admitted are {', '.join(sorted(known)) or 'none'}.")
 
 
-def _ordered(hub: HubHome, study: Study, order: bytes | None) -> tuple[Order, bytes] | None:
+def _ordered(hub: HubHome, study: Ordered, order: bytes | None) -> tuple[Order, bytes] | None:
     """Verify the order for a study as every data holder will; make it where the hub operates."""
     if study.operator is None:
         if order is not None:
-            msg = f"The study {study.name} names no operator whose order this could be."
+            msg = "The study names no operator whose order this could be."
             raise StudyInvalid(msg, hint='Add `operator = "ID"` under [study].')
         return None
     roster, now = hub.roster(), SystemClock().now()

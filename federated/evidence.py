@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from federated.orders import Ordered
     from federated.protocols.secure_sum import Aggregate, Verified
     from federated.protocols.statements import ContributionList, RoundManifest
     from federated.run import Run
@@ -99,7 +100,7 @@ class Evidence:
         said = Said((encode(entry),), papers_of((document,)))
         self._log.bind_order(order.id, job, document, said)
 
-    def refused(self, job: str, study: Study, code: str) -> None:
+    def refused(self, job: str, study: Ordered, code: str) -> None:
         """Log that a study was refused; asking again for the same adds nothing."""
         entry = entries.StudyRefused(at=self._now(), job=job, study=study.digest(), code=str(code))
         self._log.record(f"refused:{job}:{study.digest()}:{code}", encode(entry))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fusion.grants.order import Order
     from fusion.ports import Clock
 
+Kind = Literal["training", "vertical"]
 Status = Literal["queued", "starting", "running", "done", "failed", "stopped"]
 OPEN: Final[tuple[Status, ...]] = ("queued", "starting", "running")
 """A job in one of these states is not finished."""
@@ -98,6 +99,8 @@ class JobFolder:
         study_text: str,
         origin: str = "study.toml",
         ordered: tuple[Order, bytes] | None = None,
+        *,
+        kind: Kind = "training",
     ) -> JobFolder:
         """Make a queued training job, with a fresh name or the one that its order gives it.
 
@@ -106,14 +109,15 @@ class JobFolder:
             study_text: The study.
             origin: What its file was called.
             ordered: The operator's order, verified, and its bytes.
+            kind: Of study.
 
         Raises:
             OrderRefused: There is a job under this order.
         """
         if ordered is None:
-            return cls._create(runs, _fresh(), study_text, kind="training", origin=origin)
+            return cls._create(runs, _fresh(), study_text, kind=kind, origin=origin)
         order, document = ordered
-        state = {"kind": "training", "origin": origin, "operator": order.operator}
+        state = {"kind": kind, "origin": origin, "operator": order.operator}
         try:
             return cls._create(runs, job_of(order.id), study_text, document, **state)
         except FileExistsError:

@@ -86,6 +86,11 @@ class Leave:
     _looked: float = field(default=float("-inf"), init=False)
     _begun: bool = field(default=False, init=False)
 
+    @property
+    def grant(self) -> str:
+        """Id of the grant."""
+        return self.permit.grant
+
     def check(self) -> None:
         """Return if the work may go on.
 
@@ -118,7 +123,13 @@ class Leave:
 
 
 class Ungranted:
-    """Stands where a party works without grants, because its operator said so."""
+    """Stands where a party works without grants, because its operator said so.
+
+    Attributes:
+        grant: None: empty.
+    """
+
+    grant = ""
 
     def check(self) -> None:
         """Nothing to look at."""

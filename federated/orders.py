@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fusion.errors import MessageInvalid
 from fusion.grants.order import Code, check_order, open_order, refused
@@ -10,13 +10,25 @@ from fusion.identity.members import AUTHORITY
 
 if TYPE_CHECKING:
     from federated.evidence import Evidence
-    from federated.study import Study
     from fusion.identity.roster import Roster
     from fusion.ports import Clock
 
 
+class Ordered(Protocol):
+    """A study, of any kind, as far as an order is about it."""
+
+    @property
+    def operator(self) -> str | None:
+        """Who has to order it, if anybody."""
+        ...
+
+    def digest(self) -> str:
+        """Return what names it."""
+        ...
+
+
 def take_order(
-    log: Evidence, roster: Roster, job: str, study: Study, document: bytes | None, clock: Clock
+    log: Evidence, roster: Roster, job: str, study: Ordered, document: bytes | None, clock: Clock
 ) -> None:
     """Verify the operator's order for a job and take it, for this job and no other.
 

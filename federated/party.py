@@ -29,6 +29,7 @@ from federated.privacy.contribution import Part
 from federated.protocols.contributor import Contributor
 from federated.protocols.secure_sum import Contribution, Gate
 from federated.protocols.statements import HUB, RoundManifest, read, same
+from federated.requests import number, text, texts
 from federated.study import Study
 from federated.terms import agree
 from federated.training import train_local
@@ -151,6 +152,11 @@ class Party:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
+    @property
+    def organisation(self) -> OrgId:
+        """Whose it is."""
+        return self._seat.organisation
+
     def handle(self, request: Request) -> Reply:
         """Answer one request; a refusal is an answer, and is noted in the own log."""
         answer = {
@@ -165,12 +171,12 @@ class Party:
             "close": self._close,
         }[request.kind]
         try:
-            for notice in _texts(request.head, "notices"):
+            for notice in texts(request.head, "notices"):
                 self._seat.note(f"the hub reports: {notice}")
             if request.kind == "hello":
                 return answer(request)
             # Requests of one job are answered one after the other, whichever run they came by.
-            with self._lock_of(_text(request.head, "job")):
+            with self._lock_of(text(request.head, "job")):
                 return answer(request)
         except FusionError as error:
             self._note_error(f"{request.kind} refused", error)
@@ -197,16 +203,16 @@ class Party:
 
     def _set_up(self, request: Request) -> Reply:
         """Agree to a study, or say why not, before anything is computed for it."""
-        name = _text(request.head, "job")
-        study = Study.from_canonical(_text(request.head, "study").encode())
-        fingerprint = _text(request.head, "key")
+        name = text(request.head, "job")
+        study = Study.from_canonical(text(request.head, "study").encode())
+        fingerprint = text(request.head, "key")
         kept = self._seat.log.job(name)
         if kept is not None and kept != (study.canonical(), fingerprint):
             msg = f"Job {name} was set up with another study or key."
             raise Refused(msg, hint="Start a new job.")
         if name not in self._jobs:
             try:
-                order = _text(request.head, "order").encode() if "order" in request.head else None
+                order = text(request.head, "order").encode() if "order" in request.head else None
                 self._remember(name, self._agree(name, study, fingerprint, order))
             except FusionError as error:
                 self._log.refused(name, study, error.code)
@@ -259,9 +265,7 @@ class Party:
         """Join an attempt of a masked sum."""
         job = self._job(request)
         job.leave.begin()
-        join = job.contributor.join(
-            _number(request.head, "round"), _number(request.head, "attempt")
-        )
+        join = job.contributor.join(number(request.head, "round"), number(request.head, "attempt"))
         return self._reply({"join": join.decode()})
 
     def _contribute(self, request: Request) -> Reply:
@@ -276,7 +280,7 @@ class Party:
             slots = self._slots(job, manifest, request)
             trained = self._seat.clock.monotonic()
             job.leave.begin()
-            joins = [text.encode() for text in _texts(request.head, "joins")]
+            joins = [text.encode() for text in texts(request.head, "joins")]
             commitment = job.contributor.commit(manifest, slots, joins)
             if job.study.noise is not None:
                 began = trained  # how long training takes tells how many rows there are
@@ -353,7 +357,7 @@ class Party:
         manifest = self._manifest(job, request)
         # First: nothing leaves for a hub that shows another history than before.
         cosigned = self._cosigned(job, request) if "announced" in request.head else {}
-        released = job.contributor.submit(manifest, _text(request.head, "list").encode())
+        released = job.contributor.submit(manifest, text(request.head, "list").encode())
         return self._reply(
             {"submission": released.submission.decode(), **cosigned},
             {"vector": released.vector, "proof": released.proof},
@@ -364,13 +368,13 @@ class Party:
         return self._reply(self._cosigned(self._job(request), request))
 
     def _cosigned(self, job: _Job, request: Request) -> Mapping[str, Any]:
-        return cosign(self._seat.book, job.roster, _text(request.head, "announced"))
+        return cosign(self._seat.book, job.roster, text(request.head, "announced"))
 
     def _decrypt(self, request: Request) -> Reply:
         """Check everything again, and partially decrypt the sum."""
         job = self._job(request)
         manifest = self._manifest(job, request)
-        job.contributor.check_listed(manifest, _text(request.head, "list").encode())
+        job.contributor.check_listed(manifest, text(request.head, "list").encode())
         if job.gate is None:
             msg = f"{self._seat.organisation} holds no share of the study's key."
             raise Refused(msg, hint="Name only holders that imported their share.")
@@ -381,9 +385,9 @@ class Party:
                 request.blobs.get(f"vector-{index}", b""),
                 request.blobs.get(f"proof-{index}", b""),
             )
-            for index, text in enumerate(_texts(request.head, "submissions"))
+            for index, text in enumerate(texts(request.head, "submissions"))
         ]
-        listing, anchor = (_text(request.head, name).encode() for name in ("list", "anchor"))
+        listing, anchor = (text(request.head, name).encode() for name in ("list", "anchor"))
         opened = job.gate.open(manifest, listing, contributions, anchor)
         self._seat.note(
             f"job {manifest.job}, round {manifest.round}: sum opened ({manifest.purpose})"
@@ -394,23 +398,23 @@ class Party:
         """Prove that a contribution to an opened sum was in range where the sum is not."""
         job = self._job(request)
         manifest = self._manifest(job, request)
-        index = _number(request.head, "plaintext")
+        index = number(request.head, "plaintext")
         self._seat.note(
             f"job {manifest.job}, round {manifest.round}: the sum is disputed (plaintext {index})"
         )
-        listing = _text(request.head, "list").encode()
+        listing = text(request.head, "list").encode()
         defence, proof = job.contributor.defend(manifest, listing, index)
         return self._reply({"defence": defence.decode()}, {"proof": proof})
 
     def _close(self, request: Request) -> Reply:
         """Forget the vectors of a finished job."""
-        name = _text(request.head, "job")
+        name = text(request.head, "job")
         with self._lock:
             job = self._jobs.pop(name, None)
             self._locks.pop(name, None)
         if job is not None:
             job.leave.give_up()
-        status = _text(request.head, "status")
+        status = text(request.head, "status")
         self._log.ended(name, done=status == "done")
         self._seat.note(f"job {name}: {status}")
         return self._reply({})
@@ -418,7 +422,7 @@ class Party:
     # ------------------------------------------------------------------ reading requests
 
     def _job(self, request: Request) -> _Job:
-        name = _text(request.head, "job")
+        name = text(request.head, "job")
         job = self._jobs.get(name)
         if job is not None:
             job.leave.check()
@@ -433,7 +437,7 @@ class Party:
         return job
 
     def _manifest(self, job: _Job, request: Request) -> RoundManifest:
-        data = _text(request.head, "manifest").encode()
+        data = text(request.head, "manifest").encode()
         return read(RoundManifest, data, {HUB: job.terms.authority})
 
     def _reply(self, head: Mapping[str, Any], blobs: Mapping[str, bytes] | None = None) -> Reply:
@@ -450,42 +454,3 @@ def quality(
         "loss": np.array([float(losses.sum()) / (LOSS_CAP * study.max_rows)]),
         "histogram": score_histogram(scores, labels, study.aggregation.score_bins),
     }
-
-
-def _text(head: Mapping[str, Any], name: str) -> str:
-    """Read a text from a request's head.
-
-    Raises:
-        MessageInvalid: It is missing or no text.
-    """
-    value = head.get(name)
-    if not isinstance(value, str):
-        msg = f"A request lacks {name!r}."
-        raise MessageInvalid(msg)
-    return value
-
-
-def _number(head: Mapping[str, Any], name: str) -> int:
-    """Read a small number from a request's head.
-
-    Raises:
-        MessageInvalid: It is missing or no such number.
-    """
-    value = head.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
-        msg = f"{name!r} of a request is no number."
-        raise MessageInvalid(msg)
-    return value
-
-
-def _texts(head: Mapping[str, Any], name: str) -> list[str]:
-    """Read a list of texts from a request's head; empty when it is missing.
-
-    Raises:
-        MessageInvalid: It is something else.
-    """
-    value = head.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        msg = f"{name!r} of a request is not a list of texts."
-        raise MessageInvalid(msg)
-    return value

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from federated.vertical.records import vertical_record
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_HEAD = frozenset({"event", "at"})
 _PARTS = ("train", "encrypt", "wait", "aggregate", "decrypt", "combine", "total")
 
 
@@ -17,17 +20,19 @@ def record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         ``job``, ``study``, ``status``, ``message``, ``organisations``, ``key``,
         ``bytes_per_parameter``, ``parameters``, ``rounds`` and ``metrics`` (their events, the
         newest of each round), ``refusals``, ``setup`` and ``seconds`` (summed over all rounds).
-        Of a private run also ``privacy``: what was asked for, and the epsilon spent.
+        Of a private run also ``privacy``: what was asked for, and the epsilon spent. Of a vertical
+        run also ``attempts``, ``rows``, ``steps_done`` (events), ``quality`` and ``model_kept``.
     """
     summary: dict[str, Any] = {"status": "running", "message": "", "exit_code": None}
     rounds: dict[int, Mapping[str, Any]] = {}
     metrics: dict[int, Mapping[str, Any]] = {}
     refusals: list[Mapping[str, Any]] = []
     setup: dict[str, Mapping[str, Any]] = {}
-    for event in events:
+    told = list(events)
+    for event in told:
         match event["event"]:
             case "start":
-                summary |= {k: v for k, v in event.items() if k not in {"event", "at"}}
+                summary |= {k: v for k, v in event.items() if k not in _HEAD}
                 summary.setdefault("started", event["at"])
             case "setup":
                 setup[event["organisation"]] = event
@@ -46,6 +51,8 @@ def record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     if "privacy" in summary:
         spent = max((event.get("epsilon_micro", 0) for event in done), default=0)
         summary["privacy"] = {**summary["privacy"], "spent_micro": spent}
+    if summary.get("kind") == "vertical":
+        summary |= vertical_record(told)
     return {
         **summary,
         "setup": list(setup.values()),

@@ -6,22 +6,28 @@ from typing import TYPE_CHECKING
 
 from federated.party import Seat
 from federated.tables import read_columns
+from federated.vertical.keeping import SealedKeeping
+from federated.vertical.party import VerticalSeat
+from fusion.catalogue.descriptor import schema_digest
 from fusion.errors import InputInvalid, PartyUnreachable
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import refresh_roster
-from fusion.services.grants import GrantDesk
+from fusion.services.grants import GrantDesk, schema_of
 from fusion.services.keys import keyring_of
 from fusion.services.ledger import Book
+from fusion.services.models import keep_part
 from fusion.services.storage import open_rounds
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from federated.study import Study
     from fusion.connectors.files import Table
     from fusion.identity.roster import Roster
     from fusion.link.dial import Link
+    from fusion.services.conversing import Conversations
     from fusion.services.homes import NodeHome
 
 
@@ -68,6 +74,39 @@ def seat_of(node: NodeHome, note: Callable[[str], None], link: Link | None = Non
         book=book,
         witnesses=node.config.witnesses,
         desk=_desk(node, note, book),
+    )
+
+
+def vertical_seat_of(node: NodeHome, seat: Seat, conversations: Conversations) -> VerticalSeat:
+    """Return what the organisation of a node's folder brings to every vertical run.
+
+    Args:
+        node: The folder.
+        seat: What it brings to sums.
+        conversations: How its process talks with others.
+    """
+
+    def file(dataset: str) -> Path:
+        path = node.config.data.get(dataset)
+        if path is None:
+            msg = f"{node.config.id} has no dataset called {dataset!r}."
+            hint = f'Add `{dataset} = "FILE"` under [data] in its node.toml.'
+            raise InputInvalid(msg, hint=hint, study_key="party")
+        return path
+
+    return VerticalSeat(
+        organisation=seat.organisation,
+        roster=seat.roster,
+        log=seat.log,
+        file=file,
+        schema=lambda dataset: schema_digest(schema_of(node, dataset)),
+        studies=seat.studies,
+        clock=seat.clock,
+        note=seat.note,
+        desk=seat.desk,
+        keeping=lambda job: SealedKeeping(node, job),
+        conversations=conversations,
+        keep_part=lambda facts, part: keep_part(node, facts, part, clock=seat.clock),
     )
 
 

@@ -40,6 +40,11 @@ MESSAGE_TYPES: Final[Mapping[Kind, str]] = {
     "decrypt": "query.decrypt",
     "dispute": "query.dispute",
     "close": "query.close",
+    "prepare": "query.prepare",
+    "begin": "query.begin",
+    "look": "query.look",
+    "finish": "query.finish",
+    "leave": "query.leave",
 }
 """Flower routes on these; everything but computing is a query."""
 

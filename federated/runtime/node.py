@@ -21,7 +21,6 @@ from fusion.types import OrgId
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusion.link.dial import Link
     from fusion.ports import Stop
     from fusion.services.homes import NodeHome
 
@@ -61,7 +60,7 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
 
                     serve_stock(node, link, stop=stop, say=say, on_ready=ready)
                 else:
-                    _serve_own(node, link, stop, say, ready)
+                    _serve_own(node, connection, stop, say, ready)
 
 
 def _what_changed(say: Callable[[str], None]) -> bool:
@@ -76,7 +75,7 @@ def _what_changed(say: Callable[[str], None]) -> bool:
 
 def _serve_own(
     node: NodeHome,
-    link: Link,
+    connection: Connection,
     stop: Stop,
     say: Callable[[str], None],
     ready: Callable[[], None],
@@ -84,20 +83,26 @@ def _serve_own(
     # Only now: these import what the contract has been checked for.
     from federated.client_app import app_for  # noqa: PLC0415
     from federated.party import Party  # noqa: PLC0415
+    from federated.reception import Reception  # noqa: PLC0415
     from federated.runtime.bundle import bundle  # noqa: PLC0415
     from federated.runtime.fleet import FleetNode, Served  # noqa: PLC0415
     from federated.runtime.fleet_client import dial, public_key_of  # noqa: PLC0415
-    from federated.seats import seat_of  # noqa: PLC0415
+    from federated.seats import seat_of, vertical_seat_of  # noqa: PLC0415
+    from federated.vertical.party import VerticalParty  # noqa: PLC0415
 
-    key = node.fleet_private_key()
-    party = Party(seat_of(node, say, link))
+    key, link = node.fleet_private_key(), connection.link
+    seat = seat_of(node, say, link)
+    vertical = VerticalParty(vertical_seat_of(node, seat, connection.conversations))
     fleet = FleetNode(
         dial(link, key),
-        app_for(party, OrgId(node.config.id)),
+        app_for(Reception(Party(seat), vertical), OrgId(node.config.id)),
         Served(public_key=public_key_of(key), bundle_digest=bundle().digest),
         bell=link.bell(FLEET_BELL),
         stop=stop,
         clock=SystemClock(),
         note=say,
     )
-    fleet.serve(ready)
+    try:
+        fleet.serve(ready)
+    finally:
+        vertical.close()

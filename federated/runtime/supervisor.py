@@ -20,10 +20,13 @@ from federated.runtime import contract
 from federated.runtime.logs import log_to_stderr
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.server_app import HUB_VARIABLE
+from federated.vertical.dealing import Dealers
+from fusion.identity.members import AUTHORITY
 from fusion.link.bell import Bell
 from fusion.link.loopback import free_port
 from fusion.services.board import Board
 from fusion.services.clock import SystemClock
+from fusion.services.conversing import Conversations
 from fusion.services.files import write_atomic
 from fusion.services.hub import renew_certificates
 from fusion.services.hub_port import port_of
@@ -69,7 +72,9 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
     renew_certificates(hub)
     board = Board(hub, say)
     superlink = SuperLink(files, {HUB_VARIABLE: str(hub.path.resolve())})
-    port = port_of(hub, files.port)
+    conversations = Conversations(AUTHORITY)
+    port = port_of(hub, files.port, conversations=conversations)
+    dealers = Dealers(hub, conversations)
     try:
         # The port first: that it is taken is found out before Flower is started.
         hub.requests_bell.unlink(missing_ok=True)
@@ -87,8 +92,10 @@ def _serve(hub: HubHome, stop: threading.Event, say: Callable[[str], None]) -> N
                 if superlink.revive(say):
                     Bell(hub.restarts_bell).ring()
                 jobs.look()
+                dealers.look()
                 board.tend()
         finally:
+            dealers.close()
             jobs.close()
     finally:
         port.stop()

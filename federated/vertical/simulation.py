@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from federated.metrics import auc
 from federated.protocols.vertical import designs, linear_pooled, pooled, scoring
 from federated.protocols.vertical.binning import MAX_BINS, bin_columns
 from federated.protocols.vertical.conversation import converse
@@ -28,6 +27,7 @@ from federated.protocols.vertical.linear_terms import Target
 from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
 from federated.vertical import leakage, leaves
 from federated.vertical import options as choices
+from federated.vertical.measures import METRICS, measure
 from federated.vertical.tables import Joined, coded, read
 from federated.vertical.trained import Trained, Trees, Weights
 from fusion.crypto.hashing import digest
@@ -57,10 +57,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 DEALER: Final = "dealer"
-
-AUC, R2, DEVIANCE = "auc", "r2", "deviance explained"
-METRICS: Final = {"logistic": AUC, "squared": R2, "linear": R2, "poisson": DEVIANCE}
-"""What a model is judged by: for a class, for numbers, for counts."""
 
 
 NO_LIMITS: Final = Limits()
@@ -240,33 +236,6 @@ def linear_alone(joined: Joined, terms: LinearTerms, parties: int) -> Floats:
     return target.outputs(block @ weights)
 
 
-def quality(metric: str, outputs: Floats, joined: Joined) -> dict[str, float | None]:
-    """Return the measure of a model on rows to train and to judge: one of :data:`METRICS`."""
-    found: dict[str, float | None] = {}
-    for name, rows in (("train", joined.training), ("test", ~joined.training)):
-        found[name] = _measure(metric, outputs[rows], joined.labels[rows]) if rows.any() else None
-    return found
-
-
-def _measure(metric: str, outputs: Floats, labels: Floats) -> float:
-    if metric == AUC:
-        return auc(outputs, labels)
-    mean = np.full(len(labels), labels.mean())
-    loss = _deviance if metric == DEVIANCE else _squares
-    without = loss(mean, labels)
-    return 1.0 - loss(outputs, labels) / without if without else 0.0
-
-
-def _squares(outputs: Floats, labels: Floats) -> float:
-    return float(((labels - outputs) ** 2).sum())
-
-
-def _deviance(outputs: Floats, labels: Floats) -> float:
-    safe = np.maximum(outputs, 1e-9)
-    terms = np.where(labels > 0, labels * np.log(np.maximum(labels, 1e-9) / safe), 0.0)
-    return float(2 * (terms - labels + outputs).sum())
-
-
 def simulate(
     label_party: tuple[str, Path],
     parties: Sequence[tuple[str, Path]],
@@ -352,9 +321,9 @@ def _document(
         "rows_training": int(joined.training.sum()),
         "identifiers": dict(alignment.reports),
         unit: steps,
-        "auc": quality(metric, found["outputs"], joined),
-        "auc_label_party_alone": quality(metric, found["alone"], joined),
-        "auc_pooled": quality(metric, found["pooled"], joined),
+        "auc": measure(metric, found["outputs"], joined.labels, joined.training),
+        "auc_label_party_alone": measure(metric, found["alone"], joined.labels, joined.training),
+        "auc_pooled": measure(metric, found["pooled"], joined.labels, joined.training),
         "seconds": {
             "align": alignment.seconds,
             "train": found["seconds"],

@@ -103,11 +103,16 @@ def read(
         raise DataInvalid(
             "The label needs a number in every row.", hint="Write 0 and 1 for a class."
         )
-    count = len(labels)
+    training = training_rows(len(labels), test_fraction, seed)
+    return Joined(names, tuple(tables), labels, training, alignment)
+
+
+def training_rows(count: int, test_fraction: float, seed: int) -> Bools:
+    """Return which of so many rows train; the others judge."""
     training = np.ones(count, bool)
     judging = round(test_fraction * count)
     training[seeds.generator("vertical-split", seed).permutation(count)[:judging]] = False
-    return Joined(names, tuple(tables), labels, training, alignment)
+    return training
 
 
 def _read(path: Path, identifier: str) -> Columns:

@@ -86,7 +86,7 @@ class TrainingView:
         head = Text.assemble(
             ("training ", "bold"),
             clean(run.study or "…"),
-            (f"  {clean(run.job)}  key {clean(key_words(run.key))}", "dim"),
+            (f"  {clean(run.job)}  {clean(run.backend or f'key {key_words(run.key)}')}", "dim"),
         )
         spent = " ".join(f"{key} {run.seconds[key]:.1f}" for key in SPENT)
         model = metric_words(run.metrics) or "no model yet"
@@ -121,7 +121,7 @@ class TrainingView:
             table.add_row(
                 Text(f"{_SIGNS.get(party.state, ' ')} {clean(name)}", style=style),
                 Text(clean(party.state), style=style),
-                Text(f"{party.rounds} sums", style="dim"),
+                Text(f"{party.rounds} {'steps' if self.progress.backend else 'sums'}", style="dim"),
                 Text(clean(party.note), style="dim"),
             )
         return table

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.cli.output import clean
+from fusion.cli.vertical_lines import LINES as VERTICAL_LINES
+from fusion.cli.vertical_lines import quality_words, start_words
 from fusion.reports.privacy import micro
 
 if TYPE_CHECKING:
@@ -43,10 +45,11 @@ class Progress:
         job: The job's identifier.
         rounds: Rounds of training to come in all.
         key: ``bits``, ``holders``, ``threshold``.
+        backend: How columns of a vertical run stay apart; empty for any other run.
         round: The last finished round of training.
         phase: What is going on, with the round it belongs to.
         parties: By organisation, in the study's order.
-        metrics: The newest metrics event.
+        metrics: The newest metrics event, or of a vertical run what its model was judged.
         seconds: Sums over the finished rounds.
         bytes: Sum over the finished rounds.
         status: Empty while the run goes on.
@@ -58,6 +61,7 @@ class Progress:
     job: str = ""
     rounds: int = 0
     key: Mapping[str, Any] = field(default_factory=dict)
+    backend: str = ""
     round: int = 0
     phase: str = ""
     parties: dict[str, Party] = field(default_factory=dict)
@@ -81,7 +85,8 @@ class Progress:
 
 def _start(run: Progress, event: Event) -> None:
     run.study, run.job = str(event.get("study", "")), str(event.get("job", ""))
-    run.rounds, run.key = int(event.get("rounds", 0)), event.get("key") or {}
+    run.rounds = int(event.get("rounds", event.get("steps", 0)))
+    run.key, run.backend = event.get("key") or {}, str(event.get("backend", ""))
     for name in event.get("organisations", []):
         run.party(str(name))
 
@@ -118,6 +123,24 @@ def _metrics(run: Progress, event: Event) -> None:
     run.metrics = event
 
 
+def _aligned(run: Progress, event: Event) -> None:
+    run.phase = f"training on {event.get('training')} common records"
+
+
+def _attempt(run: Progress, event: Event) -> None:
+    run.phase = f"attempt {event.get('number')}"
+    run.round = int(event.get("step", 0))
+    for party in run.parties.values():
+        party.state = "answered"
+
+
+def _step(run: Progress, event: Event) -> None:
+    run.round = min(int(event.get("step", 0)), run.rounds)
+    run.bytes = int(event.get("bytes") or 0)
+    for party in run.parties.values():
+        party.rounds = run.round
+
+
 def _refusal(run: Progress, event: Event) -> None:
     party = run.party(str(event.get("organisation")))
     party.state, party.note = "refused", f"{event.get('code')} {event.get('message')}"
@@ -134,6 +157,10 @@ _HANDLERS: Final[Mapping[str, Callable[[Progress, Event], None]]] = {
     "phase": _phase,
     "round": _round,
     "metrics": _metrics,
+    "aligned": _aligned,
+    "attempt": _attempt,
+    "step": _step,
+    "quality": _metrics,
     "refusal": _refusal,
     "end": _end,
 }
@@ -177,7 +204,9 @@ def size_words(size: float) -> str:
 
 
 def metric_words(event: Event) -> str:
-    """Return loss, AUC and KS."""
+    """Return loss, AUC and KS, or what a vertical model was judged."""
+    if "metric" in event:
+        return quality_words(event)
     names = (("loss", "loss"), ("AUC", "auc"), ("KS", "ks"))
     return "  ".join(
         f"{name} {float(event[key]):.4f}" for name, key in names if event.get(key) is not None
@@ -186,10 +215,10 @@ def metric_words(event: Event) -> str:
 
 def _start_line(event: Event) -> str:
     names = ", ".join(str(name) for name in event.get("organisations", []))
-    return (
-        f"start    {event.get('study')} ({event.get('job')}): {names}; {event.get('rounds')} "
-        f"rounds; key {key_words(event.get('key') or {})}"
-    )
+    head = f"start    {event.get('study')} ({event.get('job')}): {names}; "
+    if event.get("kind") == "vertical":
+        return head + start_words(event)
+    return f"{head}{event.get('rounds')} rounds; key {key_words(event.get('key') or {})}"
 
 
 def _setup_line(event: Event) -> str:
@@ -240,4 +269,5 @@ _LINES: Final[Mapping[str, Callable[[Event], str]]] = {
     "notice": _notice_line,
     "refusal": _refusal_line,
     "end": _end_line,
+    **VERTICAL_LINES,
 }

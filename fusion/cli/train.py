@@ -228,6 +228,7 @@ def read_study(path: Path) -> str:
 def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> None:
     """Print a run's closing lines and write its report."""
     from fusion.cli.progress import key_words, metric_words, privacy_facts
+    from fusion.cli.vertical_lines import vertical_facts
     from fusion.reports.training import render
     from fusion.services.files import write_atomic
 
@@ -240,6 +241,9 @@ def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> 
             output.note(f"the report could not be written to {report}: {error.strerror}")
     if as_json:
         output.document("fusion.run/1", record)
+        return
+    if record.get("kind") == "vertical":
+        output.facts(vertical_facts(record))
         return
     last: Mapping[str, Any] = max(
         record.get("metrics", []), key=lambda event: int(event.get("round", 0)), default={}

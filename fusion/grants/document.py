@@ -30,7 +30,7 @@ KeyPath = tuple[str | int, ...]
 Rule = tuple[KeyPath, str]
 Action = Literal["train", "align", "query", "score", "mock"]
 Role = Literal["owner", "operator", "authority"]
-ModelKind = Literal["logistic", "mlp"]
+ModelKind = Literal["logistic", "mlp", "boosting", "linear", "poisson", "scorecard"]
 OutputKind = Literal["table", "statistic", "python"]
 AlignOutcome = Literal["one", "both", "size"]
 Purpose = Literal[
@@ -104,7 +104,7 @@ class Train(Part):
     The last three limit what a vertical model may tell (:mod:`fusion.grants.leakage`).
     """
 
-    models: Annotated[tuple[ModelKind, ...], Field(min_length=1, max_length=2)]
+    models: Annotated[tuple[ModelKind, ...], Field(min_length=1, max_length=6)]
     k: Annotated[int, Field(ge=2, le=MAX_PARTIES)]
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     runs: Count

@@ -28,6 +28,13 @@ from fusion.ledger.fields import (
     Organisation,
     Organisations,
 )
+from fusion.ledger.vertical_entries import (
+    AttemptBegun,
+    PartTrained,
+    RecordsAligned,
+    VerticalAgreed,
+    VerticalStarted,
+)
 
 MAX_ENTRY_BYTES: Final = 256 * 1024
 """Room for the digests of a thousand contributions, and their organisations."""
@@ -391,8 +398,9 @@ Entry = (
     | JobStarted | JobEnded | RoundContributed | SumOpened | RoundListed | CheckpointSeen
     | RoundSummed | CheckpointStamped | ModelMade | Released | GrantSeen | GrantRevoked | Decided
     | BudgetMoved | QueryAnswered | PythonSubmitted | PythonJudged | PythonRun | PythonReleased
-    | ModelKept | ModelRevoked | AnswersPublished | ModelScored | ModelExported
     | SetCommitted | SetAligned
+    | VerticalAgreed | RecordsAligned | PartTrained | VerticalStarted | AttemptBegun
+    | ModelKept | ModelRevoked | AnswersPublished | ModelScored | ModelExported
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

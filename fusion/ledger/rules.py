@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fusion.errors import LedgerBroken
 from fusion.identity.members import AUTHORITY
-from fusion.ledger import alignment_entries
+from fusion.ledger import alignment_entries, vertical_entries
 from fusion.ledger import entry as entries
 from fusion.ledger.alignment_rules import AlignmentRules
 from fusion.ledger.entry import opening_digest
 from fusion.ledger.model_rules import ModelRules
 from fusion.ledger.python_rules import PythonRules
+from fusion.ledger.vertical_rules import VerticalRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 
 _HUB_ONLY = (
     entries.JobStarted, entries.RoundListed, entries.RoundSummed, entries.ModelMade,
-    entries.Released,
+    entries.Released, vertical_entries.VerticalStarted, vertical_entries.AttemptBegun,
 )  # fmt: skip
 _NODE_ONLY = (
     entries.OrderTaken, entries.StudyAgreed, entries.StudyRefused, entries.RoundContributed,
     entries.SumOpened, entries.CheckpointSeen, entries.QueryAnswered, entries.PythonSubmitted,
     entries.PythonJudged, entries.PythonRun, entries.PythonReleased, entries.ModelKept,
     entries.ModelRevoked, entries.AnswersPublished, entries.ModelScored, entries.ModelExported,
+    vertical_entries.VerticalAgreed, vertical_entries.RecordsAligned, vertical_entries.PartTrained,
     alignment_entries.SetCommitted, alignment_entries.SetAligned,
 )  # fmt: skip
 
@@ -103,6 +105,8 @@ class Replay:
             entries.LogSeen: self._log,
             entries.OrderTaken: self._order,
             entries.StudyAgreed: self._agreed,
+            vertical_entries.VerticalAgreed: self._vertical_agreed,
+            vertical_entries.VerticalStarted: self._vertical_started,
             entries.JobStarted: self._started,
             entries.JobEnded: self._ended,
             entries.ModelMade: self._model,
@@ -119,8 +123,11 @@ class Replay:
         }
         python = PythonRules(self._runs, self._broken)
         models = ModelRules(self._scorings, self._broken)
+        self._vertical = VerticalRules(self._job, self._broken)
         aligned = AlignmentRules(self._alignments, self._orders, self._broken)
-        self._rules = {**self._rules, **python.rules, **models.rules, **aligned.rules}
+        self._rules = {
+            **self._rules, **python.rules, **models.rules, **aligned.rules, **self._vertical.rules
+        }  # fmt: skip
 
     def feed(self, entry: Entry) -> None:
         """Take the next entry.
@@ -183,7 +190,17 @@ class Replay:
         self.ordered[entry.id] = (self._number, entry.job)
         self._orders[entry.job] = entry
 
-    def _agreed(self, entry: entries.StudyAgreed) -> None:
+    def _vertical_agreed(self, entry: vertical_entries.VerticalAgreed) -> None:
+        self._agreed(entry)
+        self._vertical.begin(entry.job, entry.organisations)
+
+    def _vertical_started(self, entry: vertical_entries.VerticalStarted) -> None:
+        if entry.job in self._jobs:
+            self._broken(f"job {entry.job} was begun before")
+        self._jobs[entry.job] = _Job(organisations=frozenset(entry.organisations))
+        self._vertical.begin(entry.job, entry.organisations)
+
+    def _agreed(self, entry: entries.StudyAgreed | vertical_entries.VerticalAgreed) -> None:
         job = self._jobs.get(entry.job)
         if job is not None and job.open:
             self._broken(f"job {entry.job} was agreed to before")

@@ -228,10 +228,15 @@ class Talk:
             self._bell.ring()
 
     def close(self) -> None:
-        """Drop the connections; a talk that has not ended fails."""
+        """Drop the connections; a talk that has not ended fails.
+
+        One on which both sides have said their last word ends by itself: dropped, it could take
+        this side's word with it.
+        """
         self.fail(RunStopped("The job was ended here."))
         for line in self.lines.values():
-            line.drop()
+            if not line.flushed:
+                line.drop()
         while self._on_close:
             self._on_close.pop()()
 
@@ -329,6 +334,10 @@ def _last_word(error: FusionError) -> Failed:
     return Failed(code=code, exit_code=error.exit_code, reason=text)
 
 
+def _unless_flushed(line: Line, stop: Callable[[], object]) -> Callable[[], object]:
+    return lambda: None if line.flushed else stop()
+
+
 def dials(me: str, peer: str) -> bool:
     """Return whether this side of a pair dials: the smaller name does, the hub never does."""
     return peer == AUTHORITY or (me != AUTHORITY and me < peer)
@@ -409,7 +418,7 @@ class Conversations:
             if dials(self.me, peer):
                 if self._ways is None:
                     raise InputInvalid(f"{self.me} has no way to {peer}.")
-                talk.closes(self._ways.keep_talking(talk, line))
+                talk.closes(_unless_flushed(line, self._ways.keep_talking(talk, line)))
         return talk
 
     def _closed(self, talk: Talk) -> None:

@@ -34,6 +34,7 @@ HELLO_SECONDS: Final = 10.0
 _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
 _JUDGE_SECONDS: Final = 0.5
+_LAST_SECONDS: Final = 1.0
 _MOST_CALLS: Final = 64
 """Streams of one member at a time."""
 
@@ -175,8 +176,12 @@ async def dialled(channel: Any) -> AsyncIterator[Stream]:  # noqa: ANN401 - gRPC
     call = channel.stream_stream(TALK)()
     try:
         yield _Dialled(call)
-        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        # Cancelled at once, the call could take the last frame with it: the other side ends it.
+        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError, TimeoutError):
             await call.done_writing()
+            async with asyncio.timeout(_LAST_SECONDS):
+                while await call.read() is not grpc.aio.EOF:
+                    pass
     finally:
         with suppress(asyncio.InvalidStateError):
             call.cancel()

@@ -17,6 +17,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fusion.errors import InputInvalid
 
 KeyPath = tuple[str | int, ...]
@@ -178,4 +180,11 @@ def _known(kind: type[BaseModel], path: KeyPath) -> list[str]:
         while "$ref" in here or "anyOf" in here:
             here = here["anyOf"][0] if "anyOf" in here else here
             here = schema["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
-    return list(here.get("properties", {}))
+    return list(dict.fromkeys(key for each in _choices(here, schema) for key in each))
+
+
+def _choices(here: Any, schema: Any) -> Iterator[Any]:  # noqa: ANN401 - parts of a JSON schema
+    """Yield the properties of a part, or of all that it may be."""
+    for each in here.get("oneOf", [here]):
+        found = schema["$defs"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+        yield found.get("properties", {})

@@ -36,7 +36,7 @@ class Pipe:
         self._closed = False
 
     async def read(self) -> bytes | None:
-        if self._closed:
+        if self._closed and self._queue.empty():
             return None
         return await self._queue.get()
 

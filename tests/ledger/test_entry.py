@@ -10,7 +10,7 @@ import pytest
 
 from federated.protocols.secure_sum import add_verified
 from fusion.errors import MessageInvalid
-from fusion.ledger import alignment_entries
+from fusion.ledger import alignment_entries, vertical_entries
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import Entry, decode, encode, fields, opening_digest, stamp
 from fusion.wire import canonical
@@ -53,6 +53,23 @@ SAMPLES: list[Entry] = [
     entries.AnswersPublished(at=AT, model=D, epoch=D, commitment=D, records=5),
     entries.ModelScored(at=AT, model=D, organisation="east", reservation=D, records=5),
     entries.ModelExported(at=AT, model=D, output="card", digest=D),
+    vertical_entries.VerticalAgreed(
+        at=AT, job="j", study=D, organisations=("east", "west"), order=""
+    ),
+    vertical_entries.RecordsAligned(
+        at=AT,
+        job="j",
+        attempt=1,
+        commitment=D,
+        records=9,
+        peers=("west",),
+        peer_commitments=(D,),
+        peer_records=(8,),
+        common=7,
+    ),
+    vertical_entries.PartTrained(at=AT, job="j", attempt=1, steps=3, part=D),
+    vertical_entries.VerticalStarted(at=AT, job="j", study=D, organisations=("east", "west")),
+    vertical_entries.AttemptBegun(at=AT, job="j", attempt=1, step=0),
     alignment_entries.SetCommitted(
         at=AT,
         job="j",

@@ -72,7 +72,11 @@ def _segments(shares: Words, counts: Ints) -> Words:
 
 
 class Dealer:
-    """Correlates two seeds; knows names, numbers of rows and of features, and nothing else."""
+    """Correlates two seeds; knows names, numbers of rows and of features, and nothing else.
+
+    Attributes:
+        done: Whether the label party has said that the run is over.
+    """
 
     def __init__(self, label_party: str, feature_parties: Sequence[str]) -> None:
         """Take who is who.
@@ -84,6 +88,7 @@ class Dealer:
         self._label_party = label_party
         self._parties = tuple(feature_parties)
         self._asked: dict[tuple[int, int, int], dict[str, tuple[bytes, int, int]]] = {}
+        self.done = False
 
     def receive(self, sender: str, data: bytes) -> list[Outgoing]:
         """Take a request; deal once both sides of a level have asked for the same sizes.
@@ -92,6 +97,12 @@ class Dealer:
             MessageInvalid: It is none, came twice, or the sides differ in sizes.
         """
         message = decode(data)
+        if self.done:
+            raise MessageInvalid(f"A {message.kind.name} message came after the end.")
+        if message.kind is Kind.END and sender == self._label_party:
+            need(message, Kind.END, 0, 0, ("u4", ()))
+            self.done = True
+            return []
         shapes = ("u4", (3,)), ("u1", (SEED_BYTES,))
         sizes, seed = need(message, Kind.REQUEST, message.tree, message.level, *shapes)
         party, rows, features = (int(size) for size in sizes)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from federated.protocols.vertical import kept as states
 from federated.protocols.vertical.binning import left_sums
 from federated.protocols.vertical.messages import Kind, Message, Outgoing, decode, encode, need
 from federated.protocols.vertical.nodes import Nodes, packed, packed_bytes
@@ -100,6 +101,33 @@ class FeatureParty:
     def done(self) -> bool:
         """Whether the run has ended."""
         return self._state is State.DONE
+
+    @property
+    def trees_grown(self) -> int:
+        """Trees that are surely finished: the label party has begun the next one."""
+        return max(self._tree, 0)
+
+    def keep(self) -> bytes:
+        """Return the state after the last tree that is surely finished."""
+        count = self.trees_grown
+        splits = [
+            (tree, node, *split) for (tree, node), split in self.part.splits.items() if tree < count
+        ]
+        return states.write(
+            "feature", count, {}, {"splits": np.array(splits, "<i8").reshape(-1, 5).tobytes()}
+        )
+
+    def go_on(self, state: bytes) -> None:
+        """Go on after the tree at which a state was kept; before the first message.
+
+        Raises:
+            MessageInvalid: It is none of a feature party.
+        """
+        count, _, arrays = states.read("feature", state)
+        self._tree = max(count, self._growth.alone_trees) - 1
+        splits = np.frombuffer(arrays["splits"], "<i8").reshape(-1, 5).tolist()
+        for tree, node, feature, threshold, missing in splits:
+            self.part.splits[tree, node] = (feature, threshold, bool(missing))
 
     def offer(self) -> list[Outgoing]:
         """Return the first message: how many candidates, features and bins there are."""

@@ -7,7 +7,8 @@
 | directions | PARTITION | each that got SPLITS | GROW to all: sums; or the next tree |
 | done | nothing | | |
 
-After the last tree END goes to all. What it learns is in ``docs/claims/vertical.md``.
+After the last tree END goes to all, the dealer among them. What it learns:
+``docs/claims/vertical.md``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from federated.protocols.vertical import gradients as losses
+from federated.protocols.vertical import kept as states
 from federated.protocols.vertical.growing import Choice, Growing, Offered
 from federated.protocols.vertical.messages import Kind, Message, Outgoing, decode, encode, need
 from federated.protocols.vertical.nodes import packed, packed_bytes
@@ -135,6 +137,37 @@ class LabelParty:
         """The label party's part of the model so far."""
         return LabelPart(self._loss, list(self._trees), self._columns)
 
+    def keep(self) -> bytes:
+        """Return the state after the last finished tree; scores are in it."""
+        loss, count, scores = self._best
+        facts = {"best": count, "history": self.history, "loss": loss if self.history else None}
+        arrays = {
+            **states.write_trees(self._trees),
+            "scores": self.scores.astype("<f8").tobytes(),
+            "best-scores": scores.astype("<f8").tobytes(),
+        }
+        return states.write("label", len(self._trees), facts, arrays)
+
+    def go_on(self, state: bytes) -> None:
+        """Go on after the tree at which a state was kept; before the first message.
+
+        Raises:
+            MessageInvalid: It is none of a label party, or of other rows.
+        """
+        count, facts, arrays = states.read("label", state)
+        scores, best = (
+            np.frombuffer(arrays[name], "<f8").astype(np.float64)
+            for name in ("scores", "best-scores")
+        )
+        if len(scores) != len(self.scores):
+            raise MessageInvalid("A kept state is of other rows.")
+        self._trees = states.read_trees(count, arrays)
+        self._number = count - 1
+        self.scores = scores
+        self.history = list(facts["history"])
+        if facts["loss"] is not None:
+            self._best = (facts["loss"], facts["best"], best)
+
     def receive(self, sender: str, data: bytes) -> list[Outgoing]:
         """Take a message and return the answers.
 
@@ -218,7 +251,9 @@ class LabelParty:
             self.scores = self._best[2]
         self._phase = Phase.DONE
         kept = np.array(len(self._trees), np.uint32)
-        return self._to_all([encode(Kind.END, 0, 0, kept)])
+        ending = encode(Kind.END, 0, 0, kept)
+        dealer = [] if self._side.dealer is None else [Outgoing(self._side.dealer, ending)]
+        return [*self._to_all([ending]), *dealer]
 
     # ------------------------------------------------------------------ sums
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from federated.protocols.vertical import kept as states
 from federated.protocols.vertical.linear_dealing import (
     Cuts,
     FeatureMasks,
@@ -29,7 +30,7 @@ from federated.protocols.vertical.linear_terms import (
     Target,
 )
 from federated.protocols.vertical.messages import Kind, chunks
-from federated.protocols.vertical.permutations import Stream
+from federated.protocols.vertical.permutations import Stream, system_words
 from federated.protocols.vertical.ring import (
     Cut,
     backward,
@@ -60,6 +61,7 @@ MAX_WIDTH = 4096
 """Columns of a block."""
 
 OFFSET_STEP, Z_STEP, OPEN_STEP, E_STEP, G_STEP, CUT_STEP, STEP_STEP = range(7)
+JUDGE_STEP = 20
 
 
 class _Block:
@@ -84,6 +86,21 @@ class _Block:
         share = times(self.weights, one + momentum - decay) - times(self._before, momentum)
         return masked(share - times(mean, gradient), cuts.step, first=self._first)
 
+    @property
+    def shares(self) -> tuple[Words, Words]:
+        """The shares of the weights, and of those before."""
+        return self.weights, self._before
+
+    def go_on(self, shares: tuple[Words, Words]) -> None:
+        """Take shares that were kept.
+
+        Raises:
+            MessageInvalid: They are of a block of another width.
+        """
+        if {len(words) for words in shares} != {len(self.weights)}:
+            raise MessageInvalid("A kept state is of other columns.")
+        self.weights, self._before = shares
+
     def finish(self, opened: Words, cuts: Cuts) -> None:
         """Take the opened weights: no one but their owner will ever have both shares."""
         self._before = self.weights
@@ -91,19 +108,62 @@ class _Block:
 
 
 class _Party(Scripted):
-    """What label party and feature parties have in common."""
+    """What label party and feature parties have in common.
+
+    Attributes:
+        epochs_done: Epochs that are finished.
+    """
+
+    _role: str
 
     def __init__(
-        self, name: str, names: Sequence[str], dealer: str, terms: LinearTerms, block: Floats
+        self,
+        name: str,
+        names: Sequence[str],
+        dealer: str,
+        terms: LinearTerms,
+        block: Floats,
+        held_out: Floats | None,
     ) -> None:
-        if block.shape != (terms.rows, block.shape[1]) or not 0 < block.shape[1] <= MAX_WIDTH:
+        width = block.shape[1]
+        judging = np.empty((0, width)) if held_out is None else held_out
+        sizes = {(terms.rows, width): block, (terms.held_out, width): judging}
+        if any(each.shape != size for size, each in sizes.items()) or not 0 < width <= MAX_WIDTH:
             raise InputInvalid("A block of a design matrix is not of the agreed size.")
         super().__init__([*(n for n in names if n != name), dealer])
         self._name, self._names, self._dealer = name, tuple(names), dealer
         self._terms = terms
         self._matrix = fixed(block, DATA_BITS)
+        self._judging = judging
         self._stream = self._seeded()
         self.weights: Floats = np.zeros(0)
+        self.epochs_done = 0
+        self._kept: states.Blocks = []
+
+    def keep(self) -> bytes:
+        """Return the state after the last finished epoch: shares, which alone are uniform."""
+        return states.write_blocks(self._role, self.epochs_done, self._kept)
+
+    def go_on(self, state: bytes) -> None:
+        """Go on after the epoch at which a state was kept; before :meth:`start`.
+
+        Raises:
+            MessageInvalid: It is none of this kind of party.
+        """
+        self.epochs_done, self._kept = states.read_blocks(self._role, state)
+
+    def _resume(self, blocks: Sequence[_Block]) -> None:
+        """Give blocks the shares that were kept, if any were."""
+        if self.epochs_done:
+            if len(blocks) != len(self._kept):
+                raise MessageInvalid("A kept state is of other parties.")
+            for block, shares in zip(blocks, self._kept, strict=True):
+                block.go_on(shares)
+
+    def _finished(self, epoch: int, blocks: Sequence[_Block]) -> None:
+        """Remember an epoch that is over."""
+        self._kept = [block.shares for block in blocks]
+        self.epochs_done = epoch + 1
 
     def _seeded(self) -> Stream:
         self._seed, self._matrix_seed = rng.token(32), rng.token(32)
@@ -191,7 +251,10 @@ class LinearLabelParty(_Party):
         weights: Of its own block, when done.
         target: The scale of labels and scores.
         epoch: The one that runs, from 1; 0 before.
+        held_out: Scores of the rows that judge, without the offset, when done.
     """
+
+    _role = "label"
 
     def __init__(
         self,
@@ -201,6 +264,7 @@ class LinearLabelParty(_Party):
         terms: LinearTerms,
         block: Floats,
         labels: Floats,
+        held_out: Floats | None = None,
     ) -> None:
         """Take what was agreed.
 
@@ -211,10 +275,12 @@ class LinearLabelParty(_Party):
             terms: The terms.
             block: Own block of the design matrix, of the training rows.
             labels: Of the training rows.
+            held_out: The block's rows that judge, if there are any.
         """
-        super().__init__(name, [name, *parties], dealer, terms, block)
+        super().__init__(name, [name, *parties], dealer, terms, block, held_out)
         self.target = Target.of(terms.family, labels)
         self.epoch = 0
+        self.held_out: Floats = np.zeros(0)
 
     def script(self) -> Script:
         """See :class:`~.scripts.Scripted`."""
@@ -233,15 +299,31 @@ class LinearLabelParty(_Party):
         for name, width in zip(names[1:], widths[1:], strict=True):
             blinded.append((yield from self._read_blinded(name, width)))
         blocks = [_Block(terms, width, len(names), first=True) for width in widths]
-        for epoch in range(terms.epochs):
+        self._resume(blocks)
+        for epoch in range(self.epochs_done, terms.epochs):
             self.epoch = epoch + 1
             self.send(self._dealer, Kind.REQUEST, epoch, 0)
             masks = LabelMasks.draw(self._stream, terms, widths)
             yield from self._epoch(epoch, masks, blocks, blinded)
+            self._finished(epoch, blocks)
         for name, block in zip(names[1:], blocks[1:], strict=True):
             self.send(name, Kind.WEIGHTS, terms.epochs, 0, block.weights)
         (rest,) = yield Due(helper, Kind.WEIGHTS, terms.epochs, 0, (("u8", (widths[0],)),))
         self.weights = real(blocks[0].weights + rest, WEIGHT_BITS)
+        if terms.held_out:
+            own = self._judging @ self.weights
+            self.held_out = own + real((yield from self._judged()), SCORE_BITS)
+
+    def _judged(self) -> Words_:
+        """Return the sum of all others' scores of the rows that judge; not one of them alone.
+
+        Everybody but the helper blinds its scores for it, and gives the masks to the label party.
+        """
+        terms = self._terms
+        total = yield from self._words(self._names[1], terms.epochs, JUDGE_STEP, terms.held_out)
+        for name in self._names[2:]:
+            total = total - (yield from self._words(name, terms.epochs, JUDGE_STEP, terms.held_out))
+        return total
 
     def _epoch(
         self, epoch: int, masks: LabelMasks, blocks: list[_Block], blinded: list[Words]
@@ -297,8 +379,16 @@ class LinearFeatureParty(_Party):
         weights: Of its own block, when done.
     """
 
+    _role = "feature"
+
     def __init__(
-        self, name: str, names: Sequence[str], dealer: str, terms: LinearTerms, block: Floats
+        self,
+        name: str,
+        names: Sequence[str],
+        dealer: str,
+        terms: LinearTerms,
+        block: Floats,
+        held_out: Floats | None = None,
     ) -> None:
         """Take what was agreed.
 
@@ -308,8 +398,9 @@ class LinearFeatureParty(_Party):
             dealer: Who deals.
             terms: The terms.
             block: Own block of the design matrix, of the training rows.
+            held_out: The block's rows that judge, if there are any.
         """
-        super().__init__(name, names, dealer, terms, block)
+        super().__init__(name, names, dealer, terms, block, held_out)
         self._helper = self._names[1] == name
 
     def script(self) -> Script:
@@ -326,13 +417,33 @@ class LinearFeatureParty(_Party):
         theirs = _Block(terms, label_width, len(self._names), first=False)
         if self._helper:
             self._blinded = yield from self._read_blinded(label, label_width)
-        for epoch in range(terms.epochs):
+        held = [theirs, mine] if self._helper else [mine]
+        self._resume(held)
+        for epoch in range(self.epochs_done, terms.epochs):
             masks = FeatureMasks.draw(self._stream, terms, width, label_width, helper=self._helper)
             yield from self._epoch(epoch, masks, mine, theirs)
+            self._finished(epoch, held)
         if self._helper:
             self.send(label, Kind.WEIGHTS, terms.epochs, 0, theirs.weights)
         (rest,) = yield Due(label, Kind.WEIGHTS, terms.epochs, 0, (("u8", (width,)),))
         self.weights = real(mine.weights + rest, WEIGHT_BITS)
+        if terms.held_out:
+            yield from self._judge()
+
+    def _judge(self) -> Script:
+        """Give the label party the scores of rows that judge, added up over the feature parties."""
+        terms, label, helper = self._terms, self._names[0], self._names[1]
+        scores = fixed(self._judging @ self.weights, SCORE_BITS)
+        if not self._helper:
+            mask = system_words(terms.held_out)
+            self._share(label, terms.epochs, JUDGE_STEP, mask)
+            self._share(helper, terms.epochs, JUDGE_STEP, scores + mask)
+            return
+        for name in self._names[2:]:
+            scores = scores + (
+                yield from self._words(name, terms.epochs, JUDGE_STEP, terms.held_out)
+            )
+        self._share(label, terms.epochs, JUDGE_STEP, scores)
 
     def _epoch(self, epoch: int, masks: FeatureMasks, mine: _Block, theirs: _Block) -> Script:
         label, rows, width = self._names[0], self._terms.rows, self._matrix.shape[1]

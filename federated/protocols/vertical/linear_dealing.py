@@ -148,16 +148,20 @@ def _cut_halves(label: Cut, other: Words, bits: int) -> Words:
 class LinearDealer(Scripted):
     """Deals for every epoch that the label party asks for."""
 
-    def __init__(self, terms: LinearTerms, label_party: str, parties: Sequence[str]) -> None:
+    def __init__(
+        self, terms: LinearTerms, label_party: str, parties: Sequence[str], first: int = 0
+    ) -> None:
         """Take who takes part.
 
         Args:
             terms: The terms.
             label_party: Its name.
             parties: Feature parties; the first is the helper.
+            first: The epoch to begin with: those before are finished.
         """
         super().__init__([label_party, *parties])
         self._terms = terms
+        self._first = first
         self._names = (label_party, *parties)
 
     def script(self) -> Script:
@@ -169,7 +173,7 @@ class LinearDealer(Scripted):
             streams.append(Stream(seed.tobytes()))
             widths.append(int(width))
             matrices.append(Stream(matrix_seed.tobytes()).words(self._terms.rows, int(width)))
-        for epoch in range(self._terms.epochs):
+        for epoch in range(self._first, self._terms.epochs):
             yield Due(self._names[0], Kind.REQUEST, epoch, 0, ())
             self._deal(epoch, streams, matrices, widths)
 

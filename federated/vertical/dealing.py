@@ -1,0 +1,122 @@
+"""The dealer of a study, at the hub's port: a peer of conversations that is sent seeds and sizes.
+
+The run's own process (Flower's ServerApp) writes down what is to be dealt; the process that serves
+the port, which parties reach, deals. It knows who takes part, how many rows and columns, and the
+attempt; no row, no column, no label.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from federated.jobs import OPEN, jobs_of
+from federated.vertical.study import parse_vertical
+from federated.vertical.talking import MachineTalker
+from federated.vertical.work import DEALER, dealer_of
+from fusion.errors import FusionError
+from fusion.services.conversing import Patience
+from fusion.services.files import write_atomic
+
+if TYPE_CHECKING:
+    from federated.jobs import JobFolder
+    from fusion.services.conversing import Conversations, Talk
+    from fusion.services.homes import HubHome
+
+_LOG: Final = logging.getLogger("banyan.dealing")
+_FILE: Final = "dealing.json"
+
+
+def ask_to_deal(job: JobFolder, attempt: int, rows: tuple[int, int], step: int) -> None:
+    """Write down that an attempt needs its dealer; asked again for the same, nothing changes.
+
+    Args:
+        job: The run.
+        attempt: The attempt.
+        rows: How many train, and how many judge.
+        step: From which it begins.
+    """
+    file = job.path / _FILE
+    if file.exists() and json.loads(file.read_text("utf-8"))["attempt"] == attempt:
+        return
+    asked = {"attempt": attempt, "rows": list(rows), "step": step}
+    write_atomic(file, json.dumps(asked).encode())
+
+
+@dataclass(slots=True)
+class _Dealing:
+    """A dealer at work."""
+
+    attempt: int
+    talk: Talk
+    stop: threading.Event
+
+
+class Dealers:
+    """The dealers of all runs of a hub."""
+
+    def __init__(self, hub: HubHome, conversations: Conversations) -> None:
+        """Begin with none."""
+        self._hub, self._conversations = hub, conversations
+        self._work: dict[str, _Dealing] = {}
+
+    def look(self) -> None:
+        """Begin what was asked for, end what is over."""
+        for job in jobs_of(self._hub.runs):
+            state = job.state()
+            if state.get("kind") != "vertical":
+                continue
+            now = self._work.get(job.name)
+            if state["status"] not in OPEN:
+                if now is not None:
+                    now.stop.set()
+                    del self._work[job.name]
+                continue
+            asked = self._asked(job)
+            if asked is not None and (now is None or now.attempt < asked["attempt"]):
+                if now is not None:
+                    now.stop.set()
+                self._begin(job, asked)
+
+    def close(self) -> None:
+        """End all."""
+        for each in self._work.values():
+            each.stop.set()
+
+    def _asked(self, job: JobFolder) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = json.loads((job.path / _FILE).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        return found
+
+    def _begin(self, job: JobFolder, asked: dict[str, Any]) -> None:
+        study = parse_vertical(job.study.read_text("utf-8"), job.origin)
+        cast, attempt = study.cast, int(asked["attempt"])
+        training, judging = asked["rows"]
+        machine = dealer_of(cast, study.model, (training, judging), int(asked["step"]))
+        peers = cast.peers(DEALER, linear=True)
+        opening = machine.start() if hasattr(machine, "start") else []
+        talk = self._conversations.open(
+            f"{job.name}.train",
+            attempt,
+            MachineTalker(machine, peers, opening),
+            patience=Patience(silence=study.patience),
+            check=lambda: None,
+        )
+        stop = threading.Event()
+        self._work[job.name] = _Dealing(attempt, talk, stop)
+        name = f"dealer {job.name}"
+        threading.Thread(
+            target=self._wait, args=(job.name, talk, stop), name=name, daemon=True
+        ).start()
+
+    def _wait(self, job: str, talk: Talk, stop: threading.Event) -> None:
+        try:
+            talk.wait(stop)
+        except FusionError as error:
+            # Parties that took part see the same, and say so to the run.
+            _LOG.info("dealing for %s ended: %s", job, error)

@@ -1,0 +1,74 @@
+"""What a party and the hub do in a vertical run, as entries of their logs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from federated.evidence import Evidence
+from fusion.ledger import vertical_entries
+from fusion.ledger.entry import encode
+
+if TYPE_CHECKING:
+    from federated.evidence import PartyLog
+    from federated.vertical.aligning import Aligned
+    from federated.vertical.study import VerticalStudy
+    from fusion.ports import Clock
+    from fusion.services.ledger import Book
+
+
+class VerticalEvidence(Evidence):
+    """A party's memory of vertical runs."""
+
+    def __init__(self, log: PartyLog, clock: Clock) -> None:
+        """Take the memory, and the time for the entries."""
+        super().__init__(log, clock)
+
+    def agreed(self, job: str, study: VerticalStudy) -> None:  # type: ignore[override]
+        """Remember and log what was agreed to; what was agreed to first stays."""
+        document = self._log.order(job)
+        entry = vertical_entries.VerticalAgreed(
+            at=self._now(),
+            job=job,
+            study=study.digest(),
+            organisations=study.organisations,
+            order="" if document is None else hashlib.sha256(document).hexdigest(),
+        )
+        self._log.keep_job(job, study.canonical(), "", encode(entry))
+
+    def aligned(self, job: str, attempt: int, aligned: Aligned) -> None:
+        """Log an alignment: commitments and sizes, no record."""
+        entry = vertical_entries.RecordsAligned(
+            at=self._now(),
+            job=job,
+            attempt=attempt,
+            commitment=aligned.commitment,
+            records=aligned.own,
+            peers=tuple(seen.organisation for seen in aligned.seen),
+            peer_commitments=tuple(seen.commitment for seen in aligned.seen),
+            peer_records=tuple(seen.items for seen in aligned.seen),
+            common=len(aligned.keys),
+        )
+        self._log.record(f"job:{job}:aligned:{attempt}", encode(entry))
+
+    def trained(self, job: str, attempt: int, steps: int, part: str) -> None:
+        """Log that a part is finished."""
+        entry = vertical_entries.PartTrained(
+            at=self._now(), job=job, attempt=attempt, steps=steps, part=part
+        )
+        self._log.record(f"job:{job}:part:{attempt}", encode(entry))
+
+
+def log_start(book: Book, job: str, study: VerticalStudy) -> None:
+    """Log at the hub that a run has begun."""
+    content = {
+        "at": book.now(), "job": job, "study": study.digest(),
+        "organisations": study.organisations,
+    }  # fmt: skip
+    book.once(f"job:{job}:started", vertical_entries.VerticalStarted.model_validate(content))
+
+
+def log_attempt(book: Book, job: str, attempt: int, step: int) -> None:
+    """Log at the hub that an attempt begins, and after which step; 0 also where records align."""
+    content = {"at": book.now(), "job": job, "attempt": attempt, "step": step}
+    book.once(f"job:{job}:attempt:{attempt}", vertical_entries.AttemptBegun.model_validate(content))

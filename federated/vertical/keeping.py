@@ -1,0 +1,191 @@
+"""What a party keeps of a run while it lasts, sealed: rows, states after steps, the finished part.
+
+A *mark* names a state: the attempt in which it was made and how many steps were finished. All
+parties go on from one mark; step 0 is that rows are aligned. Of every attempt the newest few are
+kept: the others are never more than one step away.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from fusion.errors import EnvironmentUnfit, SealBroken
+from fusion.services.files import make_folder, read_file, write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusion.services.homes import NodeHome
+
+_KEPT: Final = 3
+_CONTEXT: Final = "banyan vertical job 1"
+_STATE: Final = re.compile(r"state-(\d{1,5})-(\d{1,6})")
+ROWS, PART = "rows", "part"
+
+
+class Mark(NamedTuple):
+    """Where a run goes on: order is by step, then by attempt."""
+
+    step: int
+    attempt: int
+
+
+class Keeping(Protocol):
+    """What a party keeps of one job."""
+
+    def names(self) -> list[str]:
+        """Return the names of what is kept."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name, durably, in place of what was there."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """Return what is kept under a name, if anything is."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Keep it no longer."""
+        ...
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        ...
+
+
+class MemoryKeeping:
+    """:class:`Keeping` in memory: for simulations and tests."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._kept: dict[str, bytes] = {}
+
+    def names(self) -> list[str]:
+        """See :class:`Keeping`."""
+        return list(self._kept)
+
+    def put(self, name: str, data: bytes) -> None:
+        """See :class:`Keeping`."""
+        self._kept[name] = data
+
+    def get(self, name: str) -> bytes | None:
+        """See :class:`Keeping`."""
+        return self._kept.get(name)
+
+    def drop(self, name: str) -> None:
+        """See :class:`Keeping`."""
+        self._kept.pop(name, None)
+
+    def clear(self) -> None:
+        """See :class:`Keeping`."""
+        self._kept.clear()
+
+
+class SealedKeeping:
+    """:class:`Keeping` in a node's folder, ``jobs/JOB/``, sealed to the node's own key."""
+
+    def __init__(self, node: NodeHome, job: str) -> None:
+        """Take the node; the folder is made when something is kept."""
+        self._node, self._job = node, job
+        self._folder: Path = node.path / "jobs" / job
+
+    def names(self) -> list[str]:
+        """See :class:`Keeping`."""
+        return [file.stem for file in self._folder.glob("*.sealed")]
+
+    def put(self, name: str, data: bytes) -> None:
+        """See :class:`Keeping`."""
+        make_folder(self._folder.parent)
+        make_folder(self._folder)
+        sealed = self._node.sealing_key.public.seal(data, self._context(name))
+        write_atomic(self._file(name), sealed)
+
+    def get(self, name: str) -> bytes | None:
+        """See :class:`Keeping`; what does not open is as good as not there.
+
+        Raises:
+            EnvironmentUnfit: The file can't be read.
+        """
+        if not self._file(name).exists():
+            return None
+        try:
+            return self._node.open_sealed(read_file(self._file(name)), self._context(name))
+        except SealBroken:
+            return None
+
+    def drop(self, name: str) -> None:
+        """See :class:`Keeping`."""
+        self._file(name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """See :class:`Keeping`.
+
+        Raises:
+            EnvironmentUnfit: The folder can't be removed.
+        """
+        try:
+            shutil.rmtree(self._folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise EnvironmentUnfit(f"{self._folder} can't be removed: {error.strerror}.") from error
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.sealed"
+
+    def _context(self, name: str) -> bytes:
+        return f"{_CONTEXT}, {self._job}, {name}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The states of one job.
+
+    Attributes:
+        keeping: Where they are.
+    """
+
+    keeping: Keeping
+
+    def marks(self) -> list[Mark]:
+        """Return from where this party could go on, ascending; without rows from nowhere."""
+        names = self.keeping.names()
+        if ROWS not in names:
+            return []
+        found = (_STATE.fullmatch(name) for name in names)
+        return sorted(Mark(int(each[2]), int(each[1])) for each in found if each)
+
+    def aligned(self, attempt: int, rows: bytes) -> None:
+        """Keep rows, and with them that nothing was trained yet; all before is void."""
+        self.keeping.clear()
+        self.keeping.put(ROWS, rows)
+        self.keeping.put(_name(Mark(0, attempt)), b"")
+
+    def rows(self) -> bytes | None:
+        """Return the rows that were kept."""
+        return self.keeping.get(ROWS)
+
+    def keep(self, mark: Mark, state: bytes) -> None:
+        """Keep the state after a step; the oldest of many are dropped, but never the first."""
+        self.keeping.put(_name(mark), state)
+        for old in [each for each in self.marks() if each.step][:-_KEPT]:
+            self.keeping.drop(_name(old))
+
+    def state(self, mark: Mark) -> bytes | None:
+        """Return the state at a mark."""
+        return self.keeping.get(_name(mark))
+
+    def back_to(self, mark: Mark) -> None:
+        """Forget what came after a mark, and a part that was finished: it goes on from there."""
+        self.keeping.drop(PART)
+        for each in self.marks():
+            if each.step > mark.step or (each.step == mark.step and each != mark):
+                self.keeping.drop(_name(each))
+
+
+def _name(mark: Mark) -> str:
+    return f"state-{mark.attempt}-{mark.step}"

@@ -1,0 +1,100 @@
+"""Under which permits a party takes part in a vertical run: one to align, one to train.
+
+Everybody's own table has its own grant, that of the label party as well: one rule, one evidence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from federated.leave import UNGRANTED, Leave, Ungranted
+from fusion.errors import GrantRefused
+from fusion.grants.refusal import Code
+from fusion.grants.request import Request
+
+if TYPE_CHECKING:
+    from federated.leave import Desk
+    from federated.vertical.study import VerticalStudy
+    from fusion.ports import Clock
+
+_KEYS: dict[str, str] = {
+    Code.NO_GRANT: "party",
+    Code.NAMED: "party",
+    Code.ASSIGNEE: "study.operator",
+    Code.PURPOSE: "study.purpose",
+    Code.MODEL: "model.kind",
+    Code.ROUNDS: "model",
+    Code.SET_SIZE: "alignment.set_size",
+}
+"""Which key of the study a refusal is about."""
+
+
+def requests_of(me: str, job: str, study: VerticalStudy, schema_digest: str) -> tuple[Request, ...]:
+    """Return what a study asks of a party, as its grants are asked about it: align, then train."""
+    party, alignment = study.party(me), study.document.alignment
+
+    def request(
+        action: str, columns: tuple[str, ...], needed: tuple[str, ...], **limits: object
+    ) -> Request:
+        return Request.model_validate(
+            {
+                "job": job,
+                "assignee": study.operator,
+                "party": me,
+                "action": action,
+                "dataset": party.dataset,
+                "columns": columns,
+                "needed": needed,
+                "schema_digest": schema_digest,
+                "purpose": study.purpose,
+                "grants": party.grants or (),
+                "study": study.digest(),
+                **limits,
+            }
+        )
+
+    label = () if party.label is None else (party.label,)
+    return (
+        request(
+            "align", (party.identifier,), (party.identifier,),
+            set_size=alignment.set_size, outcome="both",
+            minimum_intersection=alignment.minimum_intersection,
+            minimum_overlap_permille=alignment.minimum_overlap_permille,
+        ),
+        request(
+            "train", (*party.columns, *label), label,
+            model=study.model.kind, k=len(study.parties), rounds=study.model.steps,
+        ),
+    )  # fmt: skip
+
+
+def take_leaves(
+    desk: Desk | None, me: str, job: str, study: VerticalStudy, clock: Clock
+) -> tuple[Leave | Ungranted, ...]:
+    """Get permits for a party's part in a study, charged, and use them up.
+
+    Args:
+        desk: The party's own; ``None`` where it works without grants.
+        me: The party.
+        job: The run.
+        study: As the hub showed it.
+        clock: For how often to look later.
+
+    Raises:
+        GrantRefused: No grant of this party allows it.
+    """
+    if desk is None:
+        return (UNGRANTED,)
+    schema = desk.schema_digest(study.party(me).dataset)
+    taken: list[Leave | Ungranted] = []
+    try:
+        for request in requests_of(me, job, study, schema):
+            permit = desk.admit(request)
+            permit.spend()
+            taken.append(Leave(desk, permit, clock))
+    except GrantRefused as error:
+        for leave in taken:
+            leave.give_up()
+        error.study_key = _KEYS.get(error.code, "")
+        raise
+    return tuple(taken)

@@ -1,0 +1,91 @@
+"""What a run gave, as a holder keeps it: the model's facts out of study and run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from federated.requests import text
+from federated.vertical.aligning import FIELD
+from fusion.errors import MessageInvalid, Refused
+from fusion.services.model_facts import Holder, Identifier, ModelFacts, Own, Shared, model_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from federated.vertical.study import VerticalStudy
+
+
+def facts_of_run(
+    me: str,
+    job: str,
+    study: VerticalStudy,
+    standing: Mapping[str, Any],
+    told: Mapping[str, Any],
+    *,
+    schema: str,
+    grants: Sequence[str],
+) -> ModelFacts:
+    """Return what a party keeps of a finished model.
+
+    Args:
+        me: The party.
+        job: The run.
+        study: The study.
+        standing: How this party stands.
+        told: What the hub tells all: ``parts`` by organisation, ``steps`` and ``made``.
+        schema: Digest of the schema of the party's table.
+        grants: Under which it took part.
+
+    Raises:
+        MessageInvalid: What the hub tells is not well formed.
+        Refused: It is about another part than this party has.
+    """
+    told_parts = told.get("parts")
+    steps = told.get("steps")
+    organisations = study.organisations
+    if (
+        not isinstance(told_parts, dict)
+        or set(told_parts) != set(organisations)
+        or not isinstance(steps, int)
+    ):
+        raise MessageInvalid("The hub does not tell what all parties have.")
+    if told_parts[me] != standing["part"]:
+        raise Refused(f"The hub tells another part of {me} than it has.")
+    training, judging = standing["rows"]
+    party = study.party(me)
+    shared = Shared(
+        name=model_name(study.name, study.digest()),
+        study=study.digest(),
+        job=job,
+        kind=study.model.kind,
+        operator=study.operator,
+        purpose=study.purpose,
+        identifier=Identifier(
+            field=FIELD,
+            kind=study.identifiers.kind,
+            duplicates=study.identifiers.duplicates,
+            fold=study.identifiers.fold,
+        ),
+        holders=tuple(
+            Holder(
+                organisation=name,
+                role="label" if name == study.cast.label else "feature",
+                part=told_parts[name],
+            )
+            for name in organisations
+        ),
+        rows_aligned=training + judging,
+        rows_training=training,
+        steps=steps,
+        made=text(told, "made"),
+    )
+    own = Own(
+        organisation=me,
+        dataset=party.dataset,
+        identifier=party.identifier,
+        columns=party.columns,
+        label=party.label,
+        schema_digest=schema,
+        grants=tuple(grants),
+    )
+    return ModelFacts(shared=shared, own=own, metrics=standing["quality"] or {})

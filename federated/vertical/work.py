@@ -1,0 +1,317 @@
+"""What a party brings to a model once its rows are aligned: its machine, its part, its measures.
+
+The same for every carrier: nothing here knows a network, a file or a clock. A party's tables come
+in the common order of rows; which of them judge follows from the study's seed, so that all parties
+know without a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from federated.protocols.vertical import designs, linear_pooled, pooled
+from federated.protocols.vertical.binning import bin_columns
+from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLabelSide
+from federated.protocols.vertical.encrypted import EncryptedFeatureSide, EncryptedLabelSide
+from federated.protocols.vertical.feature_party import FeatureParty
+from federated.protocols.vertical.gradients import Loss
+from federated.protocols.vertical.label_party import LabelParty
+from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
+from federated.protocols.vertical.linear_dealing import LinearDealer
+from federated.protocols.vertical.linear_terms import Target
+from federated.vertical import part_making
+from federated.vertical.measures import METRICS, measure
+from federated.vertical.model_section import Boosting, Linear
+from federated.vertical.tables import coded, words_of
+from fusion.crypto.paillier.keys import PrivateKey
+from fusion.crypto.paillier.primes import safe_prime
+from fusion.crypto.paillier.randomisers import Exact
+from fusion.errors import DataInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from federated.protocols.vertical.binning import Columns
+    from federated.protocols.vertical.messages import Outgoing
+    from federated.protocols.vertical.sides import FeatureSide, LabelSide
+    from federated.vertical.talking import Machine
+
+    Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
+    Table = Mapping[str, NDArray[Any]]
+
+DEALER = "hub"
+"""Who deals, where somebody does: the authority, as its certificate says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who takes part as what.
+
+    Attributes:
+        label: Has the label.
+        features: The others, in the study's order, which settles ties.
+        dealer: Who deals, if anybody.
+    """
+
+    label: str
+    features: tuple[str, ...]
+    dealer: str | None
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """All who hold data, the label party first."""
+        return (self.label, *self.features)
+
+    def peers(self, me: str, *, linear: bool) -> frozenset[str]:
+        """Return with whom a party talks while a model is trained."""
+        if me == self.dealer:
+            return frozenset(self.parties)
+        found = set(self.features) if me == self.label else {self.label}
+        if linear and me != self.label:
+            helper = self.features[0]
+            found |= set(self.features) if me == helper else {helper}
+        if self.dealer is not None:
+            found.add(self.dealer)
+        return frozenset(found - {me})
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A party's table in the common order.
+
+    Attributes:
+        table: Columns that train: floats with NaN, or words with None.
+        labels: At the label party.
+        training: Which rows train; the others judge.
+    """
+
+    table: Table
+    labels: Floats | None
+    training: Bools
+
+
+class Work(Protocol):
+    """One party's work on one model, in one attempt."""
+
+    @property
+    def machine(self) -> Machine:
+        """What talks."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Trees or epochs that are surely finished."""
+        ...
+
+    def keep(self) -> bytes:
+        """Return the state after the last finished step."""
+        ...
+
+    def go_on(self, state: bytes) -> None:
+        """Go on after a step; before :meth:`opening`."""
+        ...
+
+    def opening(self) -> list[Outgoing]:
+        """Return the first messages."""
+        ...
+
+    def part(self) -> bytes:
+        """Return the finished part, as :mod:`federated.vertical.parts` has it.
+
+        Raises:
+            MessageInvalid: It is larger than a part may be.
+        """
+        ...
+
+    def quality(self) -> dict[str, Any] | None:
+        """Return what the label party knows of the finished model; None at the others."""
+        ...
+
+
+class BoostingWork:
+    """A party's work on trees."""
+
+    def __init__(
+        self, cast: Cast, me: str, model: Boosting, rows: Rows, *, seed: int, terms: bytes
+    ) -> None:
+        """Take what was agreed, and the party's rows.
+
+        Args:
+            cast: Who takes part.
+            me: The party.
+            model: The study's model.
+            rows: Its rows.
+            seed: Of the study.
+            terms: Digest of everything agreed, 32 bytes.
+
+        Raises:
+            DataInvalid: A column of words is to be monotone, or the label is none.
+            InputInvalid: Values that do not go together.
+        """
+        self._cast, self._rows = cast, rows
+        self._growth = model.growth(seed)
+        mine = {name: sign for name, sign in model.monotone.items() if name in rows.table}
+        for name in mine:
+            if rows.table[name].dtype == object:
+                raise DataInvalid(f"The column {name!r} holds words, which have no direction.")
+        self.columns = bin_columns(
+            coded(rows.table, rows.training), rows.training, model.bins, mine
+        )
+        self.machine: LabelParty | FeatureParty
+        if rows.labels is not None:
+            side = _label_side(cast, model, self._growth, len(rows.training))
+            self.machine = LabelParty(
+                cast.features, self.columns, rows.labels, rows.training, self._growth, terms, side
+            )
+        else:
+            other = _feature_side(cast, me, self.columns, self._growth, len(rows.training))
+            self.machine = FeatureParty(cast.label, self.columns, self._growth, terms, other)
+
+    @property
+    def step(self) -> int:
+        """See :class:`Work`."""
+        return self.machine.trees_grown
+
+    def keep(self) -> bytes:
+        """See :class:`Work`."""
+        return self.machine.keep()
+
+    def go_on(self, state: bytes) -> None:
+        """See :class:`Work`."""
+        self.machine.go_on(state)
+
+    def opening(self) -> list[Outgoing]:
+        """See :class:`Work`."""
+        return self.machine.offer() if isinstance(self.machine, FeatureParty) else []
+
+    def part(self) -> bytes:
+        """See :class:`Work`."""
+        words = words_of(self._rows.table, self._rows.training)
+        if isinstance(self.machine, LabelParty):
+            return part_making.boosting_label(self.machine.part, self._cast.features, words)
+        return part_making.boosting_feature(self.machine.part, words)
+
+    def quality(self) -> dict[str, Any] | None:
+        """See :class:`Work`; alone is the same algorithm on the label party's own columns."""
+        machine, labels, training = self.machine, self._rows.labels, self._rows.training
+        if not isinstance(machine, LabelParty) or labels is None:
+            return None
+        alone = pooled.boost([self.columns], labels, training, self._growth)
+        loss = Loss(self._growth.objective, labels, training)
+        metric = METRICS[self._growth.objective]
+        return {
+            "metric": metric,
+            "joint": measure(metric, machine.part.loss.outputs(machine.scores), labels, training),
+            "alone": measure(metric, loss.outputs(alone.scores), labels, training),
+        }
+
+
+def _label_side(cast: Cast, model: Boosting, growth: Any, rows: int) -> LabelSide:  # noqa: ANN401
+    if cast.dealer is not None:
+        return DealtLabelSide(cast.dealer, cast.features, rows)
+    # A key of its own for every attempt: two safe primes.
+    key = PrivateKey(safe_prime(model.key_bits // 2), safe_prime(model.key_bits // 2))
+    return EncryptedLabelSide(key, Exact(key), growth, rows)
+
+
+def _feature_side(cast: Cast, me: str, columns: Columns, growth: Any, rows: int) -> FeatureSide:  # noqa: ANN401
+    if cast.dealer is None:
+        return EncryptedFeatureSide(columns, growth, rows)
+    index = cast.features.index(me)
+    return DealtFeatureSide(columns, growth, rows, cast.dealer, cast.label, index)
+
+
+class LinearWork:
+    """A party's work on weights."""
+
+    def __init__(self, cast: Cast, me: str, model: Linear, rows: Rows) -> None:
+        """Take what was agreed, and the party's rows.
+
+        Raises:
+            DataInvalid: Nothing varies in the party's columns, or the label is none.
+            InputInvalid: Fewer rows, or more, than can be trained on.
+        """
+        training, labels = rows.training, rows.labels
+        count = len(training)
+        self._cast, self._rows = cast, rows
+        self.design = designs.design(rows.table, training, intercept=labels is not None)
+        block = self.design.block(rows.table, count)
+        self.terms = model.terms(int(training.sum()), int((~training).sum()))
+        dealer = cast.dealer or DEALER
+        self.machine: LinearLabelParty | LinearFeatureParty
+        if labels is not None:
+            self.machine = LinearLabelParty(
+                me, cast.features, dealer, self.terms, block[training], labels[training],
+                block[~training],
+            )  # fmt: skip
+        else:
+            self.machine = LinearFeatureParty(
+                me, cast.parties, dealer, self.terms, block[training], block[~training]
+            )
+
+    @property
+    def step(self) -> int:
+        """See :class:`Work`."""
+        return self.machine.epochs_done
+
+    def keep(self) -> bytes:
+        """See :class:`Work`."""
+        return self.machine.keep()
+
+    def go_on(self, state: bytes) -> None:
+        """See :class:`Work`."""
+        self.machine.go_on(state)
+
+    def opening(self) -> list[Outgoing]:
+        """See :class:`Work`."""
+        return self.machine.start()
+
+    def part(self) -> bytes:
+        """See :class:`Work`."""
+        machine = self.machine
+        if isinstance(machine, LinearLabelParty):
+            return part_making.linear_label(
+                self._cast.features, machine.target, self.design, machine.weights
+            )
+        return part_making.linear_feature(self.design, machine.weights)
+
+    def quality(self) -> dict[str, Any] | None:
+        """See :class:`Work`; only rows that judge have a joint score anywhere."""
+        machine, labels, training = self.machine, self._rows.labels, self._rows.training
+        if not isinstance(machine, LinearLabelParty) or labels is None:
+            return None
+        metric = METRICS[self.terms.family]
+        joint: dict[str, float | None] = {"train": None, "test": None}
+        if len(machine.held_out):
+            outputs = machine.target.outputs(machine.held_out)
+            every = np.zeros(len(outputs), bool)
+            joint["test"] = measure(metric, outputs, labels[~training], every)["test"]
+        block = self.design.block(self._rows.table, len(training))
+        target = Target.of(self.terms.family, labels[training])
+        weights = linear_pooled.fit(block[training], target, self.terms.l2)
+        alone = target.outputs(block @ weights)
+        return {
+            "metric": metric,
+            "joint": joint,
+            "alone": measure(metric, alone, labels, training),
+        }
+
+
+def dealer_of(cast: Cast, model: Boosting | Linear, rows: tuple[int, int], step: int) -> Machine:
+    """Return the machine of who deals.
+
+    Args:
+        cast: Who takes part.
+        model: The study's model.
+        rows: How many train, and how many judge.
+        step: From which the attempt begins.
+    """
+    if isinstance(model, Boosting):
+        return Dealer(cast.label, cast.features)
+    return LinearDealer(model.terms(*rows), cast.label, cast.features, step)

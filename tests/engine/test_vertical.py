@@ -1,0 +1,336 @@
+"""Vertical studies under grants and orders, over real folders: permitted, refused, audited."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from federated.cohort import InProcessCohort, Request
+from federated.engine import ENGINE
+from federated.jobs import JobFolder
+from federated.records import record
+from federated.seats import seat_of, vertical_seat_of
+from federated.vertical.dealing import Dealers
+from federated.vertical.hub import do_vertical
+from federated.vertical.party import VerticalParty
+from federated.vertical.study import parse_vertical
+from fusion.catalogue.descriptor import schema_digest
+from fusion.errors import StudyInvalid
+from fusion.grants.order import open_order
+from fusion.identity.members import AUTHORITY
+from fusion.ledger.verify import Expectations
+from fusion.services import grants, orders
+from fusion.services.audit import audit_all
+from fusion.services.clock import SystemClock
+from fusion.services.grants import schema_of
+from fusion.services.homes import NodeHome
+from fusion.services.ledger import Book
+from fusion.services.models import kept_models
+from fusion.stores.budgets import SqliteBudgets
+from tests.conversing.network import network
+from tests.vertical.studies import boosting, linear, study_text, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from federated.cohort import Answering, Cohort, Reply
+    from fusion.services.homes import HubHome
+    from fusion.types import OrgId
+    from tests.conversing.network import Network
+
+LABEL, OTHERS = "north", ("east", "south")
+UNWITNESSED = Expectations(witnessed=False)
+
+
+@dataclass
+class Told:
+    """A party, and what happens when it is asked."""
+
+    party: VerticalParty
+    before: Callable[[Request], None]
+
+    def handle(self, request: Request) -> Reply:
+        self.before(request)
+        return self.party.handle(request)
+
+
+@dataclass
+class World:
+    """The hub, three nodes that require grants, and a network between them."""
+
+    hub: HubHome
+    nodes: dict[str, NodeHome]
+    network: Network
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    parties: dict[str, VerticalParty] = field(default_factory=dict)
+
+    def start(self, name: str) -> VerticalParty:
+        """Return a party, as after a start of its process."""
+        node, note = self.nodes[name], self.notes.setdefault(name, []).append
+        seat = vertical_seat_of(node, seat_of(node, note), self.network.join(name))
+        self.parties[name] = VerticalParty(seat)
+        return self.parties[name]
+
+    def grant(self, name: str, **changes: Any) -> str:  # noqa: ANN401 - JSON values
+        """Have an owner's grant for its own table signed and known; return its id."""
+        label = name == LABEL
+        columns = (
+            ["id", "r0", "r1", "over"]
+            if label
+            else ["id", *(f"{name[0]}{c}" for c in ("0", "1", "word"))]
+        )
+        document: dict[str, Any] = {
+            "schema": "fusion.grant/1",
+            "title": "What is known of the same people",
+            "assigners": [name],
+            "assignee": LABEL,
+            "dataset": {
+                "id": "people",
+                "columns": columns,
+                "schema_digest": schema_digest(schema_of(self.nodes[name], "people")),
+            },
+            "permissions": {
+                "align": {
+                    "set_size": 10000, "outcomes": ["both"], "minimum_intersection": 20, "runs": 2,
+                },
+                "train": {"models": ["boosting", "logistic"], "k": 3, "rounds": 300, "runs": 2},
+            },
+            "purpose": "dpv:ServiceProvision",
+            "fee": {"kind": "public-interest"},
+            "not_before": "2020-01-01T00:00:00Z",
+            "not_after": "2120-01-01T00:00:00Z",
+            "signers": [
+                {"role": "owner", "organisation": name},
+                {"role": "operator", "organisation": LABEL},
+            ],
+        }  # fmt: skip
+        for path, value in changes.items():
+            *above, last = path.split("__")
+            here = document
+            for part in above:
+                here = here[part]
+            if value is None:
+                del here[last]
+            else:
+                here[last] = value
+        homes: list[HubHome | NodeHome] = [self.nodes[name]]
+        kept = grants.propose(self.nodes[name], json.dumps(document), "grant.yaml")
+        if name != LABEL:
+            kept = grants.sign(self.nodes[LABEL], kept.signed.envelope)
+            homes.append(self.nodes[LABEL])
+        for home in (*homes, self.hub):
+            grants.add(home, kept.signed.envelope)
+        return kept.signed.id
+
+    def order(self, text: str) -> tuple[Any, bytes]:
+        """Return the operator's order for a study."""
+        _, data = orders.sign(self.nodes[LABEL], text, "study.toml")
+        return open_order(data, self.hub.roster(), LABEL), data
+
+    def prepare(self, name: str, text: str) -> Reply:
+        """Ask a party to agree to a study."""
+        study = parse_vertical(text, "study.toml")
+        _, order = self.order(text)
+        head = {"job": "job-1", "study": study.canonical().decode(), "order": order.decode()}
+        return self.start(name).handle(Request("prepare", head))
+
+    def run(
+        self, text: str, before: Callable[[str, Request], None] = lambda *_: None
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """Do a job; return its name and its events."""
+        job = JobFolder.create(self.hub.runs, text, ordered=self.order(text), kind="vertical")
+        dealers = Dealers(self.hub, self.network.join(AUTHORITY))
+
+        def make(keys: Mapping[OrgId, str]) -> Cohort:
+            parties: dict[OrgId, Answering] = {}
+            for name in keys:
+                self.start(name)
+                parties[name] = _Now(self, name, before)
+            return InProcessCohort(parties)
+
+        def pause(seconds: float) -> None:
+            dealers.look()
+            time.sleep(min(seconds, 0.05))
+
+        do_vertical(self.hub, job, make, SystemClock(), pause)
+        dealers.look()
+        return job.name, job.read_events()
+
+    def charges(self, name: str) -> dict[str, str]:
+        """Return what became of a node's charges, by action."""
+        budgets = SqliteBudgets(self.nodes[name].budgets)
+        with budgets._database.transaction() as connection:
+            rows = connection.execute("SELECT key, state FROM charge").fetchall()
+        return {str(key).partition("/")[0]: str(state) for key, state in rows}
+
+
+@dataclass
+class _Now:
+    """Whatever party an organisation has when it is asked."""
+
+    world: World
+    name: str
+    before: Callable[[str, Request], None]
+
+    def handle(self, request: Request) -> Reply:
+        self.before(self.name, request)
+        return self.world.parties[self.name].handle(request)
+
+
+@pytest.fixture
+def world(hub: HubHome, nodes: dict[str, NodeHome], tmp_path: Path) -> Iterator[World]:
+    """Nodes with a table each, which take part in nothing without a grant."""
+    data = tables(tmp_path, OTHERS, label=LABEL)
+    strict = {
+        name: NodeHome(
+            nodes[name].path,
+            nodes[name].config.model_copy(
+                update={"require_grants": True, "data": {"people": data[name]}}
+            ),
+        )
+        for name in (LABEL, *OTHERS)
+    }
+    with network() as net:
+        made = World(hub, strict, net)
+        yield made
+        for party in made.parties.values():
+            party.close()
+
+
+def _text(model: str, **changes: Any) -> str:  # noqa: ANN401 - as study_text has them
+    return study_text(model, OTHERS, label=LABEL, **changes)
+
+
+def _audited(world: World, folder: Path) -> None:
+    """Export every log and have all audited together."""
+    Book(world.hub).export(folder / "hub.bundle")
+    for name, node in world.nodes.items():
+        Book(node).export(folder / f"{name}.bundle")
+    audit_all([folder / f"{name}.bundle" for name in ("hub", *world.nodes)], UNWITNESSED)
+
+
+@pytest.mark.parametrize("model", [boosting("dealer"), linear()])
+def test_a_run_under_grants_gives_each_party_its_part(
+    world: World, model: str, tmp_path: Path
+) -> None:
+    Book(world.hub).see_roster()
+    for node in world.nodes.values():
+        Book(node).see_roster()
+    ids = {name: world.grant(name) for name in world.nodes}
+    job, events = world.run(_text(model))
+    assert events[-1]["status"] == "done", (events[-1], world.notes)
+    found = record(events)
+    assert found["quality"]["joint"]["test"] > found["quality"]["alone"]["test"]
+    assert found["model_kept"]["steps"] == parse_vertical(_text(model), "s").model.steps
+    models = {name: kept_models(node)[0] for name, node in world.nodes.items()}
+    assert {each.id for each in models.values()} == {found["model_kept"]["model"]}
+    for name, each in models.items():
+        assert each.facts.own.grants == (ids[name],)
+        assert each.part(world.nodes[name])
+        assert world.charges(name) == {"align": "committed", "train": "committed"}
+        assert not (world.nodes[name].path / "jobs" / job).exists()
+    assert models[LABEL].facts.metrics["joint"] == found["quality"]["joint"]
+    assert models[OTHERS[0]].facts.metrics == {}
+    _audited(world, tmp_path)
+    for name, node in world.nodes.items():
+        kinds = [json.loads(entry)["kind"] for entry in _entries(node)]
+        said = [kind for kind in kinds if kind in KINDS]
+        assert said == list(KINDS), name
+
+
+KINDS = ("vertical-agreed", "records-aligned", "part-trained", "model-kept", "job-ended")
+
+
+def _entries(node: NodeHome) -> list[bytes]:
+    ledger = Book(node).ledger
+    return list(ledger.entries(0, ledger.size()))
+
+
+REFUSED = {
+    "no grant": ({}, "G-00"),
+    "another model": ({"permissions__train__models": ["mlp"]}, "G-22"),
+    "fewer trees": ({"permissions__train__rounds": 3}, "G-24"),
+    "more parties": ({"permissions__train__k": 4}, "G-23"),
+    "no alignment": ({"permissions__align": None}, "G-21"),
+    "no training": ({"permissions__train": None}, "G-21"),
+    "smaller sets": ({"permissions__align__set_size": 9999}, "G-25"),
+    "more in common": ({"permissions__align__minimum_intersection": 21}, "G-29"),
+    "another purpose": ({"purpose": "dpv:CreditChecking"}, "G-16"),
+    "another column": ({"dataset__columns": ["id", "s0", "s1"]}, "G-15"),
+    "no identifier": ({"dataset__columns": ["s0", "s1", "sword"]}, "G-15"),
+}
+
+
+@pytest.mark.parametrize(("changes", "code"), REFUSED.values(), ids=REFUSED)
+def test_what_a_grant_does_not_allow_is_refused_before_a_row_is_read(
+    world: World, changes: dict[str, Any], code: str
+) -> None:
+    if code != "G-00":
+        world.grant("south", **changes)
+    reply = world.prepare("south", _text(boosting("dealer")))
+    assert reply.failure is not None
+    assert reply.failure.code == code, reply.failure
+    assert not any("keys of" in note for note in world.notes["south"])
+    assert set(world.charges("south").values()) <= {"released"}
+
+
+def test_a_refusal_ends_the_run_and_names_who_refuses(world: World) -> None:
+    for name in (LABEL, "east"):
+        world.grant(name)
+    _, events = world.run(_text(linear()))
+    assert (events[-1]["status"], events[-1]["code"], events[-1]["exit_code"]) == (
+        "failed", "G-00", 4,
+    )  # fmt: skip
+    (refusal,) = [event for event in events if event["event"] == "refusal"]
+    assert refusal["organisation"] == "south"
+
+
+def test_a_grant_revoked_in_mid_run_ends_it(world: World) -> None:
+    ids = {name: world.grant(name) for name in world.nodes}
+    revoked: list[float] = []
+
+    def revoke(name: str, request: Request) -> None:
+        if name == "south" and request.kind == "look" and not revoked:
+            standing = world.parties["south"].handle(request).head["standing"]
+            if standing["step"] >= 2:
+                grants.revoke(world.nodes["south"], ids["south"], "no longer needed")
+                revoked.append(time.monotonic())
+
+    _, events = world.run(_text(boosting("dealer", trees=300)), before=revoke)
+    assert time.monotonic() - revoked[0] < 5.0
+    assert events[-1]["code"] == "G-02", events[-1]
+    assert "south" in events[-1]["message"]
+    assert all(not kept_models(node) for node in world.nodes.values())
+
+
+def test_a_party_started_anew_goes_on_from_its_last_tree(world: World) -> None:
+    for name in world.nodes:
+        world.grant(name)
+    killed: list[int] = []
+
+    def kill(name: str, request: Request) -> None:
+        if name == "east" and request.kind == "look" and not killed:
+            standing = world.parties["east"].handle(request).head["standing"]
+            if standing["step"] >= 3:
+                killed.append(standing["step"])
+                world.parties["east"].close()
+                world.start("east")
+
+    _, events = world.run(_text(boosting("dealer", trees=40)), before=kill)
+    assert events[-1]["status"] == "done", events[-1]
+    attempts = [event for event in events if event["event"] == "attempt"]
+    assert len(attempts) == 2
+    assert attempts[1]["step"] >= killed[0] - 1
+    assert record(events)["quality"]["joint"]["train"] > 0.9
+
+
+def test_a_study_with_a_stranger_is_refused_with_its_line(world: World) -> None:
+    text = study_text(linear(), ("east", "mars"), label=LABEL)
+    with pytest.raises(StudyInvalid, match=r"study.toml:\d+: mars was not admitted"):
+        ENGINE.train(world.hub, text, "study.toml")
+    assert ENGINE.order_terms(_text(linear()), "s")[0] == LABEL
