@@ -30,6 +30,7 @@ from fusion.grants.budget import NO_EVIDENCE, NOTHING
 from fusion.grants.decide import State, decide, no_grant, still
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
+from fusion.grants.refusal import Code
 from fusion.grants.request import charge_name
 from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.members import AUTHORITY
@@ -392,7 +393,11 @@ def choose(
         refusals.append(result)
     if not refusals:
         return no_grant(request)
-    return min(refusals, key=lambda refusal: (len(refusal.clauses), refusal.grant or ""))
+    # Among as many reasons, a grant that everybody signed is nearer than a proposal.
+    return min(
+        refusals,
+        key=lambda each: (len(each.clauses), each.code == Code.NOT_SIGNED, each.grant or ""),
+    )
 
 
 def _is_about(kept: Kept, request: Request) -> bool:
