@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     Report = Mapping[str, Any]
 
 _TITLE: Final = Words("What the model tells", "模型泄露评估")
+_PAGE: Final = Words("Leak report of a joint model", "联合模型泄露报告")
+_CODES: Final = {
+    "L-01": Words("members are told", "可识别训练成员"),
+    "L-02": Words("labels leak", "标签泄露"),
+    "L-03": Words("a weight of few rows", "权重基于的行数过少"),
+    "L-04": Words("not measured", "未能评估"),
+}
 _ATTACKS: Final = {
     "mean-loss": Words("loss against the mean of training", "损失与训练均值比较"),
     "tuned": Words("loss against a tuned threshold", "损失与调优阈值比较"),
@@ -111,8 +118,8 @@ def leak_section(report: Report, verdict: Report) -> str:
 
 def page(report: Report, verdict: Report, language: str = "en") -> str:
     """Return a report as a page of its own."""
-    title = _TITLE.zh if language == "zh" else _TITLE.en
-    header = f"<h1>{spans(_TITLE)}</h1>"
+    title = _PAGE.zh if language == "zh" else _PAGE.en
+    header = f"<h1>{spans(_PAGE)}</h1>"
     about = Words(
         f"{report['model']}, gradients by {report['backend']}",
         f"{report['model']}，梯度保护方式 {report['backend']}",
@@ -131,7 +138,7 @@ def _verdict(verdict: Report) -> str:
     if verdict["released"]:
         return paragraph(Words("Every limit is kept.", "所有限值均已满足。"), "good")
     rows = [
-        [same(e["code"]), same(f"{e['limit']} = {e['is']}"), same(e["found"]), _passes(e)]
+        [_reason(e["code"]), same(f"{e['limit']} = {e['is']}"), same(e["found"]), _passes(e)]
         for e in verdict["exceeded"]
     ]
     heads = [
@@ -143,6 +150,11 @@ def _verdict(verdict: Report) -> str:
     return paragraph(
         Words("Withheld: limits are not kept.", "已扣留：未满足限值。"), "bad"
     ) + table(heads, rows, numbers=False)
+
+
+def _reason(code: str) -> Words:
+    words = _CODES[code]
+    return Words(f"{code}: {words.en}", f"{code}：{words.zh}")
 
 
 def _passes(exceeded: Report) -> Words:

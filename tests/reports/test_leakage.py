@@ -71,7 +71,15 @@ def test_a_section_says_what_is_withheld_and_what_would_pass() -> None:
     limits = Limits(membership_permille=60, label_leak_permille=280, smallest_leaf=10)
     found = told(limits)
     page = Page(leakage.leak_section(found["report"], found["verdict"]))
-    for words in ("Withheld", "已扣留", "L-01", "L-02", "L-03", "membership_permille = 60", "65"):
+    for words in (
+        "Withheld",
+        "已扣留",
+        "L-01：可识别训练成员",
+        "L-02",
+        "L-03",
+        "membership_permille = 60",
+        "65",
+    ):
         assert words in page.text
     kept = told(Limits(membership_permille=65, label_leak_permille=290, smallest_leaf=3))
     assert "Every limit is kept." in leakage.leak_section(kept["report"], kept["verdict"])
