@@ -21,7 +21,7 @@ import pytest
 from tests.offline.sitecustomize import WATCH, host_of, is_local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.keys import Dealt
 
@@ -54,7 +54,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("banyan")
 
 
-def _refuse_outside_hosts(event: str, arguments: tuple[object, ...]) -> None:
+def _refuse_outside_hosts(
+    event: str,
+    arguments: tuple[object, ...],
+    # Hooks are asked to the very end, when a module's own names are gone.
+    host_of: Callable[[str, tuple[object, ...]], tuple[object] | None] = host_of,
+    is_local: Callable[[object], bool] = is_local,
+) -> None:
     """Audit hook: raise where a test's process leaves this machine."""
     found = host_of(event, arguments)
     if found is not None and not is_local(found[0]):

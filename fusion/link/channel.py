@@ -2,7 +2,8 @@
 
 Windows are fixed. Left to itself gRPC probes the line and lets a stream's window grow to many
 megabytes: twenty slow readers then cost the hub 180 MB instead of 60. The connection time-out is
-``min_reconnect_backoff_ms``: lower than some seconds, and simultaneous handshakes fail.
+``min_reconnect_backoff_ms``: lower than some seconds, and simultaneous handshakes fail. It and the
+keep-alive's leave room for a machine that has much else to do.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _BOTH: Final = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
@@ -40,7 +41,7 @@ CLIENT: Final = (
     *_BOTH,
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_retries", 0),
 )

@@ -114,7 +114,7 @@ class Port:
         ready.wait()
         if self._failure is not None:
             self._thread.join()
-            self._thread = None
+            self._thread, self._stop = None, None
             raise self._failure
 
     def stop(self) -> None:

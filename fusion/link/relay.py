@@ -72,7 +72,7 @@ class Session:
 class _Rendezvous:
     """A tunnel that one side has called for."""
 
-    called: str
+    called: Session
     picked_up: asyncio.Future[tuple[Any, Any]]
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -102,7 +102,14 @@ class Relay:
         finally:
             if self._sessions.get(member) is session:
                 del self._sessions[member]
+                self._tell_away(session)
             _LOG.info("%s is gone", member)
+
+    def _tell_away(self, session: Session) -> None:
+        """Have nobody wait until time is up for a member that is gone."""
+        for meeting in self._waiting.values():
+            if meeting.called is session and not meeting.picked_up.done():
+                meeting.picked_up.set_exception(Away(f"{session.member} is gone."))
 
     def ring(self, bell: str) -> None:
         """Tell everybody who is attached."""
@@ -142,7 +149,7 @@ class Relay:
             raise Refusal("tunnels", f"A member may have {self._limits.tunnels} tunnels.")
         self._tunnels[caller] += 1
         token = rng.token(_TOKEN_BYTES).hex()
-        meeting = _Rendezvous(called, asyncio.get_running_loop().create_future())
+        meeting = _Rendezvous(session, asyncio.get_running_loop().create_future())
         self._waiting[token] = meeting
         try:
             session.queue.put_nowait(frames.to_bytes(frames.PickUp(token=token, caller=caller)))
@@ -163,7 +170,8 @@ class Relay:
             Refusal: There is no such tunnel for this member.
         """
         meeting = self._waiting.get(token)
-        if meeting is None or meeting.called != member:
+        if meeting is None or meeting.called.member != member or meeting.picked_up.done():
+            # Done: time was up, or the caller went, in this very turn of the loop.
             raise Refusal("token", "No tunnel waits for this member under this token.")
         del self._waiting[token]
         meeting.picked_up.set_result((reader, writer))

@@ -36,6 +36,7 @@ _LOOK_SECONDS: Final = 0.25
 _AGAIN_SECONDS: Final = 2.0
 _LEAF_SECONDS: Final = 60.0
 PING_SECONDS: Final = 30.0
+_END_SECONDS: Final = 60.0
 
 
 class Connection:
@@ -164,7 +165,7 @@ class Connection:
         self._stop.set()
         if self._keeper is not None:
             self._keeper.join()
-        self.link.run(self._end())
+        self.link.run(self._end(), _END_SECONDS)
         self.link.close()
 
     async def _end(self) -> None:

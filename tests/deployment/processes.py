@@ -9,13 +9,14 @@ import ipaddress
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from fusion.link.loopback import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,9 +135,7 @@ class Deployment:
 
     def _make(self) -> None:
         self.logs.mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         invitation = self.json("hub", "init", self.hub, "--address", address, "--no-passphrase")[
             "invitation"
         ]
@@ -242,7 +241,7 @@ class Deployment:
             env={**os.environ, "FLWR_HOME": str(home)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         if '"success": true' not in done.stdout:

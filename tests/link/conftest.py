@@ -34,7 +34,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     path = tmp_path_factory.mktemp("federation")
     hub = make_hub(path / "hub")
     a, b = (admit(hub, make_node(hub, path / org, f"{org}.example")) for org in "ab")
-    limits = PortLimits(rendezvous=1.0, tunnels=3, body=1_000_000)
+    limits = PortLimits(rendezvous=60.0, body=1_000_000)
     with superlink(hub) as stand_in, serving(hub, stand_in.port, limits) as port:
         # Whoever joined first knows the other one, too.
         a.keep_epoch(hub.roster(), hub.roster_file.read_bytes())

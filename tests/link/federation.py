@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from fusion.link.rules import PortLimits
 
 
-def make_hub(path: Path) -> HubHome:
-    """A hub on a port that the system chooses."""
-    hub_service.init(path, address="127.0.0.1:0")
+def make_hub(path: Path, port: int = 0) -> HubHome:
+    """A hub on a port, by default one that the system chooses."""
+    hub_service.init(path, address=f"127.0.0.1:{port}")
     return HubHome.open(path)
 
 
@@ -106,7 +106,7 @@ def superlink(hub: HubHome, hold: threading.Event | None = None) -> Iterator[Sta
             found.requests.append(Received(self.path, headers, body))
             found.connections.add(self.client_address[1])
             if hold is not None:
-                hold.wait(30)
+                hold.wait(100)
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", str(len(body)))

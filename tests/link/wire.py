@@ -62,7 +62,7 @@ def hub_process(folder: Path) -> Iterator[HubProcess]:
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        process.wait(20)
+        process.wait(60)
 
 
 @dataclass(slots=True)
