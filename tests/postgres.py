@@ -99,7 +99,7 @@ def running() -> Iterator[str]:
             # Fast shutdown; `runuser` passes it on.
             stop: list[str | Path] = [programs / "pg_ctl", "stop", "-D", data, "-m", "immediate"]
             subprocess.run([*user, *stop], check=False, capture_output=True, cwd=folder)
-            server.wait(timeout=30)
+            server.wait(timeout=100)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -107,7 +107,7 @@ def running() -> Iterator[str]:
 def _wait(url: str) -> None:
     import time  # noqa: PLC0415 - only here
 
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while True:
         try:
             psycopg.connect(url).close()

@@ -41,7 +41,7 @@ def test_what_one_publishes_the_others_see(hub: HubHome, nodes: Mapping[str, Nod
             assert connection.link.wait_attached(60)
             with link_of(tax) as link:
                 link.hand_in(CATALOGUE, _signed(tax))
-            until = time.monotonic() + 20
+            until = time.monotonic() + 60
             while _names(bank) != ["tax/firms"]:
                 assert time.monotonic() < until
                 time.sleep(0.02)

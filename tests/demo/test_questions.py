@@ -42,7 +42,7 @@ def test_one_is_answered_one_refused_and_one_answered_after_the_repair(tmp_path:
         owner = at_port(homes[demo_queries.OWNER], port.port)
         with Connection(owner) as served:
             served.serve(said.append)
-            assert served.link.wait_attached(10)
+            assert served.link.wait_attached(60)
             prepared = demo_queries.prepare(
                 Path(files["policy"]), table, nodes, tmp_path / "questions"
             )
@@ -50,7 +50,7 @@ def test_one_is_answered_one_refused_and_one_answered_after_the_repair(tmp_path:
             assert (told["available"], told["questions"]) == (False, [])
         with Connection(owner) as served, queries_served(owner, said.append) as handlers:
             served.serve(said.append, handlers)
-            assert served.link.wait_attached(10)
+            assert served.link.wait_attached(60)
             told = demo_queries.ask(prepared, nodes)
     assert demo_queries.counted(told) == "3 questions: 2 answered, 1 refused"
     first, refused, repaired = told["questions"]

@@ -18,12 +18,12 @@ from fusion.errors import (
 )
 from fusion.identity.roster import sign_roster
 from fusion.identity.trust import Trust, open_trust, sign_trust
+from fusion.link.loopback import free_port
 from fusion.services import enrolment, rosters
 from fusion.services import hub as hub_service
 from fusion.services.clock import SystemClock
 from fusion.services.enrolment import enrol, refresh_roster
 from fusion.services.files import write_atomic
-from fusion.services.homes import HubHome, NodeHome
 from fusion.services.hub_port import port_of
 from tests.link.federation import at_port, make_hub, make_node, serving
 from tests.members import SINCE, Keys, with_keys
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusion.link.port import Port
+    from fusion.services.homes import HubHome, NodeHome
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class World:
     port: Port
     path: Path
 
-    def enrol(self, seconds: float = 20) -> list[str]:
+    def enrol(self, seconds: float = 100) -> list[str]:
         """Enrol the node, for some seconds at most; return what was said."""
         said: list[str] = []
         stop = threading.Event()
@@ -91,19 +92,19 @@ def test_a_node_becomes_a_member_once_it_is_admitted(world: World) -> None:
 
 
 def test_a_hub_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
-    hub = make_hub(tmp_path / "hub")
-    with serving(hub, 1) as before:
-        port = before.port
-    node = at_port(make_node(hub, tmp_path / "a", "a.example"), port)
+    hub = make_hub(tmp_path / "hub", free_port())
+    node = make_node(hub, tmp_path / "a", "a.example")
     rosters.admit(hub, node.request.read_bytes())
-    config = hub.config.model_copy(update={"listen": f"127.0.0.1:{port}"})
-    late = port_of(HubHome(hub.path, config), 1)
-    start = threading.Timer(0.3, late.start)
-    start.start()
+    late, said = port_of(hub, 1), list[str]()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 1:  # it has asked, and is about to ask again
+            late.start()
+
     try:
-        said = World(hub, node, late, tmp_path).enrol()
+        enrol(node, stop=threading.Event(), say=say, poll=0.02)
     finally:
-        start.join()
         late.stop()
     assert node.enrolled
     assert "does not answer" in said[0]

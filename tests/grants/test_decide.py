@@ -168,7 +168,7 @@ def test_the_benchmark_prints_its_figures(
 def test_it_decides_quickly() -> None:
     """A tenth of what is promised, on any machine; the benchmark prints the figure."""
     request = request_from()
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(200):
         decide(SIGNED, request, State(), NOW)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

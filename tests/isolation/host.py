@@ -20,7 +20,7 @@ _SYS: Final = ("kernel", "vm", "fs", "user")
 _WANDERING: Final = {
     "dentry-state", "file-nr", "inode-nr", "inode-state", "ns_last_pid", "aio-nr", "uuid",
     "entropy_avail", "pty/nr", "nr", "boot_id", "stat_refresh", "nr_hugepages_mempolicy",
-    "last_pid", "cad_pid", "random",
+    "last_pid", "cad_pid", "random", "perf_event_max_sample_rate",
 }  # fmt: skip
 
 

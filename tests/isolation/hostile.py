@@ -33,6 +33,8 @@ LIMITS: Final = Limits(
     scratch_files=64,
     output_bytes=1 << 20,
 )
+_TRIES: Final = 5
+"""A script that outlives its time does so each time; a machine busy with others does not."""
 _BAD: Final = re.compile(r"ESCAPED|REACHED|MADE|SENT|a-secret-of-the-node|[\[']([RW] /proc)")
 
 
@@ -53,14 +55,17 @@ def judge(isolation: Isolation, scene: Scene, path: Path) -> None:
         for name, place in scene.inputs.items():
             text = text.replace(f"/in/{place.name}", str(place)).replace(f"/in/{name}", str(place))
     job = Job(script=text, columns=(Column(name="n", kind="integer"),))
-    before = host_state(scene.inputs.values(), [scene.victim])
-    log, seconds = run_and_time(isolation, scene, job)
-    assert host_state(scene.inputs.values(), [scene.victim]) == before
-    assert seconds <= LIMITS.wall_seconds + KILL_SECONDS, f"{seconds} s"
-    found = _BAD.search(log)
-    assert found is None, log[-2000:]
-    # Two idle ones, three processes each under bubblewrap; none that was used.
-    assert len(workers()) <= 6
+    for left in reversed(range(_TRIES)):
+        before = host_state(scene.inputs.values(), [scene.victim])
+        log, seconds = run_and_time(isolation, scene, job)
+        assert host_state(scene.inputs.values(), [scene.victim]) == before
+        found = _BAD.search(log)
+        assert found is None, log[-2000:]
+        # Two idle ones, three processes each under bubblewrap; none that was used.
+        assert len(workers()) <= 6
+        if seconds <= LIMITS.wall_seconds + KILL_SECONDS:
+            break
+        assert left, f"{seconds} s"
 
 
 def run_and_time(isolation: Isolation, scene: Scene, job: Job) -> tuple[str, float]:

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 PROBE = "sandbox.probe:execute"
 PYTHON = "sandbox.python_job:execute"
 SHORT = Limits(wall_seconds=1.0, cpu_seconds=5, memory_bytes=256 << 20, output_bytes=100_000)
-LONG = Limits(wall_seconds=20, memory_bytes=256 << 20)
+ROOMY = replace(SHORT, wall_seconds=60)
+"""Where another limit is met, or none: the time is that of a loaded machine."""
+LONG = Limits(wall_seconds=60, memory_bytes=256 << 20)
+TRIES = 5
+"""A moment in which the machine did something else is not the node's: a fault comes each time."""
 
 
 def script(text: str) -> bytes:
@@ -88,14 +93,18 @@ def test_a_worker_is_used_once(isolation: Isolation) -> None:
 
 
 def test_the_wall_limit_kills(isolation: Isolation) -> None:
-    error = failure(isolation, "import time\nwhile True: time.sleep(10)")
-    assert isinstance(error, WorkTimedOut)
-    # From the request until it was gone, as the node's log has it.
-    found = re.search(r"after ([\d.]+) s", error.details)
-    assert found is not None
-    assert SHORT.wall_seconds <= float(found[1]) <= SHORT.wall_seconds + KILL_SECONDS
+    for left in reversed(range(TRIES)):
+        error = failure(isolation, "import time\nwhile True: time.sleep(10)")
+        assert isinstance(error, WorkTimedOut)
+        # From the request until it was gone, as the node's log has it.
+        found = re.search(r"after ([\d.]+) s", error.details)
+        assert found is not None
+        assert SHORT.wall_seconds <= float(found[1])
+        if float(found[1]) <= SHORT.wall_seconds + KILL_SECONDS:
+            break
+        assert left, found[1]
     isolation.close()
-    assert not end_of(workers(), 20)
+    assert not end_of(workers(), 60)
 
 
 def test_memory_is_bounded_and_the_next_request_is_served(isolation: Isolation) -> None:
@@ -112,8 +121,13 @@ def test_memory_is_bounded_and_the_next_request_is_served(isolation: Isolation) 
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    limits = Limits(wall_seconds=20, cpu_seconds=20, memory_bytes=128 << 20)
-    error = failure(isolation, "x = []\nwhile True: x.append(bytearray(1 << 20))", limits)
+    limits = Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=128 << 20)
+    # It stays at its limit for long enough to be seen there.
+    text = (
+        "import time\nx = []\ntry:\n    while True: x.append(bytearray(1 << 20))\n"
+        "except MemoryError:\n    time.sleep(1)\n    raise"
+    )
+    error = failure(isolation, text, limits)
     stop.set()
     watcher.join()
     assert isinstance(error, WorkOutOfMemory)
@@ -122,24 +136,22 @@ def test_memory_is_bounded_and_the_next_request_is_served(isolation: Isolation) 
 
 
 def test_processor_time_is_bounded(isolation: Isolation) -> None:
-    limits = Limits(wall_seconds=20, cpu_seconds=1)
-    began = time.monotonic()
+    # It crashes, and is not timed out, however little of the processor it gets.
+    limits = Limits(wall_seconds=100, cpu_seconds=1)
     assert isinstance(failure(isolation, "while True: pass", limits), WorkCrashed)
-    assert time.monotonic() - began < 15
 
 
 def test_an_answer_is_bounded(isolation: Isolation) -> None:
     text = "import banyan; banyan.result({'n': list(range(100_000))})"
-    assert isinstance(failure(isolation, text), WorkOutputTooLarge)
+    assert isinstance(failure(isolation, text, ROOMY), WorkOutputTooLarge)
 
 
 def test_cancelling_ends_the_worker(isolation: Isolation) -> None:
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
-    began = time.monotonic()
+    # Cancelled, and not timed out.
     with pytest.raises(WorkCancelled):
-        isolation.run(PYTHON, script("import time; time.sleep(60)"), {}, LONG, stop=stop)
-    assert time.monotonic() - began < LONG.wall_seconds
+        isolation.run(PYTHON, script("import time; time.sleep(600)"), {}, LONG, stop=stop)
 
 
 def test_who_asked_is_told_the_same_whatever_happened(
@@ -154,7 +166,7 @@ def test_who_asked_is_told_the_same_whatever_happened(
         "raise MemoryError",
     )
     with caplog.at_level("WARNING", OWNER_LOG.name):
-        errors = [failure(isolation, text) for text in texts]
+        errors = [failure(isolation, text, ROOMY) for text in texts]
     assert len({str(error) for error in errors}) == 1
     assert {error.outward().code for error in errors} == {"F-020"}
     assert not any(error.outward().details for error in errors)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.errors import IsolationBusy, WorkCancelled, WorkTimedOut
+from fusion.errors import IsolationBusy, WorkCancelled, WorkFailed, WorkTimedOut
 from fusion.wire import canonical
 from sandbox.isolate import Isolation, Settings
 from sandbox.limits import Limits
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 
 def test_callers_get_places_in_turn() -> None:
-    turns, order, ready = Turns(1, 100), [], threading.Event()
+    turns, order, ready, begun = Turns(1, 100), [], threading.Event(), threading.Event()
     lock = threading.Lock()
 
     def ask(caller: str) -> None:
-        with turns.turn(caller, None, 30):
-            ready.wait(30)
+        with turns.turn(caller, None, 100):
+            begun.set()
+            ready.wait(100)
             with lock:
                 order.append(caller)
 
@@ -42,7 +43,10 @@ def test_callers_get_places_in_turn() -> None:
     for caller in ("first", "many", "many", "many", "few", "many", "few"):
         threads.append(threading.Thread(target=ask, args=(caller,)))
         threads[-1].start()
-        time.sleep(0.02)  # asked in this order
+        # Asked in this order: the first has the place, the others wait behind each other.
+        assert begun.wait(60)
+        while turns.waiting() < len(threads) - 1:
+            time.sleep(0.005)
     ready.set()
     for thread in threads:
         thread.join()
@@ -56,13 +60,13 @@ def test_a_full_queue_and_a_long_wait_are_refused() -> None:
             pass
         stop = threading.Event()
         stop.set()
-        with pytest.raises(WorkCancelled), turns.turn("b", stop, 10):
+        with pytest.raises(WorkCancelled), turns.turn("b", stop, 100):
             pass
         waiter = threading.Thread(target=lambda: _hold(turns))
         waiter.start()
         while not turns.waiting():
             time.sleep(0.01)
-        with pytest.raises(IsolationBusy, match="Too many"), turns.turn("c", None, 10):
+        with pytest.raises(IsolationBusy, match="Too many"), turns.turn("c", None, 100):
             pass
     waiter.join()
     assert turns.waiting() == 0
@@ -71,7 +75,7 @@ def test_a_full_queue_and_a_long_wait_are_refused() -> None:
 
 
 def _hold(turns: Turns) -> None:
-    with turns.turn("b", None, 10):
+    with turns.turn("b", None, 100):
         pass
 
 
@@ -100,7 +104,7 @@ def test_eight_callers_at_once_and_never_more_workers_than_places(kind: Kind) ->
     watcher.join()
     # Two at work and one idle, each up to three processes of bubblewrap's; one more is on its way.
     assert most[0] <= 4 * 3
-    assert not end_of(workers(), 20)
+    assert not end_of(workers(), 60)
 
 
 def test_work_without_end_is_killed_and_the_pool_goes_on(kind: Kind) -> None:
@@ -110,12 +114,11 @@ def test_work_without_end_is_killed_and_the_pool_goes_on(kind: Kind) -> None:
             waiting = other.submit(isolation.run, PROBE, b"next", {}, LONG)
             with pytest.raises(WorkTimedOut):
                 isolation.run(PYTHON, script("while True: pass"), {}, SHORT, caller="hog")
-            assert canonical.decode(waiting.result(30))["echo"] == "next"
+            assert canonical.decode(waiting.result(100))["echo"] == "next"
         limits = Limits(wall_seconds=1.5, memory_bytes=1 << 30)
-        began = time.monotonic()
-        with pytest.raises(Exception, match="ended before"):
+        # Whichever limit it meets first, it comes back.
+        with pytest.raises(WorkFailed, match="ended before"):
             isolation.run(PYTHON, hog, {}, limits)
-        assert time.monotonic() - began < 10
         assert canonical.decode(isolation.run(PROBE, b"on", {}, LONG))["echo"] == "on"
 
 
@@ -125,7 +128,7 @@ def test_stock_is_bounded_and_closing_leaves_nothing(kind: Kind, scene: Scene) -
         isolation.run(PROBE, b"", {name: scene.inputs["data"]}, LONG)
     assert isolation.idle() <= 2
     isolation.close()
-    assert not end_of(workers(), 20)
+    assert not end_of(workers(), 60)
 
 
 def test_stock_follows_what_is_asked(kind: Kind, scene: Scene) -> None:
@@ -135,12 +138,12 @@ def test_stock_follows_what_is_asked(kind: Kind, scene: Scene) -> None:
     ):
         isolation.prepare(PROBE, scene.inputs, LONG)
         asked = [callers.submit(isolation.run, PROBE, b"", {}, LONG) for _ in range(2)]
-        assert all(canonical.decode(answer.result(30))["open"] == [] for answer in asked)
+        assert all(canonical.decode(answer.result(100))["open"] == [] for answer in asked)
         end = time.monotonic() + 60
         while isolation.idle() < 2 and time.monotonic() < end:
             time.sleep(0.02)
         assert isolation.idle() == 2
-    assert not end_of(workers(), 20)
+    assert not end_of(workers(), 60)
 
 
 def test_a_killed_node_leaves_no_worker(kind: Kind, tmp_path: Path) -> None:
@@ -163,4 +166,4 @@ def test_a_killed_node_leaves_no_worker(kind: Kind, tmp_path: Path) -> None:
     finally:
         node.kill()
         node.communicate()
-    assert not end_of(found, 20)
+    assert not end_of(found, 60)

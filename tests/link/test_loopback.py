@@ -31,9 +31,7 @@ def test_a_port_is_free_and_below_those_that_the_system_hands_out(
             own.bind(("127.0.0.1", port))
 
 
-def test_one_that_is_taken_is_not_returned(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_one_that_is_taken_is_not_returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

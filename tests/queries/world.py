@@ -142,7 +142,7 @@ class Up:
 
     def ask(self, statement: str, *, rows: int = 10, **changes: Any) -> Table:
         """Ask as the analyst."""
-        options: dict[str, Any] = {"purpose": PURPOSE, "rows": rows, "seconds": 30, **changes}
+        options: dict[str, Any] = {"purpose": PURPOSE, "rows": rows, "seconds": 60, **changes}
         connection = options.pop("connection", self.analyst)
         dataset = f"{OWNER}/{options.pop('dataset', 'persons')}"
         return querying.query(connection, self.world.analyst, dataset, statement, **options)

@@ -60,7 +60,7 @@ def _write_and_kill(path: Path, turn: int) -> Given:
         time.sleep(rng.below(200) / 1000)
         writer.kill()
     for writer, _ in started:
-        writer.wait(timeout=30)
+        writer.wait(timeout=100)
     return _read([said for _, said in started])
 
 

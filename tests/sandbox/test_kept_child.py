@@ -34,7 +34,7 @@ def child() -> Iterator[KeptChild]:
     found.close()
 
 
-def _until(there: Callable[[], bool], seconds: float = 30) -> bool:
+def _until(there: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not there() and time.monotonic() < end:
         time.sleep(0.02)
@@ -144,5 +144,5 @@ def test_it_ends_with_its_node(child: KeptChild) -> None:
     child._closed = True
     assert process.stdin is not None
     process.stdin.close()  # as when the node dies
-    assert process.wait(30) != 0
+    assert process.wait(60) != 0
     assert _until(lambda: not _alive(started))

@@ -266,12 +266,12 @@ def _kill_loop(place: Place, folder: Path, *, kills: int, cap: int) -> None:
             writer.stdout.readline()
             time.sleep(0.005 * (number % 7))
             os.kill(writer.pid, signal.SIGKILL)
-            writer.communicate(timeout=30)
+            writer.communicate(timeout=100)
             _check(place, acks, cap)
     finally:
         for writer in running:
             writer.kill()
-            writer.communicate(timeout=30)
+            writer.communicate(timeout=100)
     assert _check(place, acks, cap) > 0
 
 
@@ -292,5 +292,5 @@ def test_a_crash_leaves_it_charged(place: Place, tmp_path: Path) -> None:
     while not (tmp_path / "acks").exists() or not (tmp_path / "acks").read_text():
         time.sleep(0.01)
     os.kill(writer.pid, signal.SIGKILL)
-    writer.communicate(timeout=30)
+    writer.communicate(timeout=100)
     assert place.budgets().used("g", "train").runs >= 1

@@ -53,7 +53,7 @@ def _write_and_kill(place: Place, folder: Path, turn: int) -> list[str]:
         time.sleep(rng.below(120) / 1000)
         writer.kill()
     for writer in writers:
-        writer.wait(timeout=30)
+        writer.wait(timeout=100)
     # The last line may be cut: what was not said in full was not acknowledged.
     return [line for file in said for line in file.read_text("ascii").split("\n")[1:-1]]
 

@@ -107,7 +107,7 @@ def test_processes_that_are_killed_lose_nothing_that_was_charged(place: Place) -
         said.append(line)
     for writer in (killed, other):
         with contextlib.suppress(BrokenPipeError):
-            writer.communicate(timeout=30)
+            writer.communicate(timeout=100)
     kept = {key for (key,) in place.rows("SELECT key FROM rho_charge")}
     # The last line may be cut: what was not said in full was not acknowledged.
     assert {line[:-1] for line in said if line.endswith("\n")} - {"end"} <= kept
