@@ -89,6 +89,7 @@ def rho_of(epsilon_micro: int, delta: Decimal) -> Decimal:
         return low * (ONE - SAFE)
 
 
+@lru_cache(maxsize=64)
 def epsilon_of(rho: Decimal, delta: Decimal) -> int:
     """Return the smallest epsilon that rho-zCDP certainly gives at ``delta``, in millionths."""
     with exactly():
