@@ -91,8 +91,8 @@ def _check_decided(prepared: runner.Prepared, state: State) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_twelve_kills_overspend_nothing(tmp_path: Path) -> None:
-    _killed(tmp_path, runs=12 * ANALYSTS + 30, kills=12, milliseconds=900)
+def test_six_kills_overspend_nothing(tmp_path: Path) -> None:
+    _killed(tmp_path, runs=6 * ANALYSTS + 20, kills=6, milliseconds=900)
 
 
 @pytest.mark.soak

@@ -213,9 +213,33 @@ def test_below_quorum_the_run_stops_with_exit_6_and_names_who_is_missing(
     deployment.wait_ready(["north", "east"])
 
 
-def test_the_hub_killed_and_started_again_goes_on(deployment: Deployment) -> None:
-    watch = Watch(deployment, study_text(rounds=2))
-    watch.phase(2, "submit")
+@pytest.fixture(scope="module")
+def disturbed(deployment: Deployment) -> Watch:
+    """Another run that the next three tests disturb in turn, and the last of them sees end."""
+    return Watch(deployment, study_text(rounds=3))
+
+
+def test_a_node_told_to_stop_in_mid_task_finishes_it(
+    deployment: Deployment, disturbed: Watch
+) -> None:
+    disturbed.phase(1, "train")
+    assert deployment.terminate("south") == 0
+    deployment.start("south")
+    deployment.wait_ready(["south"])
+    assert "south" in disturbed.round(1)["contributors"]
+
+
+def test_the_superlink_killed_in_mid_run_is_started_again_and_the_run_goes_on(
+    deployment: Deployment, disturbed: Watch
+) -> None:
+    deployment.kill_child("hub", "flower-superlink")
+    assert len(disturbed.round(2)["contributors"]) == 4
+    assert "starting it again" in deployment.log("hub")
+
+
+def test_the_hub_killed_and_started_again_goes_on(deployment: Deployment, disturbed: Watch) -> None:
+    disturbed.phase(3, "submit")
+    before = len(disturbed.events)
     children = deployment.tree("hub")[1:]
     deployment.kill("hub")
     # What it started dies with it: nothing holds the port or the database.
@@ -224,11 +248,11 @@ def test_the_hub_killed_and_started_again_goes_on(deployment: Deployment) -> Non
         time.sleep(0.1)
     assert not any(_alive(pid) for pid in children)
     deployment.start("hub")
-    assert watch.end()["status"] == "done"
-    result = ENGINE.result(watch.hub, watch.job)
-    assert [event["round"] for event in result["rounds"]] == list(range(4))
-    started = [event for event in watch.events if event["event"] == "start"]
-    assert len(started) == 2
+    assert disturbed.end()["status"] == "done"
+    result = ENGINE.result(disturbed.hub, disturbed.job)
+    assert [event["round"] for event in result["rounds"]] == list(range(5))
+    # By another worker, which goes on from the journal.
+    assert [event["event"] for event in disturbed.events[before:]].count("start") == 1
 
 
 def _alive(pid: int) -> bool:
@@ -237,25 +261,6 @@ def _alive(pid: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def test_the_superlink_killed_in_mid_run_is_started_again_and_the_run_goes_on(
-    deployment: Deployment,
-) -> None:
-    watch = Watch(deployment, study_text(rounds=4, deadline=30.0))
-    watch.round(2)
-    deployment.kill_child("hub", "flower-superlink")
-    assert watch.end()["status"] == "done"
-    assert "starting it again" in deployment.log("hub")
-
-
-def test_a_node_told_to_stop_in_mid_task_finishes_it(deployment: Deployment) -> None:
-    watch = Watch(deployment, study_text(rounds=2))
-    watch.phase(2, "train")
-    assert deployment.terminate("south") == 0
-    deployment.start("south")
-    deployment.wait_ready(["south"])
-    assert watch.end()["status"] == "done"
 
 
 def test_bad_data_at_one_node_stops_the_run_and_names_it(

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -52,17 +53,28 @@ def host_state(inputs: Iterable[Path], victims: Iterable[int]) -> HostState:
 
 
 def _settings() -> Iterator[tuple[str, bytes]]:
-    for top in _SYS:
-        for path in Path("/proc/sys", top).rglob("*"):
-            if path.name in _WANDERING or path.parent.name in _WANDERING:
-                continue
-            try:
-                found = path.stat()
-                # What nobody may write, nobody changed.
-                if stat.S_ISREG(found.st_mode) and found.st_mode & 0o222 and found.st_mode & 0o444:
-                    yield str(path), path.read_bytes()
-            except OSError:
-                continue
+    for path in _set_by_somebody():
+        try:
+            yield str(path), path.read_bytes()
+        except OSError:
+            continue
+
+
+@lru_cache(maxsize=1)
+def _set_by_somebody() -> tuple[Path, ...]:
+    """Return which settings there are; the kernel adds none while tests run."""
+    found = []
+    for path in (path for top in _SYS for path in Path("/proc/sys", top).rglob("*")):
+        if path.name in _WANDERING or path.parent.name in _WANDERING:
+            continue
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            continue
+        # What nobody may write, nobody changed.
+        if stat.S_ISREG(mode) and mode & 0o222 and mode & 0o444:
+            found.append(path)
+    return tuple(found)
 
 
 def _file(path: Path) -> tuple[str, int, int, int, int]:
@@ -90,19 +102,24 @@ def workers(of: int | None = None) -> set[int]:
     Not those that other sessions of tests have at the same time.
     """
     parents: dict[int, int] = {}
-    found = set()
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat_line = entry.joinpath("stat").read_text("ascii", "replace")
-                words = entry.joinpath("cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue  # it ended
-            pid = int(entry.name)
-            parents[pid] = int(stat_line.rpartition(")")[2].split()[1])
-            if b"sandbox.worker" in words:
-                found.add(pid)
-    return {pid for pid in found if _descends(pid, of or os.getpid(), parents)} - _OTHERS
+        if entry.name.isdigit() and (line := _read(entry / "stat")):
+            parents[int(entry.name)] = int(line.rpartition(b")")[2].split()[1])
+    below = (pid for pid in parents if _descends(pid, of or os.getpid(), parents))
+    found = {
+        pid
+        for pid in below
+        if b"sandbox.worker" in _read(Path(f"/proc/{pid}/cmdline")).split(b"\0")
+    }
+    return found - _OTHERS
+
+
+def _read(path: Path) -> bytes:
+    """Return what a file of a process has; nothing once it has ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _descends(pid: int, ancestor: int, parents: Mapping[int, int]) -> bool:

@@ -23,6 +23,7 @@ from sandbox.compile import CoreQuery
 from sandbox.disclosure import Rules
 from sandbox.engine import execute
 from sandbox.partials import ask as asked
+from sandbox.partials import reply_of
 from sandbox.query import compile_statement, finish
 from tests.sandbox.asking import EXACT, corpus, exact, example
 from tests.sandbox.test_corpora import assert_same
@@ -30,6 +31,8 @@ from tests.sandbox.test_totality import Expressions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sandbox.query import Compiled
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
@@ -87,7 +90,9 @@ def test_postgres_answers_what_duckdb_answers(uri: str, made: dict[str, Path]) -
         own = compile_statement(sql, exact(), dialect="postgres")
         theirs = compile_statement(sql, exact())
         replies = postgres.execute(own.asked.request, uri), execute(theirs.asked.request, made)
-        for release in [EXACT, example().release] if sql in legit else [EXACT]:
+        same = _cells(own, replies[0]) == _cells(theirs, replies[1])
+        # Of the very same cells the rules release the same: they see nothing else.
+        for release in [EXACT, example().release] if sql in legit and not same else [EXACT]:
             rules = Rules(release)
             try:
                 assert_same(
@@ -96,6 +101,11 @@ def test_postgres_answers_what_duckdb_answers(uri: str, made: dict[str, Path]) -
             except AssertionError:
                 different.append(sql)
     assert not different
+
+
+def _cells(compiled: Compiled, reply: bytes) -> list[list[str]]:
+    """Return what came back for each part, in an order that is the same for both."""
+    return [sorted(map(repr, rows)) for rows in reply_of(reply, compiled.asked)]
 
 
 def test_one_long_text_makes_no_query_fail(uri: str) -> None:

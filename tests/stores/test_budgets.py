@@ -268,6 +268,11 @@ def _kill_loop(place: Place, folder: Path, *, kills: int, cap: int) -> None:
             os.kill(writer.pid, signal.SIGKILL)
             writer.communicate(timeout=100)
             _check(place, acks, cap)
+        # Where all were killed before they spent anything, those that are left still do.
+        until = time.monotonic() + 100
+        while not any(file.exists() and file.read_text() for file in acks):
+            assert time.monotonic() < until
+            time.sleep(0.01)
     finally:
         for writer in running:
             writer.kill()
