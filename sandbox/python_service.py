@@ -25,8 +25,10 @@ from fusion.errors import (
     WorkFailed,
 )
 from fusion.grants.approval import check_allows, refusal
+from fusion.grants.document import moment_of
 from fusion.grants.python_job import PythonJob, check_returns, check_script, script_digest
 from fusion.grants.request import Request, charge_name
+from fusion.grants.signing import stamp
 from fusion.ledger import entry as entries
 from fusion.services import python_messages as messages
 from fusion.services.python_messages import Held, Reply, Submitted
@@ -214,13 +216,27 @@ class PythonService:
         return self._shelf.table(record)
 
     def _check_holds(self, record: RunRecord) -> None:
+        """Look at what the run was permitted under as it is now.
+
+        Raises:
+            GrantRefused: It was revoked, or is over.
+        """
         kept = [each for each in self._at.grants(record.assignee, record.dataset)
                 if each.signed.id == record.grant]  # fmt: skip
+        owner = self._at.node.config.id
         if not kept or kept[0].revoked:
             raise GrantRefused(
-                f"{self._at.node.config.id}: the grant was revoked.",
+                f"{owner}: the grant was revoked.",
                 hint="propose a new grant with the same terms, to be signed by all.",
                 code="G-02",
+            )
+        now = self._at.clock.now()
+        if now >= moment_of(kept[0].signed.grant.not_after):
+            raise GrantRefused(
+                f"{owner}: the grant has ended, it is {stamp(now)}.",
+                hint="propose a new grant with the same terms and a later end, "
+                "to be signed by all.",
+                code="G-04",
             )
 
     def _run(self, caller: str, asked: messages.Run, seconds: int, stop: Stop) -> bytes:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,6 +27,7 @@ _CONTROL = re.compile(
 )
 
 _PIPE_COLUMNS = 120
+_LOOK_SECONDS = 1.0
 
 
 def clean(text: object) -> str:
@@ -138,3 +141,22 @@ def progress(label: str, stream: TextIO | None = None) -> Iterator[Callable[[str
         if live:
             out.write("\r\x1b[2K")
             out.flush()
+
+
+@contextmanager
+def waiting(label: str, stream: TextIO | None = None) -> Iterator[None]:
+    """Show on a terminal for how long something goes on that tells nothing of itself."""
+    over, began = threading.Event(), time.monotonic()
+    with progress(label, stream) as show:
+
+        def count() -> None:
+            while not over.wait(_LOOK_SECONDS):
+                show(f"{time.monotonic() - began:.0f} s")
+
+        counting = threading.Thread(target=count, name="waiting", daemon=True)
+        counting.start()
+        try:
+            yield
+        finally:
+            over.set()
+            counting.join()

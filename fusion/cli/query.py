@@ -118,10 +118,11 @@ def ask(  # noqa: PLR0913 - each is an option
     with Connection(node) as connection:
         text = addressing.with_tables(text, found, partial(querying.describe, connection, dataset))
         try:
-            table = querying.query(
-                connection, node, dataset, text,
-                purpose=purpose, rows=rows, seconds=seconds, rho_micro=rho_micro,
-            )  # fmt: skip
+            with output.waiting("asking"):
+                table = querying.query(
+                    connection, node, dataset, text,
+                    purpose=purpose, rows=rows, seconds=seconds, rho_micro=rho_micro,
+                )  # fmt: skip
         except FusionError as error:
             if error.exit_code == 4:
                 answers.show_refused(text, getattr(error, "start", None))

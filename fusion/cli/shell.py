@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusion.cli import answers, output
 from fusion.errors import FusionError, InputInvalid, PartyUnreachable, VerificationFailed
-from fusion.services.query_messages import MAX_ROWS
+from fusion.services.query_messages import MAX_RHO, MAX_ROWS
 from fusion.services.statements import is_blank, split
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ COMMANDS: Final = (
     ("\\budget", "what the grants have left"),
     ("\\history", "what was asked from this node, and what became of it"),
     ("\\rows", "most rows of an answer, which are charged: \\rows 20"),
+    ("\\rho", "what a query spends of a privacy budget, in millionths: \\rho 20000"),
     ("\\table", "show answers as tables"),
     ("\\csv", "show answers as CSV"),
     ("\\json", "show answers as JSON documents"),
@@ -58,6 +59,7 @@ class Shell:
         self.exit_code = 0
         self._questions = questions
         self._rows = rows
+        self._rho: int | None = None
         self._attended = attended
         self._form: Form = "table"
         self._explain = self._timing = False
@@ -105,7 +107,8 @@ class Shell:
         try:
             before = self._left() if self._attended else None
             began = time.monotonic()
-            table = self._questions.query(statement, self._rows)
+            with output.waiting("asking"):
+                table = self._questions.query(statement, self._rows, self._rho)
         except KeyboardInterrupt:
             if not self._attended:
                 raise
@@ -165,6 +168,7 @@ class Shell:
             "\\budget": lambda _: answers.show_left(self._questions.budget()),
             "\\history": self._history,
             "\\rows": self._set_rows,
+            "\\rho": self._set_rho,
             "\\explain": self._set_explain,
             "\\timing": self._set_timing,
             "\\?": lambda _: output.facts(COMMANDS),
@@ -210,6 +214,19 @@ class Shell:
             raise InputInvalid(f"An answer has 1 to {MAX_ROWS} rows.", hint="\\rows 20")
         self._rows = int(text)
         output.note(f"an answer has at most {self._rows} rows, which are charged")
+
+    def _set_rho(self, text: str) -> None:
+        if not text:
+            self._rho = None
+            output.note("a query spends what the policy says")
+            return
+        if not (text.isdecimal() and len(text) < 17 and 1 <= int(text) <= MAX_RHO):
+            raise InputInvalid(
+                "Rho is a whole number of millionths, 1 and more.",
+                hint="\\rho 20000, or \\rho alone for what the policy says.",
+            )
+        self._rho = int(text)
+        output.note(f"a query of mode dp spends {self._rho} millionths of rho")
 
     def _set_form(self, form: Form) -> None:
         self._form = form

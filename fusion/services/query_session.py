@@ -25,8 +25,14 @@ _Answer = TypeVar("_Answer")
 class Questions(Protocol):
     """What a shell asks of; everything can raise what :mod:`fusion.services.querying` does."""
 
-    def query(self, statement: str, rows: int) -> Table:
-        """Ask; an interrupt tells the owner's node, and the query ends there."""
+    def query(self, statement: str, rows: int, rho_micro: int | None = None) -> Table:
+        """Ask; an interrupt tells the owner's node, and the query ends there.
+
+        Args:
+            statement: One SELECT.
+            rows: Most rows, which are charged.
+            rho_micro: What to spend of a privacy budget; None is what the policy says.
+        """
         ...
 
     def budget(self) -> list[Left]:
@@ -62,7 +68,7 @@ class Session:
         self._dataset, self._purpose, self._seconds = dataset, purpose, seconds
         self._connection: Connection | None = None
 
-    def query(self, statement: str, rows: int) -> Table:
+    def query(self, statement: str, rows: int, rho_micro: int | None = None) -> Table:
         """Ask a question; it may name the dataset, as :mod:`fusion.services.addressing` says."""
         found = addresses(statement)
         dataset_of(found, self._dataset)
@@ -76,6 +82,7 @@ class Session:
                 purpose=self._purpose,
                 rows=rows,
                 seconds=self._seconds,
+                rho_micro=rho_micro,
             )
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,42 @@ def test_progress_is_silent_where_there_is_no_terminal() -> None:
     with output.progress("searching", stream) as show:
         show("3 s")
     assert stream.getvalue() == ""
+
+
+class _Terminal(io.StringIO):
+    """A terminal in memory, which tells when a count of seconds has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted = threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if text.endswith(" s"):
+            self.counted.set()
+        return super().write(text)
+
+
+def test_what_takes_long_is_counted_on_a_terminal_and_wiped_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(output, "_LOOK_SECONDS", 0.001)
+    terminal, pipe = _Terminal(), io.StringIO()
+
+    def given_up() -> None:
+        with output.waiting("asking", terminal):
+            assert terminal.counted.wait(60)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        given_up()
+    assert "asking: 0 s" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[2K")
+    with output.waiting("asking", pipe):
+        pass
+    assert pipe.getvalue() == ""
 
 
 def test_a_file_over_its_limit_is_refused(tmp_path: Path) -> None:

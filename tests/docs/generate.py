@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import click
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 _HEAD = "<!-- Made by ./dev docs; do not edit. -->\n"
 
 
+@lru_cache(maxsize=1)
 def command_tree() -> click.Command:
-    """Return the command line as click sees it."""
+    """Return the command line as click sees it; nobody changes it."""
     # Imported here: a broken command line must not keep the other pages from being made.
     from fusion.cli.app import app  # noqa: PLC0415
 

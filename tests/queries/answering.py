@@ -24,11 +24,13 @@ class Answering:
         """Take how many queries may be asked."""
         self.runs = runs
         self.asked: list[tuple[str, int]] = []
+        self.rho: list[int | None] = []
         self.raises: BaseException | None = None
 
-    def query(self, statement: str, rows: int) -> Table:
+    def query(self, statement: str, rows: int, rho_micro: int | None = None) -> Table:
         """Answer, or refuse as the compiler does."""
         self.asked.append((statement, rows))
+        self.rho.append(rho_micro)
         try:
             compile_statement(statement, RULES)
         except FusionError as error:

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -421,3 +422,33 @@ def test_a_revocation_holds_for_what_is_held(up: Up) -> None:
     with pytest.raises(PartyFailed) as found:
         python_jobs.collect(up.analyst, up.world.analyst, run)
     assert found.value.code == "G-02"
+
+
+class _Late:
+    """When every grant here is over."""
+
+    def now(self) -> dt.datetime:
+        return dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def test_the_end_of_a_grant_holds_for_what_is_held(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    grant(up, "moving", runs=4)
+    jobs = Jobs(up, "moving")
+    job = jobs.submit(f"{TOTAL}# until it ends\n")
+    jobs.approve(job, release="checked")
+    run = jobs.held(job)
+    record, _ = python_review.table_of(up.world.owner, run)
+    python_review.release(up.world.owner, run, record.digest)
+    service = up.service._python
+    with monkeypatch.context() as patched:
+        patched.setattr(service, "_at", replace(service._at, clock=_Late()))
+        with pytest.raises(PartyFailed) as found:
+            python_jobs.collect(up.analyst, up.world.analyst, run)
+    assert found.value.code == "G-04"
+    assert "2100-01-01T00:00:00Z" in found.value.message
+    assert "a later end" in found.value.hint
+    # What was refused does not count as collected.
+    assert isinstance(python_jobs.collect(up.analyst, up.world.analyst, run), Table)

@@ -102,6 +102,8 @@ def test_commands_show_what_the_node_tells(attended: Session) -> None:
     assert "avg, " in out
     attended("\\rows 20", f"{COUNT};")
     assert attended.node.asked[-1][1] == 20
+    attended("\\rho 20000", f"{COUNT};", "\\rho", f"{COUNT};")
+    assert attended.node.rho == [None, 20000, None]
     out, _ = attended("\\budget")
     assert "2099-01-01" in out
     out, _ = attended("\\history")
@@ -110,7 +112,9 @@ def test_commands_show_what_the_node_tells(attended: Session) -> None:
     assert "\\timing" in out
 
 
-@pytest.mark.parametrize("line", ["\\nothing", "\\d nowhere", "\\rows", "\\rows 0", "\\rows x"])
+@pytest.mark.parametrize(
+    "line", ["\\nothing", "\\d nowhere", "\\rows", "\\rows 0", "\\rows x", "\\rho 0", "\\rho x"]
+)
 def test_a_command_that_is_none_says_what_would_be(attended: Session, line: str) -> None:
     _, err = attended(line)
     assert "F-2" in err

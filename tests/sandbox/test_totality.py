@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 from sandbox.disclosure import Rules
 
-STATEMENTS = 200
-
 
 class Expressions:
     """Makes random expressions of a kind; some are refused, which is fine."""
@@ -115,9 +113,10 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return write(tmp_path_factory.mktemp("ends"), {"visits": visits})
 
 
-def test_what_is_accepted_does_not_fail(ends: dict[str, Path]) -> None:
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.soak)])
+def test_what_is_accepted_does_not_fail(ends: dict[str, Path], count: int) -> None:
     made, ran, failed = Expressions(20), 0, []
-    for _ in range(STATEMENTS):
+    for _ in range(count):
         sql = made.statement()
         try:
             compiled = compile_statement(sql, exact())
@@ -129,4 +128,4 @@ def test_what_is_accepted_does_not_fail(ends: dict[str, Path]) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a hole
             failed.append((sql, getattr(error, "__notes__", None)))
     assert failed == []
-    assert ran > STATEMENTS // 4
+    assert ran > count // 4
