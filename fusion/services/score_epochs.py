@@ -57,9 +57,6 @@ PACE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 2.0
 """Nor is one sooner after another that failed, or that a change of the table has ended."""
 
-MAX_ASKED: Final = 1_000_000
-"""Records of one question."""
-
 MAX_STEP: Final = 1_000_000
 """How far an epoch's number may be ahead of the newest here: nobody can use them up."""
 
@@ -297,7 +294,7 @@ class Epochs:
             ),
             owner=self._node.config.id,
             set_size=min(max(keys, 1), MAX_ITEMS),
-            asked=MAX_ASKED,
+            asked=MAX_ITEMS,  # what a party may ask is counted by its grant, over all epochs
             payload=width,
             chunk=min(self._chunk, MAX_BODY_BYTES // (TAG + width + SEAL)),
         )

@@ -30,8 +30,7 @@ from fusion.services.clock import SystemClock
 from fusion.services.grants import GrantDesk
 from fusion.services.ledger import Book
 from fusion.services.score_asking import FeatureSide
-from fusion.services.score_epochs import MAX_ASKED
-from fusion.services.score_messages import Epoch, Preparing
+from fusion.services.score_messages import MAX_ASKED, Epoch, Preparing
 from fusion.services.score_rules import Ruled, refused
 from fusion.services.score_tables import mark_of, own_table
 from fusion.types import OrgId
