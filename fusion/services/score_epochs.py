@@ -29,7 +29,7 @@ from fusion.alignment.published import PublishedSet
 from fusion.alignment.terms import MAX_ITEMS, field_of
 from fusion.alignment.values import SetTerms
 from fusion.crypto import rng
-from fusion.errors import FusionError
+from fusion.errors import FusionError, ModelRefused
 from fusion.ledger import entry as entries
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.services.maskers import maskers
@@ -57,8 +57,8 @@ PACE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 2.0
 """Nor is one sooner after another that failed, or that a change of the table has ended."""
 
-MAX_ASKED: Final = 1_000_000
-"""Records of one question."""
+MAX_STEP: Final = 1_000_000
+"""How far an epoch's number may be ahead of the newest here: nobody can use them up."""
 
 CHUNK: Final = 2048
 """Records of one message."""
@@ -176,21 +176,23 @@ class Epochs:
                 were begun is begun.
 
         Raises:
-            ModelRefused: M-16: it could not be made. M-18: too soon.
+            ModelRefused: M-14, M-16: it could not be made. M-18: too soon.
             DataInvalid: The table is gone.
         """
         mark = mark_of(self._node, kept)
         with self._lock:
             state = self._state(kept)
             self._settle(state)
-            newest = self._begun(kept)
-            usable = state.ready is not None and state.ready.mark == mark
+            newest, ready = self._begun(kept), state.ready
+            # One that failed leaves an older one behind, whose masks are of another number.
+            usable = ready is not None and (ready.number, ready.mark) == (newest, mark)
             take = newest if (usable or state.making) else newest + 1
             if wanted is None or wanted < max(newest, take):
                 return take
             if wanted == newest:
-                found = state.making or state.ready
-                return found if found is not None else newest + 1
+                return state.making or ready or take
+            if wanted > newest + MAX_STEP:
+                return take
             now = self._clock.monotonic()
             pace = self._pace if usable else min(self._pace, RETRY_SECONDS)
             if state.making is not None or now - state.last < pace:
@@ -214,13 +216,16 @@ class Epochs:
         """Take over what has been made.
 
         Raises:
-            ModelRefused: M-16: it could not be.
+            ModelRefused: M-14, M-16: it could not be.
         """
         if state.work is None or not state.work.done():
             return
         work, state.work, state.making = state.work, None, None
         state.last = self._clock.monotonic()
-        if work.exception() is not None:
+        error = work.exception()
+        if isinstance(error, ModelRefused):
+            raise error  # a rule about the part, not about the table
+        if error is not None:
             raise refused(Ruled.UNPREPARED, self._node.config.id)
         state.ready = work.result()
 
@@ -289,7 +294,7 @@ class Epochs:
             ),
             owner=self._node.config.id,
             set_size=min(max(keys, 1), MAX_ITEMS),
-            asked=MAX_ASKED,
+            asked=MAX_ITEMS,  # what a party may ask is counted by its grant, over all epochs
             payload=width,
             chunk=min(self._chunk, MAX_BODY_BYTES // (TAG + width + SEAL)),
         )
