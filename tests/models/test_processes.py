@@ -143,7 +143,8 @@ def test_nothing_comes_after_a_revocation(running: Deployment, served: Path) -> 
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     last = began = time.monotonic()
-    revoked, status, said = 0.0, 0, None
+    revoked, status = 0.0, 0
+    said: Any = None
     while time.monotonic() - began < 60:
         revoked = revoked or (time.monotonic() if mark.exists() else 0.0)
         status, said = call(served)
