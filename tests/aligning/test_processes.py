@@ -113,7 +113,8 @@ def _nothing_partial_at(world: World, name: str) -> None:
         assert job.state.status == "done" or job.state.common is None
 
 
-@pytest.mark.parametrize("number", ["1", pytest.param("0", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("number", ["1", "0"])
 def test_a_party_that_lies_ends_it_by_name(world: World, number: str) -> None:
     with world.serving(BANK), node_process(world.nodes[GOV], "lie", number):
         ordered = Ordered(world, study_text(outcome="both"))
