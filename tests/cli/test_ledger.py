@@ -163,5 +163,5 @@ from fusion.cli.app import run
 sys.exit(run(sys.argv[1:]))
 """
     words = [sys.executable, "-c", code, "audit", *map(str, exported.values()), "--json"]
-    done = subprocess.run(words, capture_output=True, check=True, timeout=60)
+    done = subprocess.run(words, capture_output=True, check=True, timeout=200)
     assert len(json.loads(done.stdout)["logs"]) == 5

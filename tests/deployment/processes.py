@@ -117,7 +117,7 @@ class Deployment:
             [sys.executable, "-m", "fusion.cli", *map(str, words)],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=200,
             check=False,
         )
         if check and done.returncode != 0:

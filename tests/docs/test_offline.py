@@ -30,7 +30,7 @@ def test_an_address_outside_is_refused() -> None:
 def test_this_machine_is_allowed() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname(), timeout=60) as client,
+        socket.create_connection(server.getsockname(), timeout=200) as client,
     ):
         assert client.getpeername() == server.getsockname()
 
@@ -41,7 +41,7 @@ def _child(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "BANYAN_WATCH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
 

@@ -35,7 +35,7 @@ def launched(**changes: object) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-I", "-S", launch.__file__, json.dumps(plan(**changes))],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NORTH = OrgId("north")
-LONG = 30.0
+LONG = 100.0
 
 
 @pytest.fixture(autouse=True)
@@ -276,7 +276,7 @@ def test_a_flower_as_needed_is_served_by_the_own_loop(tmp_path: Path) -> None:
 
 
 def test_a_node_that_rests_is_woken_by_the_bell() -> None:
-    with running(Tasks(lambda _: None), idle=LONG) as node:
+    with running(Tasks(lambda _: None), idle=10 * LONG) as node:
         for count in range(1, 4):
             node.send(1, f"task {count}")
             node.bell.ring()
