@@ -7,23 +7,41 @@ from __future__ import annotations
 import threading
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
-from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from fusion.services.align_jobs import State
     from fusion.services.aligning import Result
 
-app = typer.Typer(help="Find common records without showing the others.")
+RUN = "run"
 MAX_STUDY_BYTES = 1 << 20
+
+
+class _RunByDefault(TyperGroup):
+    """``fusion align --study S`` is ``fusion align run --study S``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's, which typer brings
+        """Take options without a verb for those of a run."""
+        return super().parse_args(ctx, self.with_verb(args))
+
+    @staticmethod
+    def with_verb(args: list[str]) -> list[str]:
+        """Return arguments that begin with a verb."""
+        bare = bool(args) and args[0].startswith("-") and args[0] not in {"--help", "-h"}
+        return [RUN, *args] if bare else args
+
+
+app = typer.Typer(
+    cls=_RunByDefault, help="Find common records without showing the others.", no_args_is_help=True
+)
 
 
 class Kind(StrEnum):
@@ -52,13 +70,17 @@ FoldOption = Annotated[
 ]
 
 
-@app.callback(invoke_without_command=True)
-def align(
-    context: typer.Context,
+@app.callback()
+def _group() -> None:
+    """Find common records without showing the others."""
+
+
+@app.command(RUN)
+def run(
     *,
     study: Annotated[
-        Path | None, typer.Option(metavar="STUDY.toml", help="The study; see docs/alignment.md.")
-    ] = None,
+        Path, typer.Option(metavar="STUDY.toml", help="The study; see docs/alignment.md.")
+    ],
     home: Annotated[
         Path,
         typer.Option(
@@ -70,16 +92,11 @@ def align(
     ] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Find common records without showing the others: order it at the operator's node.
+    """Order an alignment at the operator's node, follow it, and print sizes.
 
-    Prints sizes, and the operator's own rates of invalid and repeated identifiers. Every party
-    decides by its own grants. Ctrl-C ends it at every party.
+    The verb may be left out: fusion align --study STUDY.toml.
+    Every party decides by its own grants. Ctrl-C ends it at every party.
     """
-    if context.invoked_subcommand is not None:
-        return
-    if study is None:
-        message = "Name a study, or one of the commands below `fusion align --help`."
-        raise InputInvalid(message, hint="fusion align --study STUDY.toml")
     from fusion.services.aligning import Operator
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection

@@ -46,6 +46,7 @@ RUN = {
     r"fusion query .*": "tests/queries/test_cli.py",
     r"fusion python .*": "tests/queries/test_python_cli.py",
     r"fusion (align check|simulate align) .*": "tests/cli/test_align.py",
+    r"fusion align( run)? --study .*": "tests/aligning/test_cli.py",
     r"python -m benchmarks\.alignment.*": "tests/benchmarks/test_alignment.py",
     r"python -m benchmarks\.query.*": "tests/benchmarks/test_query.py",
     r"fusion simulate vertical.*": "tests/cli/test_simulate_vertical.py",
@@ -89,7 +90,8 @@ def check(line: str) -> None:
     command: click.Command = command_tree()
     context = click.Context(command, info_name="fusion")
     while isinstance(command, click.Group):
-        # Global options stand before the verb.
+        # Global options stand before the verb, which some groups put there themselves.
+        words = getattr(command, "with_verb", list)(words)
         _, words, _ = command.make_parser(context).parse_args(words)
         if not words:
             return  # the group alone prints its help

@@ -25,6 +25,7 @@ def _cases() -> dict[str, tuple[str, Case]]:
         **_time_cases(),
         **_who_and_what_cases(),
         **_train_cases(),
+        **_align_cases(),
         **_other_action_cases(),
         **_budget_cases(),
         **_mixed_cases(),
@@ -96,29 +97,6 @@ def _train_cases() -> dict[str, tuple[str, Case]]:
             f"{action} is not permitted": ("G-21", Case(action=action, grant=grant))
             for action, grant in without.items()
         },
-        "align is not permitted, nothing said": (
-            "G-21",
-            Case(
-                action="align",
-                grant=only_score,
-                request=dict.fromkeys(
-                    (
-                        "set_size",
-                        "outcome",
-                        "minimum_intersection",
-                        "minimum_overlap_permille",
-                    )
-                ),
-            ),
-        ),
-        "align is not permitted, an unknown outcome": (
-            "G-21",
-            Case(
-                action="align",
-                grant=only_score,
-                request={"outcome": "all", "minimum_intersection": 0},
-            ),
-        ),
         "align is not permitted": ("G-21", Case(action="align", grant=only_score)),
         "train is not permitted, nothing said": (
             "G-21",
@@ -154,11 +132,32 @@ def _train_cases() -> dict[str, tuple[str, Case]]:
     }
 
 
-def _other_action_cases() -> dict[str, tuple[str, Case]]:
-    python = {"output": "python", "code": "c" * 64}
-    only_python = {"/permissions/query/outputs": ["python"]}
-    only_table = {"/permissions/query/outputs": ["table"], "/permissions/query/code": []}
+def _align_cases() -> dict[str, tuple[str, Case]]:
+    only_score = {"/permissions": {"score": {"rows": 1, "runs": 1}}}
     return {
+        "align is not permitted, nothing said": (
+            "G-21",
+            Case(
+                action="align",
+                grant=only_score,
+                request=dict.fromkeys(
+                    (
+                        "set_size",
+                        "outcome",
+                        "minimum_intersection",
+                        "minimum_overlap_permille",
+                    )
+                ),
+            ),
+        ),
+        "align is not permitted, an unknown outcome": (
+            "G-21",
+            Case(
+                action="align",
+                grant=only_score,
+                request={"outcome": "all", "minimum_intersection": 0},
+            ),
+        ),
         "a set that is too large": ("G-25", Case("align", {"set_size": 1001})),
         "no size of a set": ("G-41", Case("align", {"set_size": None})),
         "another outcome of an alignment": ("G-28", Case("align", {"outcome": "one"})),
@@ -170,6 +169,14 @@ def _other_action_cases() -> dict[str, tuple[str, Case]]:
         "no overlap": ("G-41", Case("align", {"minimum_overlap_permille": None})),
         "an outcome of training": ("G-42", Case(request={"outcome": "size"})),
         "rounds of an alignment": ("G-42", Case("align", {"rounds": 2})),
+    }
+
+
+def _other_action_cases() -> dict[str, tuple[str, Case]]:
+    python = {"output": "python", "code": "c" * 64}
+    only_python = {"/permissions/query/outputs": ["python"]}
+    only_table = {"/permissions/query/outputs": ["table"], "/permissions/query/code": []}
+    return {
         "another output": ("G-26", Case("query", {"output": "statistic"})),
         "an unknown output": ("G-26", Case("query", {"output": "dump"})),
         "no output": ("G-41", Case("query", {"output": None})),
