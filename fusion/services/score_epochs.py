@@ -60,6 +60,9 @@ RETRY_SECONDS: Final = 2.0
 MAX_ASKED: Final = 1_000_000
 """Records of one question."""
 
+MAX_STEP: Final = 1_000_000
+"""How far an epoch's number may be ahead of the newest here: nobody can use them up."""
+
 CHUNK: Final = 2048
 """Records of one message."""
 
@@ -183,14 +186,16 @@ class Epochs:
         with self._lock:
             state = self._state(kept)
             self._settle(state)
-            newest = self._begun(kept)
-            usable = state.ready is not None and state.ready.mark == mark
+            newest, ready = self._begun(kept), state.ready
+            # One that failed leaves an older one behind, whose masks are of another number.
+            usable = ready is not None and (ready.number, ready.mark) == (newest, mark)
             take = newest if (usable or state.making) else newest + 1
             if wanted is None or wanted < max(newest, take):
                 return take
             if wanted == newest:
-                found = state.making or state.ready
-                return found if found is not None else newest + 1
+                return state.making or ready or take
+            if wanted > newest + MAX_STEP:
+                return take
             now = self._clock.monotonic()
             pace = self._pace if usable else min(self._pace, RETRY_SECONDS)
             if state.making is not None or now - state.last < pace:

@@ -12,14 +12,22 @@ import pytest
 from federated.vertical import applying
 from fusion.alignment.asking import Asker, SetReader
 from fusion.alignment.published import Evaluator
-from fusion.errors import FusionError, GrantRefused, InputInvalid, ModelRefused, PartyFailed
+from fusion.errors import (
+    FusionError,
+    GrantRefused,
+    InputInvalid,
+    ModelRefused,
+    PartyFailed,
+    VerificationFailed,
+)
 from fusion.grants.budget import Amount
 from fusion.grants.refusal import Code
 from fusion.services import score_messages as messages
 from fusion.services.grants import folder_of
 from fusion.services.maskers import maskers
 from fusion.services.models import find_model, keep_part, revoke_model
-from fusion.services.score_messages import Asked, Epoch
+from fusion.services.score_messages import Asked, Epoch, Reply
+from fusion.services.score_port import OnFirstModel
 from fusion.services.score_service import ScoreService, evaluate
 from fusion.services.scoring import Scorer
 from fusion.services.storage import open_budgets
@@ -32,6 +40,7 @@ from tests.models.world import (
     Served,
     facts,
     identifier,
+    make_nodes,
     served,
     shared,
     write_table,
@@ -212,6 +221,28 @@ def test_a_table_that_has_changed_is_answered_from_in_a_new_epoch(linear: Served
     write_table(path, linear.model.tables[1], [i for i in range(300) if i not in LACKING[FIRST]])
 
 
+def test_answers_that_can_not_be_made_are_made_later_under_another_number(trees: Served) -> None:
+    path = trees.nodes[FIRST].config.data["people"]
+    content, moment = path.read_bytes(), path.stat().st_mtime_ns
+    with trees.scorer() as scorer:
+        scorer.prepare()
+        before = scorer._sides[0].epoch
+        # A column of numbers with a word in it is a column of words.
+        path.write_bytes(content + b"id-9999,word,word,north\n")
+        with pytest.raises(PartyFailed) as error:
+            scorer.score([identifier(1)])
+        path.write_bytes(content)
+        os.utime(path, ns=(moment, moment))
+        assert error.value.code == "M-16"
+        assert "can't be made" in " ".join(trees.said[FIRST])
+        check_scores(trees, scorer.score([identifier(i) for i in range(3)]))
+        after = scorer._sides[0].epoch
+    assert before is not None
+    assert after is not None
+    # The number of the one that failed is not used again.
+    assert after.number == before.number + 2
+
+
 def test_an_epoch_is_kept_sealed_and_goes_on_after_a_restart(trees: Served) -> None:
     with trees.scorer() as scorer:
         scorer.prepare()
@@ -287,6 +318,59 @@ def test_rubbish_in_a_question_is_charged_and_ends_it(trees: Served) -> None:
     assert len(trees.logged(FIRST, "model-scored")) == before + 1
     # Neither goes on nor is asked again under its name.
     assert ask(service, LABEL, b"rubbish", **question).refusal.code == "F-503"
+
+
+def test_what_a_feature_party_says_wrongly_ends_with_a_name_for_it(trees: Served) -> None:
+    service, node = trees.services[FIRST], trees.nodes[FIRST]
+    kept = find_model(node, "credit")
+    with trees.scorer() as scorer:
+        scorer.prepare()
+        ready = service._epochs.ready(kept)
+        assert ready is not None
+        others = [
+            b"",
+            b"rubbish",
+            messages.to_bytes(Reply(take=7)),
+            messages.to_bytes(Reply(body=True), b"rubbish"),
+            messages.to_bytes(Reply(body=True), ready.published.message(0)),
+            messages.to_bytes(Reply(body=True), bytes(64)),
+        ]
+        for wrong in others:
+            service.reply = lambda *_, said=wrong: said  # type: ignore[method-assign]
+            with pytest.raises(VerificationFailed):
+                scorer.score([identifier(1)])
+        del service.reply
+        assert scorer.score([identifier(1)])[0].scored
+
+
+def test_an_epoch_is_not_begun_at_any_number_or_time(trees: Served) -> None:
+    node, model = trees.nodes[FIRST], trees.shared.id
+    kept = find_model(node, "credit")
+    service = ScoreService(node, lambda _: None)
+    try:
+        newest = ask(service, LABEL, model=model).take
+        assert ask(service, LABEL, model=model, epoch=2**31 - 1).take == newest
+        said = ask(service, LABEL, model=model, epoch=newest + 1)
+        begun = int((kept.path / "epochs" / "begun").read_bytes())
+        # As long as the table is the same, another epoch has to wait.
+        assert said.refusal is None or said.refusal.code == "M-18"
+        until = time.monotonic() + 30
+        while said.preparing is not None and time.monotonic() < until:
+            said = ask(service, LABEL, model=model, epoch=begun)
+        assert ask(service, LABEL, model=model, epoch=begun + 1).refusal.code == "M-18"
+    finally:
+        service.close()
+
+
+def test_a_node_answers_once_it_keeps_a_model(tmp_path_factory: pytest.TempPathFactory) -> None:
+    node = make_nodes(tmp_path_factory.mktemp("first"), {FIRST: {}})[1][0]
+    first = OnFirstModel(node, lambda _: None)
+    assert first.service() is None
+    of = shared({LABEL: b"leaves", FIRST: b"splits"})
+    keep_part(node, facts(of, FIRST), b"splits")
+    assert first.service() is not None
+    first.close()
+    assert first.service() is None
 
 
 def test_a_model_that_a_holder_has_revoked_scores_no_more(trees: Served) -> None:
