@@ -89,6 +89,8 @@ class Brought:
         permissions: Under which it works.
         keeping: What it keeps of the run.
         conversations: How it talks with the others.
+        hold: Raises if the set may not be aligned because of earlier runs; called before anything
+            of it leaves.
         log_aligned: Told of an alignment, before its result is used.
         note: Told what the owner should know.
     """
@@ -101,6 +103,7 @@ class Brought:
     permissions: tuple[Permission, ...]
     keeping: Keeping
     conversations: Conversations
+    hold: Callable[[], None]
     log_aligned: Callable[[int, Aligned], None]
     note: Callable[[str], None]
 
@@ -317,6 +320,7 @@ class VerticalJob:
     def _aligned(self, attempt: _Attempt) -> NDArray[np.int64]:
         brought = self._brought
         prepared = brought.table.prepared
+        brought.hold()
         aligned = Alignment(
             brought.study.meeting(brought.federation, brought.job, attempt.number),
             brought.me,

@@ -182,6 +182,7 @@ class Party:
                 permissions=(self.permission,),
                 keeping=self.keeping,
                 conversations=network.join(self.name),
+                hold=lambda: None,
                 log_aligned=lambda _, aligned: self.aligned.append(aligned),
                 note=self.notes.append,
             )
