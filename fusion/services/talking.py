@@ -78,14 +78,20 @@ async def answer(registry: Conversations, peer: str, stream: Stream) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _first(stream: Stream) -> talk.Frame | None:
-    """Return the first frame of the other side; None if there is none.
+async def _first(stream: Stream, said: bytes = b"") -> talk.Frame | None:
+    """Return the first frame of the other side; None if there is none in time.
+
+    Args:
+        stream: The connection.
+        said: What is said before.
 
     Raises:
         MessageInvalid: It is no frame.
     """
     try:
         async with asyncio.timeout(HELLO_SECONDS):
+            if said:
+                await stream.write(said)
             data = await stream.read()
     except TimeoutError:
         return None
@@ -121,9 +127,8 @@ async def keep_dialling(
 async def _dial_once(held: Talk, line: Line, stream: Stream) -> bool:
     """Talk over one connection; say whether the other side was there for the job."""
     said = line.begin(held.job, held.attempt)
-    await stream.write(talk.to_bytes(said))
     try:
-        theirs = await _first(stream)
+        theirs = await _first(stream, talk.to_bytes(said))
     except MessageInvalid:
         theirs = Alive()
     match theirs:

@@ -175,7 +175,9 @@ def test_a_node_that_goes_and_comes_back_goes_on(federation: Federation) -> None
         each.check_heard()
 
 
-def test_the_hub_that_carries_it_has_no_word_in_memory_or_on_its_wire(tmp_path: Path) -> None:
+def test_the_wire_to_the_hub_is_cut_and_has_no_word_of_it_nor_has_its_memory(
+    tmp_path: Path,
+) -> None:
     hub = make_hub(tmp_path / "hub")
     nodes = [admit(hub, make_node(hub, tmp_path / name, name)) for name in (A, B)]
     for node in nodes:
@@ -195,6 +197,7 @@ def test_the_hub_that_carries_it_has_no_word_in_memory_or_on_its_wire(tmp_path: 
                 while talkers[B].taken(A) < 50:
                     time.sleep(0.01)
                 assert not served.memory_has(f"{A} to {B}: 1".encode())
+                tap.cut()
                 assert [each.end(60) for each in waiting] == [None, None]
             assert len(tap.seen) > 2 * 400 * 40_000
             assert f"{A} to {B}: ".encode() not in tap.seen

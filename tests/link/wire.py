@@ -72,6 +72,13 @@ class Tap:
     port: int
     seen: bytearray = field(default_factory=bytearray)
     connections: int = 0
+    ends: list[socket.socket] = field(default_factory=list)
+
+    def cut(self) -> None:
+        """Break every connection that there is; new ones are let through."""
+        while self.ends:
+            with contextlib.suppress(OSError):
+                self.ends.pop().shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
@@ -95,6 +102,7 @@ def tapped(to: int) -> Iterator[Tap]:
                 near, _ = listening.accept()
                 far = socket.create_connection(("127.0.0.1", to))
                 open_sockets.extend((near, far))
+                tap.ends.extend((near, far))
                 tap.connections += 1
                 for ends in ((near, far), (far, near)):
                     threading.Thread(target=copy, args=ends, daemon=True).start()
