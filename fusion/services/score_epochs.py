@@ -29,7 +29,7 @@ from fusion.alignment.published import PublishedSet
 from fusion.alignment.terms import MAX_ITEMS, field_of
 from fusion.alignment.values import SetTerms
 from fusion.crypto import rng
-from fusion.errors import FusionError
+from fusion.errors import FusionError, ModelRefused
 from fusion.ledger import entry as entries
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.services.maskers import maskers
@@ -56,9 +56,6 @@ PACE_SECONDS: Final = 60.0
 
 RETRY_SECONDS: Final = 2.0
 """Nor is one sooner after another that failed, or that a change of the table has ended."""
-
-MAX_ASKED: Final = 1_000_000
-"""Records of one question."""
 
 MAX_STEP: Final = 1_000_000
 """How far an epoch's number may be ahead of the newest here: nobody can use them up."""
@@ -179,7 +176,7 @@ class Epochs:
                 were begun is begun.
 
         Raises:
-            ModelRefused: M-16: it could not be made. M-18: too soon.
+            ModelRefused: M-14, M-16: it could not be made. M-18: too soon.
             DataInvalid: The table is gone.
         """
         mark = mark_of(self._node, kept)
@@ -219,13 +216,16 @@ class Epochs:
         """Take over what has been made.
 
         Raises:
-            ModelRefused: M-16: it could not be.
+            ModelRefused: M-14, M-16: it could not be.
         """
         if state.work is None or not state.work.done():
             return
         work, state.work, state.making = state.work, None, None
         state.last = self._clock.monotonic()
-        if work.exception() is not None:
+        error = work.exception()
+        if isinstance(error, ModelRefused):
+            raise error  # a rule about the part, not about the table
+        if error is not None:
             raise refused(Ruled.UNPREPARED, self._node.config.id)
         state.ready = work.result()
 
@@ -294,7 +294,7 @@ class Epochs:
             ),
             owner=self._node.config.id,
             set_size=min(max(keys, 1), MAX_ITEMS),
-            asked=MAX_ASKED,
+            asked=MAX_ITEMS,  # what a party may ask is counted by its grant, over all epochs
             payload=width,
             chunk=min(self._chunk, MAX_BODY_BYTES // (TAG + width + SEAL)),
         )

@@ -21,6 +21,8 @@ from fusion.wire.documents import Part
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_FRAME_BYTES: Final = 4 + MAX_HEAD_BYTES + MAX_MESSAGE_BYTES
 MAX_EPOCHS: Final = 2**31 - 1
+MAX_ASKED: Final = 1_000_000
+"""Records of one question."""
 
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Epoch = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
@@ -50,7 +52,7 @@ class Asked(Part):
     terms: _Digest | None = None
     number: _Items = 0
     question: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
-    records: _Items = 0
+    records: Annotated[int, Field(ge=0, le=MAX_ASKED)] = 0
 
 
 class Epoch(Part):

@@ -112,6 +112,8 @@ class ScoreService:
         )
         self._lock = threading.Lock()
         self._models: dict[str, KeptModel] = {}
+        self._columns: dict[str, tuple[str, ...]] = {}
+        """What each model's part reads: what a grant has to name, and no more."""
         self._questions: dict[tuple[str, str], _Question] = {}
 
     def close(self) -> None:
@@ -157,6 +159,7 @@ class ScoreService:
             kept = model_of(self._node, model)
             if kept is None or kept.role != "feature":
                 raise refused(Ruled.UNKNOWN, self._node.config.id)
+            self._columns[model] = self._engine.open(kept.part(self._node)).columns
             self._models[model] = kept
         if caller != kept.facts.shared.label_party:
             raise refused(Ruled.NOT_LABEL, self._node.config.id)
@@ -169,7 +172,7 @@ class ScoreService:
     ) -> Request:
         """Return what is asked, as a grant is asked about it: made of what is known here."""
         own = kept.facts.own
-        columns = (own.identifier, *own.columns)
+        columns = (own.identifier, *self._columns[kept.id])
         return Request(
             job=job,
             assignee=OrgId(caller),

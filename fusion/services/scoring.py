@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from fusion.alignment.identifiers import Rejected, normalise
@@ -29,8 +30,7 @@ from fusion.services.clock import SystemClock
 from fusion.services.grants import GrantDesk
 from fusion.services.ledger import Book
 from fusion.services.score_asking import FeatureSide
-from fusion.services.score_epochs import MAX_ASKED
-from fusion.services.score_messages import Epoch, Preparing
+from fusion.services.score_messages import MAX_ASKED, Epoch, Preparing
 from fusion.services.score_rules import Ruled, refused
 from fusion.services.score_tables import mark_of, own_table
 from fusion.types import OrgId
@@ -160,19 +160,21 @@ class Scorer:
         with self._lock:
             if all(side.epoch is not None for side in self._sides):
                 return
-            number = max(self._everywhere(FeatureSide.take))
+            number = max(self._everywhere(methodcaller("take")))
+            wrong = Ruled.OVER
             for _ in range(_TRIES):
                 found = self._everywhere(partial(self._waited, number))
                 epochs = [each for each in found if isinstance(each, Epoch)]
                 if len(epochs) < len(found):
                     number = max(each for each in found if isinstance(each, int))
-                    continue
-                if len({epoch.pairing for epoch in epochs}) > 1:
-                    raise refused(Ruled.PAIRING)
-                for side, epoch in zip(self._sides, epochs, strict=True):
-                    side.fetch(epoch)
-                return
-            raise refused(Ruled.OVER)
+                elif len({epoch.pairing for epoch in epochs}) > 1:
+                    # Made under two rosters: under the next number all see the same.
+                    number, wrong = number + 1, Ruled.PAIRING
+                else:
+                    for side, epoch in zip(self._sides, epochs, strict=True):
+                        side.fetch(epoch)
+                    return
+            raise refused(wrong)
 
     def _waited(self, number: int, side: FeatureSide) -> Epoch | int:
         until = self._clock.monotonic() + PATIENCE_SECONDS

@@ -76,3 +76,12 @@ def test_keys_survive_their_bytes_and_do_not_show_themselves() -> None:
     assert key.to_bytes().hex() not in repr(key)
     with pytest.raises(KeyRefused):
         SealingKey.from_bytes(b"short")
+
+
+def test_two_keys_agree_on_a_secret_for_each_context() -> None:
+    one, other, third = (SealingKey.generate() for _ in range(3))
+    agreed = one.agree(other.public, b"a")
+    assert agreed == other.agree(one.public, b"a")
+    assert len({agreed, one.agree(other.public, b"b"), one.agree(third.public, b"a")}) == 3
+    with pytest.raises(KeyRefused, match="small order"):
+        one.agree(SealingPublicKey("00" * 32), b"a")

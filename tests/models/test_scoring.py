@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusion.alignment.published import PublishedSet
+    from fusion.alignment.values import SetTerms
 
 NAMES = (LABEL, FIRST, SECOND)
 LACKING = {LABEL: {7}, FIRST: {3, 5}, SECOND: {5, 11}}
@@ -401,6 +402,40 @@ def test_a_model_that_a_holder_has_revoked_scores_no_more(trees: Served) -> None
         Scorer(trees.connection, label, find_model(label, "ended"))
     trees.audited(FIRST)
     trees.audited(LABEL)
+
+
+class Side:
+    """A feature party in memory: an epoch that is always ready, or always another."""
+
+    def __init__(self, name: str, pairing: str, terms: SetTerms, step: int = 0) -> None:
+        self.name, self.epoch = name, None
+        self._pairing, self._terms, self._step, self._number = pairing, terms, step, 1
+
+    def take(self) -> int:
+        return self._number
+
+    def open(self, number: int) -> Epoch | int:
+        self._number = number + self._step
+        if self._step:
+            return self._number
+        return Epoch(number=number, terms=self._terms, parts=1, pairing=self._pairing)
+
+
+def test_answers_that_are_hidden_under_different_keys_are_not_summed(trees: Served) -> None:
+    with trees.scorer() as scorer:
+        scorer.prepare()
+        epoch = scorer._sides[0].epoch
+        assert epoch is not None
+        sides: Any = [Side("a", D, epoch.terms), Side("b", D[::-1], epoch.terms)]
+        scorer._sides = sides
+        with pytest.raises(ModelRefused) as error:
+            scorer.prepare()
+        assert error.value.code == "M-17"
+        # A party that always names another epoch is not followed for ever.
+        scorer._sides = [Side("a", D, epoch.terms, step=1)]  # type: ignore[list-item]
+        with pytest.raises(ModelRefused) as error:
+            scorer.prepare()
+        assert error.value.code == "M-13"
 
 
 def test_a_feature_party_does_not_score(trees: Served) -> None:
