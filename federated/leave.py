@@ -169,8 +169,7 @@ def take_leave(
         permit = desk.admit(request)
     except GrantRefused as error:
         error.study_key = _KEYS.get(error.code, "")
-        if error.code == Code.UNDECLARED and study.privacy is None:
-            # Everything else that a grant limits, a study always says.
+        if error.code == Code.UNDECLARED and "epsilon_micro" in error.message:
             error.hint += " In a study: [privacy] with `epsilon_micro`, `delta` and `clip_norm`."
         raise
     permit.spend()

@@ -31,7 +31,8 @@
     │   ├── QueryRefused                     the policy does not answer this; codes Q-…
     │   ├── PythonRefused                    a Python job is not taken or not run; codes P-…
     │   ├── AlignmentRefused                 records are not aligned, or not released; codes A-…
-    │   └── ModelRefused                     a joint model is not used; codes M-…
+    │   ├── ModelRefused                     a joint model is not used; codes M-…
+    │   └── ModelWithheld                    a model tells more than was promised; codes L-…
     ├── VerificationFailed          exit 5   a signature, a digest, a proof
     │   ├── SignatureInvalid
     │   ├── SealBroken
@@ -334,6 +335,17 @@ class ModelRefused(Refused):
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         """Take over the code of the rule that refused."""
+        super().__init__(message, hint=hint)
+        self.code = code or type(self).code
+
+
+class ModelWithheld(Refused):
+    """A trained model tells more than its study promised; the code shown is the limit's (L-..)."""
+
+    code = "F-415"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        """Take over the code of the limit that is not kept."""
         super().__init__(message, hint=hint)
         self.code = code or type(self).code
 

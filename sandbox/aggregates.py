@@ -127,14 +127,18 @@ class Aggregates:
             return self._moments(_TWO[name], call, [call.node.this, call.node.expression])
         raise refusal("Q-10")
 
-    def _measure(self, how: str, value: Expr | None, *, spread: bool = False) -> int:
+    def _measure(
+        self, how: str, value: Expr | None, *, spread: bool = False, only_total: bool = False
+    ) -> int:
         rows, bound = self._adds.rows_of_one(), 1
         if how == "sum" and value is not None:
             bound = max(1, int(value.type.most * 10**value.type.scale))
         place = None if value is None else self._adds.value(value)
         most = MAX_WIDE if value is not None and value.op == "wide" else MAX_BOUND
         signed = how == "sum" and value is not None and value.type.low < 0
-        return self._adds.measure(Measure(how, place, min(bound * rows, most), spread, signed))
+        return self._adds.measure(
+            Measure(how, place, min(bound * rows, most), spread, signed, only_total)
+        )
 
     def _counted(self, call: Call) -> Statistic:
         node, of = call.node, call.node.this
@@ -205,11 +209,12 @@ class Aggregates:
         if len(found) == 2:
             products += [(found[1], found[1]), (found[0], found[1])]
         measures = [self._measure("count", found[0])]
-        measures += [self._measure("sum", each, spread=True) for each in found]
+        # What may be shown is decided by who is counted; these are sums over the same rows.
+        measures += [self._measure("sum", each, spread=True, only_total=True) for each in found]
         scales = [0, *(each.type.scale for each in found)]
         for one, other in products:
             product = self._product(one, other)
-            measures.append(self._measure("sum", product))
+            measures.append(self._measure("sum", product, only_total=True))
             scales.append(product.type.scale)
         return Statistic(kind, tuple(measures), tuple(scales), family=family)
 

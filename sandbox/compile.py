@@ -302,10 +302,12 @@ def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[
     What follows from the others is left out.
     """
     name, some = f"m{place}", f"m{place} <> 0"
-    found = [
-        (f"{name}n", f"count(*) FILTER (WHERE {some})"),
-        (f"{name}t", f"COALESCE({total(name, dialect)}, 0)"),
-    ]
+    found = [(f"{name}t", f"COALESCE({total(name, dialect)}, 0)")]
+    if measure.spread:
+        found += [(f"{name}l", f"min(l{place})"), (f"{name}h", f"max(h{place})")]
+    if measure.only_total:
+        return found
+    found.append((f"{name}n", f"count(*) FILTER (WHERE {some})"))
     if measure.how == "sum":
         size = f"abs({name})" if measure.signed else name
         found += _largest(name, size, "mbc", dialect)
@@ -317,8 +319,6 @@ def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[
         found.append((f"{name}m", f"COALESCE(max({name}), 0)"))
         one = f"CAST({name} AS DECIMAL(19, 0))" if dialect == "spark" else name
         found.append((f"{name}s", f"COALESCE({total(f'{one} * {one}', dialect)}, 0)"))
-    if measure.spread:
-        found += [(f"{name}l", f"min(l{place})"), (f"{name}h", f"max(h{place})")]
     if keyed:
         found.append((f"{name}x", f"bit_xor(CASE WHEN {some} THEN x ELSE 0 END)"))
     return found

@@ -113,7 +113,12 @@ def cells_of(core: Core, query: CoreQuery, rows: Rows) -> list[Cell]:
 
 
 def _part(at: dict[str, Any]) -> Part:
-    """Return what a cell says of a measure; what the engine left out follows from the rest."""
+    """Return what a cell says of a measure; what the engine left out follows from the rest.
+
+    Of one that is wanted for its total nothing does: nobody looks at who contributes to it.
+    """
+    if "n" not in at:
+        return Part(0, at["t"], at["t"], (0, 0, 0), least=at.get("l"), greatest=at.get("h"))
     largest, second, third = at["m"], at.get("b"), at.get("c", 0)
     if second is None:
         # The most that it can be: the rest of the squares.
@@ -250,9 +255,11 @@ def _value(cell: Cell, place: int, of: Statistic, rules: Rules) -> Value:
             return None
         scaled = rounded(Fraction(found), Fraction(of.bin))
         return _plain(scaled / 10 ** of.scale[0], whole=False)
-    moved = noise(rules.secret, of.family, parts[-1].key, rules.release.noise.sd_milli)
     if of.kind in {"sum", "mean"}:
+        moved = noise(rules.secret, of.family, parts[-1].key, rules.release.noise.sd_milli)
         return _sum_or_mean(of, parts, moved, rules)
+    # Keyed by who is counted: sums and products are over their rows.
+    moved = noise(rules.secret, of.family, parts[0].key, rules.release.noise.sd_milli)
     found_moment = moment(of.kind, _sums(of, parts))
     if found_moment is None:
         return None

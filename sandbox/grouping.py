@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -124,8 +125,11 @@ class _Collected:
     def measure(self, of: Measure) -> int:
         for place, each in enumerate(self.measures):
             if (each.how, each.value) == (of.how, of.value):
-                if of.spread and not each.spread:
-                    self.measures[place] = of
+                self.measures[place] = replace(
+                    each,
+                    spread=each.spread or of.spread,
+                    only_total=each.only_total and of.only_total,
+                )
                 return place
         self.measures.append(of)
         return len(self.measures) - 1

@@ -116,12 +116,18 @@ class _Runs:
         starts: First row of each run of one entity in one cell, and the number of rows.
         firsts: First run of each cell, and the number of runs.
         cells: Number of the cell of each of ``firsts``.
+        longest: Rows of the longest run.
     """
 
     order: Any
     starts: Any
     firsts: Any
     cells: Any
+    longest: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the longest run."""
+        self.longest = int((self.starts[1:] - self.starts[:-1]).max())
 
     def ordered(self, values: Any) -> Any:  # noqa: ANN401 - an array of any type
         return values if self.order is None else values.take(self.order)
@@ -143,6 +149,7 @@ class Reduction:
     Attributes:
         coding: Of its keys.
         measures: With the position of each value among the value columns.
+        products: Of each value column, the two of which it is the product; None if it is given.
         hashes: By number of a person, where noise is wanted.
         members: Whether who is in which cell is kept.
         sizes: Entities of each cell.
@@ -153,6 +160,7 @@ class Reduction:
 
     coding: Coding
     measures: Sequence[Measure]
+    products: Sequence[tuple[int, int] | None]
     hashes: NDArray[np.uint64] | None = None
     members: bool = False
     sizes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -167,7 +175,7 @@ class Reduction:
         self._grow()
 
     def add(self, columns: Sequence[pa.Array]) -> None:
-        """Take in all rows of some people: the number of a person, then keys, then values.
+        """Take in all rows of some people: the number of a person, then keys, then given values.
 
         Raises:
             TooManyCells: There are more than are kept.
@@ -186,7 +194,7 @@ class Reduction:
         hashes = None if self.hashes is None else self.hashes[who]
         if hashes is not None:
             self.keys[runs.cells] ^= np.bitwise_xor.reduceat(hashes, runs.firsts[:-1])
-        values = [_numbers(each, runs) for each in columns[1 + count :]]
+        values = self._values(columns[1 + count :], runs)
         for kept in self._kept:
             _measure(kept, runs, values, hashes)
 
@@ -209,6 +217,15 @@ class Reduction:
         """Yield what is kept of each measure."""
         for kept in self._kept:
             yield kept.columns(cell)
+
+    def _values(self, columns: Sequence[pa.Array], runs: _Runs) -> list[_Numbers]:
+        """Return every value column in the order of cells, products made."""
+        places = [place for place, factors in enumerate(self.products) if factors is None]
+        values = {p: _numbers(each, runs) for p, each in zip(places, columns, strict=True)}
+        for place, factors in enumerate(self.products):
+            if factors is not None:
+                values[place] = _multiplied(*(values[each] for each in factors))
+        return [values[place] for place in range(len(self.products))]
 
     def _keep(self, runs: _Runs, who: Members, people: Members) -> None:
         if self.alone and runs.order is not None:
@@ -267,12 +284,24 @@ def _numbers(column: pa.Array, runs: _Runs) -> _Numbers:
     return _Numbers(runs.ordered(column.fill_null(0).to_numpy()), runs.ordered(there))
 
 
+def _multiplied(one: _Numbers, other: _Numbers) -> _Numbers:
+    there = one.there if other.there is None else other.there
+    if one.there is not None and other.there is not None:
+        there = one.there & other.there
+    return _Numbers(one.values * other.values, there)
+
+
 def _measure(
     kept: _Kept, runs: _Runs, values: list[_Numbers], hashes: NDArray[np.uint64] | None
 ) -> None:
     """Add what a batch has of one measure."""
     measure, cells, firsts = kept.measure, runs.cells, runs.firsts[:-1]
     own = None if measure.value is None else values[measure.value]
+    if measure.spread and own is not None:
+        _spread(kept, own, runs)
+    if measure.only_total and own is not None:
+        _total(kept, own, runs)
+        return
     if measure.how == "sum" and own is not None:
         mine = _sums(own, runs, min(measure.bound, _LARGEST))
     elif measure.how == "rows" or own is None or own.there is None:
@@ -295,17 +324,27 @@ def _measure(
         top = kept.tops["mbc"][:, 0]
         top[cells] = np.maximum(top[cells], tops)
         kept.squares.add(cells, mine * mine, firsts, most * most)
-    if measure.spread and own is not None:
-        _spread(kept, own, runs)
     if hashes is not None:
         kept.key[cells] ^= np.bitwise_xor.reduceat(np.where(some, hashes, np.uint64(0)), firsts)
+
+
+def _total(kept: _Kept, own: _Numbers, runs: _Runs) -> None:
+    """Add a sum of which the total alone is wanted: mostly nobody is near the bound."""
+    bound = min(kept.measure.bound, _LARGEST)
+    most = max(int(own.values.max()), -int(own.values.min()))
+    if most * runs.longest <= bound:
+        kept.total.add(runs.cells, own.values, runs.starts[runs.firsts[:-1]], most)
+        return
+    mine = _sums(own, runs, bound)
+    most = int(np.abs(mine).max())
+    kept.total.add(runs.cells, mine, runs.firsts[:-1], most)
 
 
 def _sums(own: _Numbers, runs: _Runs, bound: int) -> Ints:
     """Return what each entity adds, cut off at its bound."""
     values = own.values
     most = max(int(values.max()), -int(values.min()))
-    most *= int((runs.starts[1:] - runs.starts[:-1]).max())
+    most *= runs.longest
     if most < _SAFE:
         found = runs.sums(values)
         if most <= bound:

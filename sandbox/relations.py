@@ -116,6 +116,8 @@ class Measure:
         bound: The most that one entity counts, as a scaled whole number.
         spread: Whether least and greatest value of a row are needed too.
         signed: Whether a value can be below 0.
+        only_total: Whether its total is all that is wanted, beside least and greatest value: not
+            who contributes, nor how much at most.
     """
 
     how: str
@@ -123,6 +125,7 @@ class Measure:
     bound: int
     spread: bool = False
     signed: bool = False
+    only_total: bool = False
 
 
 @dataclass(frozen=True, slots=True)

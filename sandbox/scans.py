@@ -20,11 +20,14 @@ from sandbox.relations import Core, Measure
 from sandbox.values import Kind as ValueKind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sandbox.policy import Policy
     from sandbox.query import Compiled
 
 SCHEMA: Final = "fusion.store-request/1"
 _Text = Annotated[str, Field(max_length=2_000_000)]
+_Place = Annotated[int, Field(ge=0, lt=1000)]
 _READ: Final = {
     ValueKind.TEXT: "{}",
     ValueKind.INT: "CAST({} AS BIGINT)",
@@ -45,10 +48,12 @@ class AskedMeasure(_Part):
     bound: Annotated[str, Field(pattern=r"^[1-9]\d{0,18}$")]
     spread: bool
     signed: bool
+    only_total: bool
 
     def measure(self) -> Measure:
         """Return what it is."""
-        return Measure(self.how, self.value, int(self.bound), self.spread, self.signed)
+        return Measure(self.how, self.value, int(self.bound), self.spread, self.signed,
+                       self.only_total)  # fmt: skip
 
 
 class Scan(_Part):
@@ -57,6 +62,8 @@ class Scan(_Part):
     Attributes:
         rows: SQL of its rows: the number of a person, keys, values.
         keys: How many keys.
+        products: Of each value column, the two of which it is the product; None if it is a
+            column of ``rows``.
         measures: What is added up; ``value`` counts from the first value column.
         columns: Of its cells, as :func:`sandbox.compile.columns_of` names them.
         salt: Keys the hashes of entities, where noise is wanted.
@@ -68,6 +75,7 @@ class Scan(_Part):
 
     rows: _Text
     keys: Annotated[int, Field(ge=0, le=200)]
+    products: Annotated[tuple[tuple[_Place, _Place] | None, ...], Field(max_length=1000)]
     measures: Annotated[tuple[AskedMeasure, ...], Field(max_length=2000)]
     columns: Annotated[tuple[tuple[str, Kind], ...], Field(min_length=1, max_length=2000)]
     salt: Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")] = ""
@@ -150,15 +158,18 @@ class Steps:
         self._cores[len(self._steps)] = core
         if _wide(core):
             return self._plain(whole)
-        rows, keyed = self._scanned(core)
+        products = _products(core)
+        rows, keyed = self._scanned(core, products)
         measures = []
         for each in core.measures:
             value = None if each.value is None else each.value - core.keys
             measures.append(AskedMeasure(how=each.how, value=value, bound=str(each.bound),  # type: ignore[arg-type]
-                                         spread=each.spread, signed=each.signed))  # fmt: skip
+                                         spread=each.spread, signed=each.signed,
+                                         only_total=each.only_total))  # fmt: skip
         step = Scan(
             rows=rows,
             keys=core.keys,
+            products=products,
             measures=tuple(measures),
             columns=columns_of(core, noisy=bool(salt)),  # type: ignore[arg-type]
             salt=salt,
@@ -176,7 +187,7 @@ class Steps:
 
         If another core has the same rows and keys, its step tells that as well.
         """
-        _, keyed = self._scanned(core)
+        keyed = self._select(core, range(core.keys))
         place = self._rows.get(keyed)
         if place is None:
             place = self.core(core)
@@ -208,16 +219,19 @@ class Steps:
         self._queries.append(query)
         return len(self._steps) - 1
 
-    def _scanned(self, core: Core) -> tuple[str, str]:
+    def _scanned(self, core: Core, products: Sequence[object]) -> tuple[str, str]:
         """Return SQL of the rows with keys and values, and that with keys alone."""
-        return self._select(core, len(core.rows.outputs)), self._select(core, core.keys)
+        keys = range(core.keys)
+        values = [core.keys + n for n, each in enumerate(products) if each is None]
+        return self._select(core, [*keys, *values]), self._select(core, keys)
 
-    def _select(self, core: Core, columns: int) -> str:
+    def _select(self, core: Core, places: Sequence[int]) -> str:
         writer = Writer(self.policy, "duckdb", self.coded)
-        writer.need(core.rows, range(columns))
+        writer.need(core.rows, places)
         name = writer.relation(core.rows)
         items = ["e"]
-        for place, output in enumerate(core.rows.outputs[:columns]):
+        for place in places:
+            output = core.rows.outputs[place]
             if place >= core.keys:
                 items.append(f"CAST(c{place} AS BIGINT) AS v{place - core.keys}")
             elif writer.has_codes(core.rows, place):
@@ -226,6 +240,24 @@ class Steps:
                 read = _READ[output.value.type.kind].format(f"c{place}")
                 items.append(f"{read} AS k{place}")
         return f"WITH {writer.clauses()} SELECT {', '.join(items)} FROM {name}"  # noqa: S608 - compiled
+
+
+def _products(core: Core) -> tuple[tuple[int, int] | None, ...]:
+    """Return of each value column which two others it is the product of, if it is.
+
+    A worker multiplies faster than columns come out of the engine. The type of a product holds it
+    in 64 bits: else it would be ``wide``.
+    """
+    values = [each.value for each in core.rows.outputs[core.keys :]]
+    places = {(each.text, each.type): n for n, each in enumerate(values) if each.op != "mul"}
+    found: list[tuple[int, int] | None] = []
+    for each in values:
+        factors = (
+            [places.get((arg.text, arg.type)) for arg in each.args] if each.op == "mul" else []
+        )
+        one, other = factors if len(factors) == 2 else (None, None)
+        found.append(None if one is None or other is None else (one, other))
+    return tuple(found)
 
 
 def _wide(core: Core) -> bool:

@@ -109,7 +109,8 @@ def _reduced(
     """Reduce rows by several threads: numpy works outside the interpreter's lock."""
     measures = [each.measure() for each in scan.measures]
     each_own = [
-        Reduction(Coding(scan.keys), measures, hashes, members=scan.members) for _ in range(threads)
+        Reduction(Coding(scan.keys), measures, scan.products, hashes, members=scan.members)
+        for _ in range(threads)
     ]
     free: SimpleQueue[Reduction] = SimpleQueue()
     for each in each_own:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from federated.protocols.vertical import designs, linear_pooled, pooled, scoring
-from federated.protocols.vertical.binning import bin_columns
+from federated.protocols.vertical.binning import MAX_BINS, bin_columns
 from federated.protocols.vertical.conversation import converse
 from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLabelSide
 from federated.protocols.vertical.encrypted import EncryptedFeatureSide, EncryptedLabelSide
@@ -29,14 +29,17 @@ from federated.protocols.vertical.linear_encrypted import (
 )
 from federated.protocols.vertical.linear_terms import Target
 from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
+from federated.vertical import leakage, leaves
 from federated.vertical import options as choices
 from federated.vertical.measures import METRICS, measure
 from federated.vertical.tables import Joined, coded, read
+from federated.vertical.trained import Trained, Trees, Weights
 from fusion.crypto.hashing import digest
 from fusion.crypto.paillier.keys import PrivateKey
 from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.randomisers import Exact
 from fusion.errors import InputInvalid
+from fusion.grants.leakage import Limits, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from federated.protocols.vertical.sides import FeatureSide, LabelSide
     from federated.protocols.vertical.trees import Growth
     from federated.vertical.options import Backend
+    from fusion.grants.leakage import LeakReport
     from fusion.services.alignment import Column
 
     Floats = NDArray[np.float64]
@@ -59,6 +63,9 @@ if TYPE_CHECKING:
 DEALER: Final = "dealer"
 KEY_BITS: Final = 2048
 """Of each party's key of a linear model with ``paillier``."""
+
+
+NO_LIMITS: Final = Limits()
 
 
 @dataclass(slots=True)
@@ -131,8 +138,8 @@ class Boosting:
         ]
 
 
-def boost(joined: Joined, plan: Boosting, costs: Costs) -> tuple[Floats, int]:
-    """Train over the protocol; return outputs for all rows, and how many trees there are."""
+def boost(joined: Joined, plan: Boosting, costs: Costs) -> tuple[Floats, Trees]:
+    """Train over the protocol; return outputs for all rows, and the trees."""
     columns = plan.binned(joined, len(joined.tables))
     label_name, names = joined.names[0], joined.names[1:]
     terms = digest("banyan/vertical-terms/v1", repr((plan, joined.names)).encode())
@@ -155,7 +162,12 @@ def boost(joined: Joined, plan: Boosting, costs: Costs) -> tuple[Floats, int]:
         for party, mine in zip(features.values(), columns[1:], strict=True)
     ]
     scores = scoring.score(label.part, columns[0], answers)
-    return label.part.loss.outputs(scores), label.trees_grown
+    loss = label.part.loss
+    grown = Trees(
+        loss=loss, grown=label.grown, kept=label.trees_grown, growth=plan.growth,
+        backend=plan.backend,
+    )  # fmt: skip
+    return loss.outputs(scores), grown
 
 
 def _sides(
@@ -188,13 +200,19 @@ def boost_pooled(joined: Joined, plan: Boosting, parties: int) -> Floats:
     return Loss(plan.growth.objective, joined.labels, joined.training).outputs(found.scores)
 
 
-def linear(joined: Joined, terms: LinearTerms, backend: Backend, costs: Costs) -> Floats:
-    """Train a generalised linear model in shares; return outputs for all rows."""
-    training = joined.training
-    blocks = [
-        designs.design(table, training, intercept=i == 0).block(table, len(training))
-        for i, table in enumerate(joined.tables)
+def linear(
+    joined: Joined, terms: LinearTerms, backend: Backend, costs: Costs
+) -> tuple[Floats, Weights]:
+    """Train a generalised linear model in shares; return outputs for all rows, and the weights."""
+    training, rows = joined.training, len(joined.labels)
+    made = [
+        designs.design(table, training, intercept=i == 0) for i, table in enumerate(joined.tables)
     ]
+    blocks = [d.block(table, rows) for d, table in zip(made, joined.tables, strict=True)]
+    supports = {
+        name: leaves.smallest_support(d.raw(table, rows), training)
+        for name, d, table in zip(joined.names, made, joined.tables, strict=True)
+    }
     trained = [block[training] for block in blocks]
     label, *parties = _linear_machines(joined, terms, backend, trained, costs)
     machines: dict[str, Any] = dict(zip(joined.names, (label, *parties), strict=True))
@@ -202,9 +220,13 @@ def linear(joined: Joined, terms: LinearTerms, backend: Backend, costs: Costs) -
         machines[DEALER] = LinearDealer(terms, joined.names[0], joined.names[1:])
     first = [(n, out) for n, m in machines.items() for out in costs.timed(n, m.start)]
     costs.talk(machines, first, lambda: f"epoch {label.epoch} of {terms.epochs}")
-    scores = sum(b @ party.weights for b, party in zip(blocks, (label, *parties), strict=True))
-    outputs: Floats = label.target.outputs(np.asarray(scores))
-    return outputs
+    partials = [b @ party.weights for b, party in zip(blocks, (label, *parties), strict=True)]
+    weights = Weights(
+        model=terms.family,
+        partials=dict(zip(joined.names[1:], partials[1:], strict=True)),
+        supports=supports,
+    )
+    return label.target.outputs(np.asarray(sum(partials))), weights
 
 
 def _linear_machines(
@@ -247,6 +269,7 @@ def simulate(
     label: str,
     model: str,
     options: Mapping[str, Any],
+    limits: Limits = NO_LIMITS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a vertical study with all parties here; return what ``--json`` prints.
@@ -260,6 +283,7 @@ def simulate(
         options: ``test_fraction``, ``seed``, ``backend``, and what is not None of ``trees``,
             ``depth``, ``bins``, ``learning_rate``, ``epochs``, ``l2``, and of boosting
             ``min_leaf``, ``patience``, ``goss`` (two shares) and ``monotone`` (signs by column).
+        limits: What the leak report is held to.
         tell: Told how far it is.
 
     Raises:
@@ -278,7 +302,33 @@ def simulate(
     run = _boosting if model == "boosting" else _linear
     costs = Costs(tell)
     found = run(joined, model, options, costs)
-    return _document(joined, model, costs, found, _processors() - processor)
+    spent = _processors() - processor
+    tell("measuring what the model tells")
+    told = leak(
+        joined, found["outputs"], found["trained"], small=limits.smallest_leaf,
+        seed=options["seed"],
+    )  # fmt: skip
+    document = _document(joined, model, costs, found, spent)
+    return document | {"leak": {"report": told.document(), "verdict": verdict(told, limits)}}
+
+
+def leak(
+    joined: Joined, outputs: Floats, model: Trees | Weights, *, small: int | None, seed: int
+) -> LeakReport:
+    """Return the leak report of a run; parties' columns are at hand here."""
+    training, others = joined.training, dict(zip(joined.names[1:], joined.tables[1:], strict=True))
+    trained = Trained(
+        labels=joined.labels,
+        training=training,
+        outputs=outputs,
+        parties=tuple(others),
+        columns={
+            name: bin_columns(coded(table, training), training, MAX_BINS)
+            for name, table in others.items()
+        },
+        seed=seed,
+    )
+    return leakage.report(trained, model, small=small)
 
 
 def _document(
@@ -333,7 +383,8 @@ def _boosting(
     outputs, trees = boost(joined, plan, costs)
     seconds = time.perf_counter() - began
     return {
-        "outputs": outputs, "steps": trees, "unit": "trees", "seconds": seconds,
+        "outputs": outputs, "steps": trees.kept, "trained": trees, "unit": "trees",
+        "seconds": seconds,
         "backend": plan.backend, "metric": METRICS[objective],
         "alone": boost_pooled(joined, plan, 1),
         "pooled": boost_pooled(joined, plan, len(joined.names)),
@@ -344,10 +395,10 @@ def _linear(joined: Joined, model: str, options: Mapping[str, Any], costs: Costs
     terms = choices.linear_terms(model, options, int(joined.training.sum()))
     began = time.perf_counter()
     backend = choices.backend(model, options)
-    outputs = linear(joined, terms, backend, costs)
+    outputs, weights = linear(joined, terms, backend, costs)
     seconds = time.perf_counter() - began
     return {
-        "outputs": outputs, "steps": terms.epochs, "unit": "epochs",
+        "outputs": outputs, "steps": terms.epochs, "trained": weights, "unit": "epochs",
         "seconds": seconds, "backend": backend, "metric": METRICS[model],
         "alone": linear_alone(joined, terms, 1),
         "pooled": linear_alone(joined, terms, len(joined.names)),

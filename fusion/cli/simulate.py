@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, Kind, Kin
 from fusion.cli.files import check_writable
 from fusion.cli.train import finish, read_study
 from fusion.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from fusion.grants.leakage import Limits
 
 app = typer.Typer(help="Try a study with all parties in one process.", no_args_is_help=True)
 
@@ -160,6 +163,27 @@ MonotoneOption = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN:+|-", help="Larger values may only raise, or lower, the score."),
 ]
+LeakOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the leak report: JSON, or a page if the name ends in .html."
+    ),
+]
+MembersOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PERMILLE", min=1, max=1000, help="Most that the model may tell of who trained it."
+    ),
+]
+LabelsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PERMILLE", min=1, max=1000, help="Most that training may tell a party of labels."
+    ),
+]
+SmallestOption = Annotated[
+    int | None, typer.Option(metavar="ROWS", min=1, help="Fewest rows that a weight may rest on.")
+]
 
 
 @app.command("vertical")
@@ -190,11 +214,16 @@ def vertical(  # noqa: PLR0913 - each is an option
     goss: GossOption = None,
     patience: PatienceOption = None,
     monotone: MonotoneOption = None,
+    leak_report: LeakOption = None,
+    membership_permille: MembersOption = None,
+    label_leak_permille: LabelsOption = None,
+    smallest_leaf: SmallestOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train over columns that stay apart, beside the label party alone and the pooled table."""
     from fusion.services import alignment, engines
 
+    check_writable(leak_report)
     options = {
         "backend": backend, "test_fraction": test_fraction, "seed": seed, "trees": trees,
         "depth": depth, "bins": bins, "learning_rate": learning_rate, "epochs": epochs,
@@ -205,9 +234,12 @@ def vertical(  # noqa: PLR0913 - each is an option
     asked = {
         "label_party": _party(label_party), "parties": [_party(item) for item in party],
         "identifier": column, "label": label, "model": model, "options": options,
+        "limits": _limits(membership_permille, label_leak_permille, smallest_leaf),
     }  # fmt: skip
     with output.progress("training") as tell:
         found = engines.training().try_vertical(asked, tell)
+    if leak_report is not None:
+        _write_leak(leak_report, found)
     if as_json:
         output.document("fusion.simulate-vertical/1", found)
         return
@@ -216,6 +248,8 @@ def vertical(  # noqa: PLR0913 - each is an option
 
 def _show(found: dict[str, Any]) -> None:
     """Print what a vertical study gave, for people."""
+    from fusion.reports.leakage import lines as leakage_lines
+
     rows = [
         (name, *(_number(found[key][part]) for part in ("train", "test")))
         for name, key in (
@@ -230,6 +264,30 @@ def _show(found: dict[str, Any]) -> None:
         f"{found['rows_aligned']} rows aligned, {found['model']} with {found['backend']}: "
         f"{seconds['train']:.1f} s, {sent / 1e6:.1f} MB between the parties"
     )
+
+    for line in leakage_lines(found["leak"]):
+        output.note(line)
+
+
+def _limits(members: int | None, labels: int | None, leaf: int | None) -> Limits:
+    """Return what a leak report is held to."""
+    from fusion.grants.leakage import Limits
+
+    return Limits(membership_permille=members, label_leak_permille=labels, smallest_leaf=leaf)
+
+
+def _write_leak(file: Path, found: dict[str, Any]) -> None:
+    """Write a leak report as JSON, or as a page."""
+    import json
+
+    from fusion.reports import leakage
+
+    told = found["leak"]
+    if file.suffix.lower() == ".html":
+        text = leakage.page(told["report"], told["verdict"])
+    else:
+        text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    file.write_text(text, "utf-8")
 
 
 def _number(value: float | None) -> str:

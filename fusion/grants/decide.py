@@ -39,15 +39,25 @@ if TYPE_CHECKING:
     from fusion.grants.signing import SignedGrant
 
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    "train": ("model", "k", "rounds", "epsilon_micro"),
+    "train": (
+        "model", "k", "rounds", "epsilon_micro",
+        "membership_permille", "label_leak_permille", "smallest_leaf",
+    ),
     "align": ("set_size", "outcome", "minimum_intersection", "minimum_overlap_permille"),
     "query": ("output", "rows", "epsilon_micro", "code"),
     "score": ("rows",),
     "mock": ("rows", "epsilon_micro"),
-}
+}  # fmt: skip
 """What a request of an action has to say, but for what a grant may leave open."""
 
 _LIMITS: Final = tuple(dict.fromkeys(name for names in _FIELDS.values() for name in names))
+_TELLS: Final[dict[str, tuple[Code, bool]]] = {
+    "membership_permille": (Code.MEMBERSHIP, False),
+    "label_leak_permille": (Code.LABEL_LEAK, False),
+    "smallest_leaf": (Code.SMALLEST_LEAF, True),
+}
+"""What a study promises of its model, each with its code and whether more of it is better."""
+
 _LEAST: Final[dict[str, Any]] = {
     "model": "logistic",
     "k": 3,
@@ -59,6 +69,8 @@ _LEAST: Final[dict[str, Any]] = {
     "output": "table",
     "rows": 1,
     "epsilon_micro": 1,
+    "membership_permille": 1,
+    "label_leak_permille": 1,
 }
 _SPENT: Final[dict[Counter, Code]] = {
     "runs": Code.RUNS,
@@ -286,8 +298,8 @@ def _action(grant: Grant, request: Request) -> Iterator[Clause]:
 
 
 def _open(action: str, name: str, value: object) -> bool:
-    """Whether an action may leave this out: training without differential privacy."""
-    return value is None and (action, name) == ("train", "epsilon_micro")
+    """Whether an action may leave this out: training without differential privacy or promises."""
+    return value is None and action == "train" and name in {"epsilon_micro", *_TELLS}
 
 
 def _possible(name: str, value: object) -> bool:
@@ -305,6 +317,8 @@ def _possible(name: str, value: object) -> bool:
             return isinstance(value, int) and 2 <= value <= 1000
         case "rounds":
             return isinstance(value, int) and value <= 10_000
+        case "membership_permille" | "label_leak_permille":
+            return isinstance(value, int) and value <= 1000
         case _:
             return value is not None
 
@@ -313,7 +327,7 @@ def _least(action: str, values: dict[str, Any]) -> dict[str, Any] | None:
     """Return the smallest permission under which a request with these values passes."""
     match action:
         case "train":
-            kept = {name: values[name] for name in ("k", "rounds", "epsilon_micro")}
+            kept = {name: values[name] for name in ("k", "rounds", "epsilon_micro", *_TELLS)}
             return {"models": [values["model"]], "runs": 1, **kept}
         case "query":
             code = values.pop("code")
@@ -338,6 +352,7 @@ def _limits(permission: Permission, request: Request, state: State) -> Iterator[
             yield from _one_of(request, "model", f"{base}/models", permission.models, Code.MODEL)
             yield from _at_least(request, "k", f"{base}/k", permission.k, Code.CONTRIBUTORS)
             yield from _at_most(request, "rounds", f"{base}/rounds", permission.rounds, Code.ROUNDS)
+            yield from _promises(request, permission, base)
         case Align():
             yield from _align(permission, request, base)
         case Query():
@@ -390,6 +405,16 @@ def _at_most(request: Request, name: str, path: str, limit: int, code: Code) -> 
         yield _undeclared(name, path, limit, limit)
     elif value > limit:
         yield Clause(code, path, value, limit, (_ask(f"/{name}", limit),))
+
+
+def _promises(request: Request, permission: Train, base: str) -> Iterator[Clause]:
+    """Hold what a study promises of its model to what the grant limits; the rest is its own."""
+    for name, (code, more) in _TELLS.items():
+        limit = getattr(permission, name)
+        if limit is not None:
+            yield from (_at_least if more else _at_most)(
+                request, name, f"{base}/{name}", limit, code
+            )
 
 
 def _code(request: Request, permission: Query, base: str) -> Iterator[Clause]:

@@ -86,6 +86,7 @@ Moment = Annotated[
 Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Micro = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Cents = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+Permille = Annotated[int, Field(ge=1, le=1000)]
 Columns = Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_COLUMNS)]
 
 
@@ -98,13 +99,19 @@ class Dataset(Part):
 
 
 class Train(Part):
-    """Joint training with the data."""
+    """Joint training with the data.
+
+    The last three limit what a vertical model may tell (:mod:`fusion.grants.leakage`).
+    """
 
     models: Annotated[tuple[ModelKind, ...], Field(min_length=1, max_length=6)]
     k: Annotated[int, Field(ge=2, le=MAX_PARTIES)]
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     runs: Count
     epsilon_micro: Micro | None = None
+    membership_permille: Permille | None = None
+    label_leak_permille: Permille | None = None
+    smallest_leaf: Count | None = None
 
 
 class Align(Part):

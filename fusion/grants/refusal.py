@@ -50,6 +50,9 @@ class Code(StrEnum):
     ROWS = "G-33"
     UNDECLARED = "G-41"
     NOT_OF_ACTION = "G-42"
+    MEMBERSHIP = "G-61"
+    LABEL_LEAK = "G-62"
+    SMALLEST_LEAF = "G-63"
 
 
 WORDS: Final[dict[Code, tuple[str, str]]] = {
@@ -160,6 +163,18 @@ WORDS: Final[dict[Code, tuple[str, str]]] = {
     Code.NOT_OF_ACTION: (
         "the request says {asked}, which this action does not know",
         "请求包含该操作所不知的 {asked}",
+    ),
+    Code.MEMBERSHIP: (
+        "a promise of telling members by at most {asked} per mille is too weak; {passes} is wanted",
+        "研究承诺的成员推断优势上限 {asked}‰ 高于允许的 {passes}‰",
+    ),
+    Code.LABEL_LEAK: (
+        "a promise that labels leak by at most {asked} per mille is too weak; {passes} is wanted",
+        "研究承诺的标签泄露上限 {asked}‰ 高于允许的 {passes}‰",
+    ),
+    Code.SMALLEST_LEAF: (
+        "a promise that weights rest on at least {asked} rows is too weak; {passes} are wanted",
+        "研究承诺每个权重至少基于 {asked} 行，而至少需要 {passes} 行",
     ),
 }
 """Each code in English and in Chinese."""

@@ -43,6 +43,9 @@ class Request(Part):
         k: Fewest contributors of a sum (train).
         rounds: Rounds of a run (train).
         epsilon_micro: Privacy loss in millionths (train, query, mock).
+        membership_permille: Most that the model tells of who was trained on (train).
+        label_leak_permille: Most that training tells a party of labels (train).
+        smallest_leaf: Fewest rows that a weight rests on (train).
         rows: Rows that come out (query, score, mock).
         set_size: Size of the largest set (align).
         outcome: Who learns what (align).
@@ -67,6 +70,9 @@ class Request(Part):
     k: Asked | None = None
     rounds: Asked | None = None
     epsilon_micro: Asked | None = None
+    membership_permille: Asked | None = None
+    label_leak_permille: Asked | None = None
+    smallest_leaf: Asked | None = None
     rows: Asked | None = None
     set_size: Asked | None = None
     outcome: Word | None = None

@@ -118,6 +118,13 @@ MUTANTS: dict[str, Callable[[Policy], Any]] = {
     "epsilon at least": _set("fusion:epsilonMicro", "odrl:operator", {"@id": "odrl:gteq"}),
     "epsilon in words": _set("fusion:epsilonMicro", "odrl:rightOperand", "two"),
     "epsilon as a fraction": _set("fusion:epsilonMicro", "odrl:rightOperand", 0.5),
+    "members told at least": _set(
+        "fusion:membershipPermille", "odrl:operator", {"@id": "odrl:gteq"}
+    ),
+    "members told beyond any rate": _set("fusion:membershipPermille", "odrl:rightOperand", 1001),
+    "a label leak in words": _set("fusion:labelLeakPermille", "odrl:rightOperand", "little"),
+    "leaves of at most": _set("fusion:smallestLeaf", "odrl:operator", {"@id": "odrl:lteq"}),
+    "leaves of nobody": _set("fusion:smallestLeaf", "odrl:rightOperand", 0),
     "two limits in one": _set("odrl:count", "odrl:rightOperand", [5, 5000]),
     "an unknown operand": lambda p: _permission(p)["odrl:constraint"].append(OTHER),
     "an unknown model": _set("fusion:modelKind", "odrl:rightOperand", ["logistic", "tree"]),

@@ -58,6 +58,13 @@ def test_joint_is_as_good_as_pooled_and_better_than_alone(
         assert found["auc"] == found["auc_pooled"]
     assert found["bytes"]["total"] == sum(v for k, v in found["bytes"].items() if k != "total")
     assert {"align", "train", "cpu", "cpu_by_party"} < set(found["seconds"])
+    told = found["leak"]["report"]
+    assert (told["schema"], told["rows_training"]) == ("fusion.leak-report/1", 5081)
+    assert [each["party"] for each in told["labels"]] == ["tax", "employer"]
+    for each in told["labels"]:
+        assert each["guesses"][-1]["gain"]["low_micro"] > 50_000
+    assert told["membership"]["auc"]["low_micro"] < 520_000
+    assert found["leak"]["verdict"]["released"]
     # Three lists of 32 bytes an item go all the way round.
     assert found["bytes"]["align"] > 3 * 3 * 32 * found["rows_aligned"] * 0.8
     assert list(found["identifiers"]) == found["parties"]
@@ -207,3 +214,35 @@ def test_what_can_not_be_used_is_said(
 ) -> None:
     assert run(words(files, *change)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_leak_report_is_written_and_held_to_limits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = adult.write(tmp_path, ("local",))
+    call = words(plain, "--backend", "dealer", "--trees", "3", "--min-leaf", "5")
+    file, page = tmp_path / "leak.json", tmp_path / "leak.html"
+    assert run([*call, "--leak-report", str(file), "--smallest-leaf", "6"]) == 0
+    said = capsys.readouterr().err
+    assert "members told: advantage" in said
+    assert "labels guessed by employer: AUC" in said
+    assert "beyond the limits:\n  L-03: a weight rests on 5 rows; smallest_leaf is 6" in said
+    written = json.loads(file.read_text("utf-8"))
+    assert written["report"]["leaves"]["smallest"] == 5
+    assert written["report"]["leaves"]["k"] == 6
+    limits = (
+        "--membership-permille",
+        "300",
+        "--label-leak-permille",
+        "500",
+        "--smallest-leaf",
+        "5",
+    )
+    assert run([*call, *limits, "--leak-report", str(page)]) == 0
+    assert "within the limits" in capsys.readouterr().err
+    text = page.read_text("utf-8")
+    assert "Every limit is kept." in text
+    assert "<svg" in text
+    assert "://" not in text
+    assert run([*call, "--leak-report", str(tmp_path)]) == 2
+    assert run([*call, "--membership-permille", "1001"]) == 2

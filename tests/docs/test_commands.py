@@ -53,6 +53,7 @@ RUN = {
     r"fusion (model|score) .*": "tests/models/test_cli.py",
     r"python -m benchmarks\.scoring.*": "tests/benchmarks/test_scoring.py",
     r"python -m benchmarks\.vertical.*": "tests/benchmarks/test_vertical.py",
+    r"python -m benchmarks\.leakage.*": "tests/benchmarks/test_leakage.py",
     r"python -m examples\.restricted_query\.make_data .*": "tests/cli/test_policy.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""

@@ -55,6 +55,9 @@ DOCUMENT: dict[str, Any] = {
             "rounds": 10,
             "runs": 5,
             "epsilon_micro": 2_000_000,
+            "membership_permille": 100,
+            "label_leak_permille": 200,
+            "smallest_leaf": 20,
         },
         "align": {
             "set_size": 1000,
@@ -94,7 +97,10 @@ DOCUMENT: dict[str, Any] = {
 }
 
 REQUESTS: dict[str, dict[str, Any]] = {
-    "train": {"model": "logistic", "k": 3, "rounds": 10, "epsilon_micro": 400_000},
+    "train": {
+        "model": "logistic", "k": 3, "rounds": 10, "epsilon_micro": 400_000,
+        "membership_permille": 100, "label_leak_permille": 150, "smallest_leaf": 20,
+    },
     "align": {
         "set_size": 1000,
         "outcome": "size",
@@ -104,7 +110,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "query": {"output": "table", "rows": 10, "epsilon_micro": 1000},
     "score": {"rows": 100},
     "mock": {"rows": 50, "epsilon_micro": 100_000},
-}
+}  # fmt: skip
 
 
 def roster(names: tuple[str, ...] = NAMES) -> Roster:

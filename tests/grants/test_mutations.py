@@ -82,6 +82,21 @@ DECIDED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"/permissions/train/epsilon_micro": 399_999},
         "G-32",
     ),
+    "/permissions/train/membership_permille": (
+        "train",
+        {"/permissions/train/membership_permille": 99},
+        "G-61",
+    ),
+    "/permissions/train/label_leak_permille": (
+        "train",
+        {"/permissions/train/label_leak_permille": 149},
+        "G-62",
+    ),
+    "/permissions/train/smallest_leaf": (
+        "train",
+        {"/permissions/train/smallest_leaf": 21},
+        "G-63",
+    ),
     "/permissions/align/set_size": ("align", {"/permissions/align/set_size": 999}, "G-25"),
     "/permissions/align/outcomes/*": ("align", {"/permissions/align/outcomes": ["one"]}, "G-28"),
     "/permissions/align/minimum_intersection": (
@@ -138,6 +153,9 @@ OTHER_REQUESTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "k": ("train", {"k": 2}, "G-23"),
     "rounds": ("train", {"rounds": 11}, "G-24"),
     "epsilon_micro": ("train", {"epsilon_micro": 2_000_001}, "G-32"),
+    "membership_permille": ("train", {"membership_permille": 101}, "G-61"),
+    "label_leak_permille": ("train", {"label_leak_permille": 201}, "G-62"),
+    "smallest_leaf": ("train", {"smallest_leaf": 19}, "G-63"),
     "rows": ("query", {"rows": 101}, "G-33"),
     "set_size": ("align", {"set_size": 1001}, "G-25"),
     "outcome": ("align", {"outcome": "one"}, "G-28"),

@@ -63,6 +63,7 @@ class Growing:
         nodes: Rows by node.
         tree: What has grown.
         out: Each row's weight, once it is in a leaf.
+        leaf_of: Each row's leaf.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Growing:
         self.nodes = Nodes(sampled, growth)
         self.tree = trees.Tree()
         self.out = np.zeros(rows)
+        self.leaf_of = np.zeros(rows, np.int16)
         self._columns = columns
         self._growth = growth
         self._place = np.zeros(rows, np.int64)
@@ -205,6 +207,7 @@ class Growing:
         self.tree.leaves[node] = weight
         self.tree.rows[node] = len(members)
         self.out[members] = weight
+        self.leaf_of[members] = node
 
     @property
     def finished(self) -> bool:

@@ -75,6 +75,7 @@ class LabelParty:
     Attributes:
         scores: Of all aligned rows, training and held-out, after the trees kept so far.
         history: Loss on held-out rows after each tree, where there are any.
+        grown: Every tree so far, also what is not kept, with the leaf of each aligned row in it.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class LabelParty:
         self._trees: list[Tree] = []
         self.scores = np.full(len(labels), self._loss.start)
         self.history: list[float] = []
+        self.grown: list[tuple[Tree, NDArray[np.int16]]] = []
         self._best = (np.inf, 0, self.scores)
         self._readings: dict[str, Reading] = {}
         self._offered: dict[int, Offered] = {}
@@ -236,6 +238,7 @@ class LabelParty:
 
     def _keep(self) -> None:
         self._trees.append(self._growing.tree)
+        self.grown.append((self._growing.tree, self._growing.leaf_of))
         self.scores = self.scores + self._growing.out
         if len(self._held_out):
             self.history.append(self._loss.loss(self.scores, self._held_out))
