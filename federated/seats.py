@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from federated.party import Seat
 from federated.tables import read_columns
+from federated.vertical.earlier import hold_to_earlier
 from federated.vertical.keeping import SealedKeeping
 from federated.vertical.party import VerticalSeat
 from fusion.catalogue.descriptor import schema_digest
@@ -106,6 +107,7 @@ def vertical_seat_of(node: NodeHome, seat: Seat, conversations: Conversations) -
         desk=seat.desk,
         keeping=lambda job: SealedKeeping(node, job),
         conversations=conversations,
+        hold=lambda study, job, grant, keys: hold_to_earlier(node, study, job, grant, keys),
         keep_part=lambda facts, part: keep_part(node, facts, part, clock=seat.clock),
     )
 

@@ -53,8 +53,8 @@ class VerticalRun:
         stopping: Whether the run is to end.
         next_attempt: Returns the next number of an attempt, durably.
         began: Told number and first step of an attempt, for the log.
-        deal: Has the dealer ready for an attempt: told its number, the rows that train and judge
-            once they are known, and from which step. Nobody deals in some studies.
+        deal: Has the dealer ready for an attempt: told its number, how many rows train, and from
+            which step. Nobody deals in some studies.
         made: Returns the time as RFC 3339, to the second.
     """
 
@@ -68,7 +68,7 @@ class VerticalRun:
     stopping: Callable[[], bool]
     next_attempt: Callable[[], int]
     began: Callable[[int, int], None]
-    deal: Callable[[int, tuple[int, int], int], None]
+    deal: Callable[[int, int, int], None]
     made: Callable[[], str]
 
 
@@ -239,9 +239,9 @@ class Coordinator:
             self._note(replies)
             self._progress()
             label = self._heard[run.study.cast.label].standing
-            rows = (0, 0) if isinstance(run.study.model, Boosting) else None
+            rows = 0 if isinstance(run.study.model, Boosting) else None
             if label is not None and label.rows is not None:
-                rows = label.rows
+                rows = label.rows[0]
             if not dealt and rows is not None:  # trees are dealt for whatever rows there are
                 run.deal(number, rows, self._first)
                 dealt = True

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from federated.jobs import OPEN, jobs_of
+from federated.protocols.vertical.linear_dealing import LinearDealer
+from federated.protocols.vertical.outbox import MachineTalker
 from federated.vertical.study import parse_vertical
-from federated.vertical.talking import MachineTalker
 from federated.vertical.work import DEALER, dealer_of
 from fusion.errors import FusionError
 from fusion.services.conversing import Patience
@@ -30,19 +31,19 @@ _LOG: Final = logging.getLogger("banyan.dealing")
 _FILE: Final = "dealing.json"
 
 
-def ask_to_deal(job: JobFolder, attempt: int, rows: tuple[int, int], step: int) -> None:
+def ask_to_deal(job: JobFolder, attempt: int, rows: int, step: int) -> None:
     """Write down that an attempt needs its dealer; asked again for the same, nothing changes.
 
     Args:
         job: The run.
         attempt: The attempt.
-        rows: How many train, and how many judge.
+        rows: How many train.
         step: From which it begins.
     """
     file = job.path / _FILE
     if file.exists() and json.loads(file.read_text("utf-8"))["attempt"] == attempt:
         return
-    asked = {"attempt": attempt, "rows": list(rows), "step": step}
+    asked = {"attempt": attempt, "rows": rows, "step": step}
     write_atomic(file, json.dumps(asked).encode())
 
 
@@ -96,14 +97,13 @@ class Dealers:
     def _begin(self, job: JobFolder, asked: dict[str, Any]) -> None:
         study = parse_vertical(job.study.read_text("utf-8"), job.origin)
         cast, attempt = study.cast, int(asked["attempt"])
-        training, judging = asked["rows"]
-        machine = dealer_of(cast, study.model, (training, judging), int(asked["step"]))
+        machine = dealer_of(cast, study.model, int(asked["rows"]), int(asked["step"]))
         peers = cast.peers(DEALER, linear=True)
-        opening = machine.start() if hasattr(machine, "start") else []
+        opening = machine.start() if isinstance(machine, LinearDealer) else []
         talk = self._conversations.open(
             f"{job.name}.train",
             attempt,
-            MachineTalker(machine, peers, opening),
+            MachineTalker(machine, peers, opening, lambda: machine.done),
             patience=Patience(silence=study.patience),
             check=lambda: None,
         )

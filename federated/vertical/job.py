@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from federated.cohort import Failure
 from federated.frames import read_frame, write_frame
+from federated.protocols.vertical.outbox import MachineTalker
 from federated.vertical.aligning import Alignment
 from federated.vertical.keeping import PART, Mark, States
 from federated.vertical.model_section import Boosting
 from federated.vertical.own_table import read_rows, write_rows
 from federated.vertical.tables import training_rows
-from federated.vertical.talking import MachineTalker
 from federated.vertical.work import BoostingWork, LinearWork
 from fusion.crypto.hashing import digest
 from fusion.errors import FusionError, PartyFailed, Refused
@@ -89,6 +89,8 @@ class Brought:
         permissions: Under which it works.
         keeping: What it keeps of the run.
         conversations: How it talks with the others.
+        hold: Raises if the set may not be aligned because of earlier runs; called before anything
+            of it leaves.
         log_aligned: Told of an alignment, before its result is used.
         note: Told what the owner should know.
     """
@@ -101,6 +103,7 @@ class Brought:
     permissions: tuple[Permission, ...]
     keeping: Keeping
     conversations: Conversations
+    hold: Callable[[], None]
     log_aligned: Callable[[int, Aligned], None]
     note: Callable[[str], None]
 
@@ -317,6 +320,7 @@ class VerticalJob:
     def _aligned(self, attempt: _Attempt) -> NDArray[np.int64]:
         brought = self._brought
         prepared = brought.table.prepared
+        brought.hold()
         aligned = Alignment(
             brought.study.meeting(brought.federation, brought.job, attempt.number),
             brought.me,
@@ -362,7 +366,14 @@ class VerticalJob:
                 self._states.keep(Mark(done, attempt.number), work.keep())
                 self._standing = replace(self._standing, step=done)
 
-        self._carry(attempt, "train", MachineTalker(work.machine, peers, work.opening(), after))
+        machine = work.machine
+        talker = MachineTalker(machine, peers, work.opening(), lambda: machine.done, after)
+        self._carry(attempt, "train", talker)
+        judging = work.judging()
+        if judging is not None:
+            judge, peers = judging
+            talker = MachineTalker(judge, peers, judge.start(), lambda: judge.done)
+            self._carry(attempt, "judge", talker)
 
     def _finish(self, attempt: _Attempt, work: Work) -> None:
         part = work.part()

@@ -86,11 +86,12 @@ class Linear(Part):
     """``[model] kind = "logistic"``, ``"linear"`` or ``"poisson"``: weights by gradient descent."""
 
     kind: Literal["logistic", "linear", "poisson"]
-    backend: Literal["dealer"] = "dealer"
+    backend: Literal["dealer", "paillier"] = "dealer"
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 30
     learning_rate: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] = 1.0
     momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.7
     l2: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1e-4
+    key_bits: Literal[2048, 3072, 4096] = 2048
 
     @property
     def steps(self) -> int:
@@ -102,8 +103,8 @@ class Linear(Part):
         """What a step is."""
         return "epochs"
 
-    def terms(self, rows: int, held_out: int) -> LinearTerms:
-        """Return what all agree on, for so many rows that train and that judge.
+    def terms(self, rows: int) -> LinearTerms:
+        """Return what all agree on, for so many rows that train.
 
         Raises:
             InputInvalid: More rows, or fewer, than can be trained on.
@@ -111,7 +112,6 @@ class Linear(Part):
         return LinearTerms(
             family=self.kind,
             rows=rows,
-            held_out=held_out,
             epochs=self.epochs,
             learning_rate=self.learning_rate,
             momentum=self.momentum,

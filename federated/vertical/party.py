@@ -32,12 +32,13 @@ from federated.vertical.study import VerticalStudy
 from fusion.errors import FusionError, JobUnknown, MessageInvalid, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from federated.evidence import PartyLog
     from federated.leave import Desk
     from federated.vertical.keeping import Keeping
+    from federated.vertical.own_table import OwnTable
     from fusion.identity.roster import Roster
     from fusion.ports import Clock
     from fusion.services.conversing import Conversations
@@ -66,6 +67,8 @@ class VerticalSeat:
         desk: Where it decides what its grants allow; ``None`` if it works without grants.
         keeping: Returns what it keeps of a job.
         conversations: How it talks with others.
+        hold: Told study, job, the grant of the alignment and the own keys; raises if earlier runs
+            forbid it.
         keep_part: Keeps a finished part; returns its version.
     """
 
@@ -80,6 +83,7 @@ class VerticalSeat:
     desk: Desk | None
     keeping: Callable[[str], Keeping]
     conversations: Conversations
+    hold: Callable[[VerticalStudy, str, str, Sequence[str]], None]
     keep_part: Callable[[ModelFacts, bytes], int]
 
 
@@ -203,6 +207,10 @@ class VerticalParty:
             raise JobUnknown(msg, hint="The hub sets the party up again.")
         return job
 
+    def _held(self, study: VerticalStudy, job: str, grant: str, table: OwnTable) -> None:
+        if grant:  # who works without grants is held to nothing
+            self._seat.hold(study, job, grant, table.prepared.keys)
+
     def _agree(self, name: str, study: VerticalStudy, order: bytes | None) -> VerticalJob:
         seat = self._seat
         roster = seat.roster()
@@ -231,6 +239,7 @@ class VerticalParty:
                 permissions=leaves,
                 keeping=seat.keeping(name),
                 conversations=seat.conversations,
+                hold=lambda: self._held(study, name, leaves[0].grant, table),
                 log_aligned=lambda attempt, aligned: self._log.aligned(name, attempt, aligned),
                 note=seat.note,
             )

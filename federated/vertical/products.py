@@ -40,16 +40,8 @@ def facts_of_run(
         MessageInvalid: What the hub tells is not well formed.
         Refused: It is about another part than this party has.
     """
-    told_parts = told.get("parts")
-    steps = told.get("steps")
-    organisations = study.organisations
-    if (
-        not isinstance(told_parts, dict)
-        or set(told_parts) != set(organisations)
-        or not isinstance(steps, int)
-    ):
-        raise MessageInvalid("The hub does not tell what all parties have.")
-    if told_parts[me] != standing["part"]:
+    parts, steps = _told(study.organisations, told)
+    if parts[me] != standing["part"]:
         raise Refused(f"The hub tells another part of {me} than it has.")
     training, judging = standing["rows"]
     party = study.party(me)
@@ -70,9 +62,9 @@ def facts_of_run(
             Holder(
                 organisation=name,
                 role="label" if name == study.cast.label else "feature",
-                part=told_parts[name],
+                part=parts[name],
             )
-            for name in organisations
+            for name in study.organisations
         ),
         rows_aligned=training + judging,
         rows_training=training,
@@ -89,3 +81,17 @@ def facts_of_run(
         grants=tuple(grants),
     )
     return ModelFacts(shared=shared, own=own, metrics=standing["quality"] or {})
+
+
+def _told(organisations: Sequence[str], told: Mapping[str, Any]) -> tuple[dict[str, str], int]:
+    """Return what the hub tells of all parties' parts, and of steps.
+
+    Raises:
+        MessageInvalid: It is not well formed.
+    """
+    parts, steps = told.get("parts"), told.get("steps")
+    if not isinstance(parts, dict) or set(parts) != set(organisations):
+        raise MessageInvalid("The hub does not tell what all parties have.")
+    if not isinstance(steps, int) or isinstance(steps, bool):
+        raise MessageInvalid("The hub does not tell after how many steps.")
+    return parts, steps

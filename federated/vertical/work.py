@@ -18,10 +18,14 @@ from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLa
 from federated.protocols.vertical.encrypted import EncryptedFeatureSide, EncryptedLabelSide
 from federated.protocols.vertical.feature_party import FeatureParty
 from federated.protocols.vertical.gradients import Loss
+from federated.protocols.vertical.judging import JudgingFeature, JudgingLabel
 from federated.protocols.vertical.label_party import LabelParty
 from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
 from federated.protocols.vertical.linear_dealing import LinearDealer
-from federated.protocols.vertical.linear_terms import Target
+from federated.protocols.vertical.linear_encrypted import (
+    EncryptedLinearFeature,
+    EncryptedLinearLabel,
+)
 from federated.vertical import part_making
 from federated.vertical.measures import METRICS, measure
 from federated.vertical.model_section import Boosting, Linear
@@ -37,9 +41,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from federated.protocols.vertical.binning import Columns
+    from federated.protocols.vertical.linear_terms import LinearTerms
     from federated.protocols.vertical.messages import Outgoing
+    from federated.protocols.vertical.scripts import Scripted
     from federated.protocols.vertical.sides import FeatureSide, LabelSide
-    from federated.vertical.talking import Machine
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
@@ -100,7 +105,7 @@ class Work(Protocol):
     """One party's work on one model, in one attempt."""
 
     @property
-    def machine(self) -> Machine:
+    def machine(self) -> Any:  # noqa: ANN401 - of any protocol: see its `receive` and `done`
         """What talks."""
         ...
 
@@ -119,6 +124,10 @@ class Work(Protocol):
 
     def opening(self) -> list[Outgoing]:
         """Return the first messages."""
+        ...
+
+    def judging(self) -> tuple[Scripted, frozenset[str]] | None:
+        """Return what still has to be said, and with whom, so that the label party can judge."""
         ...
 
     def part(self) -> bytes:
@@ -190,6 +199,9 @@ class BoostingWork:
         """See :class:`Work`."""
         return self.machine.offer() if isinstance(self.machine, FeatureParty) else []
 
+    def judging(self) -> None:
+        """See :class:`Work`: rows that judge went down the trees with the others."""
+
     def part(self) -> bytes:
         """See :class:`Work`."""
         words = words_of(self._rows.table, self._rows.training)
@@ -215,8 +227,7 @@ class BoostingWork:
 def _label_side(cast: Cast, model: Boosting, growth: Any, rows: int) -> LabelSide:  # noqa: ANN401
     if cast.dealer is not None:
         return DealtLabelSide(cast.dealer, cast.features, rows)
-    # A key of its own for every attempt: two safe primes.
-    key = PrivateKey(safe_prime(model.key_bits // 2), safe_prime(model.key_bits // 2))
+    key = _key(model.key_bits)
     return EncryptedLabelSide(key, Exact(key), growth, rows)
 
 
@@ -237,23 +248,18 @@ class LinearWork:
             DataInvalid: Nothing varies in the party's columns, or the label is none.
             InputInvalid: Fewer rows, or more, than can be trained on.
         """
+        self._cast, self._me, self._rows = cast, me, rows
         training, labels = rows.training, rows.labels
-        count = len(training)
-        self._cast, self._rows = cast, rows
         self.design = designs.design(rows.table, training, intercept=labels is not None)
-        block = self.design.block(rows.table, count)
-        self.terms = model.terms(int(training.sum()), int((~training).sum()))
-        dealer = cast.dealer or DEALER
-        self.machine: LinearLabelParty | LinearFeatureParty
-        if labels is not None:
-            self.machine = LinearLabelParty(
-                me, cast.features, dealer, self.terms, block[training], labels[training],
-                block[~training],
-            )  # fmt: skip
-        else:
-            self.machine = LinearFeatureParty(
-                me, cast.parties, dealer, self.terms, block[training], block[~training]
-            )
+        self._block = self.design.block(rows.table, len(training))
+        self.terms = model.terms(int(training.sum()))
+        self._judge: Scripted | None = None
+        block = self._block[training]
+        self.machine = (
+            _linear_feature(cast, me, self.terms, block, model)
+            if labels is None
+            else _linear_label(cast, self.terms, block, labels[training], model)
+        )
 
     @property
     def step(self) -> int:
@@ -272,10 +278,22 @@ class LinearWork:
         """See :class:`Work`."""
         return self.machine.start()
 
+    def judging(self) -> tuple[Scripted, frozenset[str]] | None:
+        """See :class:`Work`: nobody has had a score so far."""
+        cast, held_out = self._cast, ~self._rows.training
+        if not held_out.any():
+            return None
+        scores = self._block[held_out] @ self.machine.weights
+        if self._rows.labels is not None:
+            self._judge = JudgingLabel(cast.features, scores)
+        else:
+            self._judge = JudgingFeature(self._me, cast.label, cast.features, scores)
+        return self._judge, cast.peers(self._me, linear=True) - {cast.dealer or ""}
+
     def part(self) -> bytes:
         """See :class:`Work`."""
         machine = self.machine
-        if isinstance(machine, LinearLabelParty):
+        if isinstance(machine, LinearLabelParty | EncryptedLinearLabel):
             return part_making.linear_label(
                 self._cast.features, machine.target, self.design, machine.weights
             )
@@ -284,34 +302,53 @@ class LinearWork:
     def quality(self) -> dict[str, Any] | None:
         """See :class:`Work`; only rows that judge have a joint score anywhere."""
         machine, labels, training = self.machine, self._rows.labels, self._rows.training
-        if not isinstance(machine, LinearLabelParty) or labels is None:
+        if not isinstance(machine, LinearLabelParty | EncryptedLinearLabel) or labels is None:
             return None
-        metric = METRICS[self.terms.family]
+        metric, target = METRICS[self.terms.family], machine.target
         joint: dict[str, float | None] = {"train": None, "test": None}
-        if len(machine.held_out):
-            outputs = machine.target.outputs(machine.held_out)
+        if isinstance(self._judge, JudgingLabel):
+            outputs = target.outputs(self._judge.scores)
             every = np.zeros(len(outputs), bool)
             joint["test"] = measure(metric, outputs, labels[~training], every)["test"]
-        block = self.design.block(self._rows.table, len(training))
-        target = Target.of(self.terms.family, labels[training])
-        weights = linear_pooled.fit(block[training], target, self.terms.l2)
-        alone = target.outputs(block @ weights)
+        weights = linear_pooled.fit(self._block[training], target, self.terms.l2)
         return {
             "metric": metric,
             "joint": joint,
-            "alone": measure(metric, alone, labels, training),
+            "alone": measure(metric, target.outputs(self._block @ weights), labels, training),
         }
 
 
-def dealer_of(cast: Cast, model: Boosting | Linear, rows: tuple[int, int], step: int) -> Machine:
+def _linear_label(
+    cast: Cast, terms: LinearTerms, block: Floats, labels: Floats, model: Linear
+) -> LinearLabelParty | EncryptedLinearLabel:
+    if cast.dealer is not None:
+        return LinearLabelParty(cast.label, cast.features, cast.dealer, terms, block, labels)
+    key = _key(model.key_bits)
+    return EncryptedLinearLabel(cast.label, cast.features, terms, block, labels, key)
+
+
+def _linear_feature(
+    cast: Cast, me: str, terms: LinearTerms, block: Floats, model: Linear
+) -> LinearFeatureParty | EncryptedLinearFeature:
+    if cast.dealer is not None:
+        return LinearFeatureParty(me, cast.parties, cast.dealer, terms, block)
+    return EncryptedLinearFeature(me, cast.parties, terms, block, _key(model.key_bits))
+
+
+def _key(bits: int) -> PrivateKey:
+    """Return a key of its own for an attempt: two safe primes."""
+    return PrivateKey(safe_prime(bits // 2), safe_prime(bits // 2))
+
+
+def dealer_of(cast: Cast, model: Boosting | Linear, rows: int, step: int) -> Dealer | LinearDealer:
     """Return the machine of who deals.
 
     Args:
         cast: Who takes part.
         model: The study's model.
-        rows: How many train, and how many judge.
+        rows: How many train.
         step: From which the attempt begins.
     """
     if isinstance(model, Boosting):
         return Dealer(cast.label, cast.features)
-    return LinearDealer(model.terms(*rows), cast.label, cast.features, step)
+    return LinearDealer(model.terms(rows), cast.label, cast.features, step)

@@ -50,6 +50,7 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """What a request of an action has to say, but for what a grant may leave open."""
 
+_LIMITS: Final = tuple(dict.fromkeys(name for names in _FIELDS.values() for name in names))
 _TELLS: Final[dict[str, tuple[Code, bool]]] = {
     "membership_permille": (Code.MEMBERSHIP, False),
     "label_leak_permille": (Code.LABEL_LEAK, False),
@@ -57,7 +58,6 @@ _TELLS: Final[dict[str, tuple[Code, bool]]] = {
 }
 """What a study promises of its model, each with its code and whether more of it is better."""
 
-_LIMITS: Final = tuple(dict.fromkeys(name for names in _FIELDS.values() for name in names))
 _LEAST: Final[dict[str, Any]] = {
     "model": "logistic",
     "k": 3,

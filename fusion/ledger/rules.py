@@ -99,7 +99,12 @@ class Replay:
         """What is allowed and worth a look."""
         self._logs: dict[str, str] = {}
         self._orders: dict[str, entries.OrderTaken] = {}
-        self._rules: Mapping[type[Any], Callable[[Any], None]] = {
+        self._vertical = VerticalRules(self._job, self._broken)
+        self._rules = self._all_rules()
+
+    def _all_rules(self) -> Mapping[type[Any], Callable[[Any], None]]:
+        """Return what takes each kind of entry."""
+        rules: Mapping[type[Any], Callable[[Any], None]] = {
             entries.OrganisationMade: self._made,
             entries.RosterSeen: self._roster,
             entries.LogSeen: self._log,
@@ -123,10 +128,9 @@ class Replay:
         }
         python = PythonRules(self._runs, self._broken)
         models = ModelRules(self._scorings, self._broken)
-        self._vertical = VerticalRules(self._job, self._broken)
         aligned = AlignmentRules(self._alignments, self._orders, self._broken)
-        self._rules = {
-            **self._rules, **python.rules, **models.rules, **aligned.rules, **self._vertical.rules
+        return {
+            **rules, **python.rules, **models.rules, **aligned.rules, **self._vertical.rules
         }  # fmt: skip
 
     def feed(self, entry: Entry) -> None:

@@ -60,7 +60,7 @@ class State(Document):
     """
 
     schema_: Literal["fusion.align-state/1"] = Field(default="fusion.align-state/1", alias="schema")
-    job: Annotated[str, Field(pattern=r"^align-[0-9a-f]{12}$")]
+    job: Annotated[str, Field(pattern=r"^(align|job)-[0-9a-f]{12}$")]
     operator: Name
     status: Literal["asked", "running", "done", "failed"]
     records: Count | None = None
@@ -74,7 +74,7 @@ class _Kept(Document):
     """An earlier run, but for its sketch."""
 
     schema_: Literal["fusion.align-run/1"] = Field(default="fusion.align-run/1", alias="schema")
-    job: Annotated[str, Field(pattern=r"^align-[0-9a-f]{12}$")]
+    job: Annotated[str, Field(pattern=r"^(align|job)-[0-9a-f]{12}$")]
     field: Annotated[str, Field(min_length=1, max_length=200)]
     own: Count
     peer: Count

@@ -290,6 +290,17 @@ def test_a_refusal_ends_the_run_and_names_who_refuses(world: World) -> None:
     assert refusal["organisation"] == "south"
 
 
+def test_a_set_that_differs_by_a_few_records_is_not_aligned_again(world: World) -> None:
+    for name in world.nodes:
+        world.grant(name)
+    assert world.run(_text(linear(epochs=1)))[1][-1]["status"] == "done"
+    path = world.nodes["south"].config.data["people"]
+    path.write_text("\n".join(path.read_text("utf-8").splitlines()[:-3]) + "\n", "utf-8")
+    _, events = world.run(_text(linear(epochs=2)))
+    assert (events[-1]["code"], events[-1]["exit_code"]) == ("A-16", 4), events[-1]
+    assert "south" in events[-1]["message"]
+
+
 def test_a_grant_revoked_in_mid_run_ends_it(world: World) -> None:
     ids = {name: world.grant(name) for name in world.nodes}
     revoked: list[float] = []

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from federated import seeds
+from federated.protocols.vertical.outbox import MachineTalker
 from federated.vertical.job import Brought, VerticalJob
 from federated.vertical.keeping import Mark, MemoryKeeping
 from federated.vertical.own_table import own_table
 from federated.vertical.study import VerticalStudy, parse_vertical
 from federated.vertical.tables import read
-from federated.vertical.talking import MachineTalker
 from federated.vertical.work import DEALER, dealer_of
 from fusion.services.alignment import Column
 from fusion.services.conversing import Patience
+from tests.conversing.parties import talking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from federated.vertical.aligning import Aligned
     from federated.vertical.tables import Joined
     from tests.conversing.network import Network
+    from tests.conversing.parties import Waiting
 
 LABEL = "registry"
 
@@ -97,9 +99,9 @@ def boosting(backend: str, trees: int = 4) -> str:
     return BOOSTING.format(backend=backend, trees=trees)
 
 
-def linear(kind: str = "logistic", epochs: int = 6) -> str:
+def linear(kind: str = "logistic", epochs: int = 6, backend: str = "dealer") -> str:
     """Return the section of a linear model."""
-    return f'kind = "{kind}"\nepochs = {epochs}\n'
+    return f'kind = "{kind}"\nbackend = "{backend}"\nepochs = {epochs}\n'
 
 
 def tables(
@@ -182,6 +184,7 @@ class Party:
                 permissions=(self.permission,),
                 keeping=self.keeping,
                 conversations=network.join(self.name),
+                hold=lambda: None,
                 log_aligned=lambda _, aligned: self.aligned.append(aligned),
                 note=self.notes.append,
             )
@@ -198,7 +201,7 @@ class Run:
         self.network = network
         self.parties = {n: Party(n, self.study, self.paths[n]) for n in cast.parties}
         self.jobs = {name: party.job(network) for name, party in self.parties.items()}
-        self._dealers: list[Any] = []
+        self._dealers: list[Waiting] = []
         if cast.dealer is not None:
             self.hub = network.join(DEALER)
 
@@ -217,14 +220,15 @@ class Run:
             if rows is None:
                 return
             machine = dealer_of(
-                self.study.cast, self.study.model, tuple(rows), start.step if start else 0
+                self.study.cast, self.study.model, rows[0], start.step if start else 0
             )
             peers = self.study.cast.peers(DEALER, linear=True)
             opening = machine.start() if hasattr(machine, "start") else []
+            talker = MachineTalker(machine, peers, opening, lambda: machine.done)
             self._dealers.append(
-                self.hub.open(
-                    "job-1.train", attempt, MachineTalker(machine, peers, opening),
-                    patience=Patience(silence=self.study.patience), check=lambda: None,
+                talking(
+                    self.hub, talker, job="job-1.train", attempt=attempt,
+                    patience=Patience(silence=self.study.patience),
                 )
             )  # fmt: skip
 
@@ -255,7 +259,8 @@ class Run:
             assert time.monotonic() < until, {n: j.standing() for n, j in self.jobs.items()}
             time.sleep(0.02)
         for dealer in self._dealers:
-            dealer.close()
+            dealer.stop.set()
+            dealer.end()
         return self.states()
 
     def marks(self) -> list[Mark]:

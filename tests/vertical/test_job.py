@@ -40,6 +40,22 @@ def test_a_study_runs_to_its_end(tmp_path: Path, model: str, names: tuple[str, .
         assert len({tuple(p.aligned[0].keys) for p in run.parties.values()}) == 1
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("model", [boosting("paillier", 3), linear(backend="paillier", epochs=5)])
+def test_a_study_without_a_dealer_goes_on_after_its_end(tmp_path: Path, model: str) -> None:
+    with network() as net:
+        run = Run(tmp_path, study_text(model, patience=60.0), net)
+        run.begin(1)
+        assert set(run.finish(200).values()) == {"done"}, run.standings()
+        first = run.standings()[LABEL]["quality"]
+        assert first["joint"]["test"] > first["alone"]["test"]
+        start = next(mark for mark in run.marks() if mark.step)
+        run.begin(2, start)
+        assert set(run.finish(200).values()) == {"done"}, run.standings()
+        again = run.standings()[LABEL]["quality"]
+        assert again["joint"]["test"] == pytest.approx(first["joint"]["test"], abs=1e-3)
+
+
 def _expected(run: Run, joined: Any) -> pooled.Pooled:  # noqa: ANN401 - tables
     model = run.study.model
     assert isinstance(model, Boosting)

@@ -30,7 +30,7 @@ from federated.protocols.vertical.linear_terms import (
     Target,
 )
 from federated.protocols.vertical.messages import Kind, chunks
-from federated.protocols.vertical.permutations import Stream, system_words
+from federated.protocols.vertical.permutations import Stream
 from federated.protocols.vertical.ring import (
     Cut,
     backward,
@@ -61,7 +61,6 @@ MAX_WIDTH = 4096
 """Columns of a block."""
 
 OFFSET_STEP, Z_STEP, OPEN_STEP, E_STEP, G_STEP, CUT_STEP, STEP_STEP = range(7)
-JUDGE_STEP = 20
 
 
 class _Block:
@@ -123,18 +122,13 @@ class _Party(Scripted):
         dealer: str,
         terms: LinearTerms,
         block: Floats,
-        held_out: Floats | None,
     ) -> None:
-        width = block.shape[1]
-        judging = np.empty((0, width)) if held_out is None else held_out
-        sizes = {(terms.rows, width): block, (terms.held_out, width): judging}
-        if any(each.shape != size for size, each in sizes.items()) or not 0 < width <= MAX_WIDTH:
+        if block.shape != (terms.rows, block.shape[1]) or not 0 < block.shape[1] <= MAX_WIDTH:
             raise InputInvalid("A block of a design matrix is not of the agreed size.")
         super().__init__([*(n for n in names if n != name), dealer])
         self._name, self._names, self._dealer = name, tuple(names), dealer
         self._terms = terms
         self._matrix = fixed(block, DATA_BITS)
-        self._judging = judging
         self._stream = self._seeded()
         self.weights: Floats = np.zeros(0)
         self.epochs_done = 0
@@ -251,7 +245,6 @@ class LinearLabelParty(_Party):
         weights: Of its own block, when done.
         target: The scale of labels and scores.
         epoch: The one that runs, from 1; 0 before.
-        held_out: Scores of the rows that judge, without the offset, when done.
     """
 
     _role = "label"
@@ -264,7 +257,6 @@ class LinearLabelParty(_Party):
         terms: LinearTerms,
         block: Floats,
         labels: Floats,
-        held_out: Floats | None = None,
     ) -> None:
         """Take what was agreed.
 
@@ -275,12 +267,10 @@ class LinearLabelParty(_Party):
             terms: The terms.
             block: Own block of the design matrix, of the training rows.
             labels: Of the training rows.
-            held_out: The block's rows that judge, if there are any.
         """
-        super().__init__(name, [name, *parties], dealer, terms, block, held_out)
+        super().__init__(name, [name, *parties], dealer, terms, block)
         self.target = Target.of(terms.family, labels)
         self.epoch = 0
-        self.held_out: Floats = np.zeros(0)
 
     def script(self) -> Script:
         """See :class:`~.scripts.Scripted`."""
@@ -310,20 +300,6 @@ class LinearLabelParty(_Party):
             self.send(name, Kind.WEIGHTS, terms.epochs, 0, block.weights)
         (rest,) = yield Due(helper, Kind.WEIGHTS, terms.epochs, 0, (("u8", (widths[0],)),))
         self.weights = real(blocks[0].weights + rest, WEIGHT_BITS)
-        if terms.held_out:
-            own = self._judging @ self.weights
-            self.held_out = own + real((yield from self._judged()), SCORE_BITS)
-
-    def _judged(self) -> Words_:
-        """Return the sum of all others' scores of the rows that judge; not one of them alone.
-
-        Everybody but the helper blinds its scores for it, and gives the masks to the label party.
-        """
-        terms = self._terms
-        total = yield from self._words(self._names[1], terms.epochs, JUDGE_STEP, terms.held_out)
-        for name in self._names[2:]:
-            total = total - (yield from self._words(name, terms.epochs, JUDGE_STEP, terms.held_out))
-        return total
 
     def _epoch(
         self, epoch: int, masks: LabelMasks, blocks: list[_Block], blinded: list[Words]
@@ -388,7 +364,6 @@ class LinearFeatureParty(_Party):
         dealer: str,
         terms: LinearTerms,
         block: Floats,
-        held_out: Floats | None = None,
     ) -> None:
         """Take what was agreed.
 
@@ -398,9 +373,8 @@ class LinearFeatureParty(_Party):
             dealer: Who deals.
             terms: The terms.
             block: Own block of the design matrix, of the training rows.
-            held_out: The block's rows that judge, if there are any.
         """
-        super().__init__(name, names, dealer, terms, block, held_out)
+        super().__init__(name, names, dealer, terms, block)
         self._helper = self._names[1] == name
 
     def script(self) -> Script:
@@ -427,23 +401,6 @@ class LinearFeatureParty(_Party):
             self.send(label, Kind.WEIGHTS, terms.epochs, 0, theirs.weights)
         (rest,) = yield Due(label, Kind.WEIGHTS, terms.epochs, 0, (("u8", (width,)),))
         self.weights = real(mine.weights + rest, WEIGHT_BITS)
-        if terms.held_out:
-            yield from self._judge()
-
-    def _judge(self) -> Script:
-        """Give the label party the scores of rows that judge, added up over the feature parties."""
-        terms, label, helper = self._terms, self._names[0], self._names[1]
-        scores = fixed(self._judging @ self.weights, SCORE_BITS)
-        if not self._helper:
-            mask = system_words(terms.held_out)
-            self._share(label, terms.epochs, JUDGE_STEP, mask)
-            self._share(helper, terms.epochs, JUDGE_STEP, scores + mask)
-            return
-        for name in self._names[2:]:
-            scores = scores + (
-                yield from self._words(name, terms.epochs, JUDGE_STEP, terms.held_out)
-            )
-        self._share(label, terms.epochs, JUDGE_STEP, scores)
 
     def _epoch(self, epoch: int, masks: FeatureMasks, mine: _Block, theirs: _Block) -> Script:
         label, rows, width = self._names[0], self._terms.rows, self._matrix.shape[1]

@@ -46,7 +46,6 @@ class LinearTerms:
         learning_rate: 1 is the largest step that is safe for any data.
         momentum: Of the heavy ball (Polyak 1964).
         l2: Ridge penalty on whitened weights, for the mean loss.
-        held_out: Rows whose scores the label party is given when all epochs are over, to judge.
     """
 
     family: Family
@@ -55,7 +54,6 @@ class LinearTerms:
     learning_rate: float = 1.0
     momentum: float = 0.7
     l2: float = 1e-4
-    held_out: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what can't be trained.
@@ -69,7 +67,6 @@ class LinearTerms:
             "learning rate": 0 < self.learning_rate <= 4,
             "momentum": 0 <= self.momentum < 1,
             "l2": 0 <= self.l2 <= 1,
-            "rows that judge": 0 <= self.held_out <= MAX_ROWS,
         }
         for name, fine in ranges.items():
             if not fine:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fusion.errors import ConversationBroken
+from fusion.errors import ConversationBroken, MessageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,6 +31,7 @@ class MachineTalker:
         peers: Iterable[str],
         first: Iterable[Outgoing],
         over: Callable[[], bool],
+        after: Callable[[], None] = lambda: None,
     ) -> None:
         """Take a machine.
 
@@ -39,9 +40,11 @@ class MachineTalker:
             peers: With whom it talks.
             first: What it says before it has heard anything.
             over: Whether it has taken everything that it needs.
+            after: Called when it has taken a message, before the answers to that may leave: what
+                is kept then on disk is never behind what others have seen.
         """
         self.peers = frozenset(peers)
-        self._machine, self._over = machine, over
+        self._machine, self._over, self._after = machine, over, after
         self._waiting: dict[str, deque[bytes]] = {peer: deque() for peer in self.peers}
         self._gone = dict.fromkeys(self.peers, 0)
         self._taken = dict.fromkeys(self.peers, 0)
@@ -67,9 +70,18 @@ class MachineTalker:
         return self._waiting[peer][place]
 
     def take(self, peer: str, data: bytes) -> None:
-        """Have the machine take a message, and keep its answers."""
-        self._put(self._machine.receive(peer, data))
+        """Have the machine take a message, and keep its answers.
+
+        Raises:
+            MessageInvalid: It is not what is due; names the peer.
+        """
+        try:
+            answers = self._machine.receive(peer, data)
+        except MessageInvalid as error:
+            raise MessageInvalid(f"{peer}: {error.message}", hint=error.hint) from None
+        self._after()
         self._taken[peer] += 1
+        self._put(answers)
 
     def taken(self, peer: str) -> int:
         """Return how many messages of a peer were taken."""

@@ -25,8 +25,8 @@ def _cases() -> dict[str, tuple[str, Case]]:
         **_time_cases(),
         **_who_and_what_cases(),
         **_train_cases(),
-        **_promise_cases(),
         **_align_cases(),
+        **_promise_cases(),
         **_other_action_cases(),
         **_budget_cases(),
         **_mixed_cases(),
@@ -133,37 +133,6 @@ def _train_cases() -> dict[str, tuple[str, Case]]:
     }
 
 
-def _promise_cases() -> dict[str, tuple[str, Case]]:
-    nothing = dict.fromkeys(("membership_permille", "label_leak_permille", "smallest_leaf"))
-    without = {"/permissions": {"align": ALIGN}}
-    return {
-        "members told too well": ("G-61", Case(request={"membership_permille": 101})),
-        "members told beyond any rate": ("G-61", Case(request={"membership_permille": 5000})),
-        "no word on members": ("G-41", Case(request={"membership_permille": None})),
-        "labels leak too much": ("G-62", Case(request={"label_leak_permille": 201})),
-        "no word on labels": ("G-41", Case(request={"label_leak_permille": None})),
-        "leaves too small": ("G-63", Case(request={"smallest_leaf": 19})),
-        "leaves of one": ("G-63", Case(request={"smallest_leaf": 1})),
-        "no word on leaves": ("G-41", Case(request={"smallest_leaf": None})),
-        "no promise at all": ("G-41", Case(request=nothing)),
-        "every promise too weak": (
-            "G-61",
-            Case(
-                request={
-                    "membership_permille": 900,
-                    "label_leak_permille": 900,
-                    "smallest_leaf": 2,
-                }
-            ),
-        ),
-        "promises where train is not permitted": (
-            "G-21",
-            Case(grant=without, request={"membership_permille": 2000, "smallest_leaf": None}),
-        ),
-        "a promise of a query": ("G-42", Case("query", {"smallest_leaf": 5})),
-    }
-
-
 def _align_cases() -> dict[str, tuple[str, Case]]:
     only_score = {"/permissions": {"score": {"rows": 1, "runs": 1}}}
     return {
@@ -201,6 +170,37 @@ def _align_cases() -> dict[str, tuple[str, Case]]:
         "no overlap": ("G-41", Case("align", {"minimum_overlap_permille": None})),
         "an outcome of training": ("G-42", Case(request={"outcome": "size"})),
         "rounds of an alignment": ("G-42", Case("align", {"rounds": 2})),
+    }
+
+
+def _promise_cases() -> dict[str, tuple[str, Case]]:
+    nothing = dict.fromkeys(("membership_permille", "label_leak_permille", "smallest_leaf"))
+    without = {"/permissions": {"score": {"rows": 1, "runs": 1}}}
+    return {
+        "members told too well": ("G-61", Case(request={"membership_permille": 101})),
+        "members told beyond any rate": ("G-61", Case(request={"membership_permille": 5000})),
+        "no word on members": ("G-41", Case(request={"membership_permille": None})),
+        "labels leak too much": ("G-62", Case(request={"label_leak_permille": 201})),
+        "no word on labels": ("G-41", Case(request={"label_leak_permille": None})),
+        "leaves too small": ("G-63", Case(request={"smallest_leaf": 19})),
+        "leaves of one": ("G-63", Case(request={"smallest_leaf": 1})),
+        "no word on leaves": ("G-41", Case(request={"smallest_leaf": None})),
+        "no promise at all": ("G-41", Case(request=nothing)),
+        "every promise too weak": (
+            "G-61",
+            Case(
+                request={
+                    "membership_permille": 900,
+                    "label_leak_permille": 900,
+                    "smallest_leaf": 2,
+                }
+            ),
+        ),
+        "promises where train is not permitted": (
+            "G-21",
+            Case(grant=without, request={"membership_permille": 2000, "smallest_leaf": None}),
+        ),
+        "a promise of a query": ("G-42", Case("query", {"smallest_leaf": 5})),
     }
 
 
