@@ -57,6 +57,13 @@ class Kind(enum.IntEnum):
     BLINDED = 15
     SHARE = 16
     WEIGHTS = 17
+    KEY = 18
+    BLOCK = 19
+    BITS = 20
+    SEEDS = 21
+    CHOICES = 22
+    TABLES = 23
+    PRODUCT = 24
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@
 | ``exact`` | whoever holds the primes | uniform over all N-th residues | DCR alone |
 | ``djn-half`` | everybody else; the default | h^rho, rho of half the key's length | DCR and DJN's |
 | ``full`` | the reference | r^N, r uniform | DCR alone |
+| ``tabled`` | hiding what was computed from a key holder's ciphertexts | as ``full``, to 2^-64 | safe primes |
 | ``short-exponent-B`` | nobody, unless asked for by name | h^rho, rho of B bits | a stronger one |
 
 DCR: Paillier, EUROCRYPT 1999. ``djn-half``: Damgård, Jurik, Nielsen (Int. J. Inf. Secur. 9, 2010,
@@ -38,6 +39,9 @@ EXPONENT_SLACK_BITS: Final = 128 + 128 + 24
 """Room in the table for the masking exponent of a proof (:mod:`.knowledge`)."""
 
 _MIN_SHORT_BITS: Final = 256
+
+_TABLED_SLACK_BITS: Final = 64
+"""Bits by which an exponent is longer than N, so that its power is uniform to 2^-64."""
 
 
 class Randomiser(Protocol):
@@ -134,6 +138,42 @@ class Full:
         blinded = key.ring.power(bases, key.modulus)
         messages = rows_of((1 + m * key.n for m in integers(plaintexts)), key.ciphertext_bytes)
         return key.product_ring.product([blinded, messages])
+
+
+class Tabled:
+    """What ``full`` gives, to a statistical distance of 2^-64, for an N of two safe primes.
+
+    The units modulo N are then four classes of squares, told apart by -1 and by any u of Jacobi
+    symbol -1; and h, a hashed square, generates all N-th powers of squares (but for a chance of
+    2^-1020). So h^rho with a rho 64 bits longer than N, times -1 or not, times u^N or not, is a
+    uniform N-th residue. One table of powers does it: a sixth of the cost of ``full``.
+    """
+
+    name = "tabled"
+    degree = 1
+
+    def __init__(self, key: PublicKey) -> None:
+        """Take the key, of which the maker says that its primes are safe."""
+        self._key = key
+        u = next(u for u in range(2, 10_000) if gmpy2.jacobi(u, key.n) == -1)
+        other = gmpy2.powmod(u, key.n, key.n_squared)
+        classes = (mpz(1), key.n_squared - 1, other, key.n_squared - other)
+        self._classes = rows_of(classes, key.ciphertext_bytes)
+
+    def encrypt(self, plaintexts: Rows) -> Rows:
+        """See :class:`Randomiser`."""
+        width = (self._key.bits + _TABLED_SLACK_BITS) // 8
+        exponents = rows_from(rng.token(len(plaintexts) * width), width)
+        powers = _long_powers(self._key, current().name).powers(exponents, plaintexts)
+        chosen = np.frombuffer(rng.token(len(plaintexts)), np.uint8) & 3
+        return self._key.product_ring.product([powers, self._classes[chosen]])
+
+
+@lru_cache(maxsize=4)
+def _long_powers(key: PublicKey, engine: str) -> FixedBase:
+    """Powers of h to exponents longer than N; see :func:`base_powers`."""
+    del engine
+    return key.ring.fixed_base(int(key.randomiser_base), key.bits + _TABLED_SLACK_BITS)
 
 
 class Exact:
