@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["paillier", "dealer", "plain"]
 BACKENDS: Final = ("paillier", "dealer", "plain")
+LINEAR_BACKENDS: Final = ("dealer", "paillier")
 MODELS: Final = ("boosting", "logistic", "linear", "poisson")
 
 
@@ -60,11 +61,12 @@ def backend(model: str, options: Mapping[str, Any]) -> Backend:
     """Return how columns stay hidden."""
     if model != "boosting":
         chosen = options.get("backend") or "dealer"
-        if chosen != "dealer":
+        if chosen not in LINEAR_BACKENDS:
             raise InputInvalid(
-                f"Linear models have no back end {chosen!r}.", hint="Use --backend dealer."
+                f"Linear models have no back end {chosen!r}.",
+                hint="Use --backend dealer, or --backend paillier.",
             )
-        return "dealer"
+        return cast("Backend", chosen)
     chosen = options.get("backend") or "paillier"
     if chosen not in BACKENDS:
         raise InputInvalid(f"There is no back end {chosen!r}.", hint=f"Use {', '.join(BACKENDS)}.")

@@ -24,6 +24,10 @@ from federated.protocols.vertical.gradients import Loss
 from federated.protocols.vertical.label_party import LabelParty
 from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
 from federated.protocols.vertical.linear_dealing import LinearDealer
+from federated.protocols.vertical.linear_encrypted import (
+    EncryptedLinearFeature,
+    EncryptedLinearLabel,
+)
 from federated.protocols.vertical.linear_terms import Target
 from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
 from federated.vertical import options as choices
@@ -53,6 +57,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 DEALER: Final = "dealer"
+KEY_BITS: Final = 2048
+"""Of each party's key of a linear model with ``paillier``."""
 
 AUC, R2, DEVIANCE = "auc", "r2", "deviance explained"
 METRICS: Final = {"logistic": AUC, "squared": R2, "linear": R2, "poisson": DEVIANCE}
@@ -186,28 +192,46 @@ def boost_pooled(joined: Joined, plan: Boosting, parties: int) -> Floats:
     return Loss(plan.growth.objective, joined.labels, joined.training).outputs(found.scores)
 
 
-def linear(joined: Joined, terms: LinearTerms, costs: Costs) -> Floats:
+def linear(joined: Joined, terms: LinearTerms, backend: Backend, costs: Costs) -> Floats:
     """Train a generalised linear model in shares; return outputs for all rows."""
-    label_name, names = joined.names[0], joined.names[1:]
     training = joined.training
     blocks = [
         designs.design(table, training, intercept=i == 0).block(table, len(training))
         for i, table in enumerate(joined.tables)
     ]
-    label = LinearLabelParty(
-        label_name, names, DEALER, terms, blocks[0][training], joined.labels[training]
-    )
-    parties = {
-        name: LinearFeatureParty(name, joined.names, DEALER, terms, block[training])
-        for name, block in zip(names, blocks[1:], strict=True)
-    }
-    dealer = LinearDealer(terms, label_name, names)
-    machines = {label_name: label, **parties, DEALER: dealer}
+    trained = [block[training] for block in blocks]
+    label, *parties = _linear_machines(joined, terms, backend, trained, costs)
+    machines: dict[str, Any] = dict(zip(joined.names, (label, *parties), strict=True))
+    if backend == "dealer":
+        machines[DEALER] = LinearDealer(terms, joined.names[0], joined.names[1:])
     first = [(n, out) for n, m in machines.items() for out in costs.timed(n, m.start)]
     costs.talk(machines, first, lambda: f"epoch {label.epoch} of {terms.epochs}")
-    everybody = [label, *parties.values()]
-    scores = sum(b @ party.weights for b, party in zip(blocks, everybody, strict=True))
-    return label.target.outputs(np.asarray(scores))
+    scores = sum(b @ party.weights for b, party in zip(blocks, (label, *parties), strict=True))
+    outputs: Floats = label.target.outputs(np.asarray(scores))
+    return outputs
+
+
+def _linear_machines(
+    joined: Joined, terms: LinearTerms, backend: Backend, blocks: Sequence[Floats], costs: Costs
+) -> Any:  # noqa: ANN401 - machines of either back end, the label party's first
+    names, labels = joined.names, joined.labels[joined.training]
+    others = list(zip(names[1:], blocks[1:], strict=True))
+    if backend == "dealer":
+        return [
+            LinearLabelParty(names[0], names[1:], DEALER, terms, blocks[0], labels),
+            *(LinearFeatureParty(name, names, DEALER, terms, block) for name, block in others),
+        ]
+    costs.tell("making keys")
+    began = time.process_time()
+    keys = [PrivateKey(safe_prime(KEY_BITS // 2), safe_prime(KEY_BITS // 2)) for _ in names]
+    costs.cpu["keys"] = time.process_time() - began
+    return [
+        EncryptedLinearLabel(names[0], names[1:], terms, blocks[0], labels, keys[0]),
+        *(
+            EncryptedLinearFeature(name, names, terms, block, key)
+            for (name, block), key in zip(others, keys[1:], strict=True)
+        ),
+    ]
 
 
 def linear_alone(joined: Joined, terms: LinearTerms, parties: int) -> Floats:
@@ -350,11 +374,12 @@ def _boosting(
 def _linear(joined: Joined, model: str, options: Mapping[str, Any], costs: Costs) -> dict[str, Any]:
     terms = choices.linear_terms(model, options, int(joined.training.sum()))
     began = time.perf_counter()
-    outputs = linear(joined, terms, costs)
+    backend = choices.backend(model, options)
+    outputs = linear(joined, terms, backend, costs)
     seconds = time.perf_counter() - began
     return {
         "outputs": outputs, "steps": terms.epochs, "unit": "epochs",
-        "seconds": seconds, "backend": choices.backend(model, options), "metric": METRICS[model],
+        "seconds": seconds, "backend": backend, "metric": METRICS[model],
         "alone": linear_alone(joined, terms, 1),
         "pooled": linear_alone(joined, terms, len(joined.names)),
     }  # fmt: skip

@@ -77,9 +77,7 @@ class Chooser:
         first = Full(key).encrypt(rows_of((a for a, _ in self._seeds), key.plaintext_bytes))
         chosen = (
             value * gmpy2.powmod_sec(bit, above + b - a, key.n_squared) % key.n_squared
-            for value, bit, (a, b) in zip(
-                integers(first), integers(bits), self._seeds, strict=True
-            )
+            for value, bit, (a, b) in zip(integers(first), integers(bits), self._seeds, strict=True)
         )
         return rows_of(chosen, key.ciphertext_bytes)
 
@@ -211,20 +209,18 @@ def _joined(lines: Rows, width: int, rows: int) -> Words:
         ``(rows, 2)``: low and high half.
     """
     planes = lines.reshape(SECRET_BITS, width, -1)
-    total = np.zeros((rows, 2), np.uint64)
+    total: Words = np.zeros((rows, 2), np.uint64)
     for w in reversed(range(width)):
         bits = np.unpackbits(planes[:, w], axis=1, count=rows, bitorder="little")
         packed = np.packbits(np.ascontiguousarray(bits.T), axis=1, bitorder="little")
         low, high = total[:, 0], total[:, 1]
         carry = high >> np.uint64(63)
-        shifted = np.stack(
-            [
-                low << np.uint64(1) ^ carry * np.uint64(_REDUCTION),
-                high << np.uint64(1) | low >> np.uint64(63),
-            ],
-            axis=1,
-        )
-        total = shifted ^ packed.view("<u8").astype(np.uint64, copy=False)
+        times_x = [
+            (low << np.uint64(1)) ^ (carry * np.uint64(_REDUCTION)),
+            (high << np.uint64(1)) | (low >> np.uint64(63)),
+        ]
+        plane = packed.view("<u8").astype(np.uint64, copy=False)
+        total = np.bitwise_xor(np.stack(times_x, axis=1), plane)
     return total
 
 

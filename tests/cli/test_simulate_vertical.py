@@ -187,7 +187,7 @@ def test_numbers_and_counts(
     [
         (("--id", "nobody"), "no column 'nobody'"),
         (("--label", "nothing"), "no column 'nothing'"),
-        (("--model", "logistic", "--backend", "paillier"), "have no back end"),
+        (("--model", "logistic", "--backend", "plain"), "have no back end"),
         (("--depth", "99"), "out of its range"),
         (("--test-fraction", "1"), "from 0 to below 1"),
         (("--label", "person"), "no column 'person' to be a label"),

@@ -9,7 +9,14 @@ import pytest
 
 from fusion.crypto import rng
 from fusion.crypto.paillier.keys import PrivateKey
-from fusion.crypto.paillier.randomisers import Djn, Exact, Full, ShortExponent, uniform_below
+from fusion.crypto.paillier.randomisers import (
+    Djn,
+    Exact,
+    Full,
+    ShortExponent,
+    Tabled,
+    uniform_below,
+)
 from fusion.crypto.paillier.residues import rows_of
 from fusion.errors import InputInvalid, KeyRefused
 from tests.keys import numbers
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from fusion.crypto.paillier.randomisers import Randomiser
     from tests.keys import Dealt
 
-KINDS = ["djn-half", "exact", "full", "short-exponent-256"]
+KINDS = ["djn-half", "exact", "full", "tabled", "short-exponent-256"]
 
 
 def _randomiser(dealt: Dealt, kind: str) -> Randomiser:
@@ -27,6 +34,8 @@ def _randomiser(dealt: Dealt, kind: str) -> Randomiser:
         return Exact(PrivateKey(*dealt.primes))
     if kind == "full":
         return Full(key)
+    if kind == "tabled":
+        return Tabled(key)
     return Djn(key) if kind == "djn-half" else ShortExponent(key, insecure_exponent_bits=256)
 
 

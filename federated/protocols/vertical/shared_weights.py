@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from federated.protocols.vertical.linear_terms import STEP_BITS, WEIGHT_BITS
+from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,8 +74,23 @@ class SharedWeights:
 
     def words(self) -> Words:
         """Return the share as ``(width, 2)`` words, the low one first."""
-        halves = [(value & _WORD, value >> 64) for value in self._now]
-        return np.array(halves, np.uint64).reshape(-1, 2)
+        return _halves(self._now)
+
+    def kept(self) -> Words:
+        """Return the shares of the weights and of those before: ``(2, width, 2)``."""
+        return np.stack([_halves(self._now), _halves(self._before)])
+
+    def go_on(self, kept: Words) -> None:
+        """Take shares that were kept.
+
+        Raises:
+            MessageInvalid: They are of a block of another width.
+        """
+        if kept.shape != (2, len(self._now), 2):
+            raise MessageInvalid("A kept state is of other columns.")
+        self._now, self._before = (
+            [low + (high << 64) for low, high in half] for half in kept.tolist()
+        )
 
     def opened(self, other: Words) -> Floats:
         """Return the weights, with the other's :meth:`words`."""
@@ -84,3 +100,7 @@ class SharedWeights:
             signed = total - MODULUS if total >= MODULUS // 2 else total
             found.append(signed / (1 << WEIGHT_BITS))
         return np.array(found)
+
+
+def _halves(values: Sequence[int]) -> Words:
+    return np.array([(v & _WORD, v >> 64) for v in values], np.uint64).reshape(-1, 2)

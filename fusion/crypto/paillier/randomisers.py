@@ -5,7 +5,7 @@
 | ``exact`` | whoever holds the primes | uniform over all N-th residues | DCR alone |
 | ``djn-half`` | everybody else; the default | h^rho, rho of half the key's length | DCR and DJN's |
 | ``full`` | the reference | r^N, r uniform | DCR alone |
-| ``tabled`` | hiding what was computed from a key holder's ciphertexts | as ``full``, to 2^-64 | safe primes |
+| ``tabled`` | whoever computes on others' | as ``full``, to 2^-64 | safe primes |
 | ``short-exponent-B`` | nobody, unless asked for by name | h^rho, rho of B bits | a stronger one |
 
 DCR: Paillier, EUROCRYPT 1999. ``djn-half``: Damgård, Jurik, Nielsen (Int. J. Inf. Secur. 9, 2010,
