@@ -1,13 +1,14 @@
 """What an alignment of two costs: CPU of both sides, and of each step an item.
 
 ``python -m benchmarks.alignment [--items 100000] [--engines ifma,sodium] [--workers 1]
-[--no-peers] [--json]``
+[--no-peers] [--spu PYTHON] [--json]``
 
 Both sets have as many items, half of them in common; both sides of the protocol run in one
 process, every message made and taken as it would be on a wire. With ``--workers`` above 1 threads
 (kernels) or processes (sodium) share each side's work; the two sides still take turns, so that the
 clock shows what sharing brings. Beside it, where it is installed, OpenMined's PSI
-(``openmined_psi``), which is optional and in no lock.
+(``openmined_psi``), which is optional and in no lock, and SecretFlow's spu in an environment of its
+own (``benchmarks/peers-spu.txt``), whose two parties are two processes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks import spu_peer
 from benchmarks.timing import available_cores
 from fusion.alignment.session import Session
 from fusion.alignment.terms import Terms, field_of
@@ -47,15 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--engines", default=",".join(selection.NAMES))
     parser.add_argument("--workers", type=int, default=1, help="of each side")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--spu", default="", help="a Python that has SecretFlow's spu")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     made = document(
-        options.items, options.engines.split(","), options.workers, peers=not options.no_peers
+        options.items,
+        options.engines.split(","),
+        options.workers,
+        peers=not options.no_peers,
+        spu=options.spu,
     )
     print(json.dumps(made, indent=2) if options.json else table(made))
 
 
-def document(items: int, engines: Sequence[str], workers: int, *, peers: bool) -> dict[str, Any]:
+def document(
+    items: int, engines: Sequence[str], workers: int, *, peers: bool, spu: str = ""
+) -> dict[str, Any]:
     """Return what was measured."""
     results, missing = [], []
     for name in engines:
@@ -73,6 +82,11 @@ def document(items: int, engines: Sequence[str], workers: int, *, peers: bool) -
         else:
             _say(f"openmined_psi: {items:,} and {items:,} items ...")
             results.append(_openmined(library, items))
+        if not spu:
+            missing.append({"system": "spu", "reason": spu_peer.MISSING})
+        for protocol in spu_peer.PSI_PROTOCOLS if spu else ():
+            _say(f"spu {protocol}: {items:,} and {items:,} items ...")
+            results.append(spu_peer.psi(spu, items, protocol))
     return {
         "schema": "fusion.bench-alignment/1",
         "items": items,

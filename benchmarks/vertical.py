@@ -1,8 +1,10 @@
 """What vertical learning costs: ``python -m benchmarks.vertical [--json]``.
 
 Boosting of 30,000 rows, 20 columns at one feature party and 3 at the label party, 32 bins, depth 5;
-an epoch of a logistic model of 100,000 rows by 30 + 300 columns; encrypted sums by bin beside
-sf-heu's, where that is installed (``benchmarks/peers.txt``). Seconds of CPU of all parties in
+an epoch of a logistic model of 100,000 rows by 30 + 300 columns with a dealer, and of 30,000 by
+10 + 20 without anybody; beside it spu's, where its Python is named (``--spu``,
+``benchmarks/peers-spu.txt``); encrypted sums by bin beside sf-heu's, where that is installed
+(``benchmarks/peers.txt``). Seconds of CPU of all parties in
 this process together, the key and everything that is done once a run apart; bytes between them. The
 trees are compared with those of the pooled table in the same run.
 """
@@ -12,12 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from benchmarks.party_clock import Clock
 from benchmarks.timing import available_cores, output_kept_clean, progress
+from benchmarks.vertical_linear import measure_dealt, measure_encrypted, measure_peers
 from benchmarks.vertical_sums import measure_sums
 from federated import seeds
 from federated.protocols.vertical import pooled
@@ -27,9 +30,6 @@ from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLa
 from federated.protocols.vertical.encrypted import EncryptedFeatureSide, EncryptedLabelSide
 from federated.protocols.vertical.feature_party import FeatureParty
 from federated.protocols.vertical.label_party import LabelParty
-from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
-from federated.protocols.vertical.linear_dealing import LinearDealer
-from federated.protocols.vertical.linear_terms import LinearTerms
 from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
 from federated.protocols.vertical.trees import Growth
 from fusion.crypto.paillier.engines.selection import current
@@ -38,34 +38,12 @@ from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.randomisers import Exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from federated.protocols.vertical.binning import Columns
-    from federated.protocols.vertical.messages import Outgoing
 
 OWN_COLUMNS: Final = 3
 TERMS: Final = bytes(32)
-
-
-class Clock:
-    """Seconds of CPU by party."""
-
-    def __init__(self) -> None:
-        """Start at 0."""
-        self.cpu: dict[str, float] = {}
-
-    def timed(self, party: str, act: Callable[[], list[Outgoing]]) -> list[Outgoing]:
-        """Charge what a party does."""
-        began = time.process_time()
-        answers = act()
-        self.cpu[party] = self.cpu.get(party, 0.0) + time.process_time() - began
-        return answers
-
-    def less(self, before: Clock, steps: int) -> dict[str, float]:
-        """Return seconds a step, of those that this run has more than another."""
-        return {p: round((s - before.cpu.get(p, 0.0)) / steps, 4) for p, s in self.cpu.items()}
 
 
 def table(rows: int, columns: int) -> tuple[list[Columns], NDArray[np.float64]]:
@@ -139,44 +117,6 @@ def measure_boosting(rows: int, columns: int, trees: int, key: PrivateKey) -> li
     return found
 
 
-def linear(rows: int, widths: tuple[int, int], epochs: int) -> tuple[Clock, dict[str, int]]:
-    """Train a logistic model of made-up columns."""
-    draw = seeds.generator("bench-linear", rows, *widths)
-    blocks = [draw.normal(size=(rows, width)) for width in widths]
-    labels = (draw.random(rows) < 0.5).astype(float)
-    terms = LinearTerms(family="logistic", rows=rows, epochs=epochs)
-    machines: dict[str, Any] = {
-        "label": LinearLabelParty("label", ["feature"], "dealer", terms, blocks[0], labels),
-        "feature": LinearFeatureParty("feature", ["label", "feature"], "dealer", terms, blocks[1]),
-        "dealer": LinearDealer(terms, "label", ["feature"]),
-    }
-    clock = Clock()
-    first = [
-        (name, out)
-        for name, machine in machines.items()
-        for out in clock.timed(name, machine.start)
-    ]
-    sent = converse(machines, first, timed=clock.timed)
-    return clock, {f"{a} to {b}": n for (a, b), n in sent.items()}
-
-
-def measure_linear(rows: int, widths: tuple[int, int], epochs: int) -> dict[str, Any]:
-    """Measure an epoch: what a run of more epochs takes beyond a run of one."""
-    progress("a logistic model with a dealer")
-    first, sent_first = linear(rows, widths, 1)
-    clock, sent = linear(rows, widths, 1 + epochs)
-    by_party = clock.less(first, epochs)
-    each = {n: (sent[n] - sent_first.get(n, 0)) // epochs for n in sent}
-    return {
-        "rows": rows,
-        "columns": list(widths),
-        "cpu_s_an_epoch": round(sum(by_party.values()), 4),
-        "cpu_s_by_party": by_party,
-        "bytes_an_epoch": each,
-        "bytes_once": {n: sent_first[n] - each.get(n, 0) for n in sent_first},
-    }
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -186,9 +126,13 @@ def main() -> None:
     parser.add_argument("--sum-rows", type=int, default=2_000)
     parser.add_argument("--linear-rows", type=int, default=100_000)
     parser.add_argument("--linear-columns", type=int, default=300)
+    parser.add_argument("--encrypted-rows", type=int, default=30_000)
+    parser.add_argument("--encrypted-columns", type=int, default=20)
+    parser.add_argument("--spu", default="", help="a Python that has SecretFlow's spu")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     key = PrivateKey(safe_prime(1024), safe_prime(1024))
+    encrypted = (10, options.encrypted_columns)
     with output_kept_clean():
         document = {
             "schema": "fusion.bench-vertical/1",
@@ -197,7 +141,9 @@ def main() -> None:
             "load_before": round(os.getloadavg()[0], 2),
             "sums": measure_sums(key, options.sum_rows, options.columns),
             "boosting": measure_boosting(options.rows, options.columns, options.trees, key),
-            "linear": measure_linear(options.linear_rows, (30, options.linear_columns), 8),
+            "linear": measure_dealt(options.linear_rows, (30, options.linear_columns), 8),
+            "linear_encrypted": measure_encrypted(options.encrypted_rows, encrypted, 2, key),
+            "linear_peers": measure_peers(options.spu, options.encrypted_rows, encrypted, 2),
             "load_after": round(os.getloadavg()[0], 2),
         }
     if options.json:
@@ -223,13 +169,22 @@ def show(document: dict[str, Any]) -> None:
             f"{each['backend']:<10} {each['cpu_s_a_tree']:>13.3f} {size:>10.1f} "
             f"{each['equal_to_pooled']!s:>10}   {parties}"
         )
-    found = document["linear"]
-    once, epoch = (sum(found[k].values()) / 1e6 for k in ("bytes_once", "bytes_an_epoch"))
-    parties = ", ".join(f"{p} {s:.3f}" for p, s in found["cpu_s_by_party"].items())
-    print(
-        f"logistic, {found['rows']} x {sum(found['columns'])}: {found['cpu_s_an_epoch']:.3f} CPU s "
-        f"an epoch ({parties}), {epoch:.1f} MB an epoch, {once:.1f} MB once"
-    )
+    for name, label in (("linear", "dealer"), ("linear_encrypted", "paillier")):
+        found = document[name]
+        once, epoch = (sum(found[k].values()) / 1e6 for k in ("bytes_once", "bytes_an_epoch"))
+        parties = ", ".join(f"{p} {s:.3f}" for p, s in found["cpu_s_by_party"].items())
+        print(
+            f"logistic with {label}, {found['rows']} x {sum(found['columns'])}: "
+            f"{found['cpu_s_an_epoch']:.3f} CPU s an epoch ({parties}), {found['cpu_s_once']:.1f} "
+            f"once; {epoch:.1f} MB an epoch, {once:.1f} once"
+        )
+    for each in document["linear_peers"]["results"]:
+        print(
+            f"logistic with {each['system']}, {each['rows']} x {each['columns']}: "
+            f"{each['cpu_s_an_epoch']:.3f} CPU s an epoch"
+        )
+    for gone in document["linear_peers"]["missing"]:
+        print(f"left out: {gone['system']}: {gone['reason']}")
 
 
 if __name__ == "__main__":
