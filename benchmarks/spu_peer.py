@@ -47,8 +47,14 @@ class Door:
                 except OSError:
                     caller.close()  # who calls tries again
                     continue
-                for ends in ((caller, called), (called, caller)):
-                    threading.Thread(target=self._pass, args=ends, daemon=True).start()
+                threading.Thread(target=self._serve, args=(caller, called), daemon=True).start()
+
+    def _serve(self, caller: socket.socket, called: socket.socket) -> None:
+        with caller, called:
+            back = threading.Thread(target=self._pass, args=(called, caller), daemon=True)
+            back.start()
+            self._pass(caller, called)
+            back.join()
 
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
@@ -78,7 +84,8 @@ def psi(python: str, items: int, protocol: str) -> dict[str, Any]:
         sides = []
         for rank in range(2):
             seen = [ports[i] if i == rank else doors[i].port for i in range(2)]
-            sides.append(_start(python, ["psi", rank, items, protocol, folder, *seen]))
+            words = ["psi", rank, items, protocol, folder, *seen]
+            sides.append(_started(stack, python, words))
         found = [_finished(side) for side in sides]
         sent = sum(door.bytes for door in doors)
     if found[0]["size"] != items - items // 2:
@@ -102,7 +109,9 @@ def logistic(python: str, rows: int, columns: int, epochs: int, protocol: str) -
     Raises:
         ChildProcessError: spu does not run.
     """
-    found = _finished(_start(python, ["logistic", rows, columns, epochs, protocol]))
+    with ExitStack() as stack:
+        words = ["logistic", rows, columns, epochs, protocol]
+        found = _finished(_started(stack, python, words))
     found["cpu_s_an_epoch"] = round(found["cpu_s_an_epoch"], 4)
     return {"system": f"spu {protocol}", "rows": rows, "columns": columns, **found}
 
@@ -112,9 +121,13 @@ def _free() -> int:
         return int(taken.getsockname()[1])
 
 
-def _start(python: str, words: Sequence[object]) -> subprocess.Popen[str]:
+def _started(stack: ExitStack, python: str, words: Sequence[object]) -> subprocess.Popen[str]:
+    """Start a side that ends, at the latest, with the stack."""
     command = [python, "-I", str(SIDE), *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    side = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    stack.enter_context(side)
+    stack.callback(side.kill)
+    return side
 
 
 def _finished(side: subprocess.Popen[str]) -> dict[str, Any]:

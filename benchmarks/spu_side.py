@@ -2,8 +2,8 @@
 
 ``python spu_side.py psi RANK ITEMS PROTOCOL FOLDER PORT PORT`` is one party of a set intersection;
 ``python spu_side.py logistic ROWS COLUMNS EPOCHS PROTOCOL`` is all parties of a logistic model,
-with links in memory, as spu's own simulator does it. Prints one JSON document, on a line of its own.
-Started by :mod:`benchmarks.spu_peer`.
+with links in memory, as spu's own simulator does it. Prints one JSON document on a line of its
+own. Started by :mod:`benchmarks.spu_peer`.
 """
 
 from __future__ import annotations

@@ -24,10 +24,8 @@ def test_a_door_passes_both_ways_and_counts() -> None:
         door.close()
 
 
-@pytest.mark.parametrize("what", ["psi", "logistic"])
-def test_a_python_without_spu_is_said(what: str) -> None:
-    with pytest.raises(ChildProcessError, match="No module named '(spu|jax)'"):
-        if what == "psi":
-            psi(sys.executable, 20, "RR22")
-        else:
-            logistic(sys.executable, 20, 2, 1, "CHEETAH")
+def test_a_python_without_spu_is_said() -> None:
+    with pytest.raises(ChildProcessError, match="No module named 'spu'"):
+        psi(sys.executable, 20, "RR22")
+    with pytest.raises(ChildProcessError, match="No module named 'jax'"):
+        logistic(sys.executable, 20, 2, 1, "CHEETAH")

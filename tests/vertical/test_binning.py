@@ -35,6 +35,28 @@ def test_every_candidate_sums_what_it_sends_left(values: list[float], bins: int)
         assert np.array_equal(left, np.where(np.isnan(column), candidate[2], below))
 
 
+def test_a_value_of_most_rows_leaves_the_bins_to_the_others() -> None:
+    """As capital gains are: 0 for nine people of ten."""
+    values = np.concatenate([np.zeros(900), np.arange(1.0, 101.0)])
+    feature = quantile_feature("c", values, 11)
+    assert feature.cuts[0] == 0
+    assert np.bincount(feature.codes(values)).tolist() == [900, *[10] * 10]
+    both = np.concatenate([values, np.full(900, 50.5)])
+    found = quantile_feature("c", both, 11)
+    assert {0.0, 50.0, 50.5} <= set(found.cuts.tolist())
+    assert len(found.cuts) < 11
+
+
+@given(st.lists(st.integers(1, 400), min_size=3, max_size=60), st.integers(2, 32))
+@settings(deadline=None)
+def test_there_are_never_more_bins_than_asked_for(counts: list[int], bins: int) -> None:
+    values = np.repeat(np.arange(float(len(counts))), counts)
+    cuts = quantile_feature("c", values, bins).cuts
+    assert len(cuts) < max(2, bins)
+    assert (np.diff(cuts) > 0).all()
+    assert not len(cuts) or cuts[-1] < values[-1]
+
+
 def test_bins_hold_about_as_many_rows_each() -> None:
     feature = quantile_feature("c", np.arange(1000.0) ** 2, 10)
     assert np.bincount(feature.codes(np.arange(1000.0) ** 2)).tolist() == [100] * 10

@@ -55,6 +55,9 @@ class Feature:
 def quantile_feature(name: str, values: Floats, bins: int, monotone: int = 0) -> Feature:
     """Cut a column into at most ``bins`` bins of about as many training rows each.
 
+    A value of so many rows that it would fill a bin has one of its own, and the bins that it would
+    have used up go to the others: of a column that is 0 for most people the rest is still cut fine.
+
     Raises:
         InputInvalid: Fewer than 2 or more than 128 bins.
     """
@@ -65,14 +68,30 @@ def quantile_feature(name: str, values: Floats, bins: int, monotone: int = 0) ->
     known = np.sort(values[~missing])
     if not len(known):
         return Feature(name, np.empty(0), bool(missing.any()), monotone)
-    distinct = np.unique(known)
-    if len(distinct) > bins:
-        places = np.ceil(np.arange(1, bins) * len(known) / bins).astype(np.int64) - 1
-        cuts = np.unique(known[places])
-        cuts = cuts[cuts < known[-1]]
-    else:
-        cuts = distinct[:-1]
+    distinct, counts = np.unique(known, return_counts=True)
+    cuts = distinct[:-1] if len(distinct) <= bins else distinct[_ends(counts, bins)]
     return Feature(name, cuts, bool(missing.any()), monotone)
+
+
+def _ends(counts: Ints, bins: int) -> Ints:
+    """Return the last value of every bin but the last, of values with so many rows each."""
+    heavy = counts * bins >= counts.sum()
+    light = np.where(heavy, 0, counts)
+    for shares in range(bins - int(heavy.sum()), 0, -1):
+        ends = _boundaries(light, shares, heavy)
+        if len(ends) < bins:
+            return ends
+    return _boundaries(counts, bins, np.zeros(len(counts), bool))
+
+
+def _boundaries(counts: Ints, shares: int, alone: Bools) -> Ints:
+    """Return after which values a bin ends: of equal shares of rows, or of a value alone."""
+    total = max(1, int(counts.sum()))
+    share = np.cumsum(counts) * shares // total
+    before = np.concatenate([[0], share[:-1]])
+    ends = (share > before) | alone
+    ends[:-1] |= alone[1:]
+    return np.flatnonzero(ends[:-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
