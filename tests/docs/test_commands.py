@@ -49,7 +49,8 @@ RUN = {
     r"python -m benchmarks\.alignment.*": "tests/benchmarks/test_alignment.py",
     r"python -m benchmarks\.query.*": "tests/benchmarks/test_query.py",
     r"fusion simulate vertical.*": "tests/cli/test_simulate_vertical.py",
-    r"python -m benchmarks\.vertical.*": "tests/benchmarks/test_vertical.py",
+    r"python -m benchmarks\.vertical( .*)?": "tests/benchmarks/test_vertical.py",
+    r"python -m benchmarks\.vertical_tables.*": "tests/benchmarks/test_vertical_tables.py",
     r"python -m examples\.restricted_query\.make_data .*": "tests/cli/test_policy.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
