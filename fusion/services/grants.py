@@ -27,10 +27,9 @@ from fusion.errors import (
 )
 from fusion.grants import signing
 from fusion.grants.budget import NO_EVIDENCE, NOTHING
-from fusion.grants.decide import State, decide, no_grant, still
+from fusion.grants.decide import State, decide, nearest, no_grant, still
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
-from fusion.grants.refusal import Code
 from fusion.grants.request import charge_name
 from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.members import AUTHORITY
@@ -393,11 +392,7 @@ def choose(
         refusals.append(result)
     if not refusals:
         return no_grant(request)
-    # Among as many reasons, a grant that everybody signed is nearer than a proposal.
-    return min(
-        refusals,
-        key=lambda each: (len(each.clauses), each.code == Code.NOT_SIGNED, each.grant or ""),
-    )
+    return nearest(refusals)
 
 
 def _is_about(kept: Kept, request: Request) -> bool:
