@@ -24,6 +24,7 @@ def facts_of_run(
     *,
     schema: str,
     grants: Sequence[str],
+    leaks: Mapping[str, Any] | None,
 ) -> ModelFacts:
     """Return what a party keeps of a finished model.
 
@@ -35,6 +36,7 @@ def facts_of_run(
         told: What the hub tells all: ``parts`` by organisation, ``steps`` and ``made``.
         schema: Digest of the schema of the party's table.
         grants: Under which it took part.
+        leaks: The leak report and its verdict, where the party made one.
 
     Raises:
         MessageInvalid: What the hub tells is not well formed.
@@ -80,7 +82,12 @@ def facts_of_run(
         schema_digest=schema,
         grants=tuple(grants),
     )
-    return ModelFacts(shared=shared, own=own, metrics=standing["quality"] or {})
+    return ModelFacts(
+        shared=shared,
+        own=own,
+        metrics=standing["quality"] or {},
+        leakage=None if leaks is None else dict(leaks),
+    )
 
 
 def _told(organisations: Sequence[str], told: Mapping[str, Any]) -> tuple[dict[str, str], int]:

@@ -30,6 +30,7 @@ from fusion.grants.budget import NO_EVIDENCE, NOTHING
 from fusion.grants.decide import State, decide, no_grant, still
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
+from fusion.grants.refusal import Code
 from fusion.grants.request import charge_name
 from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.members import AUTHORITY
@@ -392,7 +393,13 @@ def choose(
         refusals.append(result)
     if not refusals:
         return no_grant(request)
-    return min(refusals, key=lambda refusal: (len(refusal.clauses), refusal.grant or ""))
+    return min(refusals, key=_distance)
+
+
+def _distance(refusal: Refusal) -> tuple[int, bool, str]:
+    """Order refusals by how near they are to a permit; of equal ones that of a signed grant."""
+    unsigned = any(clause.code is Code.NOT_SIGNED for clause in refusal.clauses)
+    return len(refusal.clauses), unsigned, refusal.grant or ""
 
 
 def _is_about(kept: Kept, request: Request) -> bool:
