@@ -78,7 +78,7 @@ def measure(joined: Joined, trees: int, shadows: int, *, small: int = 20) -> lis
             entry["likelihood_ratio"] = likelihood_ratio(joined, plan, outputs, shadows)
         found.append(entry)
     linear = LinearTerms(family="logistic", rows=int(joined.training.sum()))
-    outputs, weights = simulation.linear(joined, linear, Costs(lambda _: None))
+    outputs, weights = simulation.linear(joined, linear, "dealer", Costs(lambda _: None))
     began = time.process_time()
     told = simulation.leak(joined, outputs, weights, small=small, seed=0)
     found.append(_entry("logistic", joined, outputs, told, time.process_time() - began))
