@@ -8,6 +8,7 @@
     HOME/alignments/JOB/report.json    what was found in the own column; for its owner alone
     HOME/alignments/JOB/rows.json      which rows are common, where this party learns that
     HOME/alignments/JOB/session.sealed while it is under way: what it goes on from after a crash
+    HOME/alignments/JOB/outcome.sealed what was learned, until it is logged
     HOME/alignments/JOB/stop           its operator asks for its end
     HOME/alignments/runs/PEER/JOB.json an earlier run with a peer, JOB.sketch its set (see
                                        :func:`fusion.alignment.controls.sketch`)
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from fusion.alignment.session import Outcome
     from fusion.services.homes import NodeHome
 
 _JOB: Final = re.compile(r"align-[0-9a-f]{12}")
 _SECRET_BYTES: Final = 32
 _MAX_STATE_BYTES: Final = 64 * 1024
+_MAX_OUTCOME_BYTES: Final = 1 << 30
+"""As many places as a set may have items; the file is this node's own."""
 OVER: Final = ("done", "failed")
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -79,6 +83,33 @@ class _Kept(Document):
     own: Count
     peer: Count
     commitment: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+
+
+class Learned(Document):
+    """What a party learned.
+
+    Attributes:
+        size: Common records; None if it learned nothing.
+        keys: Places of the common ones among the own keys; None if it learned their number alone.
+    """
+
+    schema_: Literal["fusion.align-outcome/1"] = Field(
+        default="fusion.align-outcome/1", alias="schema"
+    )
+    size: Count | None = None
+    keys: tuple[Count, ...] | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome | None) -> Learned:
+        """Return it of a session's outcome."""
+        return cls() if outcome is None else cls(size=outcome.size, keys=outcome.keys)
+
+    @property
+    def what(self) -> str:
+        """In a word, as the log says it."""
+        if self.size is None:
+            return "nothing"
+        return "size" if self.keys is None else "records"
 
 
 def job_of(order: str) -> str:
@@ -143,13 +174,19 @@ class Job:
 
     # ------------------------------------------------------------------ the session
 
-    def keep_session(self, key: bytes, sealed: bytes) -> None:
-        """Keep a session's sealed state with its key, the key sealed to this node."""
-        boxed = self._node.sealing_key.public.seal(key, self._context)
+    def keep_session(self, key: bytes, order: bytes, sealed: bytes) -> None:
+        """Keep a session's sealed state.
+
+        Args:
+            key: Opens the state; sealed to this node.
+            order: Digest of the keys with their rows; kept with the key.
+            sealed: The state.
+        """
+        boxed = self._node.sealing_key.public.seal(key + order, self._context)
         self.write("session.sealed", len(boxed).to_bytes(4, "big") + boxed + sealed)
 
-    def session(self) -> tuple[bytes, bytes] | None:
-        """Return key and sealed state of the session, if one was kept.
+    def session(self) -> tuple[bytes, bytes, bytes] | None:
+        """Return key, order and sealed state of the session, if one was kept.
 
         Raises:
             SealBroken: It was changed, or sealed to a key that is gone.
@@ -159,15 +196,34 @@ class Job:
             return None
         data = read_file(path)
         end = 4 + int.from_bytes(data[:4], "big")
-        return self._node.open_sealed(data[4:end], self._context), data[end:]
+        plain = self._node.open_sealed(data[4:end], self._context)
+        return plain[:_SECRET_BYTES], plain[_SECRET_BYTES:], data[end:]
 
     @property
     def _context(self) -> bytes:
         return b"banyan alignment session/" + self.name.encode()
 
+    def keep_outcome(self, learned: Learned) -> None:
+        """Keep what was learned, sealed, before the peer hears that everything has come."""
+        data = self._node.sealing_key.public.seal(learned.canonical(), self._context)
+        self.write("outcome.sealed", data)
+
+    def outcome(self) -> Learned | None:
+        """Return what was learned, if that was kept.
+
+        Raises:
+            SealBroken: It was changed, or sealed to a key that is gone.
+        """
+        path = self.path / "outcome.sealed"
+        if not path.exists():
+            return None
+        data = self._node.open_sealed(read_file(path), self._context)
+        return read(data, Learned, "kept outcome", _MAX_OUTCOME_BYTES, lambda _: ())
+
     def drop_session(self) -> None:
         """Forget the session: the job is over."""
-        (self.path / "session.sealed").unlink(missing_ok=True)
+        for name in ("session.sealed", "outcome.sealed"):
+            (self.path / name).unlink(missing_ok=True)
 
     # ------------------------------------------------------------------ its end
 

@@ -21,7 +21,14 @@ from fusion.alignment.session import Session
 from fusion.alignment.talkers import MemberTalker, SessionTalker
 from fusion.connectors.files import read_table
 from fusion.crypto import rng
-from fusion.errors import FusionError, GrantRefused, InputInvalid, RunStopped
+from fusion.errors import (
+    AlignmentRefused,
+    ConversationBroken,
+    FusionError,
+    GrantRefused,
+    InputInvalid,
+    RunStopped,
+)
 from fusion.grants.budget import Evidence as Said
 from fusion.grants.order import check_order, open_order
 from fusion.grants.refusal import Code
@@ -29,6 +36,7 @@ from fusion.grants.request import Request, charge_name
 from fusion.ledger.alignment_entries import SetAligned, SetCommitted
 from fusion.ledger.entry import OrderTaken, encode, stamp
 from fusion.services import align_jobs
+from fusion.services.align_jobs import Learned
 from fusion.services.catalogue import check_usable
 from fusion.services.conversing import Patience
 from fusion.services.grants import folder_of
@@ -42,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fusion.alignment.preparation import Prepared
-    from fusion.alignment.session import Outcome
     from fusion.alignment.study import AlignmentStudy
     from fusion.alignment.terms import Terms
     from fusion.grants.document import Align
@@ -138,9 +145,7 @@ def request_of(seat: Seat, job: Job) -> Request:
     )
 
 
-def run(
-    seat: Seat, job: Job, permit: Permit, stop: Stop, show: Callable[[Talk], None]
-) -> Outcome | None:
+def run(seat: Seat, job: Job, permit: Permit, stop: Stop, show: Callable[[Talk], None]) -> Learned:
     """Carry a party's part through, under its permit; return what it learned.
 
     Args:
@@ -187,7 +192,7 @@ class _Part:
         self._terms: Terms = self._study.terms(seat.node.trust().federation, job.name)
         self._allowed = _permission(seat, permit)
         self._reservation = hashlib.sha256(charge_name(permit.request).encode()).hexdigest()
-        self._key = self._marks = b""
+        self._key = self._marks = self._order = b""
         self._left = False
         self._engine: Session | Member | None = None
 
@@ -195,7 +200,7 @@ class _Part:
     def _peers(self) -> tuple[str, ...]:
         return tuple(name for name in self._terms.parties if name != self._seat.me)
 
-    def run(self, stop: Stop, show: Callable[[Talk], None]) -> Outcome | None:
+    def run(self, stop: Stop, show: Callable[[Talk], None]) -> Learned:
         controls.granted(self._allowed, self._terms)
         prepared = self._prepared()
         self._marks = self._held_to_earlier(prepared)
@@ -214,8 +219,16 @@ class _Part:
             check=lambda: self._seat.desk.check(self._permit),
         )
         show(talk)
-        talk.wait(stop)
-        return self._learned(prepared)
+        try:
+            talk.wait(stop)
+            learned = self._outcome()
+        except ConversationBroken:
+            # Killed when everything had come, and before this was written down: the peer has ended.
+            kept = self._job.outcome()
+            if kept is None or not all(line.peer_over for line in talk.lines.values()):
+                raise
+            learned = kept
+        return self._learned(learned, prepared)
 
     def _prepared(self) -> Prepared:
         seat, own, ids = self._seat, self._study.of(self._seat.me), self._study.identifiers
@@ -240,9 +253,7 @@ class _Part:
             # What was remembered in a process before this one may have left it.
             self._left = self._left or begun is not None
             if begun is not None and begun != marks:
-                raise InputInvalid(
-                    "The table has changed since the alignment was begun.", hint="Order it again."
-                )
+                raise table_changed()
             runs = align_jobs.earlier(node, peer, besides=self._job.name)
             controls.before(limits, runs, marks, field)
         return marks
@@ -260,23 +271,36 @@ class _Part:
             self._remember({})
             self._commit_set({})
             return MemberTalker(member)
+        order = order_of(prepared)
         if kept is not None:
-            self._key, sealed = kept
+            self._key, before, sealed = kept
+            if before != order:
+                raise table_changed()
             session = Session.go_on(self._terms, self._seat.me, sealed, self._key, open_masker)
         else:
             session = Session.begin(self._terms, self._seat.me, prepared.keys, open_masker)
             self._key = rng.token(_KEY_BYTES)
-            self._job.keep_session(self._key, session.keep(self._key))
-        self._engine = session
+            self._order = order
+            self._keep(session)
+        self._order, self._engine = order, session
         self._remember({session.peer: session.peer_total})
         return SessionTalker(session, self._taken)
 
     def _taken(self, session: Session) -> None:
         """Keep what the peer is held to, before the first answer to it leaves."""
         if session.taken == 1:
-            self._job.keep_session(self._key, session.keep(self._key))
+            self._keep(session)
             self._remember({session.peer: session.peer_total})
             self._commit_set({session.peer: (session.peer_commitment, session.peer_total)})
+
+        if session.over:
+            # The peer is told that this has come once it is kept.
+            self._seat.desk.check(self._permit)
+            with suppress(AlignmentRefused):
+                self._job.keep_outcome(Learned.of(session.outcome()))
+
+    def _keep(self, session: Session) -> None:
+        self._job.keep_session(self._key, self._order, session.keep(self._key))
 
     def _remember(self, peers: dict[str, int]) -> None:
         commitment, field, marks = self._commitment, self._terms.field.field, self._marks
@@ -307,31 +331,33 @@ class _Part:
 
     # ------------------------------------------------------------------ the end
 
-    def _learned(self, prepared: Prepared) -> Outcome | None:
+    def _outcome(self) -> Learned:
+        """Return what was learned; if too little is common, that is said where it is logged."""
         if self._engine is None:
             raise AssertionError
-        refusal: FusionError | None = None
-        found: Outcome | None = None
         try:
-            found = self._engine.outcome()
-        except FusionError as error:
-            refusal = error
-        learned = "nothing" if found is None else "size" if found.keys is None else "records"
+            return Learned.of(self._engine.outcome())
+        except AlignmentRefused:
+            self._log(Learned())
+            raise
+
+    def _learned(self, learned: Learned, prepared: Prepared) -> Learned:
+        self._log(learned)
+        if learned.keys is not None:
+            rows = [prepared.rows[key] for key in learned.keys]
+            self._job.write("rows.json", canonical.encode(rows_document(rows)))
+        return learned
+
+    def _log(self, learned: Learned) -> None:
         content: dict[str, Any] = {
             "at": self._seat.book.now(),
             "job": self._job.name,
             "reservation": self._reservation,
-            "learned": learned,
-            "common": found.size if found else 0,
+            "learned": learned.what,
+            "common": learned.size or 0,
         }
         name = f"alignment:{self._job.name}:learned"
         self._seat.book.once(name, SetAligned.model_validate(content))
-        if refusal is not None:
-            raise refusal
-        if found is not None and found.keys is not None:
-            rows = [prepared.rows[key] for key in found.keys]
-            self._job.write("rows.json", canonical.encode(rows_document(rows)))
-        return found
 
     def give_up(self) -> None:
         """Give the charge back if nothing has left, in this process or one before it."""
@@ -345,6 +371,21 @@ class _Part:
         """Overwrite the scalar."""
         if self._engine is not None:
             self._engine.wipe()
+
+
+def order_of(prepared: Prepared) -> bytes:
+    """Return a digest of the keys with their rows, in order: what places in a session mean."""
+    state = hashlib.sha256()
+    for key, row in zip(prepared.keys, prepared.rows, strict=True):
+        state.update(f"{len(key.encode())}:{key}:{row};".encode())
+    return state.digest()
+
+
+def table_changed() -> InputInvalid:
+    """Return what is raised where a job goes on over another table than it was begun with."""
+    return InputInvalid(
+        "The table has changed since the alignment was begun.", hint="Order it again."
+    )
 
 
 def rows_document(rows: list[int]) -> dict[str, Any]:

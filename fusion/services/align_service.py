@@ -38,7 +38,7 @@ from fusion.wire.limits import MEBI
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusion.alignment.session import Outcome
+    from fusion.services.align_jobs import Learned
     from fusion.services.conversing import Conversations, Talk
     from fusion.services.homes import NodeHome
 
@@ -210,9 +210,7 @@ class Aligner:
         try:
             found = self._run(job)
             state = job.state
-            job.keep(
-                state.model_copy(update={"status": "done", "common": found.size if found else None})
-            )
+            job.keep(state.model_copy(update={"status": "done", "common": found.size}))
             job.drop_session()
             self._say(f"{job.name}: done")
         except FusionError as error:
@@ -225,7 +223,7 @@ class Aligner:
             with self._lock:
                 self._talks.pop(job.name, None)
 
-    def _run(self, job: Job) -> Outcome | None:
+    def _run(self, job: Job) -> Learned:
         stop = self._stops[job.name]
         align_part.take_order(self._seat, job)
         permit = self._seat.desk.admit(align_part.request_of(self._seat, job))

@@ -54,6 +54,7 @@ class Connection:
         self._tunnels = Tunnels()
         self._server: Any = None
         self._channels: dict[str, Any] = {}
+        self._dialling: set[asyncio.Task[Any]] = set()
         self._stop = threading.Event()
         self._keeper: threading.Thread | None = None
         self.link: Final = Link(
@@ -170,8 +171,18 @@ class Connection:
 
     def keep_talking(self, talk: Talk, line: Line) -> Callable[[], object]:
         """Dial a line's peer whenever there is no connection; return what stops that."""
-        dialling = talking.keep_dialling(talk, line, self._connected)
-        return self.link.submit(dialling).cancel
+
+        async def dialling() -> None:
+            task = asyncio.current_task()
+            if task is None:
+                raise AssertionError
+            self._dialling.add(task)
+            try:
+                await talking.keep_dialling(talk, line, self._connected)
+            finally:
+                self._dialling.discard(task)
+
+        return self.link.submit(dialling()).cancel
 
     @asynccontextmanager
     async def _connected(self, organisation: str) -> AsyncIterator[Stream]:
@@ -209,6 +220,10 @@ class Connection:
         self.link.close()
 
     async def _end(self) -> None:
+        dialling = list(self._dialling)
+        for task in dialling:
+            task.cancel()
+        await asyncio.gather(*dialling, return_exceptions=True)
         for channel in self._channels.values():
             await channel.close(None)
         if self._server is not None:

