@@ -140,7 +140,7 @@ def design_part(design: Design) -> parts.DesignPart:
     """Return a design as parts have it."""
     return parts.DesignPart(
         numbers=tuple(
-            parts.Number_(name=name, fill=hexed(design.fill[name])) for name in design.numbers
+            parts.NumberColumn(name=name, fill=hexed(design.fill[name])) for name in design.numbers
         ),
         levels=tuple(
             parts.Levels(name=name, words=tuple(words)) for name, words in design.levels.items()

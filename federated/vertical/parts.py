@@ -199,7 +199,7 @@ class Levels(Part):
     words: Words
 
 
-class Number_(Part):  # noqa: N801 - Number is the type of a value
+class NumberColumn(Part):
     """A column of numbers, and what stands in where one is missing."""
 
     name: Name
@@ -218,7 +218,7 @@ class DesignPart(Part):
         intercept: Whether the block begins with a column of ones.
     """
 
-    numbers: Annotated[tuple[Number_, ...], Field(max_length=MAX_COLUMNS)]
+    numbers: Annotated[tuple[NumberColumn, ...], Field(max_length=MAX_COLUMNS)]
     levels: Annotated[tuple[Levels, ...], Field(max_length=MAX_COLUMNS)]
     mean: Array
     scale: Array

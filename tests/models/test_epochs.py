@@ -69,7 +69,7 @@ def waited(each: Epochs, kept: Any, number: int) -> Ready | int:  # noqa: ANN401
 def part_of(number: int) -> bytes:
     """A linear part of one column; each party's is another."""
     design = parts.DesignPart(
-        numbers=(parts.Number_(name="age", fill=parts.hexed(0)),),
+        numbers=(parts.NumberColumn(name="age", fill=parts.hexed(0)),),
         levels=(),
         mean=parts.array(np.zeros(2)),
         scale=parts.array(np.ones(2)),
