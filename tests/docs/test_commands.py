@@ -53,8 +53,9 @@ RUN = {
     r"fusion simulate vertical.*": "tests/cli/test_simulate_vertical.py",
     r"fusion (model|score) .*": "tests/models/test_cli.py",
     r"python -m benchmarks\.scoring.*": "tests/benchmarks/test_scoring.py",
-    r"python -m benchmarks\.vertical.*": "tests/benchmarks/test_vertical.py",
     r"python -m benchmarks\.leakage.*": "tests/benchmarks/test_leakage.py",
+    r"python -m benchmarks\.vertical( .*)?": "tests/benchmarks/test_vertical.py",
+    r"python -m benchmarks\.vertical_tables.*": "tests/benchmarks/test_vertical_tables.py",
     r"python -m examples\.restricted_query\.make_data .*": "tests/cli/test_policy.py",
 }
 """What is run elsewhere, as it is shown or with fewer rounds or exchanges."""
