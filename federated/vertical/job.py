@@ -25,6 +25,7 @@ from federated.vertical.tables import training_rows
 from federated.vertical.work import BoostingWork, LinearWork
 from fusion.crypto.hashing import digest
 from fusion.errors import FusionError, PartyFailed, Refused
+from fusion.grants.leakage import verdict
 from fusion.services.conversing import Patience, is_connection
 from fusion.services.maskers import maskers
 
@@ -215,6 +216,12 @@ class VerticalJob:
         return standing.document(self._states.marks())
 
     @property
+    def leaks(self) -> dict[str, Any] | None:
+        """What the finished model tells, held to the study's promises; at the label party."""
+        kept = self._states.keeping.get(PART)
+        return None if kept is None else read_frame(kept)[0]["leaks"]
+
+    @property
     def part(self) -> bytes | None:
         """The finished part; None before the end."""
         kept = self._states.keeping.get(PART) if self._standing.state == "done" else None
@@ -313,7 +320,7 @@ class VerticalJob:
         else:
             work = LinearWork(study.cast, brought.me, study.model, rows)
         if start is not None and start.step:
-            work.go_on(self._states.state(start) or b"")
+            work.go_on(self._states, start)
         self._train(attempt, work)
         self._finish(attempt, work)
 
@@ -363,7 +370,7 @@ class VerticalJob:
             nonlocal done
             if work.step > done:
                 done = work.step
-                self._states.keep(Mark(done, attempt.number), work.keep())
+                work.keep(self._states, Mark(done, attempt.number))
                 self._standing = replace(self._standing, step=done)
 
         machine = work.machine
@@ -376,6 +383,15 @@ class VerticalJob:
             self._carry(attempt, "judge", talker)
 
     def _finish(self, attempt: _Attempt, work: Work) -> None:
+        """Keep the finished part, unless the model tells more than the study promised.
+
+        Raises:
+            ModelWithheld: It does: nobody keeps a part of it.
+        """
+        limits = self._brought.study.promises
+        leaks = work.leaks(limits.smallest_leaf)
+        if leaks is not None:
+            leaks.check(limits)
         part = work.part()
         found = replace(
             self._standing,
@@ -387,6 +403,9 @@ class VerticalJob:
         head = {
             "attempt": attempt.number, "step": found.step, "rows": list(found.rows or ()),
             "part": found.part, "quality": found.quality,
+            "leaks": None if leaks is None else {
+                "report": leaks.document(), "verdict": verdict(leaks, limits),
+            },
         }  # fmt: skip
         self._states.keeping.put(PART, write_frame(head, {"part": part}))
         self._standing = found

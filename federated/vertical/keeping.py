@@ -175,6 +175,15 @@ class States:
         for old in [each for each in self.marks() if each.step][:-_KEPT]:
             self.keeping.drop(_name(old))
 
+    def keep_leaves(self, tree: int, data: bytes) -> None:
+        """Keep where rows are in a tree; the same tree has the same leaves in every attempt."""
+        self.keeping.put(f"leaves-{tree}", data)
+
+    def leaves(self, trees: int) -> list[bytes]:
+        """Return where rows are in the first trees, as far as it was kept."""
+        found = [self.keeping.get(f"leaves-{tree}") for tree in range(trees)]
+        return [each for each in found if each is not None]
+
     def state(self, mark: Mark) -> bytes | None:
         """Return the state at a mark."""
         return self.keeping.get(_name(mark))

@@ -171,6 +171,7 @@ class VerticalParty:
         facts = facts_of_run(
             me, name, job.study, standing, head,
             schema=self._seat.schema(job.study.party(me).dataset), grants=job.grants,
+            leaks=job.leaks,
         )  # fmt: skip
         self._log.trained(name, standing["attempt"], standing["step"], standing["part"])
         version = self._seat.keep_part(facts, part)

@@ -25,6 +25,11 @@ _KEYS: dict[str, str] = {
     Code.MODEL: "model.kind",
     Code.ROUNDS: "model",
     Code.SET_SIZE: "alignment.set_size",
+    Code.INTERSECTION: "alignment.minimum_intersection",
+    Code.OVERLAP: "alignment.minimum_overlap_permille",
+    Code.MEMBERSHIP: "leakage.membership_permille",
+    Code.LABEL_LEAK: "leakage.label_leak_permille",
+    Code.SMALLEST_LEAF: "leakage.smallest_leaf",
 }
 """Which key of the study a refusal is about."""
 
@@ -64,6 +69,7 @@ def requests_of(me: str, job: str, study: VerticalStudy, schema_digest: str) -> 
         request(
             "train", (*party.columns, *label), label,
             model=study.model.kind, k=len(study.parties), rounds=study.model.steps,
+            **study.promises.model_dump(),
         ),
     )  # fmt: skip
 

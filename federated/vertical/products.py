@@ -24,6 +24,7 @@ def facts_of_run(
     *,
     schema: str,
     grants: Sequence[str],
+    leaks: Mapping[str, Any] | None,
 ) -> ModelFacts:
     """Return what a party keeps of a finished model.
 
@@ -35,6 +36,7 @@ def facts_of_run(
         told: What the hub tells all: ``parts`` by organisation, ``steps`` and ``made``.
         schema: Digest of the schema of the party's table.
         grants: Under which it took part.
+        leaks: The leak report and its verdict, where the party made one.
 
     Raises:
         MessageInvalid: What the hub tells is not well formed.
@@ -43,9 +45,49 @@ def facts_of_run(
     parts, steps = _told(study.organisations, told)
     if parts[me] != standing["part"]:
         raise Refused(f"The hub tells another part of {me} than it has.")
-    training, judging = standing["rows"]
     party = study.party(me)
-    shared = Shared(
+    own = Own(
+        organisation=me,
+        dataset=party.dataset,
+        identifier=party.identifier,
+        columns=party.columns,
+        label=party.label,
+        schema_digest=schema,
+        grants=tuple(grants),
+    )
+    return ModelFacts(
+        shared=_shared(job, study, standing, parts, steps, text(told, "made")),
+        own=own,
+        metrics=standing["quality"] or {},
+        leakage=None if leaks is None else dict(leaks),
+    )
+
+
+def _told(organisations: Sequence[str], told: Mapping[str, Any]) -> tuple[dict[str, str], int]:
+    """Return what the hub tells of all parties' parts, and of steps.
+
+    Raises:
+        MessageInvalid: It is not well formed.
+    """
+    parts, steps = told.get("parts"), told.get("steps")
+    if not isinstance(parts, dict) or set(parts) != set(organisations):
+        raise MessageInvalid("The hub does not tell what all parties have.")
+    if not isinstance(steps, int) or isinstance(steps, bool):
+        raise MessageInvalid("The hub does not tell after how many steps.")
+    return parts, steps
+
+
+def _shared(
+    job: str,
+    study: VerticalStudy,
+    standing: Mapping[str, Any],
+    parts: Mapping[str, str],
+    steps: int,
+    made: str,
+) -> Shared:
+    """Return what every holder keeps alike."""
+    training, judging = standing["rows"]
+    return Shared(
         name=model_name(study.name, study.digest()),
         study=study.digest(),
         job=job,
@@ -69,29 +111,5 @@ def facts_of_run(
         rows_aligned=training + judging,
         rows_training=training,
         steps=steps,
-        made=text(told, "made"),
+        made=made,
     )
-    own = Own(
-        organisation=me,
-        dataset=party.dataset,
-        identifier=party.identifier,
-        columns=party.columns,
-        label=party.label,
-        schema_digest=schema,
-        grants=tuple(grants),
-    )
-    return ModelFacts(shared=shared, own=own, metrics=standing["quality"] or {})
-
-
-def _told(organisations: Sequence[str], told: Mapping[str, Any]) -> tuple[dict[str, str], int]:
-    """Return what the hub tells of all parties' parts, and of steps.
-
-    Raises:
-        MessageInvalid: It is not well formed.
-    """
-    parts, steps = told.get("parts"), told.get("steps")
-    if not isinstance(parts, dict) or set(parts) != set(organisations):
-        raise MessageInvalid("The hub does not tell what all parties have.")
-    if not isinstance(steps, int) or isinstance(steps, bool):
-        raise MessageInvalid("The hub does not tell after how many steps.")
-    return parts, steps

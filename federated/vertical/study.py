@@ -18,6 +18,7 @@ from fusion.alignment.study import AlignmentStudy, Identifiers, PartySection
 from fusion.alignment.study import broken_rules as alignment_rules
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import MessageInvalid, StudyInvalid
+from fusion.grants.leakage import Limits
 from fusion.wire import canonical
 from fusion.wire.plain_toml import tuples, written
 
@@ -32,9 +33,10 @@ _DOMAIN: Final = "banyan/vertical-study/v1"
 
 
 class Document(AlignmentStudy):
-    """The whole document: the sections of an alignment, and the model."""
+    """The whole document: the sections of an alignment, the model, what it may tell."""
 
     model: Model
+    leakage: Limits = Limits()
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ class VerticalStudy:
     def model(self) -> Boosting | Linear:
         """The model."""
         return self.document.model
+
+    @property
+    def promises(self) -> Limits:
+        """What the model, and its training, tell at most, or it is not released."""
+        return self.document.leakage
 
     @property
     def parties(self) -> tuple[PartySection, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from federated.protocols.vertical import designs, linear_pooled, pooled
+from federated.protocols.vertical import designs, kept, linear_pooled, pooled
 from federated.protocols.vertical.binning import bin_columns
 from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLabelSide
 from federated.protocols.vertical.encrypted import EncryptedFeatureSide, EncryptedLabelSide
@@ -26,14 +26,17 @@ from federated.protocols.vertical.linear_encrypted import (
     EncryptedLinearFeature,
     EncryptedLinearLabel,
 )
-from federated.vertical import part_making
+from federated.vertical import leakage, part_making
+from federated.vertical.leaves import smallest_support
 from federated.vertical.measures import METRICS, measure
 from federated.vertical.model_section import Boosting, Linear
 from federated.vertical.tables import coded, words_of
+from federated.vertical.trained import Trained, Trees
 from fusion.crypto.paillier.keys import PrivateKey
 from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.randomisers import Exact
 from fusion.errors import DataInvalid
+from fusion.grants.leakage import LeakReport, Support
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from federated.protocols.vertical.messages import Outgoing
     from federated.protocols.vertical.scripts import Scripted
     from federated.protocols.vertical.sides import FeatureSide, LabelSide
+    from federated.vertical.keeping import Mark, States
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
@@ -114,11 +118,11 @@ class Work(Protocol):
         """Trees or epochs that are surely finished."""
         ...
 
-    def keep(self) -> bytes:
-        """Return the state after the last finished step."""
+    def keep(self, states: States, mark: Mark) -> None:
+        """Keep the state after the last finished step."""
         ...
 
-    def go_on(self, state: bytes) -> None:
+    def go_on(self, states: States, mark: Mark) -> None:
         """Go on after a step; before :meth:`opening`."""
         ...
 
@@ -142,6 +146,14 @@ class Work(Protocol):
         """Return what the label party knows of the finished model; None at the others."""
         ...
 
+    def leaks(self, small: int | None) -> LeakReport | None:
+        """Return what the model, and its training, tell; None at all but the label party.
+
+        Args:
+            small: A leaf of fewer rows is counted as small.
+        """
+        ...
+
 
 class BoostingWork:
     """A party's work on trees."""
@@ -163,7 +175,7 @@ class BoostingWork:
             DataInvalid: A column of words is to be monotone, or the label is none.
             InputInvalid: Values that do not go together.
         """
-        self._cast, self._rows = cast, rows
+        self._cast, self._rows, self._leaves_kept = cast, rows, 0
         self._growth = model.growth(seed)
         mine = {name: sign for name, sign in model.monotone.items() if name in rows.table}
         for name in mine:
@@ -187,13 +199,22 @@ class BoostingWork:
         """See :class:`Work`."""
         return self.machine.trees_grown
 
-    def keep(self) -> bytes:
+    def keep(self, states: States, mark: Mark) -> None:
         """See :class:`Work`."""
-        return self.machine.keep()
+        if isinstance(self.machine, LabelParty):
+            for number in range(self._leaves_kept, len(self.machine.grown)):
+                states.keep_leaves(number, kept.write_leaves(self.machine.grown[number][1]))
+            self._leaves_kept = len(self.machine.grown)
+        states.keep(mark, self.machine.keep())
 
-    def go_on(self, state: bytes) -> None:
+    def go_on(self, states: States, mark: Mark) -> None:
         """See :class:`Work`."""
-        self.machine.go_on(state)
+        state = states.state(mark) or b""
+        if isinstance(self.machine, LabelParty):
+            self.machine.go_on(state, [*map(kept.read_leaves, states.leaves(mark.step))])
+            self._leaves_kept = len(self.machine.grown)
+        else:
+            self.machine.go_on(state)
 
     def opening(self) -> list[Outgoing]:
         """See :class:`Work`."""
@@ -222,6 +243,22 @@ class BoostingWork:
             "joint": measure(metric, machine.part.loss.outputs(machine.scores), labels, training),
             "alone": measure(metric, loss.outputs(alone.scores), labels, training),
         }
+
+    def leaks(self, small: int | None) -> LeakReport | None:
+        """See :class:`Work`; nobody else's columns are at hand."""
+        machine, labels = self.machine, self._rows.labels
+        if not isinstance(machine, LabelParty) or labels is None:
+            return None
+        loss = machine.part.loss
+        trees = Trees(
+            loss=loss, grown=machine.grown, kept=machine.trees_grown, growth=self._growth,
+            backend="dealer" if self._cast.dealer else "paillier",
+        )  # fmt: skip
+        trained = Trained(
+            labels=labels, training=self._rows.training, outputs=loss.outputs(machine.scores),
+            parties=self._cast.features, seed=self._growth.seed,
+        )  # fmt: skip
+        return leakage.report(trained, trees, small=small)
 
 
 def _label_side(cast: Cast, model: Boosting, growth: Any, rows: int) -> LabelSide:  # noqa: ANN401
@@ -266,13 +303,13 @@ class LinearWork:
         """See :class:`Work`."""
         return self.machine.epochs_done
 
-    def keep(self) -> bytes:
+    def keep(self, states: States, mark: Mark) -> None:
         """See :class:`Work`."""
-        return self.machine.keep()
+        states.keep(mark, self.machine.keep())
 
-    def go_on(self, state: bytes) -> None:
+    def go_on(self, states: States, mark: Mark) -> None:
         """See :class:`Work`."""
-        self.machine.go_on(state)
+        self.machine.go_on(states.state(mark) or b"")
 
     def opening(self) -> list[Outgoing]:
         """See :class:`Work`."""
@@ -316,6 +353,24 @@ class LinearWork:
             "joint": joint,
             "alone": measure(metric, target.outputs(self._block @ weights), labels, training),
         }
+
+    def leaks(self, small: int | None) -> LeakReport | None:
+        """See :class:`Work`; nobody has scores of rows that were trained on, so none are judged."""
+        del small
+        training, labels = self._rows.training, self._rows.labels
+        if labels is None:
+            return None
+        smallest = smallest_support(self.design.raw(self._rows.table, len(training)), training)
+        return LeakReport(
+            model=self.terms.family,
+            backend="dealer" if self._cast.dealer else "paillier",
+            rows_training=int(training.sum()),
+            rows_held_out=int((~training).sum()),
+            membership=None,
+            labels=(),
+            leaves=None,
+            weights=(Support(party=self._cast.label, smallest=smallest),),
+        )
 
 
 def _linear_label(

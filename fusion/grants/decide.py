@@ -31,7 +31,7 @@ from fusion.grants.signing import Standing, stamp, standing
 from fusion.identity.members import AUTHORITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from fusion.grants.budget import Amount, Counter, Permission
     from fusion.grants.document import Grant
@@ -131,17 +131,6 @@ def no_grant(request: Request) -> Refusal:
         return Refusal(party=request.party, grant=None, job=request.job, clauses=(clause,))
     clause = Clause(Code.NO_GRANT, "", f"{request.dataset} of {request.party}", None, ())
     return Refusal(party=request.party, grant=None, job=request.job, clauses=(clause,))
-
-
-def nearest(refusals: Sequence[Refusal]) -> Refusal:
-    """Return the refusal, of several grants that could be meant, that is nearest to a permit.
-
-    Among as many reasons, a grant that everybody signed is nearer than a proposal.
-    """
-    return min(
-        refusals,
-        key=lambda each: (len(each.clauses), each.code == Code.NOT_SIGNED, each.grant or ""),
-    )
 
 
 def still(permit: Permit, *, revoked: bool, now: datetime) -> Refusal | None:

@@ -378,3 +378,9 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - any JSON value
     else:
         text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def distance(refusal: Refusal) -> tuple[int, bool, str]:
+    """Order refusals by how near they are to a permit; of equal ones, a signed grant's first."""
+    unsigned = any(clause.code is Code.NOT_SIGNED for clause in refusal.clauses)
+    return len(refusal.clauses), unsigned, refusal.grant or ""

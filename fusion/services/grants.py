@@ -27,9 +27,10 @@ from fusion.errors import (
 )
 from fusion.grants import signing
 from fusion.grants.budget import NO_EVIDENCE, NOTHING
-from fusion.grants.decide import State, decide, nearest, no_grant, still
+from fusion.grants.decide import State, decide, no_grant, still
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
+from fusion.grants.refusal import distance
 from fusion.grants.request import charge_name
 from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.members import AUTHORITY
@@ -382,9 +383,8 @@ def choose(
             continue
         if bound is None and not _is_about(kept, request):
             continue
-        used = NOTHING
-        if budgets is not None:
-            used = budgets.used(kept.signed.id, request.action, besides=key)
+        name, action = kept.signed.id, request.action
+        used = NOTHING if budgets is None else budgets.used(name, action, besides=key)
         state = State(revoked=kept.revoked, used=used)
         result = decide(kept.signed, request, state, now)
         if isinstance(result, Permit):
@@ -392,7 +392,7 @@ def choose(
         refusals.append(result)
     if not refusals:
         return no_grant(request)
-    return nearest(refusals)
+    return min(refusals, key=distance)
 
 
 def _is_about(kept: Kept, request: Request) -> bool:

@@ -142,7 +142,7 @@ def test_how_trees_grow(files: dict[str, Path], capsys: pytest.CaptureFixture[st
         "simulate", "vertical", "--label-party", str(files["registry"]),
         "--party", str(files["tax"]), "--id", "person", "--label", "over50k", "--backend", "plain",
     ]  # fmt: skip
-    steep = ("--trees", "40", "--depth", "6", "--learning-rate", "1", "--min-leaf", "1")
+    steep = ("--trees", "40", "--depth", "6", "--learning-rate", "0.6", "--min-leaf", "1")
     early = document([*call, *steep, "--l2", "0", "--patience", "2"], capsys)
     assert 2 < early["trees"] < 40
     assert early["auc"] == early["auc_pooled"]

@@ -70,14 +70,20 @@ class Deployment:
     """A hub and one node for each name; a context that stops whatever it started."""
 
     def __init__(
-        self, folder: Path, names: Sequence[str], *, data: Mapping[str, Path] | None = None
+        self,
+        folder: Path,
+        names: Sequence[str],
+        *,
+        data: Mapping[str, Path] | None = None,
+        more: Mapping[str, Mapping[str, Path]] | None = None,
     ) -> None:
-        """Lay out, start nothing."""
+        """Lay out, start nothing; ``more`` has further files by organisation and dataset."""
         self.folder = folder
         self.names = list(names)
         self.hub = folder / "hub"
         self.logs = folder / "logs"
         self._data = data or {}
+        self._more = more or {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -145,6 +151,8 @@ class Deployment:
             words += ["--hub", invitation, "--no-require-grants", "--no-passphrase"]
             if name in self._data:
                 words += ["--data", f"people={self._data[name]}"]
+            for dataset, path in self._more.get(name, {}).items():
+                words += ["--data", f"{dataset}={path}"]
             making.append(words)
         self._side_by_side(making)
         requests = [self.node(name) / "request.csr" for name in self.names]

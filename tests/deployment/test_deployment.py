@@ -18,6 +18,7 @@ from federated.engine import ENGINE
 from fusion.services.homes import HubHome
 from tests.deployment.processes import Deployment
 from tests.federation import NAMES, STUDY, write_table
+from tests.vertical import studies as vertical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         str(name): write_table(folder / f"{name}.csv", rows=200, seed=index)
         for index, name in enumerate(NAMES)
     }
-    with Deployment(folder, list(tables), data=tables) as running:
+    columns = vertical.tables(folder / "columns", ("east", "south"), label="north")
+    more = {name: {"columns": path} for name, path in columns.items()}
+    with Deployment(folder, list(tables), data=tables, more=more) as running:
         running.deal(threshold=3, bits=2048)
         yield running
 
@@ -54,13 +57,20 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 class Watch:
     """Starts a study and watches its events."""
 
-    def __init__(self, deployment: Deployment, text: str) -> None:
+    def __init__(self, deployment: Deployment, text: str, job: str = "") -> None:
         path = deployment.folder / "study.toml"
-        path.write_text(text, "utf-8")
         self.hub = HubHome.open(deployment.hub)
-        self.job = deployment.json("train", path, "--hub", deployment.hub, "--detach")["job"]
+        if not job:
+            path.write_text(text, "utf-8")
+            job = deployment.json("train", path, "--hub", deployment.hub, "--detach")["job"]
+        self.job = job
         self.events: list[dict[str, Any]] = []
         self._coming = ENGINE.follow(self.hub, self.job, stop=threading.Event())
+
+    @classmethod
+    def of(cls, deployment: Deployment, job: str) -> Watch:
+        """Watch a study that was started elsewhere."""
+        return cls(deployment, "", job)
 
     def until(self, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the next event that matches."""
@@ -303,6 +313,45 @@ def test_nothing_contacts_another_host(deployment: Deployment, watch: Path) -> N
     for program in ("hub up", "node up", "flower-superexec", "flwr-serverapp"):
         assert program in seen
     assert not (watch / "outside").exists()
+
+
+def _vertical(model: str, patience: float) -> str:
+    text = vertical.study_text(model, ("east", "south"), label="north", patience=patience)
+    return text.replace('dataset = "people"', 'dataset = "columns"')
+
+
+def _ordered(deployment: Deployment, text: str) -> Watch:
+    """Order a vertical study at its operator's node, and watch it."""
+    path = deployment.folder / "vertical.toml"
+    path.write_text(text, "utf-8")
+    found = deployment.json("train", path, "--home", deployment.node("north"), "--detach")
+    return Watch.of(deployment, found["job"])
+
+
+def test_a_vertical_study_goes_on_when_a_party_is_killed(deployment: Deployment) -> None:
+    watch = _ordered(deployment, _vertical(vertical.boosting("dealer", trees=60), 8.0))
+    watch.until(lambda e: e["event"] == "step" and e["step"] >= 3)
+    deployment.kill("east")
+    deployment.start("east")
+    again = watch.until(lambda e: e["event"] == "attempt" and e["number"] > 1)
+    assert again["step"] >= 2
+    assert watch.end()["status"] == "done", watch.events[-1]
+    found = ENGINE.result(watch.hub, watch.job)
+    assert found["quality"]["joint"]["test"] > found["quality"]["alone"]["test"]
+    shown = deployment.json("model", "list", "--home", deployment.node("south"))
+    assert found["model_kept"]["model"] in json.dumps(shown)
+    # What parties say to each other is not in the hub's folder.
+    assert not any(b"BnV1" in path.read_bytes() for path in deployment.hub.rglob("*.jsonl"))
+
+
+def test_a_vertical_party_that_is_frozen_is_named(deployment: Deployment) -> None:
+    watch = _ordered(deployment, _vertical(vertical.linear(epochs=900), 3.0))
+    watch.until(lambda e: e["event"] == "step")
+    deployment.signal("south", signal.SIGSTOP)
+    end = watch.end()
+    deployment.signal("south", signal.SIGCONT)
+    assert (end["status"], end["exit_code"], end["code"]) == ("failed", 6, "F-604")
+    assert "south" in end["message"]
 
 
 @pytest.fixture

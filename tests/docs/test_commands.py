@@ -26,6 +26,7 @@ RUN = {
     r"\./dev demo( --model mlp| --rounds 20| --json| --keep DIR)?": "tests/deployment/test_demo.py",
     r"fusion demo": "tests/deployment/test_demo.py",
     r"fusion train --json": "tests/deployment/walk.py",
+    r"fusion train vertical\.toml --home NODE( --json)?": "tests/deployment/test_deployment.py",
     r"fusion train STUDY\.toml --home NODE": "tests/deployment/test_deployment.py",
     r"fusion order sign STUDY\.toml --home NODE --out FILE": "tests/deployment/walk.py",
     r"fusion train STUDY\.toml --hub DIR --order FILE": "tests/deployment/walk.py",

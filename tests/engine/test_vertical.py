@@ -236,6 +236,10 @@ def test_a_run_under_grants_gives_each_party_its_part(
         assert not (world.nodes[name].path / "jobs" / job).exists()
     assert models[LABEL].facts.metrics["joint"] == found["quality"]["joint"]
     assert models[OTHERS[0]].facts.metrics == {}
+    assert models[OTHERS[0]].facts.leakage is None
+    leakage = models[LABEL].facts.leakage
+    assert leakage is not None
+    assert leakage["verdict"]["released"]
     _audited(world, tmp_path)
     for name, node in world.nodes.items():
         kinds = [json.loads(entry)["kind"] for entry in _entries(node)]
@@ -259,6 +263,7 @@ REFUSED = {
     "no alignment": ({"permissions__align": None}, "G-21"),
     "no training": ({"permissions__train": None}, "G-21"),
     "smaller sets": ({"permissions__align__set_size": 9999}, "G-25"),
+    "a promise": ({"permissions__train__smallest_leaf": 20}, "G-41"),
     "more in common": ({"permissions__align__minimum_intersection": 21}, "G-29"),
     "another purpose": ({"purpose": "dpv:CreditChecking"}, "G-16"),
     "another column": ({"dataset__columns": ["id", "s0", "s1"]}, "G-15"),

@@ -67,7 +67,7 @@ class Running:
         self.bell = Rings()
         self._node = FleetNode(
             self.fleet,
-            app_for(tasks, NORTH),  # type: ignore[arg-type]
+            app_for(tasks, NORTH),
             Served(public_key=b"key", bundle_digest=OURS),
             bell=self.bell,
             stop=self.stop,

@@ -55,7 +55,7 @@ def test_an_unforeseen_error_is_in_the_nodes_log_and_not_in_its_answer(
     stop.set()  # it is up, and done
     serve_node(node, stop=stop, say=lambda _: None)
 
-    app = app_for(Broken(), NORTH)  # type: ignore[arg-type]
+    app = app_for(Broken(), NORTH)
     request = Message(encode_request(Request("setup"), fresh_nonce()), 1, "query.setup")
     context = Context(1, 1, {}, RecordDict(), {})
     failure = decode_reply(NORTH, app(request, context).content).failure

@@ -28,7 +28,7 @@ class InProcessGrid(Grid):
     def __init__(self, parties: dict[OrgId, Answering]) -> None:
         self.keys = {org: b64encode(org.encode()).decode() for org in parties}
         self._nodes = {
-            number: (org, app_for(party, org))  # type: ignore[arg-type]
+            number: (org, app_for(party, org))
             for number, (org, party) in enumerate(parties.items(), start=1)
         }
         self._numbers = itertools.count(1)

@@ -130,6 +130,7 @@ def tables(
             columns[name][f"{name[0]}word"] = [("a", "b", "c")[i] for i in words]
     pair: tuple[object, object] = (1, 0) if numbers else ("yes", "no")
     columns[label]["over"] = [pair[0] if each > 0 else pair[1] for each in score]
+    folder.mkdir(exist_ok=True)
     for place, (name, table) in enumerate(columns.items()):
         order = [i for i in draw.permutation(rows).tolist() if i % 17 != place]
         found[name] = folder / f"{name}.csv"

@@ -194,6 +194,18 @@ def test_a_revoked_permit_ends_a_run_within_a_second(tmp_path: Path) -> None:
         assert kinds == ["echo", "echo", "final"]
 
 
+def test_a_model_that_tells_more_than_was_promised_is_kept_by_nobody(tmp_path: Path) -> None:
+    promise = "\n[leakage]\nsmallest_leaf = 100\n"
+    with network() as net:
+        run = Run(tmp_path, study_text(boosting("dealer") + promise), net)
+        run.begin(1)
+        run.finish()
+        failure = run.standings()[LABEL]["failure"]
+        assert (failure["kind"], failure["exit_code"]) == ("final", 4)
+        assert "smallest_leaf is 100" in failure["message"]
+        assert run.jobs[LABEL].part is None
+
+
 def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> None:
     with network() as net:
         run = Run(tmp_path, study_text(linear(epochs=2)), net)

@@ -148,8 +148,12 @@ class LabelParty:
         }
         return states.write("label", len(self._trees), facts, arrays)
 
-    def go_on(self, state: bytes) -> None:
+    def go_on(self, state: bytes, places: Sequence[NDArray[np.int16]] = ()) -> None:
         """Go on after the tree at which a state was kept; before the first message.
+
+        Args:
+            state: It.
+            places: The leaf of each row in each tree so far, as :attr:`grown` had them.
 
         Raises:
             MessageInvalid: It is none of a label party, or of other rows.
@@ -162,6 +166,7 @@ class LabelParty:
         if len(scores) != len(self.scores):
             raise MessageInvalid("A kept state is of other rows.")
         self._trees = states.read_trees(count, arrays)
+        self.grown = list(zip(self._trees, places, strict=False))
         self._number = count - 1
         self.scores = scores
         self.history = list(facts["history"])

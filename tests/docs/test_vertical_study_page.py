@@ -1,0 +1,52 @@
+"""The page of vertical studies says what the code says of a model; its example is a study."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from federated.vertical.model_section import Boosting, Linear
+from federated.vertical.study import parse_vertical
+from fusion.grants.leakage import Limits
+from tests.docs.sources import ROOT
+
+if TYPE_CHECKING:
+    from fusion.wire.documents import Part
+
+PAGE = (ROOT / "docs/vertical-study.md").read_text("utf-8")
+SECTIONS: dict[str, type[Part]] = {
+    '`[model]`, `kind = "boosting"`': Boosting,
+    '`[model]`, `kind = "logistic"`': Linear,
+    "`[leakage]`": Limits,
+}
+
+
+def _rows(heading: str) -> dict[str, list[str]]:
+    body = PAGE.split(f"\n### {heading}\n")[1].split("\n#")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in body.splitlines()
+        if line.startswith("| `")
+    ]
+    return {row[0].strip("`"): row for row in rows}
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_a_section_has_the_keys_and_the_defaults_of_the_code(heading: str) -> None:
+    fields = SECTIONS[heading].model_fields
+    rows = _rows(heading)
+    assert list(rows) == list(fields)
+    for key, field in fields.items():
+        default = (
+            "required" if field.is_required() else field.get_default(call_default_factory=True)
+        )
+        assert rows[key][2] == ("none" if default == {} else str(default)), key
+
+
+def test_the_example_is_a_study() -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    study = parse_vertical(text, "docs/vertical-study.md")
+    assert study.organisations == ("registry", "tax")
+    assert study.promises.smallest_leaf == 20
