@@ -24,6 +24,7 @@ from fusion.reports.page import (
 from fusion.reports.privacy import privacy_section
 from fusion.reports.queries import queries_section
 from fusion.reports.svg import Cell, Series, line_chart, mark_grid, stacked_bars
+from fusion.reports.vertical import vertical_section
 from fusion.reports.words import Words, same, spans
 
 if TYPE_CHECKING:
@@ -69,13 +70,15 @@ def render(result: Record, *, baselines: Record | None = None, language: str = "
     )
     body = "".join(
         [
-            _quality(result, baselines),
+            vertical_section(result),
+            "" if result.get("kind") == "vertical" else _quality(result, baselines),
             _curves(result, baselines),
             _attendance(result),
             _time(result),
             _key(result),
+            vertical_section(result.get("vertical") or {}),
             privacy_section(result),
-            _what_left(result),
+            "" if result.get("kind") == "vertical" else _what_left(result),
             queries_section(result),
             ledgers_section(result),
         ]
