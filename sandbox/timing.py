@@ -19,15 +19,15 @@ _FIRST_STEP: Final = 0.25
 
 
 def pad(began: float, closing: threading.Event) -> None:
-    """Wait until the end of a step: 0.25, 0.375, 0.5, 0.75, 1, 1.5, 2 s, and so on.
+    """Wait until the end of a step: 0.25, 0.5, 1, 2 s, and so on, each twice the one before.
 
     Args:
         began: When data was first at hand, of the monotonic clock.
         closing: Ends the wait.
     """
-    passed, step, half = time.monotonic() - began, _FIRST_STEP, True
+    passed, step = time.monotonic() - began, _FIRST_STEP
     while step < passed:
-        step, half = (step * 3 / 2 if half else step * 4 / 3), not half
+        step *= 2
     closing.wait(step - passed)
 
 
