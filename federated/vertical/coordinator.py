@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS: Final = 6
 """Of one run, however it is cut off."""
-LOOK_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 10.0
 """For one look; who is later is asked again."""
 SETUP_SECONDS: Final = 120.0
