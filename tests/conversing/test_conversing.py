@@ -20,10 +20,11 @@ from fusion.errors import (
 )
 from fusion.identity.members import AUTHORITY
 from fusion.link import talk
+from fusion.link.line import MAX_WAITING_BYTES
 from fusion.services.clock import SystemClock
 from fusion.services.conversing import Conversations, Patience, dials, is_connection
 from tests.conversing.network import Cut, Frozen, network
-from tests.conversing.parties import SHORT, counting, talking
+from tests.conversing.parties import SHORT, Counting, counting, talking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,7 +307,7 @@ def test_a_stop_ends_both() -> None:
 
 
 def test_alive_and_nothing_else_is_a_standstill() -> None:
-    class Mute(type(counting("ab", 1)["a"])):  # type: ignore[misc]
+    class Mute(Counting):
         def ready(self, peer: str) -> int:
             del peer
             return 0
@@ -372,6 +373,33 @@ def test_the_end_of_a_talk_is_told_to_who_was_away() -> None:
             talking(net.join(name), each, patience=patience) for name, each in talkers.items()
         ]
         assert [each.end() for each in waiting] == [None, None]
+
+
+class Eager(Counting):
+    """Has everything to say at once, and is slow to take."""
+
+    def ready(self, peer: str) -> int:
+        del peer
+        return self.words
+
+    def take(self, peer: str, data: bytes) -> None:
+        time.sleep(0.01)
+        super().take(peer, data)
+
+
+def test_who_takes_slowly_is_not_sent_more_than_it_can_hold() -> None:
+    mega, most = 1024 * 1024, 0
+    with network() as net:
+        talkers = {me: Eager(me, frozenset("ab") - {me}, 40, mega) for me in "ab"}
+        waiting = [talking(net.join(name), each) for name, each in talkers.items()]
+        lines = [line for each in waiting for line in each.talk.lines.values()]
+        while not all(each.talk.ended for each in waiting):
+            most = max(most, *(line._waiting for line in lines), *(line._to_send for line in lines))
+            time.sleep(0.002)
+        assert [each.end() for each in waiting] == [None, None]
+    assert mega < most <= MAX_WAITING_BYTES + mega
+    for each in talkers.values():
+        each.check_heard()
 
 
 class Standing(SystemClock):
