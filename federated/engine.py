@@ -241,12 +241,21 @@ class Engine:
 
         return compare(parse_study(study_text, "the study"), tables, rounds_log)
 
+    def vertical_baselines(
+        self, study_text: str, tables: Mapping[str, Path]
+    ) -> dict[str, dict[str, float | None]]:
+        """Return what each party's columns alone give, where all tables are at hand."""
+        from federated.vertical.comparing import compare  # noqa: PLC0415 - only here
+
+        return compare(parse_vertical(study_text, "the study"), tables)
+
     def demo_files(self) -> dict[str, Any]:
-        """Return the packaged demonstration: two studies, four tables, a policy of queries."""
+        """Return the packaged demonstration: studies, four tables, a policy of queries."""
         folder = Path(str(files("federated").joinpath("demo")))
         return {
             "study": folder / "study.toml",
             "study-mlp": folder / "study-mlp.toml",
+            "study-vertical": folder / "study-vertical.toml",
             "policy": folder / "policy.yaml",
             "tables": {path.stem: path for path in sorted(folder.glob("*.parquet"))},
         }

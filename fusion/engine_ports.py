@@ -127,6 +127,12 @@ class TrainingEngine(Protocol):
         """Compare a run with each party alone and with pooled data; all tables are at hand."""
         ...
 
+    def vertical_baselines(
+        self, study_text: str, tables: Mapping[str, Path]
+    ) -> dict[str, dict[str, float | None]]:
+        """Return what each party's columns alone give, where all tables are at hand."""
+        ...
+
     def demo_files(self) -> Mapping[str, Any]:
         """Return ``{"study", "study-mlp": Path, "tables": {organisation: Path}}``."""
         ...

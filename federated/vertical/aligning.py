@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from fusion.alignment.ring import Member
 from fusion.alignment.rules import Broken, broken
 from fusion.alignment.session import Session
+from fusion.alignment.talkers import MemberTalker
 from fusion.alignment.terms import Terms, field_of
 
 if TYPE_CHECKING:
@@ -97,41 +98,6 @@ class Aligned:
     commitment: str
     own: int
     seen: tuple[Seen, ...]
-
-
-class RingTalker:
-    """:class:`fusion.services.conversing.Talker` for a member of a ring."""
-
-    def __init__(self, member: Member) -> None:
-        """Take the member."""
-        self._member = member
-        self.peers = frozenset(member.taken) | frozenset(member.recipients())
-
-    @property
-    def over(self) -> bool:
-        """Whether the member has taken everything."""
-        return self._member.over
-
-    def ready(self, peer: str) -> int:
-        """Return how many messages there are for a peer."""
-        return self._member.ready(peer) if peer in self._member.recipients() else 0
-
-    def message(self, peer: str, number: int) -> bytes:
-        """Return a message."""
-        return self._member.message(peer, number)
-
-    def take(self, peer: str, data: bytes) -> None:
-        """Take a message."""
-        self._member.take(peer, data)
-
-    def taken(self, peer: str) -> int:
-        """Return how many messages of a peer were taken."""
-        return self._member.taken.get(peer, 0)
-
-    def forget(self, peer: str, below: int) -> int:
-        """Nothing is dropped: lists can be made again as long as the member is there."""
-        del peer, below
-        return 0
 
 
 class SessionsTalker:
@@ -224,7 +190,7 @@ class Alignment:
         terms = self.meeting.terms("ring", cast.parties, "one")
         member = Member(terms, self.me, self.keys, self.open_masker)
         try:
-            self.carry("ring", RingTalker(member))
+            self.carry("ring", MemberTalker(member))
             learned = member.outcome()
         finally:
             member.wipe()

@@ -13,7 +13,6 @@ from federated.cohort import Request
 from federated.vertical.model_section import Boosting
 from federated.vertical.standings import Heard, read_standing
 from fusion.errors import (
-    FusionError,
     MessageInvalid,
     PartyFailed,
     PartySilent,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS: Final = 6
 """Of one run, however it is cut off."""
-LOOK_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 10.0
 """For one look; who is later is asked again."""
 SETUP_SECONDS: Final = 120.0
@@ -72,10 +71,8 @@ class VerticalRun:
     made: Callable[[], str]
 
 
-class Ended(FusionError):
-    """An attempt ended, and another may help."""
-
-    code = "F-000"
+class CutOffError(Exception):
+    """An attempt ended because somebody could not be heard: another may help."""
 
 
 @dataclass(slots=True)
@@ -99,8 +96,7 @@ class Coordinator:
         """
         organisations = self.run.study.organisations
         self._prepare(SETUP_SECONDS, tell=True)
-        first = reason = ""
-        attempts = 0
+        reason, attempts = "", 0
         while True:
             number = self._under_way()
             if number is None:
@@ -109,9 +105,8 @@ class Coordinator:
             try:
                 self._watch(number)
                 break
-            except Ended as error:
-                reason = error.message
-                first = first or reason
+            except CutOffError as error:
+                reason = str(error)
                 if attempts >= MAX_ATTEMPTS:
                     raise PartySilent(
                         f"{attempts} attempts were cut off; the last one: {reason}", party=""
@@ -228,7 +223,7 @@ class Coordinator:
         """Look until all parties are done.
 
         Raises:
-            Ended: The attempt was cut off.
+            CutOffError: The attempt was cut off.
             PartyFailed: It ended for good.
         """
         run = self.run
@@ -281,15 +276,15 @@ class Coordinator:
             and heard.standing is not None and heard.standing.state != "done"
         ]  # fmt: skip
         if gone:
-            raise Ended(f"{', '.join(gone)} was started anew.")
+            raise CutOffError(f"{', '.join(gone)} was started anew.")
         if failed and not working:
             names = next(iter(failed))
             first = next((s for s in failed.values() if s.kind == "again"), failed[names])
             if first.kind == "echo" and not late:
                 raise _failed(names, first)
-            raise Ended(first.message)
+            raise CutOffError(first.message)
         if late and not working:
-            raise Ended(f"{', '.join(late)} was not heard for {run.study.patience:g} s.")
+            raise CutOffError(f"{', '.join(late)} was not heard for {run.study.patience:g} s.")
 
     def _progress(self) -> None:
         """Tell of rows and steps, as the label party has them."""

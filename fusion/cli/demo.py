@@ -137,6 +137,7 @@ def _closing(outcome: Mapping[str, Any]) -> None:
                 f"{grant['id'][:16]} to {grant['assignee']}, {len(grant['signed'])} signatures",
             ),
             ("queries", _queries(outcome["queries"])),
+            ("same people, different columns", _columns(outcome["vertical"])),
             ("encrypted against plain sums", f"{outcome['max_abs_error_vs_plain']:.1e} at most"),
             ("logs, audited offline", _logs(outcome["ledgers"])),
             ("bytes per encrypted parameter", f"{outcome['bytes_per_parameter']:.1f}"),
@@ -154,6 +155,13 @@ def _queries(told: Mapping[str, Any]) -> str:
     if not told["available"]:
         return "none: nothing here confines work; fusion doctor says why"
     return f"{told['asker']} asked {told['owner']} {counted(told)}"
+
+
+def _columns(told: Mapping[str, Any]) -> str:
+    """Say in one line what columns of several owners gave together, and each alone."""
+    joint, alone = told["quality"]["joint"]["test"], told["columns_alone"]
+    each = ", ".join(f"{name} {alone[name]['test']:.4f}" for name in told["parties"])
+    return f"AUC {joint:.4f} jointly; alone, given the label: {each}"
 
 
 def _logs(ledgers: Sequence[Mapping[str, Any]]) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fusion.errors import FusionError, InputInvalid, PartyFailed
 from fusion.link.loopback import free_port
 from fusion.reports.training import engines_of, render
-from fusion.services import demo_queries, engines
+from fusion.services import demo_queries, demo_vertical, engines
 from fusion.services.demo_grants import grant_study
 from fusion.services.demo_ledgers import await_witnesses, export_and_audit
 from fusion.services.files import write_atomic
@@ -86,6 +86,8 @@ class _Stage:
     text: str
     tables: Mapping[str, Path]
     watcher: Watcher
+    vertical: Path
+    columns: Mapping[str, tuple[str, Path]]
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -125,13 +127,16 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
         # Children end first: who waits for an answer of one of them then does so no longer.
         with (
             ThreadPoolExecutor(1) as aside,
+            ThreadPoolExecutor(1) as beside,
             Children(folder / "logs", watcher.say) as children,
         ):
             key, grant, prepared = _set_up(stage, children, engine, aside)
             stage.seconds["setup"] = time.monotonic() - began
             asked = aside.submit(lambda: demo_queries.ask(prepared.result(), stage.nodes))
+            columns = beside.submit(lambda: _columns(stage, children, engine))
             record = _train(stage, children, engine)
             queries = _answers(stage, asked)
+            vertical = _joined(stage, columns)
             holds_share = hub_holds_share(stage.hub, [stage.node(org) for org in stage.tables])
             baselines = _compare(stage, engine, str(record["job"]))
             nodes = [stage.node(org) for org in stage.tables]
@@ -143,6 +148,7 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
                 ledgers = export_and_audit(stage.hub, nodes, folder / "ledgers", children)
         held = {**record["key"], **key, "hub_holds_share": holds_share}
         record = {**record, "key": held, "grant": grant, "ledgers": ledgers, "queries": queries}
+        record["vertical"] = vertical
         report = folder / "report.html"
         write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
         stage.seconds["total"] = time.monotonic() - began
@@ -180,7 +186,12 @@ def _stage(engine: TrainingEngine, folder: Path, text: str, watcher: Watcher) ->
     study = folder / "study.toml"
     study.write_text(text, "utf-8")
     tables = {str(org): Path(path) for org, path in files["tables"].items()}
-    return _Stage(folder=folder, study=study, text=text, tables=tables, watcher=watcher)
+    vertical = Path(files["study-vertical"])
+    columns = demo_vertical.write_tables(vertical.read_text("utf-8"), tables, folder / "columns")
+    return _Stage(
+        folder=folder, study=study, text=text, tables=tables, watcher=watcher, vertical=vertical,
+        columns=columns,
+    )  # fmt: skip
 
 
 def _set_up(
@@ -236,6 +247,7 @@ def _grant(stage: _Stage, children: Children) -> dict[str, Any]:
         # The nodes have to know who else is a member.
         admitted = [file for home in homes for file in (home.trust_file, home.roster_file)]
         children.wait_for(admitted, seconds=_READY_SECONDS)
+        demo_vertical.grant(stage.vertical.read_text("utf-8"), nodes)
         study = tomllib.loads(stage.text)
         return grant_study(study, stage.hub, nodes, children, stage.folder / "grant")
 
@@ -251,6 +263,9 @@ def _make_nodes(stage: _Stage, children: Children, invitation: str, dataset: str
     making = []
     for org, table in stage.tables.items():
         words = ["--hub", invitation, "--org", org, "--data", f"{dataset}={table}"]
+        if org in stage.columns:
+            name, path = stage.columns[org]
+            words += ["--data", f"{name}={path}"]
         words.append("--no-passphrase")
         making.append(children.start(f"{org}-init", "node", "init", stage.node(org), *words))
     children.finish(making, seconds=_VERB_SECONDS)
@@ -315,6 +330,28 @@ def _answers(stage: _Stage, asked: Future[dict[str, Any]]) -> dict[str, Any]:
         words = f"meanwhile {told['asker']} asked {told['owner']} {demo_queries.counted(told)}"
     stage.watcher.step(words, told["seconds"])
     return told
+
+
+def _columns(stage: _Stage, children: Children, engine: TrainingEngine) -> dict[str, Any]:
+    """Run the vertical study, beside the other; return its record, and what to compare it with."""
+    text = stage.vertical.read_text("utf-8")
+    operator = str(tomllib.loads(text)["study"]["operator"])
+    record = demo_vertical.run(
+        stage.vertical, stage.hub, stage.node(operator), children, engine, children.any_failed
+    )
+    files = {org: path for org, (_, path) in stage.columns.items()}
+    return {**record, "baselines": engine.vertical_baselines(text, files)}
+
+
+def _joined(stage: _Stage, columns: Future[dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of the vertical run that was on its way beside the other."""
+    record = columns.result()
+    quality, label = record["quality"], record["label_party"]
+    joint, alone = quality["joint"]["test"], quality["alone"]["test"]
+    words = f"same people, different columns: AUC {joint:.4f}, {label} alone {alone:.4f}"
+    stage.seconds["columns"] = record["wall_seconds"]
+    stage.watcher.step(f"meanwhile {words}", record["wall_seconds"])
+    return record
 
 
 @contextmanager
@@ -395,6 +432,7 @@ def _document(
         "key": record["key"],
         "grant": record["grant"],
         "queries": record["queries"],
+        "vertical": demo_vertical.summary(record["vertical"]),
         "ledgers": _ledgers(record["ledgers"]),
         "engines": engines_of(record),
         "seconds": {key: round(value, 2) for key, value in _seconds(stage, record).items()},

@@ -71,9 +71,15 @@ def test_the_demo_trains_and_leaves_nothing_running(tmp_path: Path, model: str) 
     assert all(log["witnessed"] == log["entries"] > 10 for log in result["ledgers"])
     assert all(len(log["witnesses"]) >= log["quorum"] for log in result["ledgers"])
     _check_questions(result["queries"], folder / "local")
+    vertical = result["vertical"]
+    joint = vertical["quality"]["joint"]["test"]
+    assert joint == vertical["columns_alone"]["pooled"]["test"]
+    alone = [vertical["columns_alone"][name]["test"] for name in vertical["parties"]]
+    assert joint > max(alone) + 0.05
     page = Path(result["report"]).read_text("utf-8")
     assert "max(<mark>hours</mark>)" in page
     assert "What the logs prove" in page
+    assert "The same people, different columns" in page
     assert "<svg" in page
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert not _running(folder)

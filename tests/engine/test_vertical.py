@@ -14,6 +14,7 @@ from federated.engine import ENGINE
 from federated.jobs import JobFolder
 from federated.records import record
 from federated.seats import seat_of, vertical_seat_of
+from federated.vertical import coordinator
 from federated.vertical.dealing import Dealers
 from federated.vertical.hub import do_vertical
 from federated.vertical.party import VerticalParty
@@ -48,18 +49,6 @@ UNWITNESSED = Expectations(witnessed=False)
 
 
 @dataclass
-class Told:
-    """A party, and what happens when it is asked."""
-
-    party: VerticalParty
-    before: Callable[[Request], None]
-
-    def handle(self, request: Request) -> Reply:
-        self.before(request)
-        return self.party.handle(request)
-
-
-@dataclass
 class World:
     """The hub, three nodes that require grants, and a network between them."""
 
@@ -68,6 +57,7 @@ class World:
     network: Network
     notes: dict[str, list[str]] = field(default_factory=dict)
     parties: dict[str, VerticalParty] = field(default_factory=dict)
+    lies: dict[str, Answering] = field(default_factory=dict)
 
     def start(self, name: str) -> VerticalParty:
         """Return a party, as after a start of its process."""
@@ -139,17 +129,26 @@ class World:
         head = {"job": "job-1", "study": study.canonical().decode(), "order": order.decode()}
         return self.start(name).handle(Request("prepare", head))
 
+    def job(self, text: str) -> JobFolder:
+        """Return a queued job of a study."""
+        return JobFolder.create(self.hub.runs, text, ordered=self.order(text), kind="vertical")
+
     def run(
-        self, text: str, before: Callable[[str, Request], None] = lambda *_: None
+        self,
+        text: str,
+        before: Callable[[str, Request], None] = lambda *_: None,
+        job: JobFolder | None = None,
     ) -> tuple[str, list[dict[str, Any]]]:
-        """Do a job; return its name and its events."""
-        job = JobFolder.create(self.hub.runs, text, ordered=self.order(text), kind="vertical")
+        """Do a job, a new one or one that is there; return its name and its events."""
+        again = job is not None
+        job = job or self.job(text)
         dealers = Dealers(self.hub, self.network.join(AUTHORITY))
 
         def make(keys: Mapping[OrgId, str]) -> Cohort:
             parties: dict[OrgId, Answering] = {}
             for name in keys:
-                self.start(name)
+                if not again or name not in self.parties:
+                    self.start(name)
                 parties[name] = _Now(self, name, before)
             return InProcessCohort(parties)
 
@@ -179,7 +178,8 @@ class _Now:
 
     def handle(self, request: Request) -> Reply:
         self.before(self.name, request)
-        return self.world.parties[self.name].handle(request)
+        world = self.world
+        return world.lies.get(self.name, world.parties[self.name]).handle(request)
 
 
 @pytest.fixture
@@ -343,6 +343,82 @@ def test_a_party_started_anew_goes_on_from_its_last_tree(world: World) -> None:
     assert len(attempts) == 2
     assert attempts[1]["step"] >= killed[0] - 1
     assert record(events)["quality"]["joint"]["train"] > 0.9
+
+
+def test_a_run_that_is_stopped_leaves_nothing(world: World) -> None:
+    for name in world.nodes:
+        world.grant(name)
+    job = world.job(_text(boosting("dealer", trees=300)))
+
+    def stop(name: str, request: Request) -> None:
+        if name == "south" and request.kind == "look":
+            job.stop_wanted.touch()
+
+    _, events = world.run("", before=stop, job=job)
+    assert events[-1]["status"] == "stopped"
+    assert all(not kept_models(node) for node in world.nodes.values())
+    assert all(not (node.path / "jobs" / job.name).exists() for node in world.nodes.values())
+
+
+class Killed(BaseException):
+    """The run's process at the hub is gone."""
+
+
+def test_a_run_whose_process_at_the_hub_was_lost_goes_on(world: World) -> None:
+    for name in world.nodes:
+        world.grant(name)
+    job = world.job(_text(boosting("dealer", trees=30)))
+    lost: list[int] = []
+
+    def lose(name: str, request: Request) -> None:
+        if name == "south" and request.kind == "look" and not lost:
+            standing = world.parties["south"].handle(request).head["standing"]
+            if standing["step"] >= 2:
+                lost.append(standing["step"])
+                raise Killed
+
+    with pytest.raises(Killed):
+        world.run("", before=lose, job=job)
+    _, events = world.run("", job=job)
+    assert events[-1]["status"] == "done", events[-1]
+    assert record(events)["model_kept"]["steps"] == 30
+
+
+def test_who_does_not_answer_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator, "SETUP_SECONDS", 0.2)
+    for name in world.nodes:
+        world.grant(name)
+
+    def away(name: str, request: Request) -> None:
+        del request
+        if name == "east":
+            raise TimeoutError
+
+    _, events = world.run(_text(linear()), before=away)
+    assert (events[-1]["code"], events[-1]["exit_code"]) == ("F-604", 6)
+    assert "east did not answer" in events[-1]["message"]
+    absent = [e["organisation"] for e in events if e.get("status") == "absent"]
+    assert set(absent) == {"east"}
+
+
+def test_a_party_that_says_nonsense_ends_the_run(world: World) -> None:
+    for name in world.nodes:
+        world.grant(name)
+
+    class Liar:
+        def handle(self, request: Request) -> Reply:
+            reply = world.parties["east"].handle(request)
+            standing = {**reply.head.get("standing", {}), "marks": [[0, 1]] * 65}
+            return type(reply)(reply.organisation, {"standing": standing})
+
+    def lie(name: str, request: Request) -> None:
+        del request
+        if name == "north":
+            world.lies["east"] = Liar()
+
+    _, events = world.run(_text(linear()), before=lie)
+    assert events[-1]["status"] == "failed"
+    assert "east" in events[-1]["message"]
 
 
 def test_a_study_with_a_stranger_is_refused_with_its_line(world: World) -> None:

@@ -14,8 +14,8 @@ AT = "2026-11-26T00:00:00.000+00:00"
 EVENTS: list[dict[str, Any]] = [
     {
         "event": "start", "kind": "vertical", "job": "job-1", "study": "income",
-        "model": "boosting", "backend": "dealer", "organisations": ["registry", "tax"], "label_party": "registry",
-        "operator": "registry", "steps": 3, "unit": "trees",
+        "model": "boosting", "backend": "dealer", "organisations": ["registry", "tax"],
+        "label_party": "registry", "operator": "registry", "steps": 3, "unit": "trees",
     },
     {"event": "setup", "organisation": "tax", "status": "ready", "message": ""},
     {"event": "attempt", "number": 1, "step": 0, "reason": ""},
