@@ -320,6 +320,7 @@ class VerticalJob:
     def _aligned(self, attempt: _Attempt) -> NDArray[np.int64]:
         brought = self._brought
         prepared = brought.table.prepared
+        self._states.hold_to(brought.table.digest)
         brought.hold()
         aligned = Alignment(
             brought.study.meeting(brought.federation, brought.job, attempt.number),

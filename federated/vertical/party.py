@@ -131,6 +131,8 @@ class VerticalParty:
         study = VerticalStudy.from_canonical(text(head, "study").encode())
         order = text(head, "order").encode() if "order" in head else None
         kept = self._seat.log.job(name)
+        if self._log.is_over(name):
+            raise Refused(f"Job {name} has ended.", hint="Start a new job.")
         if kept is not None and kept != (study.canonical(), ""):
             raise Refused(f"Job {name} was set up with another study.", hint="Start a new job.")
         if name not in self._jobs:

@@ -301,6 +301,26 @@ def test_a_set_that_differs_by_a_few_records_is_not_aligned_again(world: World) 
     assert "south" in events[-1]["message"]
 
 
+def test_a_run_that_has_ended_is_not_agreed_to_again(world: World) -> None:
+    """The hub could have it run over and over, under one order and one charge."""
+    for name in world.nodes:
+        world.grant(name)
+    text = _text(linear(epochs=1))
+    job, events = world.run(text)
+    assert events[-1]["status"] == "done"
+    study = parse_vertical(text, "study.toml").canonical().decode()
+    order = (JobFolder(world.hub.runs / job).order() or b"").decode()
+    head = {"job": job, "study": study, "order": order}
+    party = world.start("south")
+    for _ in range(2):
+        failure = party.handle(Request("prepare", head)).failure
+        assert failure is not None
+        assert "has ended" in failure.message
+        assert party.handle(Request("leave", {"job": job, "status": "done"})).failure is None
+    ends = [entry for entry in _entries(world.nodes["south"]) if b'"job-ended"' in entry]
+    assert len(ends) == 1
+
+
 def test_a_grant_revoked_in_mid_run_ends_it(world: World) -> None:
     ids = {name: world.grant(name) for name in world.nodes}
     revoked: list[float] = []

@@ -213,6 +213,11 @@ def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> No
         while run.states()["tax"] == "training":
             time.sleep(0.01)
         assert "changed" in run.standings()["tax"]["failure"]["message"]
+        # Nor is it aligned anew: the run was charged for, and held to, one table.
+        run.jobs["tax"].begin(3, None)
+        while run.states()["tax"] == "aligning":
+            time.sleep(0.01)
+        assert "changed" in run.standings()["tax"]["failure"]["message"]
         run.jobs["tax"].close()
         assert run.parties["tax"].keeping.names() == []
         assert run.parties["tax"].permission.given_up == 1
