@@ -14,7 +14,7 @@ from federated.engine import ENGINE
 from federated.jobs import JobFolder
 from federated.records import record
 from federated.seats import seat_of, vertical_seat_of
-from federated.vertical.dealing import Dealers
+from federated.vertical.dealing import Dealers, ask_to_deal
 from federated.vertical.hub import do_vertical
 from federated.vertical.party import VerticalParty
 from federated.vertical.study import parse_vertical
@@ -319,6 +319,27 @@ def test_a_run_that_has_ended_is_not_agreed_to_again(world: World) -> None:
         assert party.handle(Request("leave", {"job": job, "status": "done"})).failure is None
     ends = [entry for entry in _entries(world.nodes["south"]) if b'"job-ended"' in entry]
     assert len(ends) == 1
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2**31 - 1])
+def test_rows_that_can_not_be_dealt_for_do_not_end_the_hub(world: World, rows: int) -> None:
+    """How many rows train is the label party's word; the hub serves everybody else, too."""
+    dealers = Dealers(world.hub, world.network.join(AUTHORITY))
+    jobs = []
+    for said in (rows, 100):
+        text = _text(linear())
+        order = world.order(text)
+        job = JobFolder.create(world.hub.runs, text, ordered=order, kind="vertical")
+        ask_to_deal(job, 1, said, 0)
+        jobs.append(job.name)
+    hub = world.network.registries[AUTHORITY]
+    try:
+        for _ in range(2):
+            dealers.look()
+        found = [hub.find(f"{job}.train", 1, LABEL) is not None for job in jobs]
+    finally:
+        dealers.close()
+    assert found == [False, True]
 
 
 def test_a_grant_revoked_in_mid_run_ends_it(world: World) -> None:

@@ -42,7 +42,7 @@ def test_a_member_that_calls_without_end_leaves_room_for_others(tmp_path: Path) 
             free.wait(30)
         return member.encode()
 
-    def call(home: NodeHome, request: bytes) -> Any:  # noqa: ANN401 - gRPC has no types
+    def call(home: NodeHome, request: bytes) -> Any:
         pem, _ = leaf_pems(home, hub.roster().federation, clock.now())
         return port._served(work, request, Call(pem), most=10, busy=b"busy", silent="")
 
