@@ -202,6 +202,11 @@ class VerticalJob:
             permission.watch()
 
     @property
+    def works(self) -> bool:
+        """Whether an attempt is under way."""
+        return self._standing.state in {"aligning", "training"}
+
+    @property
     def grants(self) -> tuple[str, ...]:
         """Ids of the grants under which it works."""
         found = (permission.grant for permission in self._brought.permissions)

@@ -16,7 +16,7 @@ from federated.records import record
 from federated.seats import seat_of, vertical_seat_of
 from federated.vertical.dealing import Dealers, ask_to_deal
 from federated.vertical.hub import do_vertical
-from federated.vertical.party import VerticalParty
+from federated.vertical.party import MAX_JOBS, VerticalParty
 from federated.vertical.study import parse_vertical
 from fusion.catalogue.descriptor import schema_digest
 from fusion.errors import StudyInvalid
@@ -319,6 +319,31 @@ def test_a_run_that_has_ended_is_not_agreed_to_again(world: World) -> None:
         assert party.handle(Request("leave", {"job": job, "status": "done"})).failure is None
     ends = [entry for entry in _entries(world.nodes["south"]) if b'"job-ended"' in entry]
     assert len(ends) == 1
+
+
+def test_a_job_that_works_is_not_ended_for_another(world: World) -> None:
+    """Else whoever may order some runs could end those of others."""
+    world.grant("south", permissions__align__runs=9, permissions__train__runs=9)
+    party, text = world.start("south"), _text(linear(), patience=30.0)
+    study = parse_vertical(text, "study.toml").canonical().decode()
+
+    def prepare(job: str) -> Reply:
+        head = {"job": job, "study": study, "order": world.order(text)[1].decode()}
+        return party.handle(Request("prepare", head))
+
+    for number in range(MAX_JOBS):
+        assert prepare(f"job-{number:012x}").failure is None
+        begun = party.handle(Request("begin", {"job": f"job-{number:012x}", "attempt": 1}))
+        assert begun.head["standing"]["state"] == "aligning"
+    failure = prepare(f"job-{9:012x}").failure
+    assert failure is not None
+    assert failure.code == "F-026"
+    looked = party.handle(Request("look", {"job": f"job-{0:012x}"}))
+    assert looked.head["standing"]["state"] == "aligning"
+    assert (
+        party.handle(Request("leave", {"job": f"job-{1:012x}", "status": "failed"})).failure is None
+    )
+    assert prepare(f"job-{8:012x}").failure is None
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2**31 - 1])
