@@ -326,6 +326,7 @@ class VerticalJob:
         brought = self._brought
         prepared = brought.table.prepared
         self._states.hold_to(brought.table.digest)
+        self._states.count()
         brought.hold()
         aligned = Alignment(
             brought.study.meeting(brought.federation, brought.job, attempt.number),
