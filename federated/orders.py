@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from fusion.errors import MessageInvalid
-from fusion.grants.order import Code, check_order, open_order, refused
+from fusion.grants.order import Code, check_order, check_taken, open_order, refused
 from fusion.identity.members import AUTHORITY
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def take_order(
     if document is None:
         raise refused(Code.MISSING)
     if log.order(job) == document:
+        # A job that was refused or has ended is agreed to anew: for the study that was ordered.
+        check_taken(document, study.digest())
         if operator != AUTHORITY:
             roster.member(operator)
         return

@@ -49,10 +49,9 @@ def ask_to_deal(job: JobFolder, attempt: int, rows: int, step: int) -> None:
 
 @dataclass(slots=True)
 class _Dealing:
-    """A dealer at work."""
+    """A dealer at work, or one that could not be made."""
 
     attempt: int
-    talk: Talk
     stop: threading.Event
 
 
@@ -80,7 +79,14 @@ class Dealers:
             if asked is not None and (now is None or now.attempt < asked["attempt"]):
                 if now is not None:
                     now.stop.set()
-                self._begin(job, asked)
+                stop = threading.Event()
+                self._work[job.name] = _Dealing(int(asked["attempt"]), stop)
+                try:
+                    self._begin(job, asked, stop)
+                except FusionError as error:
+                    # Sizes are a party's word: one that can't be dealt for ends its own run, whose
+                    # parties wait in vain, and not the hub.
+                    _LOG.warning("there is no dealer for %s: %s", job.name, error)
 
     def close(self) -> None:
         """End all."""
@@ -94,7 +100,7 @@ class Dealers:
             return None
         return found
 
-    def _begin(self, job: JobFolder, asked: dict[str, Any]) -> None:
+    def _begin(self, job: JobFolder, asked: dict[str, Any], stop: threading.Event) -> None:
         study = parse_vertical(job.study.read_text("utf-8"), job.origin)
         cast, attempt = study.cast, int(asked["attempt"])
         machine = dealer_of(cast, study.model, int(asked["rows"]), int(asked["step"]))
@@ -107,8 +113,6 @@ class Dealers:
             patience=Patience(silence=study.patience),
             check=lambda: None,
         )
-        stop = threading.Event()
-        self._work[job.name] = _Dealing(attempt, talk, stop)
         name = f"dealer {job.name}"
         threading.Thread(
             target=self._wait, args=(job.name, talk, stop), name=name, daemon=True

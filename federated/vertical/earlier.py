@@ -33,16 +33,13 @@ def hold_to_earlier(
 
     Raises:
         AlignmentRefused: A-15: no run is left. A-16: the set is too near an earlier one.
+        InputInvalid: The job was begun with another set.
     """
     allowed = folder_of(node).get(grant).signed.grant.permissions.align
     if allowed is None:
         return
-    kind = study.identifiers.kind
     limits = Limits(allowed.runs, allowed.minimum_difference)
-    marks = controls.sketch(align_jobs.secret_of(node), kind, keys)
+    marks = controls.sketch(align_jobs.secret_of(node), keys)
     peers = [name for name in study.organisations if name != node.config.id]
-    for peer in peers:
-        runs = align_jobs.earlier(node, peer, besides=job)
-        controls.before(limits, runs, marks, kind)
-    for peer in peers:
-        align_jobs.remember(node, peer, Run(job, kind, len(keys), 0, "", marks))
+    run = Run(job, study.identifiers.kind, len(keys), 0, "", marks)
+    align_jobs.hold_to_earlier(node, peers, limits, run)

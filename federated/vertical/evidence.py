@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from federated.evidence import Evidence
 from fusion.ledger import vertical_entries
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from federated.vertical.study import VerticalStudy
     from fusion.ports import Clock
     from fusion.services.ledger import Book
+
+_OVER: Final = "over"
+"""Stands where a job's key fingerprint would be: it has ended."""
 
 
 class VerticalEvidence(Evidence):
@@ -35,6 +38,23 @@ class VerticalEvidence(Evidence):
             order="" if document is None else hashlib.sha256(document).hexdigest(),
         )
         self._log.keep_job(job, study.canonical(), "", encode(entry))
+
+    def ended(self, job: str, *, done: bool) -> None:
+        """Log that a job is over, and remember that: it is never agreed to again.
+
+        What was charged and ordered for it is spent, and what was kept of its table is gone: it
+        could be run anew, over another table, under one charge.
+        """
+        agreed = self._log.job(job)
+        if agreed is None or agreed[1] == _OVER:
+            return
+        super().ended(job, done=done)
+        self._log.keep_job(job, b"", _OVER)
+
+    def is_over(self, job: str) -> bool:
+        """Whether a job was agreed to and has ended."""
+        agreed = self._log.job(job)
+        return agreed is not None and agreed[1] == _OVER
 
     def aligned(self, job: str, attempt: int, aligned: Aligned) -> None:
         """Log an alignment: commitments and sizes, no record."""

@@ -203,6 +203,11 @@ class VerticalJob:
             permission.watch()
 
     @property
+    def works(self) -> bool:
+        """Whether an attempt is under way."""
+        return self._standing.state in {"aligning", "training"}
+
+    @property
     def grants(self) -> tuple[str, ...]:
         """Ids of the grants under which it works."""
         found = (permission.grant for permission in self._brought.permissions)
@@ -327,6 +332,8 @@ class VerticalJob:
     def _aligned(self, attempt: _Attempt) -> NDArray[np.int64]:
         brought = self._brought
         prepared = brought.table.prepared
+        self._states.hold_to(brought.table.digest)
+        self._states.count()
         brought.hold()
         aligned = Alignment(
             brought.study.meeting(brought.federation, brought.job, attempt.number),

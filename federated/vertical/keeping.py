@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from fusion.errors import EnvironmentUnfit, SealBroken
+from fusion.errors import DataInvalid, EnvironmentUnfit, Refused, SealBroken
 from fusion.services.files import make_folder, read_file, write_atomic
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 _KEPT: Final = 3
 _CONTEXT: Final = "banyan vertical job 1"
 _STATE: Final = re.compile(r"state-(\d{1,5})-(\d{1,6})")
-ROWS, PART = "rows", "part"
+ROWS, PART, TABLE, TIMES = "rows", "part", "table", "times"
+_OF_THE_JOB: Final = (TABLE, TIMES)
+"""What holds for every attempt."""
+MAX_TIMES: Final = 6
+"""How often a job's records are aligned: each time a peer may bring another set."""
 
 
 class Mark(NamedTuple):
@@ -159,9 +163,42 @@ class States:
         found = (_STATE.fullmatch(name) for name in names)
         return sorted(Mark(int(each[2]), int(each[1])) for each in found if each)
 
+    def hold_to(self, table: str) -> None:
+        """Have all attempts of the job be over one table: one charge is for no other.
+
+        Args:
+            table: Its digest.
+
+        Raises:
+            DataInvalid: The job was begun over another.
+        """
+        kept = self.keeping.get(TABLE)
+        if kept is None:
+            self.keeping.put(TABLE, table.encode())
+        elif kept != table.encode():
+            raise DataInvalid(
+                "The table has changed since the run was begun.", hint="Start a new run."
+            )
+
+    def count(self) -> None:
+        """Count an alignment of the job, before anything of it leaves.
+
+        Raises:
+            Refused: There were as many as there may be. Else a peer that ends each attempt could
+                try set after set under one charge.
+        """
+        times = int(self.keeping.get(TIMES) or b"0")
+        if times >= MAX_TIMES:
+            raise Refused(
+                f"The records of the run were aligned {MAX_TIMES} times.", hint="Start a new run."
+            )
+        self.keeping.put(TIMES, str(times + 1).encode())
+
     def aligned(self, attempt: int, rows: bytes) -> None:
         """Keep rows, and with them that nothing was trained yet; all before is void."""
-        self.keeping.clear()
+        for name in self.keeping.names():
+            if name not in _OF_THE_JOB:
+                self.keeping.drop(name)
         self.keeping.put(ROWS, rows)
         self.keeping.put(_name(Mark(0, attempt)), b"")
 

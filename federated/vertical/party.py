@@ -29,7 +29,7 @@ from federated.vertical.own_table import own_table
 from federated.vertical.permits import take_leaves
 from federated.vertical.products import facts_of_run
 from federated.vertical.study import VerticalStudy
-from fusion.errors import FusionError, JobUnknown, MessageInvalid, Refused
+from fusion.errors import FusionError, IsolationBusy, JobUnknown, MessageInvalid, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,9 +131,12 @@ class VerticalParty:
         study = VerticalStudy.from_canonical(text(head, "study").encode())
         order = text(head, "order").encode() if "order" in head else None
         kept = self._seat.log.job(name)
+        if self._log.is_over(name):
+            raise Refused(f"Job {name} has ended.", hint="Start a new job.")
         if kept is not None and kept != (study.canonical(), ""):
             raise Refused(f"Job {name} was set up with another study.", hint="Start a new job.")
         if name not in self._jobs:
+            self._check_room()
             try:
                 self._remember(name, self._agree(name, study, order))
             except FusionError as error:
@@ -192,12 +195,24 @@ class VerticalParty:
 
     # ------------------------------------------------------------------ jobs
 
+    def _check_room(self) -> None:
+        """Return if another job may be agreed to: none that works is ended for it.
+
+        Raises:
+            IsolationBusy: As many as there may be are working.
+        """
+        with self._lock:
+            if sum(job.works for job in self._jobs.values()) >= MAX_JOBS:
+                raise IsolationBusy(
+                    f"{MAX_JOBS} vertical runs are under way at {self._seat.organisation}.",
+                    hint="Run it again when one of them has ended.",
+                )
+
     def _remember(self, name: str, job: VerticalJob) -> None:
         with self._lock:
+            idle = [each for each, other in self._jobs.items() if not other.works]
             self._jobs[name] = job
-            late = [
-                self._jobs.pop(next(iter(self._jobs))) for _ in range(len(self._jobs) - MAX_JOBS)
-            ]
+            late = [self._jobs.pop(each) for each in idle[: max(0, len(self._jobs) - MAX_JOBS)]]
         for each in late:
             each.end()
 

@@ -60,16 +60,16 @@ class Run:
     sketch: bytes
 
 
-def sketch(secret: bytes, field: str, keys: Iterable[str]) -> bytes:
+def sketch(secret: bytes, keys: Iterable[str]) -> bytes:
     """Return what lets two sets be compared by who has the secret: 8 bytes a key, sorted.
+
+    What the identifiers are called is not in it: who orders a run chooses that.
 
     Args:
         secret: 32 bytes that the party keeps, the same for all runs.
-        field: Which identifier.
         keys: The set.
     """
     start = hmac.new(secret, b"banyan alignment 1, sketch", hashlib.sha256)
-    start.update(len(field.encode()).to_bytes(8, "big") + field.encode())
     marks = bytearray()
     for key in keys:
         each = start.copy()
@@ -83,14 +83,13 @@ def difference(one: bytes, other: bytes) -> int:
     return int(np.setxor1d(np.frombuffer(one, ">u8"), np.frombuffer(other, ">u8")).size)
 
 
-def before(limits: Limits, earlier: Sequence[Run], own: bytes, field: str) -> None:
+def before(limits: Limits, earlier: Sequence[Run], own: bytes) -> None:
     """Return if a set may be aligned once more with a peer.
 
     Args:
         limits: What the runs are held to.
         earlier: Every earlier run with the peer, of any field.
         own: The sketch of the set.
-        field: Which identifier.
 
     Raises:
         AlignmentRefused: A-15: no run is left. A-16: the set is too near an earlier one, so that
@@ -99,7 +98,7 @@ def before(limits: Limits, earlier: Sequence[Run], own: bytes, field: str) -> No
     if len(earlier) >= limits.runs:
         raise refused(Decided.RUNS)
     for run in earlier:
-        if run.field == field and 0 < difference(run.sketch, own) < limits.minimum_difference:
+        if 0 < difference(run.sketch, own) < limits.minimum_difference:
             raise refused(Decided.DIFFERENCE)
 
 

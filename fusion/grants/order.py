@@ -220,3 +220,17 @@ def check_order(order: Order, study: str, now: datetime) -> None:
     moment = now.astimezone(UTC)
     if not moment_of(order.ordered_at) - SKEW <= moment < moment_of(order.valid_until):
         raise refused(Code.TIME)
+
+
+def check_taken(document: bytes, study: str) -> None:
+    """Return if an order that was verified and taken before is for this study.
+
+    Args:
+        document: The very bytes that were verified then.
+        study: Digest of the study.
+
+    Raises:
+        OrderRefused: It is for another study.
+    """
+    if envelope.unverified(document, MAX_ORDER_BYTES).get("study") != study:
+        raise refused(Code.SUBJECT)

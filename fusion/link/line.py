@@ -29,6 +29,8 @@ LINGER_SECONDS: Final = 5.0
 """For the other side to say that it is over as well."""
 MAX_WAITING_BYTES: Final = 8 * 1024 * 1024
 """Received and not taken, or made and not sent; beyond it one message at a time."""
+_EACH_BYTES: Final = 1024
+"""What a message counts beside its bytes: any number of empty ones would fit else."""
 
 
 class Stream(Protocol):
@@ -98,7 +100,7 @@ class Line:
     def took(self, count: int) -> None:
         """Say that the oldest message was taken, and how many were by now."""
         with self._lock:
-            self._waiting -= len(self._inbox.popleft())
+            self._waiting -= len(self._inbox.popleft()) + _EACH_BYTES
             self._taken = count
             self._wake()
 
@@ -321,7 +323,7 @@ class Line:
                 self._break("sends an empty part of a message")
             return
         self._inbox.append(bytes(buffer))
-        self._waiting += len(buffer)
+        self._waiting += len(buffer) + _EACH_BYTES
         self.came += len(buffer)
         self._received += 1
         buffer.clear()

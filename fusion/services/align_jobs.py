@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
 
+from fusion.alignment import controls
 from fusion.alignment.controls import Run
 from fusion.alignment.study import AlignmentStudy
 from fusion.crypto import rng
@@ -32,9 +33,10 @@ from fusion.services.query_messages import Refusal
 from fusion.wire.documents import Document, read
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from fusion.alignment.controls import Limits
     from fusion.alignment.session import Outcome
     from fusion.services.homes import NodeHome
 
@@ -289,6 +291,44 @@ def remember(node: NodeHome, peer: str, run: Run) -> None:
     # The sketch first: a run without one would let any set pass.
     write_atomic(folder / f"{run.job}.sketch", run.sketch)
     write_atomic(folder / f"{run.job}.json", kept.canonical())
+
+
+def hold_to_earlier(node: NodeHome, peers: Sequence[str], limits: Limits, run: Run) -> bool:
+    """Hold the own set to earlier runs with peers, and remember this run with all of them.
+
+    In one step: of two runs that begin at a time the second is held to the first. Called before
+    anything leaves.
+
+    Args:
+        node: The party.
+        peers: The others.
+        limits: Of its grant.
+        run: This run, as far as it is known; a job that was begun before is remembered as it is.
+
+    Returns:
+        Whether this job was begun before: something of it may have left.
+
+    Raises:
+        AlignmentRefused: A-15: no run is left. A-16: the set is too near an earlier one.
+        InputInvalid: The job was begun with another set.
+    """
+    with node.lock(".alignments.lock"):
+        begun = {peer: sketch_of(node, peer, run.job) for peer in peers}
+        if any(marks not in {None, run.sketch} for marks in begun.values()):
+            raise table_changed()
+        for peer in peers:
+            controls.before(limits, earlier(node, peer, besides=run.job), run.sketch)
+        for peer, marks in begun.items():
+            if marks is None:
+                remember(node, peer, run)
+    return any(marks is not None for marks in begun.values())
+
+
+def table_changed() -> InputInvalid:
+    """Return what is raised where a job goes on over another table than it was begun with."""
+    return InputInvalid(
+        "The table has changed since the alignment was begun.", hint="Order it again."
+    )
 
 
 def sketch_of(node: NodeHome, peer: str, job: str) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.alignment import controls
 from fusion.alignment.controls import Limits, Run
-from fusion.alignment.preparation import prepare
+from fusion.alignment.preparation import Prepared, prepare
 from fusion.alignment.ring import Member
 from fusion.alignment.session import Session
 from fusion.alignment.talkers import MemberTalker, SessionTalker
@@ -49,7 +49,6 @@ from fusion.wire import canonical
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusion.alignment.preparation import Prepared
     from fusion.alignment.study import AlignmentStudy
     from fusion.alignment.terms import Terms
     from fusion.grants.document import Align
@@ -145,6 +144,17 @@ def request_of(seat: Seat, job: Job) -> Request:
     )
 
 
+def is_stranger(seat: Seat, operator: str, study: AlignmentStudy) -> bool:
+    """Return whether no grant here, of whatever state, lets an operator align a study's table."""
+    dataset = study.of(seat.me).dataset
+    grants = (kept.signed.grant for kept in folder_of(seat.node).all())
+    return not any(
+        (grant.assignee, grant.dataset.id) == (operator, dataset)
+        and grant.permissions.align is not None
+        for grant in grants
+    )
+
+
 def run(seat: Seat, job: Job, permit: Permit, stop: Stop, show: Callable[[Talk], None]) -> Learned:
     """Carry a party's part through, under its permit; return what it learned.
 
@@ -208,9 +218,10 @@ class _Part:
         self._seat.desk.check(self._permit)
         if stop.is_set():
             raise RunStopped("The job was stopped here.")
-        # From here on the charge is final.
+        # From here on the charge is final, and the operator may be shown the size of the set.
         self._left = True
         self._seat.desk.commit(self._permit)
+        self._job.keep(self._job.state.model_copy(update={"records": len(prepared.keys)}))
         talk = self._seat.conversations.open(
             self._job.name,
             1,
@@ -239,23 +250,19 @@ class _Part:
         cells = read_table(path, [own.identifier], text=[own.identifier])[own.identifier]
         prepared = prepare(ids.kind, cells.tolist(), duplicates=ids.duplicates, fold=ids.fold)
         self._job.write("report.json", canonical.encode(prepared.report.document()))
-        state = self._job.state
-        self._job.keep(state.model_copy(update={"records": len(prepared.keys)}))
-        return prepared
+        # A session that goes on after a crash knows keys by their places: those of the keys
+        # themselves, whatever order the table's rows have by then.
+        pairs = sorted(zip(prepared.keys, prepared.rows, strict=True))
+        return Prepared([key for key, _ in pairs], [row for _, row in pairs], prepared.report)
 
     def _held_to_earlier(self, prepared: Prepared) -> bytes:
         """Return the sketch of the own set, which may be aligned with every peer."""
-        node, field = self._seat.node, self._terms.field.field
-        marks = controls.sketch(align_jobs.secret_of(node), field, prepared.keys)
+        node = self._seat.node
+        marks = controls.sketch(align_jobs.secret_of(node), prepared.keys)
         limits = Limits(self._allowed.runs, self._allowed.minimum_difference)
-        for peer in self._peers:
-            begun = align_jobs.sketch_of(node, peer, self._job.name)
-            # What was remembered in a process before this one may have left it.
-            self._left = self._left or begun is not None
-            if begun is not None and begun != marks:
-                raise table_changed()
-            runs = align_jobs.earlier(node, peer, besides=self._job.name)
-            controls.before(limits, runs, marks, field)
+        begun = Run(self._job.name, self._terms.field.field, len(prepared.keys), 0, "", marks)
+        # What was remembered in a process before this one may have left it.
+        self._left |= align_jobs.hold_to_earlier(node, self._peers, limits, begun)
         return marks
 
     # ------------------------------------------------------------------ the session
@@ -275,7 +282,7 @@ class _Part:
         if kept is not None:
             self._key, before, sealed = kept
             if before != order:
-                raise table_changed()
+                raise align_jobs.table_changed()
             session = Session.go_on(self._terms, self._seat.me, sealed, self._key, open_masker)
         else:
             session = Session.begin(self._terms, self._seat.me, prepared.keys, open_masker)
@@ -322,7 +329,7 @@ class _Part:
             job=self._job.name,
             reservation=self._reservation,
             commitment=self._commitment,
-            records=self._job.state.records or 0,
+            records=len(self._marks) // controls.SKETCH_BYTES,
             peers=peers,
             peer_commitments=tuple(seen[peer][0] for peer in peers if peer in seen),
             peer_records=tuple(seen[peer][1] for peer in peers if peer in seen),
@@ -379,13 +386,6 @@ def order_of(prepared: Prepared) -> bytes:
     for key, row in zip(prepared.keys, prepared.rows, strict=True):
         state.update(f"{len(key.encode())}:{key}:{row};".encode())
     return state.digest()
-
-
-def table_changed() -> InputInvalid:
-    """Return what is raised where a job goes on over another table than it was begun with."""
-    return InputInvalid(
-        "The table has changed since the alignment was begun.", hint="Order it again."
-    )
 
 
 def rows_document(rows: list[int]) -> dict[str, Any]:

@@ -19,8 +19,16 @@ import grpc.aio
 from pydantic import Field, ValidationError
 
 from fusion.alignment.study import AlignmentStudy
-from fusion.errors import FusionError, InputInvalid, IsolationBusy, MessageInvalid, RunStopped
+from fusion.errors import (
+    FusionError,
+    GrantRefused,
+    InputInvalid,
+    IsolationBusy,
+    MessageInvalid,
+    RunStopped,
+)
 from fusion.grants.order import MAX_ORDER_BYTES, Code, check_order, open_order, refused
+from fusion.grants.refusal import Code as Grant
 from fusion.identity.callers import caller
 from fusion.link import peers
 from fusion.link.callers import pem_to_der
@@ -49,6 +57,8 @@ MAX_ASKED_BYTES: Final = 2 * MEBI
 MAX_REPLY_BYTES: Final = 64 * 1024
 MAX_OPEN: Final = 4
 """Jobs of one operator at a node that are not over."""
+_MOST: Final = 64
+"""Questions of all members that are under way."""
 _LOOK_SECONDS: Final = 0.2
 
 
@@ -114,7 +124,7 @@ class Aligner:
         self._seat = Seat(node, desk, book, conversations, clock)
         self._node, self._say = node, say
         self._closing = threading.Event()
-        self._lock = threading.Lock()
+        self._lock, self._beginning = threading.Lock(), threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
         self._stops: dict[str, threading.Event] = {}
         self._talks: dict[str, Talk] = {}
@@ -145,7 +155,8 @@ class Aligner:
     def _answered(self, caller: str, asked: Asked) -> State:
         job = Job(self._node, asked.job)
         if asked.kind == "begin":
-            self._begin(caller, job, asked)
+            with self._beginning:  # or several at a time would each see room for one
+                self._begin(caller, job, asked)
         elif not job.exists or job.state.operator != caller:
             raise InputInvalid(f"{asked.job} is no alignment that {caller} ordered here.")
         if asked.kind == "stop":
@@ -158,10 +169,16 @@ class Aligner:
         study = AlignmentStudy.from_canonical(asked.study.encode())
         if study.study.operator != caller:
             raise refused(Code.SIGNER)
-        study.of(self._seat.me)
         document = asked.order.encode()
         if job.exists and job.order == document:
             return
+        if align_part.is_stranger(self._seat, caller, study):
+            # Nothing is kept or logged of its order: any member could fill the disk with them.
+            raise GrantRefused(
+                f"{self._seat.me} has no grant under which {caller} may align this table.",
+                hint="Ask its owner for a grant with `align`.",
+                code=Grant.NO_GRANT,
+            )
         order = open_order(document, self._node.roster(), caller)
         check_order(order, study.digest(), self._seat.clock.now())
         if align_jobs.job_of(order.id) != job.name:
@@ -247,6 +264,7 @@ class AlignPort:
         """Serve nothing until an aligner is there."""
         self._node = node
         self._clock = SystemClock()
+        self._under_way = 0
         self.aligner: Aligner | None = None
 
     def handler(self) -> Any:  # noqa: ANN401 - gRPC has no types
@@ -268,7 +286,13 @@ class AlignPort:
         if aligner is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "The node is just coming up.")
             raise AssertionError
-        return await asyncio.to_thread(aligner.reply, member, request)
+        if self._under_way >= _MOST:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many questions at a time.")
+        self._under_way += 1
+        try:
+            return await asyncio.to_thread(aligner.reply, member, request)
+        finally:
+            self._under_way -= 1
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _THREADS: Final = 16
 _MOST: Final = 64
+_MOST_OF_ONE: Final = 12
+"""Of one member; fewer than there are threads, so that some are left for the others."""
 
 
 class PeerPort:
@@ -41,6 +45,7 @@ class PeerPort:
         self._clock = clock or SystemClock()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=threads)
         self._under_way = 0
+        self._of: Counter[str] = Counter()
 
     def close(self) -> None:
         """Wait for what is under way; the service was closed before, so that it ends."""
@@ -76,14 +81,15 @@ class PeerPort:
             raise AssertionError
         if len(request) > most:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A request is too large.")
-        if self._under_way >= _MOST:
+        if self._under_way >= _MOST or self._of[member.id] >= _MOST_OF_ONE:
             return busy
         gone = threading.Event()
         self._under_way += 1
+        self._of[member.id] += 1
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._pool, work, member.id, request, gone)
         # Counted until the work ends, not until nobody waits for it.
-        future.add_done_callback(self._ended)
+        future.add_done_callback(partial(self._ended, member.id))
         try:
             reply = await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -94,5 +100,6 @@ class PeerPort:
             raise AssertionError
         return reply
 
-    def _ended(self, _: object) -> None:
+    def _ended(self, member: str, _: object) -> None:
         self._under_way -= 1
+        self._of[member] -= 1

@@ -101,6 +101,18 @@ def signer(data: bytes, limit: int = MAX_ENVELOPE_BYTES) -> str:
     return _parse(data, limit)[1]
 
 
+def unverified(data: bytes, limit: int = MAX_ENVELOPE_BYTES) -> dict[str, Any]:
+    """Return an envelope's payload without a look at its signature: for what was verified before.
+
+    Raises:
+        MessageInvalid: Too large, not decodable, or not with one signature.
+    """
+    payload = canonical.decode(_parse(data, limit)[0].payload, limit)
+    if not isinstance(payload, dict):
+        raise MessageInvalid("The payload of a signed statement is not a JSON object.")
+    return payload
+
+
 def _parse(data: bytes, limit: int) -> tuple[Envelope, str]:
     """Take an envelope apart; nothing in it is believed yet."""
     document = canonical.decode(data, limit)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.errors import InputInvalid, PartyFailed, StudyInvalid
+from fusion.alignment import controls
+from fusion.alignment.controls import Limits, Run
+from fusion.errors import AlignmentRefused, InputInvalid, PartyFailed, StudyInvalid
 from fusion.ledger.alignment_entries import SetAligned, SetCommitted
 from fusion.ledger.entry import decode
 from fusion.ledger.verify import Expectations
@@ -140,6 +142,45 @@ def test_a_set_that_differs_by_a_few_is_refused_and_the_same_is_not(up: World) -
     assert {run.own for run in runs} == {60}
     # What was refused before a word of the peer came has no size of its set.
     assert {run.peer for run in runs} == {0, 70}
+
+
+def test_a_size_is_not_shown_before_it_is_charged(up: World) -> None:
+    """An operator could count a table, as often as it likes."""
+    node = up.nodes[GOV]
+    before = {job.name for job in align_jobs.jobs(node)}
+    with pytest.raises(PartyFailed):
+        up.align(study_text(set_size=65))
+    (job,) = align_jobs.jobs(node, besides=before)
+    assert (job.state.status, job.state.records) == ("failed", None)
+
+
+def test_an_order_of_a_stranger_leaves_nothing(up: World) -> None:
+    node = up.nodes[GOV]
+    with Book(node) as book:
+        size = book.ledger.size()
+        before = {job.name for job in align_jobs.jobs(node)}
+        with pytest.raises(PartyFailed) as caught:
+            up.align(study_text((GOV, BANK), operator=TAX), operator=TAX)
+        assert (caught.value.code, caught.value.party) == ("G-00", GOV)
+        assert align_jobs.jobs(node, besides=before) == []
+        assert book.ledger.size() == size
+
+
+def test_runs_at_a_time_are_held_to_each_other_and_a_job_to_its_set(up: World) -> None:
+    node, limits = up.nodes[TAX], Limits(9, 5)
+
+    def begin(job: str, keys: list[str]) -> bool:
+        marks = controls.sketch(align_jobs.secret_of(node), keys)
+        run = Run(job, "text", len(keys), 0, "", marks)
+        return align_jobs.hold_to_earlier(node, ("other.example",), limits, run)
+
+    keys = KEYS[TAX]
+    assert not begin("job-000000000001", keys)
+    with pytest.raises(AlignmentRefused, match="too few"):
+        begin("job-000000000002", keys[1:])
+    assert begin("job-000000000001", keys)
+    with pytest.raises(InputInvalid, match="changed"):
+        begin("job-000000000001", keys[1:])
 
 
 def test_runs_are_counted(up: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -71,12 +72,18 @@ def test_a_party_that_is_killed_goes_on_when_it_is_up_again(
             assert process.wait(30) == -signal.SIGKILL
         (job,) = [each for each in jobs(world.nodes[victim]) if each.state.status == "running"]
         assert (job.path / "session.sealed").exists()
+        # The same set, in another order of rows.
+        turned = KEYS[victim][::-1]
+        world.table(victim, turned)
         with node_process(world.nodes[victim]):
             ordered.end()
     assert ordered.error is None
     assert ordered.result is not None
     assert ordered.result.document()["common"] == COMMON
-    assert Job(world.nodes[victim], ordered.result.job).state.common == COMMON
+    job = Job(world.nodes[victim], ordered.result.job)
+    assert job.state.common == COMMON
+    rows = json.loads((job.path / "rows.json").read_bytes())["rows"]
+    assert {turned[row] for row in rows} == set(KEYS[BANK]) & set(KEYS[GOV])
     _nothing_partial(world)
 
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 SECRET = bytes(32)
 
 
-def sketched(keys: set[str], field: str = "ID") -> bytes:
-    return controls.sketch(SECRET, field, sorted(keys))
+def sketched(keys: set[str]) -> bytes:
+    return controls.sketch(SECRET, sorted(keys))
 
 
 def run_of(keys: set[str], field: str = "ID") -> Run:
-    return Run("job", field, len(keys), 10, "0" * 64, sketched(keys, field))
+    return Run("job", field, len(keys), 10, "0" * 64, sketched(keys))
 
 
 PEOPLE = {f"p{at}" for at in range(50)}
@@ -37,9 +37,8 @@ def test_sketches_differ_as_the_sets_do(one: set[str], other: set[str]) -> None:
     assert controls.difference(sketched(one), sketched(other)) == len(one ^ other)
 
 
-def test_a_sketch_is_of_its_secret_and_field() -> None:
-    assert sketched(PEOPLE) != controls.sketch(b"\1" * 32, "ID", sorted(PEOPLE))
-    assert sketched(PEOPLE) != sketched(PEOPLE, "phone")
+def test_a_sketch_is_of_its_secret() -> None:
+    assert sketched(PEOPLE) != controls.sketch(b"\1" * 32, sorted(PEOPLE))
     assert len(sketched(PEOPLE)) == 50 * controls.SKETCH_BYTES
 
 
@@ -51,8 +50,8 @@ def code_of(decide: Callable[[], None]) -> str | None:
     return None
 
 
-def refused(limits: Limits, earlier: list[Run], keys: set[str], field: str = "ID") -> str | None:
-    return code_of(lambda: controls.before(limits, earlier, sketched(keys, field), field))
+def refused(limits: Limits, earlier: list[Run], keys: set[str]) -> str | None:
+    return code_of(lambda: controls.before(limits, earlier, sketched(keys)))
 
 
 def test_runs_are_counted_whatever_the_field() -> None:
@@ -76,11 +75,13 @@ def test_a_set_is_the_same_or_differs_by_enough(keys: set[str], code: str | None
     assert refused(Limits(9, 10), [run_of(PEOPLE)], keys) == code
 
 
-def test_every_earlier_run_counts_and_other_fields_do_not() -> None:
+def test_every_earlier_run_counts_whatever_its_identifiers_are_called() -> None:
     far = {f"q{at}" for at in range(50)}
     near = PEOPLE - {"p1"}
     assert refused(Limits(9, 10), [run_of(PEOPLE), run_of(far)], near) == "A-16"
-    assert refused(Limits(9, 10), [run_of(PEOPLE, "phone")], near) is None
+    # Who orders a run says of which kind its identifiers are.
+    assert refused(Limits(9, 10), [run_of(PEOPLE, "text")], near) == "A-16"
+    assert refused(Limits(9, 10), [run_of(PEOPLE)], far) is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ from fusion.errors import (
 )
 from fusion.identity.members import AUTHORITY
 from fusion.link import talk
-from fusion.link.line import MAX_WAITING_BYTES
+from fusion.link.line import MAX_WAITING_BYTES, Line
+from fusion.link.rings import Rings
 from fusion.services.clock import SystemClock
 from fusion.services.conversing import Conversations, Patience, dials, is_connection
 from tests.conversing.network import Cut, Frozen, network
@@ -424,3 +426,33 @@ def test_who_stood_still_itself_does_not_blame_its_peers() -> None:
         assert not second.talk.ended
         first = talking(net.join("a"), talkers["a"])
         assert (first.end(), second.end()) == (None, None)
+
+
+class Flood:
+    """A stream that brings empty messages for as long as it is read."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def read(self) -> bytes:
+        self.count += 1
+        if self.count > 30_000:
+            await asyncio.Event().wait()
+        return talk.to_bytes(talk.Part(self.count - 1, 0, 0, b""))
+
+    async def write(self, data: bytes) -> None:
+        del data
+
+
+def test_empty_messages_that_are_not_taken_are_not_read_without_end() -> None:
+    flood, line = Flood(), Line("gov", Rings(), SystemClock(), 0)
+
+    async def carry() -> None:
+        said = line.begin("job-1", 1)
+        async with asyncio.timeout(0.5):
+            await line.carry(flood, said, said)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(carry())
+    assert flood.count <= 10_000
+    assert line.received() == b""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from federated.cohort import InProcessCohort
+from federated.cohort import InProcessCohort, Request
 from federated.engine import ENGINE
 from federated.jobs import JobFolder
 from federated.study import parse_study
@@ -149,6 +149,19 @@ def test_an_order_that_was_refused_for_a_grant_is_spent(world: World) -> None:
     world.grant()
     assert _failure(world.set_up(world.party("north"), job="job-2", order=order))[0] == "G-55"
     assert world.set_up(world.party("north"), order=order).failure is None
+
+
+def test_a_taken_order_is_good_for_no_other_study_of_its_job(world: World) -> None:
+    """Whether the job was refused before it began, or has ended: the hub shows what it likes."""
+    order, party = signed(world), world.party("north")
+    assert _failure(world.set_up(party, order=order))[0] == "G-00"
+    world.grant()
+    assert _failure(world.set_up(party, OTHER, order=order))[0] == "G-53"
+    assert world.set_up(party, order=order).failure is None
+    head = {"job": "job-1", "status": "done"}
+    assert party.handle(Request("close", head)).failure is None
+    assert _failure(world.set_up(party, OTHER, order=order))[0] == "G-53"
+    assert _failure(world.set_up(world.party("north"), OTHER, order=order))[0] == "G-53"
 
 
 def test_the_order_of_a_revoked_operator_is_refused(world: World) -> None:

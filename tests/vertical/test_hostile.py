@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federated.protocols.vertical.dealt import Dealer
+from federated.protocols.vertical.linear_dealing import LinearDealer
+from federated.protocols.vertical.linear_terms import LinearTerms
 from federated.protocols.vertical.messages import (
     MAX_MESSAGE_BYTES,
     Kind,
@@ -18,6 +21,7 @@ from federated.protocols.vertical.messages import (
     encode,
     need,
 )
+from federated.protocols.vertical.permutations import SEED_BYTES
 from federated.protocols.vertical.trees import Growth
 from fusion.errors import FusionError, KeyRefused, MessageInvalid, VerificationFailed
 from tests.vertical.parties import DEALER, LABEL, TERMS, Run, make
@@ -190,3 +194,30 @@ def test_sizes_in_a_message_never_decide_what_is_allocated() -> None:
         need(decode(huge), Kind.TREE, 0, 0, ("u1", (2,)))
     with pytest.raises(MessageInvalid, match="another tree"):
         need(decode(huge), Kind.TREE, 1, 0, ("u1", (1,)))
+
+
+@pytest.mark.parametrize("width", [0, 4097, 2**32 - 1])
+def test_a_linear_dealer_makes_no_block_of_any_width(width: int) -> None:
+    terms = LinearTerms(family="logistic", rows=1000, epochs=1)
+    dealer, seed = LinearDealer(terms, LABEL, ["bank"]), np.zeros(SEED_BYTES, np.uint8)
+    dealer.start()
+    data = encode(Kind.SEED, 0, 0, np.array(width, np.uint32), seed, seed)
+    with pytest.raises(MessageInvalid, match="larger"):
+        dealer.receive(LABEL, data)
+
+
+def test_a_linear_dealer_makes_no_blocks_beyond_its_memory() -> None:
+    terms = LinearTerms(family="logistic", rows=1 << 17, epochs=1)
+    dealer, seed = LinearDealer(terms, LABEL, ["bank"]), np.zeros(SEED_BYTES, np.uint8)
+    dealer.start()
+    dealer.receive(LABEL, encode(Kind.SEED, 0, 0, np.array(1, np.uint32), seed, seed))
+    data = encode(Kind.SEED, 0, 0, np.array(2048, np.uint32), seed, seed)
+    with pytest.raises(MessageInvalid, match="larger"):
+        dealer.receive("bank", data)
+
+
+def test_a_dealer_of_trees_deals_no_level_beyond_its_memory() -> None:
+    dealer, seed = Dealer(LABEL, ["bank"]), np.zeros(SEED_BYTES, np.uint8)
+    sizes = np.array([0, 1 << 21, 1 << 12], np.uint32)
+    with pytest.raises(MessageInvalid, match="can't be dealt"):
+        dealer.receive(LABEL, encode(Kind.REQUEST, 0, 0, sizes, seed))

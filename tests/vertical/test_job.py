@@ -9,7 +9,7 @@ import pytest
 
 from federated.protocols.vertical import pooled
 from federated.protocols.vertical.binning import bin_columns
-from federated.vertical.keeping import Mark
+from federated.vertical.keeping import MAX_TIMES, Mark
 from federated.vertical.model_section import Boosting
 from federated.vertical.parts import BoostingLabel, part_of
 from federated.vertical.simulation import simulate
@@ -225,6 +225,31 @@ def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> No
         while run.states()["tax"] == "training":
             time.sleep(0.01)
         assert "changed" in run.standings()["tax"]["failure"]["message"]
+        # Nor is it aligned anew: the run was charged for, and held to, one table.
+        run.jobs["tax"].begin(3, None)
+        while run.states()["tax"] == "aligning":
+            time.sleep(0.01)
+        assert "changed" in run.standings()["tax"]["failure"]["message"]
         run.jobs["tax"].close()
         assert run.parties["tax"].keeping.names() == []
         assert run.parties["tax"].permission.given_up == 1
+
+
+def test_records_are_aligned_a_few_times_under_one_charge(tmp_path: Path) -> None:
+    """A label party, or a hub, that ends each attempt could bring another set to each."""
+    with network() as net:
+        run = Run(tmp_path, study_text(linear(epochs=1), patience=30.0), net)
+        job, state = run.jobs["tax"], {}
+        for attempt in range(1, MAX_TIMES + 2):
+            if attempt == MAX_TIMES:
+                run.jobs["tax"].end()
+                run.again("tax")  # also not after its process was ended
+            job = run.jobs["tax"]
+            job.begin(attempt, None)
+            while job.standing()["state"] == "aligning" and job._talk is None:
+                time.sleep(0.01)
+            state = job.standing()
+            assert state["state"] == ("failed" if attempt > MAX_TIMES else "aligning"), state
+        assert f"aligned {MAX_TIMES} times" in state["failure"]["message"]
+        assert state["failure"]["kind"] == "final"
+        job.close()

@@ -54,6 +54,9 @@ MAX_ROWS: Final = 1 << 21
 
 MAX_FEATURES: Final = 1 << 12
 
+MAX_CELLS: Final = 1 << 28
+"""Rows times features of one level: a dealer holds two words for each until they are sent."""
+
 MAX_OPEN: Final = 256
 """Levels for which only one side has asked."""
 
@@ -108,7 +111,7 @@ class Dealer:
         party, rows, features = (int(size) for size in sizes)
         role = "label" if sender == self._label_party else "feature"
         fits = party < len(self._parties) and 0 < rows <= MAX_ROWS and features <= MAX_FEATURES
-        fits = fits and len(self._asked) <= MAX_OPEN
+        fits = fits and rows * features <= MAX_CELLS and len(self._asked) <= MAX_OPEN
         if not fits or (role == "feature" and self._parties[party] != sender):
             raise MessageInvalid("A REQUEST message asks for what can't be dealt.")
         key = (party, message.tree, message.level)

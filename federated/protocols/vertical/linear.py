@@ -15,6 +15,7 @@ import numpy as np
 
 from federated.protocols.vertical import kept as states
 from federated.protocols.vertical.linear_dealing import (
+    MAX_WIDTH,
     Cuts,
     FeatureMasks,
     LabelMasks,
@@ -56,9 +57,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Words = NDArray[np.uint64]
     Words_ = Generator[Due, Sequence[Array], Words]
-
-MAX_WIDTH = 4096
-"""Columns of a block."""
 
 OFFSET_STEP, Z_STEP, OPEN_STEP, E_STEP, G_STEP, CUT_STEP, STEP_STEP = range(7)
 

@@ -11,7 +11,7 @@ other half of scores and residuals. Blocks are numbered from 0, the label party'
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from federated.protocols.vertical.messages import Kind
 from federated.protocols.vertical.permutations import SEED_BYTES, Stream
 from federated.protocols.vertical.ring import Cut, backward, cut_values, fixed, forward
 from federated.protocols.vertical.scripts import Due, Scripted
+from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from federated.protocols.vertical.scripts import Script
 
     Words = NDArray[np.uint64]
+
+
+MAX_WIDTH: Final = 4096
+"""Columns of a block."""
+MAX_CELLS: Final = 1 << 28
+"""Rows times columns of all blocks: a dealer holds a word for each, whatever parties ask of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +173,14 @@ class LinearDealer(Scripted):
 
     def script(self) -> Script:
         """See :class:`~.scripts.Scripted`."""
-        streams, matrices, widths = [], [], []
+        streams, matrices = [], []
+        widths: list[int] = []
         for name in self._names:
             shapes = ("u4", ()), ("u1", (SEED_BYTES,)), ("u1", (SEED_BYTES,))
             width, seed, matrix_seed = yield Due(name, Kind.SEED, 0, 0, shapes)
+            cells = self._terms.rows * (sum(widths) + int(width))
+            if not 0 < int(width) <= MAX_WIDTH or cells > MAX_CELLS:
+                raise MessageInvalid("A block is larger than what can be dealt.")
             streams.append(Stream(seed.tobytes()))
             widths.append(int(width))
             matrices.append(Stream(matrix_seed.tobytes()).words(self._terms.rows, int(width)))
