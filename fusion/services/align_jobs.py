@@ -181,7 +181,7 @@ class Job:
 
         Args:
             key: Opens the state; sealed to this node.
-            order: Digest of the keys with their rows; kept with the key.
+            order: Digest of the keys in order; kept with the key.
             sealed: The state.
         """
         boxed = self._node.sealing_key.public.seal(key + order, self._context)

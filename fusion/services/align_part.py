@@ -381,10 +381,10 @@ class _Part:
 
 
 def order_of(prepared: Prepared) -> bytes:
-    """Return a digest of the keys with their rows, in order: what places in a session mean."""
+    """Return a digest of the keys, in order: what places in a session mean."""
     state = hashlib.sha256()
-    for key, row in zip(prepared.keys, prepared.rows, strict=True):
-        state.update(f"{len(key.encode())}:{key}:{row};".encode())
+    for key in prepared.keys:
+        state.update(f"{len(key.encode())}:{key};".encode())
     return state.digest()
 
 
