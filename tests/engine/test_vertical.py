@@ -12,6 +12,8 @@ import pytest
 from federated.cohort import InProcessCohort, Request
 from federated.engine import ENGINE
 from federated.jobs import JobFolder
+from federated.party import Party
+from federated.reception import Reception
 from federated.records import record
 from federated.seats import seat_of, vertical_seat_of
 from federated.vertical import coordinator
@@ -485,6 +487,18 @@ def test_a_party_that_says_nonsense_ends_the_run(world: World) -> None:
     _, events = world.run(_text(linear()), before=lie)
     assert events[-1]["status"] == "failed"
     assert "east" in events[-1]["message"]
+
+
+def test_requests_go_to_whom_they_are_for(world: World) -> None:
+    party = Party(seat_of(world.nodes["south"], lambda _: None))
+    reception = Reception(party, world.start("south"))
+    assert reception.handle(Request("hello")).failure is None
+    unknown = reception.handle(Request("look", {"job": "job-1"})).failure
+    assert unknown is not None
+    assert unknown.code == "F-404"
+    alone = Reception(party).handle(Request("look", {"job": "job-1"})).failure
+    assert alone is not None
+    assert (alone.code, "SuperNode" in alone.message) == ("F-300", True)
 
 
 def test_a_study_with_a_stranger_is_refused_with_its_line(world: World) -> None:
