@@ -18,7 +18,7 @@ from federated.cohort import Failure
 from federated.frames import read_frame, write_frame
 from federated.protocols.vertical.outbox import MachineTalker
 from federated.vertical.aligning import Alignment
-from federated.vertical.keeping import PART, Mark, States
+from federated.vertical.keeping import ALIGNED, PART, TRIED, Mark, States
 from federated.vertical.model_section import Boosting
 from federated.vertical.own_table import read_rows, write_rows
 from federated.vertical.tables import training_rows
@@ -304,6 +304,7 @@ class VerticalJob:
 
     def _work(self, attempt: _Attempt, start: Mark | None) -> None:
         brought, study = self._brought, self._brought.study
+        self._states.count(TRIED)
         if start is None:
             places = self._aligned(attempt)
         else:
@@ -333,7 +334,7 @@ class VerticalJob:
         brought = self._brought
         prepared = brought.table.prepared
         self._states.hold_to(brought.table.digest)
-        self._states.count()
+        self._states.count(ALIGNED)
         brought.hold()
         aligned = Alignment(
             brought.study.meeting(brought.federation, brought.job, attempt.number),

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 _KEPT: Final = 3
 _CONTEXT: Final = "banyan vertical job 1"
 _STATE: Final = re.compile(r"state-(\d{1,5})-(\d{1,6})")
-ROWS, PART, TABLE, TIMES = "rows", "part", "table", "times"
-_OF_THE_JOB: Final = (TABLE, TIMES)
+ROWS, PART, TABLE, ALIGNED, TRIED = "rows", "part", "table", "aligned", "tried"
+_OF_THE_JOB: Final = (TABLE, ALIGNED, TRIED)
 """What holds for every attempt."""
-MAX_TIMES: Final = 6
-"""How often a job's records are aligned: each time a peer may bring another set."""
+MOST: Final = {ALIGNED: 6, TRIED: 24}
+"""How often a job's records are aligned, and how often it is tried in all: each time a peer that
+does not follow the protocol may bring another set, or other gradients."""
 
 
 class Mark(NamedTuple):
@@ -180,19 +181,19 @@ class States:
                 "The table has changed since the run was begun.", hint="Start a new run."
             )
 
-    def count(self) -> None:
-        """Count an alignment of the job, before anything of it leaves.
+    def count(self, what: str) -> None:
+        """Count an attempt, or an alignment, of the job before anything of it leaves.
+
+        Args:
+            what: :data:`ALIGNED` or :data:`TRIED`.
 
         Raises:
-            Refused: There were as many as there may be. Else a peer that ends each attempt could
-                try set after set under one charge.
+            Refused: There were as many as one charge is for.
         """
-        times = int(self.keeping.get(TIMES) or b"0")
-        if times >= MAX_TIMES:
-            raise Refused(
-                f"The records of the run were aligned {MAX_TIMES} times.", hint="Start a new run."
-            )
-        self.keeping.put(TIMES, str(times + 1).encode())
+        times = int(self.keeping.get(what) or b"0")
+        if times >= MOST[what]:
+            raise Refused(f"The run was {what} {MOST[what]} times.", hint="Start a new run.")
+        self.keeping.put(what, str(times + 1).encode())
 
     def aligned(self, attempt: int, rows: bytes) -> None:
         """Keep rows, and with them that nothing was trained yet; all before is void."""

@@ -150,6 +150,10 @@ class Aligner:
             answer = Reply(state=self._answered(caller, asked))
         except FusionError as error:
             answer = Reply(refusal=Refusal.of(error))
+        except Exception:  # noqa: BLE001 - may quote anything: gRPC would say it to the caller
+            _LOG.exception("a question of %s was not answered", caller)
+            failed = FusionError("It failed unexpectedly; its own log says why.")
+            answer = Reply(refusal=Refusal.of(failed))
         return answer.canonical()
 
     def _answered(self, caller: str, asked: Asked) -> State:

@@ -7,6 +7,7 @@ threads of a bounded number; a caller who goes away ends its work.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Work = Callable[[str, bytes, Stop], bytes | None]
     """Returns the answer to a caller's request; None where nothing answers."""
 
+_LOG: Final = logging.getLogger("banyan.peers")
 _THREADS: Final = 16
 _MOST: Final = 64
 _MOST_OF_ONE: Final = 12
@@ -90,11 +92,15 @@ class PeerPort:
         future = loop.run_in_executor(self._pool, work, member.id, request, gone)
         # Counted until the work ends, not until nobody waits for it.
         future.add_done_callback(partial(self._ended, member.id))
+        reply: bytes | None = None
         try:
             reply = await asyncio.shield(future)
         except asyncio.CancelledError:
             gone.set()
             raise
+        except Exception:  # noqa: BLE001 - gRPC would say to the caller what may quote anything
+            _LOG.exception("a question of %s was not answered", member.id)
+            await context.abort(grpc.StatusCode.INTERNAL, "It failed; its own log says why.")
         if reply is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, silent)
             raise AssertionError

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import socketserver
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from fusion.ports import Stop
     from fusion.services.scoring import Scorer
 
+_LOG: Final = logging.getLogger("banyan.scoring")
 MAX_CONNECTIONS: Final = 32
 MAX_AT_ONCE: Final = 8
 """Records that are scored at a time; who asks beyond is told to wait."""
@@ -94,6 +97,11 @@ class ScoreServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             super().process_request_thread(request, client_address)
         finally:
             self._connections.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - a socket
+        """Say what ended a connection, without a text that may quote an identifier."""
+        del request, client_address
+        _LOG.warning("a connection at the socket ended: %s", type(sys.exception()).__name__)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,10 @@ from fusion.ledger.entry import decode
 from fusion.ledger.verify import Expectations
 from fusion.services import align_jobs, grants
 from fusion.services.align_jobs import Job
+from fusion.services.aligning import Operator
 from fusion.services.audit import audit_whole
 from fusion.services.ledger import Book
+from fusion.services.node_link import Connection
 from tests.aligning.world import BANK, COMMON, COMMON_OF_ALL, GOV, KEYS, TAX, study_text
 
 if TYPE_CHECKING:
@@ -164,6 +167,20 @@ def test_an_order_of_a_stranger_leaves_nothing(up: World) -> None:
         assert (caught.value.code, caught.value.party) == ("G-00", GOV)
         assert align_jobs.jobs(node, besides=before) == []
         assert book.ledger.size() == size
+
+
+def test_what_fails_unforeseen_says_nothing_of_the_node(up: World) -> None:
+    node = up.nodes[GOV]
+    with Connection(up.nodes[BANK]) as connection:
+        ordered = Operator(up.nodes[BANK], connection, study_text((GOV, BANK)), "study.toml")
+        in_the_way = node.path / "alignments" / ordered.job
+        in_the_way.parent.mkdir(exist_ok=True)
+        in_the_way.write_bytes(b"")
+        with pytest.raises(PartyFailed) as caught:
+            ordered.run(threading.Event(), lambda _: None)
+        in_the_way.unlink()
+    assert caught.value.code == "F-000"
+    assert str(node.path) not in str(caught.value)
 
 
 def test_runs_at_a_time_are_held_to_each_other_and_a_job_to_its_set(up: World) -> None:

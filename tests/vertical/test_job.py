@@ -9,7 +9,7 @@ import pytest
 
 from federated.protocols.vertical import pooled
 from federated.protocols.vertical.binning import bin_columns
-from federated.vertical.keeping import MAX_TIMES, Mark
+from federated.vertical.keeping import ALIGNED, MOST, TRIED, Mark, MemoryKeeping, States
 from federated.vertical.model_section import Boosting
 from federated.vertical.parts import BoostingLabel, part_of
 from federated.vertical.simulation import simulate
@@ -235,21 +235,34 @@ def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> No
         assert run.parties["tax"].permission.given_up == 1
 
 
+def test_a_run_is_tried_so_often_and_no_more() -> None:
+    states = States(MemoryKeeping())
+    for _ in range(MOST[TRIED]):
+        states.count(TRIED)
+        states.aligned(1, b"")
+    with pytest.raises(Refused, match="tried 24 times"):
+        states.count(TRIED)
+
+
 def test_records_are_aligned_a_few_times_under_one_charge(tmp_path: Path) -> None:
     """A label party, or a hub, that ends each attempt could bring another set to each."""
+    most = MOST[ALIGNED]
     with network() as net:
         run = Run(tmp_path, study_text(linear(epochs=1), patience=30.0), net)
-        job, state = run.jobs["tax"], {}
-        for attempt in range(1, MAX_TIMES + 2):
-            if attempt == MAX_TIMES:
-                run.jobs["tax"].end()
-                run.again("tax")  # also not after its process was ended
+
+        def begin(attempt: int) -> dict[str, Any]:
             job = run.jobs["tax"]
             job.begin(attempt, None)
             while job.standing()["state"] == "aligning" and job._talk is None:
                 time.sleep(0.01)
-            state = job.standing()
-            assert state["state"] == ("failed" if attempt > MAX_TIMES else "aligning"), state
-        assert f"aligned {MAX_TIMES} times" in state["failure"]["message"]
-        assert state["failure"]["kind"] == "final"
-        job.close()
+            return job.standing()
+
+        assert {begin(attempt)["state"] for attempt in range(1, most)} == {"aligning"}
+        run.jobs["tax"].end()
+        run.again("tax")  # also not after its process was ended
+        assert begin(most)["state"] == "aligning"
+        standing = begin(most + 1)
+        assert standing["state"] == "failed"
+        assert f"aligned {most} times" in standing["failure"]["message"]
+        assert standing["failure"]["kind"] == "final"
+        run.jobs["tax"].close()

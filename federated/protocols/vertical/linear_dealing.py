@@ -173,8 +173,8 @@ class LinearDealer(Scripted):
 
     def script(self) -> Script:
         """See :class:`~.scripts.Scripted`."""
-        streams, matrices = [], []
         widths: list[int] = []
+        streams, matrices = [], []
         for name in self._names:
             shapes = ("u4", ()), ("u1", (SEED_BYTES,)), ("u1", (SEED_BYTES,))
             width, seed, matrix_seed = yield Due(name, Kind.SEED, 0, 0, shapes)
