@@ -63,7 +63,8 @@ class Run:
 def sketch(secret: bytes, keys: Iterable[str]) -> bytes:
     """Return what lets two sets be compared by who has the secret: 8 bytes a key, sorted.
 
-    What the identifiers are called is not in it: who orders a run chooses that.
+    Neither what the identifiers are called is in it, nor the case of letters: who orders a run
+    chooses both.
 
     Args:
         secret: 32 bytes that the party keeps, the same for all runs.
@@ -73,7 +74,7 @@ def sketch(secret: bytes, keys: Iterable[str]) -> bytes:
     marks = bytearray()
     for key in keys:
         each = start.copy()
-        each.update(key.encode())
+        each.update(key.casefold().encode())
         marks += each.digest()[:SKETCH_BYTES]
     return np.sort(np.frombuffer(marks, ">u8")).tobytes()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +37,7 @@ from fusion.services.grants import GrantDesk, GrantFolder, choose
 from fusion.services.ledger import Book
 from fusion.services.maskers import maskers
 from fusion.services.models import model_of
-from fusion.services.query_messages import Refusal
+from fusion.services.query_messages import Refusal as Outward
 from fusion.services.score_epochs import CHUNK, PACE_SECONDS, Epochs, Making, Ready
 from fusion.services.score_messages import Asked, Epoch, Preparing, Reply
 from fusion.services.score_rules import Ruled, refused
@@ -46,12 +47,16 @@ from fusion.types import OrgId
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusion.grants.refusal import Refusal
     from fusion.ports import Clock, Stop
     from fusion.services.homes import NodeHome
     from fusion.services.models import KeptModel
 
 OWNER_LOG: Final = logging.getLogger("banyan.scoring")
 """Why questions failed, for the owner."""
+
+MAX_REFUSALS: Final = 100
+"""Refusals of one organisation that are logged until the node is started again."""
 
 MAX_A_CALLER: Final = 8
 """Questions of one organisation that are under way."""
@@ -115,6 +120,7 @@ class ScoreService:
         self._columns: dict[str, tuple[str, ...]] = {}
         """What each model's part reads: what a grant has to name, and no more."""
         self._questions: dict[tuple[str, str], _Question] = {}
+        self._refusals: Counter[str] = Counter()
 
     def close(self) -> None:
         """End what is under way."""
@@ -131,12 +137,12 @@ class ScoreService:
             asked, body = messages.asked_of(frame)
             return self._replied(caller, asked, body)
         except _OUTWARD as error:
-            return messages.to_bytes(Reply(refusal=Refusal.of(error)))
+            return messages.to_bytes(Reply(refusal=Outward.of(error)))
         except Exception as error:  # noqa: BLE001 - the edge: whoever asks gets one text
             OWNER_LOG.warning("a question of %s ended unexpectedly", caller, exc_info=True)
             said = error.message if isinstance(error, FusionError) else type(error).__name__
             self._say(f"a question of {caller} was not answered: {said}")
-            return messages.to_bytes(Reply(refusal=Refusal.of(refused(Ruled.UNANSWERED))))
+            return messages.to_bytes(Reply(refusal=Outward.of(refused(Ruled.UNANSWERED))))
 
     def _replied(self, caller: str, asked: Asked, body: bytes) -> bytes:
         kept = self._model(caller, asked.model)
@@ -262,8 +268,10 @@ class ScoreService:
         request = self._request(caller, kept, asked, f"s-{asked.question}", asked.records)
         if self._budgets.charged_to(charge_name(request)) is not None:
             raise MessageInvalid("A question was asked before under this name.")
-        if not self._granted(caller, kept):
-            self._refuse(request)
+        grants = self._folder.readable(self._say)
+        result = choose(grants, request, self._budgets, self._clock.now())
+        if not isinstance(result, Permit):
+            self._refuse(request, result if self._granted(caller, kept) else no_grant(request))
         permit = self._desk.admit(request)
         permit.spend()
         key = charge_name(request)
@@ -292,17 +300,20 @@ class ScoreService:
             for each in self._folder.readable(self._say)
         )
 
-    def _refuse(self, request: Request) -> None:
-        """Log that there is no grant for a caller, once, and say so.
+    def _refuse(self, request: Request, result: Refusal) -> None:
+        """Log that a question is refused, and say so.
 
         Raises:
             GrantRefused: Always.
         """
-        result = no_grant(request)
         error = result.error()
-        # Under one name, or whoever asks on and on would fill the log.
-        once = request.model_copy(update={"job": "s"})
-        evidence.refused(self._book, once, result, error, self._book.now())
+        # Under one name, and a number of them: or whoever asks on and on would fill the log.
+        with self._lock:
+            self._refusals[request.assignee] += 1
+            logged = self._refusals[request.assignee] <= MAX_REFUSALS
+        if logged:
+            once = request.model_copy(update={"job": "s"})
+            evidence.refused(self._book, once, result, error, self._book.now())
         raise error
 
     def _check_load(self, caller: str) -> None:

@@ -34,7 +34,8 @@ PEOPLE = {f"p{at}" for at in range(50)}
 @settings(max_examples=30, deadline=None)
 @given(st.sets(st.text(max_size=3), max_size=12), st.sets(st.text(max_size=3), max_size=12))
 def test_sketches_differ_as_the_sets_do(one: set[str], other: set[str]) -> None:
-    assert controls.difference(sketched(one), sketched(other)) == len(one ^ other)
+    folded = [{key.casefold() for key in each} for each in (one, other)]
+    assert controls.difference(sketched(one), sketched(other)) == len(folded[0] ^ folded[1])
 
 
 def test_a_sketch_is_of_its_secret() -> None:
@@ -79,7 +80,8 @@ def test_every_earlier_run_counts_whatever_its_identifiers_are_called() -> None:
     far = {f"q{at}" for at in range(50)}
     near = PEOPLE - {"p1"}
     assert refused(Limits(9, 10), [run_of(PEOPLE), run_of(far)], near) == "A-16"
-    # Who orders a run says of which kind its identifiers are.
+    # Who orders a run says of which kind its identifiers are, and whether case counts.
+    assert refused(Limits(9, 10), [run_of({key.upper() for key in PEOPLE})], near) == "A-16"
     assert refused(Limits(9, 10), [run_of(PEOPLE, "text")], near) == "A-16"
     assert refused(Limits(9, 10), [run_of(PEOPLE)], far) is None
 

@@ -10,17 +10,13 @@ import pytest
 
 from federated.cohort import Request
 from federated.engine import ENGINE
-from federated.jobs import JobFolder
 from federated.party import Party
 from federated.reception import Reception
 from federated.records import record
 from federated.seats import seat_of
 from federated.vertical import coordinator
-from federated.vertical.dealing import Dealers, ask_to_deal
-from federated.vertical.party import MAX_JOBS
 from federated.vertical.study import parse_vertical
 from fusion.errors import StudyInvalid
-from fusion.identity.members import AUTHORITY
 from fusion.ledger.verify import Expectations
 from fusion.services import grants
 from fusion.services.audit import audit_all
@@ -163,72 +159,6 @@ def test_a_set_that_differs_by_a_few_records_is_not_aligned_again(world: World) 
     _, events = world.run(_text(linear(epochs=2)))
     assert (events[-1]["code"], events[-1]["exit_code"]) == ("A-16", 4), events[-1]
     assert "south" in events[-1]["message"]
-
-
-def test_a_run_that_has_ended_is_not_agreed_to_again(world: World) -> None:
-    """The hub could have it run over and over, under one order and one charge."""
-    for name in world.nodes:
-        world.grant(name)
-    text = _text(linear(epochs=1))
-    job, events = world.run(text)
-    assert events[-1]["status"] == "done"
-    study = parse_vertical(text, "study.toml").canonical().decode()
-    order = (JobFolder(world.hub.runs / job).order() or b"").decode()
-    head = {"job": job, "study": study, "order": order}
-    party = world.start("south")
-    for _ in range(2):
-        failure = party.handle(Request("prepare", head)).failure
-        assert failure is not None
-        assert "has ended" in failure.message
-        assert party.handle(Request("leave", {"job": job, "status": "done"})).failure is None
-    ends = [entry for entry in _entries(world.nodes["south"]) if b'"job-ended"' in entry]
-    assert len(ends) == 1
-
-
-def test_a_job_that_works_is_not_ended_for_another(world: World) -> None:
-    """Else whoever may order some runs could end those of others."""
-    world.grant("south", permissions__align__runs=9, permissions__train__runs=9)
-    party, text = world.start("south"), _text(linear(), patience=30.0)
-    study = parse_vertical(text, "study.toml").canonical().decode()
-
-    def prepare(job: str) -> Reply:
-        head = {"job": job, "study": study, "order": world.order(text)[1].decode()}
-        return party.handle(Request("prepare", head))
-
-    for number in range(MAX_JOBS):
-        assert prepare(f"job-{number:012x}").failure is None
-        begun = party.handle(Request("begin", {"job": f"job-{number:012x}", "attempt": 1}))
-        assert begun.head["standing"]["state"] == "aligning"
-    failure = prepare(f"job-{9:012x}").failure
-    assert failure is not None
-    assert failure.code == "F-026"
-    looked = party.handle(Request("look", {"job": f"job-{0:012x}"}))
-    assert looked.head["standing"]["state"] == "aligning"
-    assert (
-        party.handle(Request("leave", {"job": f"job-{1:012x}", "status": "failed"})).failure is None
-    )
-    assert prepare(f"job-{8:012x}").failure is None
-
-
-@pytest.mark.parametrize("rows", [0, 1, 2**31 - 1])
-def test_rows_that_can_not_be_dealt_for_do_not_end_the_hub(world: World, rows: int) -> None:
-    """How many rows train is the label party's word; the hub serves everybody else, too."""
-    dealers = Dealers(world.hub, world.network.join(AUTHORITY))
-    jobs = []
-    for said in (rows, 100):
-        text = _text(linear())
-        order = world.order(text)
-        job = JobFolder.create(world.hub.runs, text, ordered=order, kind="vertical")
-        ask_to_deal(job, 1, said, 0)
-        jobs.append(job.name)
-    hub = world.network.registries[AUTHORITY]
-    try:
-        for _ in range(2):
-            dealers.look()
-        found = [hub.find(f"{job}.train", 1, LABEL) is not None for job in jobs]
-    finally:
-        dealers.close()
-    assert found == [False, True]
 
 
 def test_a_grant_revoked_in_mid_run_ends_it(world: World) -> None:

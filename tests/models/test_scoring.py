@@ -24,11 +24,12 @@ from fusion.grants.budget import Amount
 from fusion.grants.refusal import Code
 from fusion.services import score_messages as messages
 from fusion.services.grants import folder_of
+from fusion.services.ledger import Book
 from fusion.services.maskers import maskers
 from fusion.services.models import find_model, keep_part, revoke_model
 from fusion.services.score_messages import Asked, Epoch, Reply
 from fusion.services.score_port import OnFirstModel
-from fusion.services.score_service import ScoreService, evaluate
+from fusion.services.score_service import MAX_REFUSALS, ScoreService, evaluate
 from fusion.services.scoring import Scorer
 from fusion.services.storage import open_budgets
 from tests.models.world import (
@@ -302,6 +303,31 @@ def test_who_may_not_ask_is_refused_by_rule(trees: Served) -> None:
         reply, _ = messages.reply_of(service.reply(LABEL, frame, None))  # type: ignore[arg-type]
         assert reply.refusal is not None
         assert reply.refusal.code == "F-503"
+
+
+def test_questions_that_are_refused_do_not_fill_the_log(trees: Served) -> None:
+    """Each under another name, and for another number of records."""
+    service, model = trees.services[FIRST], trees.shared.id
+    with trees.scorer() as scorer:
+        scorer.prepare()
+        epoch = scorer._sides[0].epoch
+    assert isinstance(epoch, Epoch)
+
+    def refused(number: int, records: int) -> None:
+        question = {
+            "kind": "ask", "terms": epoch.terms.digest, "question": f"{number:032x}",
+            "records": records, "model": model,
+        }  # fmt: skip
+        assert ask(service, LABEL, b"rubbish", **question).refusal.code.startswith("G-")
+
+    with Book(trees.nodes[FIRST]) as book:
+        begun = book.ledger.size()
+        for number in range(5):
+            refused(1000 + number, 900_000)
+        assert book.ledger.size() == begun + 1
+        for number in range(MAX_REFUSALS + 20):
+            refused(2000 + number, 900_001 + number)
+        assert book.ledger.size() <= begun + MAX_REFUSALS
 
 
 def test_rubbish_in_a_question_is_charged_and_ends_it(trees: Served) -> None:
