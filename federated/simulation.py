@@ -18,7 +18,6 @@ from federated.records import record
 from federated.rounds import RoundEngine
 from federated.run import Run
 from federated.study import parse_study
-from federated.study_document import MAX_WORD
 from federated.study_lines import place_in
 from federated.tables import read_columns
 from federated.terms import agree
@@ -37,6 +36,7 @@ from fusion.services.logbook import LogBook
 from fusion.stores.memory import MemoryJournal, MemoryRoundLog
 from fusion.stores.memory_ledger import MemoryLedger
 from fusion.types import OrgId, org_id
+from fusion.wire.study_fields import MAX_WORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,53 +9,36 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field
 
 from federated.privacy.plan import plan
 from fusion.errors import InputInvalid
-from fusion.types import OrgId, org_id
+from fusion.wire.study_fields import (
+    MAX_COLUMNS,
+    MAX_NUMBER,
+    MAX_SEED,
+    MAX_WORD,
+    GrantId,
+    Name,
+    Organisation,
+    Positive,
+    Word,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusion.wire.toml_lines import KeyPath
 
-MAX_COLUMNS: Final = 10_000
 MAX_CATEGORIES: Final = 10_000
 MAX_FEATURES: Final = 100_000
 MAX_PARAMETERS: Final = 16_000_000
 MAX_ORGANISATIONS: Final = 1000
 MAX_MASKED: Final = 256
 """Organisations of a study with masks: each masks with every other."""
-MAX_WORD: Final = 200
-MAX_NUMBER: Final = 1e12
-MAX_SEED: Final = 2**53 - 1
-"""The largest integer that JSON carries exactly everywhere."""
 
 
-def _organisation(text: str) -> str:
-    try:
-        return org_id(text)
-    except InputInvalid as error:
-        raise ValueError(error.message) from None
-
-
-def _positive(value: object) -> str | int | float:
-    """Return a label's value; only what canonical JSON brings back as it was."""
-    if isinstance(value, str) and len(value) <= MAX_WORD:
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER:
-        return value
-    message = f"Input should be a word or a number of at most {MAX_NUMBER:g}"
-    raise ValueError(message)
-
-
-Positive = Annotated[str | int | float, PlainValidator(_positive)]
-Name = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
-Word = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62})$")]
-GrantId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Category = Annotated[str, Field(max_length=MAX_WORD)]
-Organisation = Annotated[OrgId, AfterValidator(_organisation)]
 Bound = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]

@@ -10,8 +10,8 @@ from federated.protocols.vertical.binning import MAX_BINS
 from federated.protocols.vertical.gradients import Goss
 from federated.protocols.vertical.linear_terms import MAX_EPOCHS, LinearTerms
 from federated.protocols.vertical.trees import MAX_DEPTH, MAX_TREES, Growth
-from fusion.alignment.study import Name  # noqa: TC001 - a type of fields
 from fusion.wire.documents import Part
+from fusion.wire.study_fields import Name  # noqa: TC001 - a type of fields
 
 MAX_MONOTONE: Final = 1000
 

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import Field
 
 from fusion.alignment.terms import MAX_ITEMS, MAX_PARTIES, Terms, field_of
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import InputInvalid, MessageInvalid, StudyInvalid
-from fusion.types import OrgId, org_id
 from fusion.wire import canonical
 from fusion.wire.documents import Part
 from fusion.wire.plain_toml import tuples, written
+from fusion.wire.study_fields import (
+    MAX_COLUMNS,
+    MAX_SEED,
+    GrantId,
+    Name,
+    Organisation,
+    Positive,
+    Word,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,36 +36,8 @@ if TYPE_CHECKING:
 SCHEMA: Final = "fusion.align-study/1"
 MODEL: Final = "model"
 """The section that an alignment does not look at."""
-MAX_COLUMNS: Final = 10_000
-MAX_WORD: Final = 200
-MAX_NUMBER: Final = 1e12
-MAX_SEED: Final = 2**53 - 1
 _MAX_BYTES: Final = 1024 * 1024
 _DOMAIN: Final = "banyan/align-study/v1"
-
-
-def _organisation(text: str) -> str:
-    try:
-        return org_id(text)
-    except InputInvalid as error:
-        raise ValueError(error.message) from None
-
-
-def _positive(value: object) -> str | int | float:
-    """Return a label's value; only what canonical JSON brings back as it was."""
-    if isinstance(value, str) and len(value) <= MAX_WORD:
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER:
-        return value
-    message = f"Input should be a word or a number of at most {MAX_NUMBER:g}"
-    raise ValueError(message)
-
-
-Organisation = Annotated[OrgId, AfterValidator(_organisation)]
-Name = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
-Word = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62})$")]
-GrantId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Positive = Annotated[str | int | float, PlainValidator(_positive)]
 
 
 class StudySection(Part):

@@ -12,6 +12,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import check_writable, read_bounded
+from fusion.cli.options import Json, folder
 from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -24,17 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Home = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        metavar="DIR",
-        envvar="FUSION_HOME",
-        show_envvar=False,
-        help="The folder of a node or of the hub, else $FUSION_HOME or this one.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Home = Annotated[Path, folder("a node or of the hub")]
 Dataset = Annotated[str, typer.Argument(metavar="ID", help="A dataset, as ID or OWNER/ID.")]
 
 

@@ -11,6 +11,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
+from fusion.cli.options import Json, folder
 from fusion.errors import InputInvalid, PartyUnreachable
 
 if TYPE_CHECKING:
@@ -23,17 +24,7 @@ app = typer.Typer(
 )
 REFUSED = 4
 
-Home = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        metavar="DIR",
-        envvar="FUSION_HOME",
-        show_envvar=False,
-        help="The folder of a node or of the hub, else $FUSION_HOME or this one.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Home = Annotated[Path, folder("a node or of the hub")]
 Out = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write it to this file too, for the others.")
 ]

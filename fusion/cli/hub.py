@@ -11,6 +11,7 @@ import typer
 
 from fusion.cli import output, roster
 from fusion.cli.files import read_bounded
+from fusion.cli.options import Json
 from fusion.cli.serving import serve
 from fusion.errors import EnvironmentUnfit, InputInvalid
 
@@ -40,7 +41,6 @@ NoPassphrase = Annotated[
     bool,
     typer.Option("--no-passphrase", help="Keep private keys unencrypted, by explicit choice."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command("init")

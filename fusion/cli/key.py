@@ -12,6 +12,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
+from fusion.cli.options import Json
 from fusion.cli.train import read_study
 from fusion.errors import InputInvalid
 
@@ -27,7 +28,6 @@ app = typer.Typer(help="Deal, import and show threshold keys.", no_args_is_help=
 
 DEFAULT_BITS = 3072
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 NodeOption = Annotated[Path | None, typer.Option("--node", metavar="DIR", help="A node's folder.")]
 HubOption = Annotated[Path | None, typer.Option("--hub", metavar="DIR", help="The hub's folder.")]
 

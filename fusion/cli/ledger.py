@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusion.cli import output
+from fusion.cli.options import Json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ Folder = Annotated[
         help="A hub's or node's folder, else $FUSION_HOME or this one.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Since = Annotated[
     Path | None,
     typer.Option(

@@ -11,6 +11,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import check_writable
+from fusion.cli.options import Json, folder
 
 if TYPE_CHECKING:
     from fusion.services.models import KeptModel
@@ -19,17 +20,7 @@ app = typer.Typer(
     help="Show, revoke and export this node's parts of joint models.", no_args_is_help=True
 )
 
-Home = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        metavar="DIR",
-        envvar="FUSION_HOME",
-        show_envvar=False,
-        help="The folder of the node, else $FUSION_HOME or this one.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Home = Annotated[Path, folder("the node")]
 Model = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="NAME (its newest version), NAME/VERSION, or the id."),

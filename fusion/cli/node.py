@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from fusion.cli import output
+from fusion.cli.options import Json
 from fusion.cli.serving import serve
 from fusion.errors import InputInvalid
 
@@ -30,7 +31,6 @@ NoPassphrase = Annotated[
     bool,
     typer.Option("--no-passphrase", help="Keep private keys unencrypted, by explicit choice."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command("init")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fusion.cli import output
+from fusion.cli.options import Json
 
 app = typer.Typer(help="Make and keep an organisation's own keys.", no_args_is_help=True)
 
@@ -22,7 +23,6 @@ Folder = Annotated[
         help="The organisation's folder, which may be a node's; else $FUSION_HOME or this one.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 NoPassphrase = Annotated[
     bool,
     typer.Option("--no-passphrase", help="Keep private keys unencrypted, by explicit choice."),

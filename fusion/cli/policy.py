@@ -11,6 +11,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import check_writable, read_bounded
+from fusion.cli.options import Json
 from fusion.errors import InputInvalid
 
 app = typer.Typer(
@@ -38,7 +39,6 @@ Reader = Annotated[
         help="The same database, with the role that only reads; kept by the node.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def _text(path: Path) -> str:

@@ -13,6 +13,7 @@ import typer
 
 from fusion.cli import output, python_review
 from fusion.cli.files import read_bounded
+from fusion.cli.options import Json, folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,17 +37,7 @@ Returns_ = Annotated[
         help="What it reads and returns, else the block at its head says so.",
     ),
 ]
-Home = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        metavar="DIR",
-        envvar="FUSION_HOME",
-        show_envvar=False,
-        help="The folder of the asking node, else $FUSION_HOME or this one.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Home = Annotated[Path, folder("the asking node")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
 Seconds = Annotated[int, typer.Option(min=1, max=300, help="For how long it may take.")]
 

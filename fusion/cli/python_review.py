@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusion.cli import output
+from fusion.cli.options import Json
 from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ Home = Annotated[
         help="The owner's folder, else $FUSION_HOME or this one.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Job = Annotated[str, typer.Argument(metavar="DIGEST", help="Of the job, or 8 digits of it.")]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason.")]
 

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
+from fusion.cli.options import Json, folder
 from fusion.errors import FusionError, InputInvalid
 
 MAX_FILE_BYTES = 64 * 1024
@@ -42,17 +43,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Home = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        metavar="DIR",
-        envvar="FUSION_HOME",
-        show_envvar=False,
-        help="The folder of the asking node, else $FUSION_HOME or this one.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Home = Annotated[Path, folder("the asking node")]
 Dataset = Annotated[
     str, typer.Option("--dataset", metavar="OWNER/ID", help="Of whom, and what it is called there.")
 ]

@@ -11,6 +11,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
+from fusion.cli.options import Json
 
 if TYPE_CHECKING:
     from fusion.identity.members import Member
@@ -29,7 +30,6 @@ FolderOption = Annotated[
     ),
 ]
 Organisation = Annotated[str, typer.Argument(metavar="ID", help="The organisation.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command("show")

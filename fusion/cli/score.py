@@ -15,6 +15,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import check_writable
+from fusion.cli.options import Json, folder
 from fusion.cli.serving import serve as run_service
 from fusion.errors import InputInvalid
 
@@ -26,17 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Score records with a joint model.", invoke_without_command=True)
 
-Home = Annotated[
-    Path,
-    typer.Option(
-        "--home",
-        metavar="DIR",
-        envvar="FUSION_HOME",
-        show_envvar=False,
-        help="The folder of the label party's node, else $FUSION_HOME or this one.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Home = Annotated[Path, folder("the label party's node")]
 Model = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help="NAME, NAME/VERSION, or the id.")
 ]
