@@ -24,7 +24,8 @@ from federated.vertical.own_table import read_rows, write_rows
 from federated.vertical.tables import training_rows
 from federated.vertical.work import BoostingWork, LinearWork
 from fusion.crypto.hashing import digest
-from fusion.errors import FusionError, PartyFailed, Refused
+from fusion.errors import FusionError, ModelWithheld, PartyFailed, Refused
+from fusion.grants.leakage import Code as LeakCode
 from fusion.grants.leakage import verdict
 from fusion.services.conversing import Patience, is_connection
 from fusion.services.maskers import maskers
@@ -325,10 +326,25 @@ class VerticalJob:
             )
         else:
             work = LinearWork(study.cast, brought.me, study.model, rows)
+            self._hold_to_support(work.support)
         if start is not None and start.step:
             work.go_on(self._states, start)
         self._train(attempt, work)
         self._finish(attempt, work)
+
+    def _hold_to_support(self, smallest: int) -> None:
+        """Look at the own columns before anything is trained: nobody else can.
+
+        Raises:
+            ModelWithheld: L-03: a weight would rest on fewer rows than the study promises.
+        """
+        limit = self._brought.study.promises.smallest_leaf
+        if limit is not None and smallest < limit:
+            raise ModelWithheld(
+                f"A weight of {self._brought.me} would rest on fewer than {limit} rows.",
+                hint="Leave out columns in which a value, or a missing one, is rare.",
+                code=LeakCode.LEAF,
+            )
 
     def _aligned(self, attempt: _Attempt) -> NDArray[np.int64]:
         brought = self._brought

@@ -354,13 +354,18 @@ class LinearWork:
             "alone": measure(metric, target.outputs(self._block @ weights), labels, training),
         }
 
+    @property
+    def support(self) -> int:
+        """Fewest training rows that a weight of an own column rests on."""
+        training = self._rows.training
+        return smallest_support(self.design.raw(self._rows.table, len(training)), training)
+
     def leaks(self, small: int | None) -> LeakReport | None:
         """See :class:`Work`; nobody has scores of rows that were trained on, so none are judged."""
         del small
         training, labels = self._rows.training, self._rows.labels
         if labels is None:
             return None
-        smallest = smallest_support(self.design.raw(self._rows.table, len(training)), training)
         return LeakReport(
             model=self.terms.family,
             backend="dealer" if self._cast.dealer else "paillier",
@@ -369,7 +374,7 @@ class LinearWork:
             membership=None,
             labels=(),
             leaves=None,
-            weights=(Support(party=self._cast.label, smallest=smallest),),
+            weights=(Support(party=self._cast.label, smallest=self.support),),
         )
 
 

@@ -235,6 +235,23 @@ def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> No
         assert run.parties["tax"].permission.given_up == 1
 
 
+def test_a_feature_party_holds_its_own_columns_to_the_promised_support(tmp_path: Path) -> None:
+    """Nobody else could: the label party sees none of its columns."""
+    with network() as net:
+        text = study_text(linear(epochs=1), ("tax",)) + "\n[leakage]\nsmallest_leaf = 20\n"
+        run = Run(tmp_path, text, net)
+        lines = run.paths["tax"].read_text("utf-8").splitlines()
+        lines[1:4] = [line.rsplit(",", 1)[0] + ",rare" for line in lines[1:4]]
+        run.paths["tax"].write_text("\n".join(lines) + "\n", "utf-8")
+        run.again("tax")
+        run.begin(1)
+        assert set(run.finish().values()) == {"failed"}
+        failure = run.standings()["tax"]["failure"]
+        assert (failure["code"], failure["kind"]) == ("L-03", "final")
+        assert run.jobs["tax"].part is None
+        assert run.jobs[LABEL].part is None
+
+
 def test_a_run_is_tried_so_often_and_no_more() -> None:
     states = States(MemoryKeeping())
     for _ in range(MOST[TRIED]):
