@@ -59,7 +59,7 @@ def report(trained: Trained, model: Trees | Weights, *, small: int | None = None
     family = _FAMILIES[model.model]
     return LeakReport(
         model=model.model,
-        backend="dealer",
+        backend=model.backend,
         rows_training=int(trained.training.sum()),
         rows_held_out=int((~trained.training).sum()),
         membership=_membership(trained, family),

@@ -223,6 +223,7 @@ def linear(
     partials = [b @ party.weights for b, party in zip(blocks, (label, *parties), strict=True)]
     weights = Weights(
         model=terms.family,
+        backend="paillier" if backend == "paillier" else "dealer",
         partials=dict(zip(joined.names[1:], partials[1:], strict=True)),
         supports=supports,
     )

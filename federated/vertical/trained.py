@@ -120,6 +120,7 @@ class Weights:
 
     Attributes:
         model: The family.
+        backend: How it was trained.
         partials: Of each feature party, the scores of its own columns, of all rows. Where only the
             sum over several parties is known, give each of them the sum.
         supports: Of parties whose design is at hand, :func:`~.leaves.smallest_support`. The label
@@ -127,5 +128,6 @@ class Weights:
     """
 
     model: Literal["logistic", "linear", "poisson", "scorecard"]
+    backend: Literal["dealer", "paillier"]
     partials: Mapping[str, Floats]
     supports: Mapping[str, int] = field(default_factory=dict)

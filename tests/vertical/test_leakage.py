@@ -346,7 +346,9 @@ def _weights(supports: dict[str, int], model: Model = "logistic") -> LeakReport:
         outputs=mean if model in BINARY else 3 * mean,
         parties=("feature",),
     )
-    weights = Weights(model=model, partials={"feature": partial}, supports=supports)
+    weights = Weights(
+        model=model, backend="dealer", partials={"feature": partial}, supports=supports
+    )
     return leakage.report(rows, weights)
 
 
