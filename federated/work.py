@@ -6,7 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from federated.evidence import log_end, log_model, log_start
+from federated.ending import conclude, done, ended_by
+from federated.evidence import log_model, log_start
 from federated.notary import Notary
 from federated.revocations import revocation_watch
 from federated.rounds import RoundEngine
@@ -16,7 +17,7 @@ from federated.study_lines import place_in
 from federated.terms import agree
 from fusion.crypto.paillier.engines.selection import current
 from fusion.crypto.paillier.keys import RANDOMISER
-from fusion.errors import FusionError, RunStopped
+from fusion.errors import FusionError
 from fusion.services.files import write_atomic
 from fusion.services.keys import Keyring
 from fusion.services.ledger import Book
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from federated.cohort import Cohort
+    from federated.ending import Emit
     from federated.jobs import JobFolder
     from federated.models.registry import Model
     from federated.study import Study
@@ -52,57 +54,52 @@ def do_job(
         clock: Time.
         pause: Waits some seconds.
     """
-
-    def emit(event: Mapping[str, Any]) -> None:
-        job.emit(event, clock)
-
-    job.update(status="running")
     book = Book(hub, clock)
-    ending: dict[str, Any] = {"status": "done", "message": "", "exit_code": 0}
+
+    def work(emit: Emit) -> dict[str, Any]:
+        return _worked(hub, job, cohort_of, clock, pause, book, emit)
+
+    conclude(job, book, clock, work)
+
+
+def _worked(
+    hub: HubHome,
+    job: JobFolder,
+    cohort_of: Callable[[Mapping[OrgId, str]], Cohort],
+    clock: Clock,
+    pause: Callable[[float], None],
+    book: Book,
+    emit: Emit,
+) -> dict[str, Any]:
+    """Run a job; return how it has ended."""
+    text = job.study.read_text("utf-8")
+    study = parse_study(text, job.origin)
+    roster = hub.roster()
+    key = Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
+    _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
+    terms, model = agree(study, job.name, roster, key, holders)
+    cohort = cohort_of({org: roster.member(org).fleet_key for org in study.organisations})
+    revoked = revocation_watch(hub, study, lambda _: None)
+    run = Run(
+        study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
+        journal=job.journal(), clock=clock, emit=emit, pause=pause,
+        stopping=lambda: job.stop_wanted.exists() or revoked(),
+        place=place_in(text, job.origin), order=job.order(),
+        notary=Notary(book, roster, study.organisations),
+    )  # fmt: skip
+    log_start(run)
+    emit(start_event(run))
+    engine = RoundEngine(run)
+    ending = done()
     try:
-        text = job.study.read_text("utf-8")
-        study = parse_study(text, job.origin)
-        roster = hub.roster()
-        key = Keyring(hub.paillier).fitting(study.key.bits, study.key.threshold, study.key.holders)
-        _, holders = Keyring(hub.paillier).key(key.public.fingerprint)
-        terms, model = agree(study, job.name, roster, key, holders)
-        cohort = cohort_of({org: roster.member(org).fleet_key for org in study.organisations})
-        revoked = revocation_watch(hub, study, lambda _: None)
-        run = Run(
-            study=study, terms=terms, model=model, authority=hub.authority_key, cohort=cohort,
-            journal=job.journal(), clock=clock, emit=emit, pause=pause,
-            stopping=lambda: job.stop_wanted.exists() or revoked(),
-            place=place_in(text, job.origin), order=job.order(),
-            notary=Notary(book, roster, study.organisations),
-        )  # fmt: skip
-        log_start(run)
-        emit(start_event(run))
-        engine = RoundEngine(run)
-        try:
-            parameters = engine.run()
-            document = model_document(study, model, parameters, run)
-            log_model(run, hashlib.sha256(document).hexdigest())
-            write_atomic(job.model, document)
-        except RunStopped as error:
-            ending = {"status": "stopped", "message": str(error), "exit_code": error.exit_code}
-        except FusionError as error:
-            ending = _failure(error)
-        engine.close(ending["message"] or "done")
+        parameters = engine.run()
+        document = model_document(study, model, parameters, run)
+        log_model(run, hashlib.sha256(document).hexdigest())
+        write_atomic(job.model, document)
     except FusionError as error:
-        ending = _failure(error)
-    emit({"event": "end", **ending})
-    job.update(**ending)
-    # Last: a job that the log calls ended is never gone on with.
-    log_end(book, job.name, ending["status"])
-
-
-def _failure(error: FusionError) -> dict[str, Any]:
-    return {
-        "status": "failed",
-        "message": str(error),
-        "exit_code": error.exit_code,
-        "code": error.code,
-    }
+        ending = ended_by(error)
+    engine.close(ending["message"] or "done")
+    return ending
 
 
 def start_event(run: Run) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from federated.cohort import Request
-from federated.evidence import log_end
+from federated.ending import conclude, done, ended_by
 from federated.vertical.coordinator import Coordinator, VerticalRun
 from federated.vertical.dealing import ask_to_deal
 from federated.vertical.evidence import log_attempt, log_start
 from federated.vertical.study import parse_vertical
-from fusion.errors import FusionError, RunStopped
+from fusion.errors import FusionError
 from fusion.identity.members import AUTHORITY
 from fusion.services.ledger import Book
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from federated.cohort import Cohort
+    from federated.ending import Emit
     from federated.jobs import JobFolder
     from federated.vertical.study import VerticalStudy
     from fusion.ports import Clock
@@ -44,50 +45,60 @@ def do_vertical(
         clock: Time.
         pause: Waits some seconds.
     """
-
-    def emit(event: Mapping[str, Any]) -> None:
-        job.emit(event, clock)
-
-    job.update(status="running")
     book = Book(hub, clock)
-    ending: dict[str, Any] = {"status": "done", "message": "", "exit_code": 0}
-    try:
-        study = parse_vertical(job.study.read_text("utf-8"), job.origin)
-        roster = hub.roster()
-        cohort = cohort_of({org: roster.member(org).fleet_key for org in study.organisations})  # type: ignore[misc]
-        journal = job.journal()
-        run = VerticalRun(
-            job=job.name,
-            study=study,
-            order=job.order(),
-            cohort=cohort,
-            clock=clock,
-            pause=pause,
-            emit=emit,
-            stopping=lambda: job.stop_wanted.exists() or _gone(hub, study),
-            next_attempt=lambda: journal.next_attempt(0),
-            began=lambda attempt, step: log_attempt(book, job.name, attempt, step),
-            deal=lambda attempt, rows, step: (
-                ask_to_deal(job, attempt, rows, step) if study.cast.dealer else None
-            ),
-            made=lambda: clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
-        )
+
+    def work(emit: Emit) -> dict[str, Any]:
+        return _worked(hub, job, cohort_of, clock, pause, book, emit)
+
+    conclude(job, book, clock, work)
+
+
+def _worked(
+    hub: HubHome,
+    job: JobFolder,
+    cohort_of: Callable[[Mapping[OrgId, str]], Cohort],
+    clock: Clock,
+    pause: Callable[[float], None],
+    book: Book,
+    emit: Emit,
+) -> dict[str, Any]:
+    """Run a job; return how it has ended."""
+    study = parse_vertical(job.study.read_text("utf-8"), job.origin)
+    roster = hub.roster()
+    cohort = cohort_of({org: roster.member(org).fleet_key for org in study.organisations})  # type: ignore[misc]
+    journal = job.journal()
+    run = VerticalRun(
+        job=job.name,
+        study=study,
+        order=job.order(),
+        cohort=cohort,
+        clock=clock,
+        pause=pause,
+        emit=emit,
+        stopping=lambda: job.stop_wanted.exists() or _gone(hub, study),
+        next_attempt=lambda: journal.next_attempt(0),
+        began=lambda attempt, step: log_attempt(book, job.name, attempt, step),
+        deal=lambda attempt, rows, step: (
+            ask_to_deal(job, attempt, rows, step) if study.cast.dealer else None
+        ),
+        made=lambda: clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    ended = journal.last_round()
+    if ended is None:
         log_start(book, job.name, study)
         emit(start_event(job.name, study))
+        ending = done()
         try:
             model = Coordinator(run).work()
             emit({"event": "model", **model})
-        except RunStopped as error:
-            ending = {"status": "stopped", "message": str(error), "exit_code": error.exit_code}
         except FusionError as error:
-            ending = _failure(error)
-        _close(run, ending["status"])
-    except FusionError as error:
-        ending = _failure(error)
-    emit({"event": "end", **ending})
-    job.update(**ending)
-    # Last: a job that the log calls ended is never gone on with.
-    log_end(book, job.name, ending["status"])
+            ending = ended_by(error)
+        # Parties that were told of an end agree to the job no more: it is not tried again.
+        journal.keep_round(0, ending)
+    else:
+        ending = dict(ended[1])
+    _close(run, ending["status"])
+    return ending
 
 
 def _close(run: VerticalRun, status: str) -> None:
@@ -118,13 +129,4 @@ def start_event(job: str, study: VerticalStudy) -> dict[str, Any]:
         "operator": study.operator,
         "steps": model.steps,
         "unit": model.unit,
-    }
-
-
-def _failure(error: FusionError) -> dict[str, Any]:
-    return {
-        "status": "failed",
-        "message": str(error),
-        "exit_code": error.exit_code,
-        "code": error.code,
     }

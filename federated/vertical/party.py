@@ -95,7 +95,8 @@ class VerticalParty:
         self._seat = seat
         self._log = VerticalEvidence(seat.log, seat.clock)
         self._jobs: dict[str, VerticalJob] = {}
-        self._locks: dict[str, threading.Lock] = {}
+        # A few for all jobs: whoever makes names up makes none of them.
+        self._turns = [threading.Lock() for _ in range(64)]
         self._lock = threading.Lock()
 
     def handle(self, request: Request) -> Reply:
@@ -112,9 +113,7 @@ class VerticalParty:
             if not _JOB.fullmatch(name):
                 raise MessageInvalid("A request names no job.")
             # Requests of one job are answered one after the other.
-            with self._lock:
-                lock = self._locks.setdefault(name, threading.Lock())
-            with lock:
+            with self._turns[hash(name) % len(self._turns)]:
                 return Reply(self._seat.organisation, answer(name, request.head))
         except FusionError as error:
             self._seat.note(f"{request.kind} refused: {error}")
@@ -185,7 +184,6 @@ class VerticalParty:
         status = text(head, "status")
         with self._lock:
             job = self._jobs.pop(name, None)
-            self._locks.pop(name, None)
         if job is not None:
             job.close()
         self._seat.keeping(name).clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from federated.requests import text
 from federated.vertical.aligning import FIELD
 from fusion.errors import MessageInvalid, Refused
@@ -55,8 +57,12 @@ def facts_of_run(
         schema_digest=schema,
         grants=tuple(grants),
     )
+    try:
+        shared = _shared(job, study, standing, parts, steps, text(told, "made"))
+    except ValidationError:
+        raise MessageInvalid("What the hub tells of the model is not well formed.") from None
     return ModelFacts(
-        shared=_shared(job, study, standing, parts, steps, text(told, "made")),
+        shared=shared,
         own=own,
         metrics=standing["quality"] or {},
         leakage=None if leaks is None else dict(leaks),

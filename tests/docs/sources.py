@@ -35,6 +35,17 @@ def _readmes() -> list[Path]:
     return [path for folder in ("examples", "benchmarks") for path in (ROOT / folder).rglob("*.md")]
 
 
+def table_of(page: str, heading: str) -> dict[str, list[str]]:
+    """Return the rows of the table below a heading, by the key in their first cell."""
+    body = page.split(f"\n### {heading}\n")[1].split("\n#", maxsplit=1)[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in body.splitlines()
+        if line.startswith("| `")
+    ]
+    return {row[0].strip("`"): row for row in rows}
+
+
 def imported_modules(path: Path) -> set[str]:
     """Return the full names of all modules that a file imports, wherever the import stands."""
     found: set[str] = set()

@@ -10,7 +10,7 @@ import pytest
 from federated.vertical.model_section import Boosting, Linear
 from federated.vertical.study import parse_vertical
 from fusion.grants.leakage import Limits
-from tests.docs.sources import ROOT
+from tests.docs.sources import ROOT, table_of
 
 if TYPE_CHECKING:
     from fusion.wire.documents import Part
@@ -23,20 +23,10 @@ SECTIONS: dict[str, type[Part]] = {
 }
 
 
-def _rows(heading: str) -> dict[str, list[str]]:
-    body = PAGE.split(f"\n### {heading}\n")[1].split("\n#")[0]
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in body.splitlines()
-        if line.startswith("| `")
-    ]
-    return {row[0].strip("`"): row for row in rows}
-
-
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_a_section_has_the_keys_and_the_defaults_of_the_code(heading: str) -> None:
     fields = SECTIONS[heading].model_fields
-    rows = _rows(heading)
+    rows = table_of(PAGE, heading)
     assert list(rows) == list(fields)
     for key, field in fields.items():
         default = (

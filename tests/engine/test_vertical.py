@@ -239,6 +239,44 @@ def test_a_run_whose_process_at_the_hub_was_lost_goes_on(world: World) -> None:
     assert record(events)["model_kept"]["steps"] == 30
 
 
+def test_a_run_whose_process_was_lost_at_its_very_end_has_ended_well(world: World) -> None:
+    """Parties that were told of the end agree to the job no more."""
+    for name in world.nodes:
+        world.grant(name)
+    job = world.job(_text(linear(epochs=1)))
+    told: list[str] = []
+
+    def lose(name: str, request: Request) -> None:
+        if request.kind == "leave":
+            told.append(name)
+            if len(told) == len(world.nodes):
+                raise Killed
+
+    with pytest.raises(Killed):
+        world.run("", before=lose, job=job)
+    _, events = world.run("", job=job)
+    assert events[-1]["status"] == "done", events[-1]
+    assert [event["event"] for event in events].count("start") == 1
+    for name in world.nodes:
+        assert len([e for e in _entries(world.nodes[name]) if b'"job-ended"' in e]) == 1
+
+
+@pytest.mark.parametrize("told", [{"made": "soon"}, {"steps": -1}, {"parts": {}}, {"steps": "3"}])
+def test_nonsense_that_the_hub_tells_of_the_model_is_named(
+    world: World, told: dict[str, Any]
+) -> None:
+    for name in world.nodes:
+        world.grant(name)
+
+    def lie(name: str, request: Request) -> None:
+        if request.kind == "finish" and name == "south":
+            assert told.keys() <= request.head.keys()
+            request.head.update(told)  # type: ignore[attr-defined]
+
+    _, events = world.run(_text(linear(epochs=1)), before=lie)
+    assert (events[-1]["status"], events[-1]["code"]) == ("failed", "F-503"), events[-1]
+
+
 def test_who_does_not_answer_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "SETUP_SECONDS", 0.2)
     for name in world.nodes:
