@@ -12,6 +12,7 @@ from fusion.wire import canonical
 from sandbox.history.guard import Cohort, History
 from sandbox.history.request import Scope
 from sandbox.history.thresholds import SECRET_BYTES, Policy
+from sandbox.pools import group_of, next_group
 from sandbox.selection import attributes_of, definitions_of
 
 if TYPE_CHECKING:
@@ -57,8 +58,12 @@ def _file(node: NodeHome) -> Path:
     return make_folder(node.path / "queries") / "history.sqlite"
 
 
-def scope_of(attached: Attached, group: str) -> Scope:
-    """Return whose ledger a release is written to."""
+def scope_of(attached: Attached, organisation: str) -> Scope:
+    """Return the ledger that a release to an organisation is written to."""
+    return _scope(attached, group_of(attached.policy, organisation))
+
+
+def _scope(attached: Attached, group: str) -> Scope:
     return Scope(attached.owner, attached.dataset, group, FAMILY, attached.epoch)
 
 
@@ -71,25 +76,36 @@ def carry(node: NodeHome, before: Attached, after: Attached) -> None:
     """Count under a new revision what was released under the last one.
 
     Raises:
-        InputInvalid: Something was released, and the properties that it is about are others now.
+        InputInvalid: Something was released, and the properties that it is about are others now;
+            or a pool is taken apart; or what was released to those of a new pool, taken together,
+            singles somebody out.
         HistoryBroken: The file was changed.
     """
     history = history_of(node, after)
     try:
-        own = [before.owner, before.dataset, before.epoch]
-        for text in history.heads():
-            owner, dataset, group, family, epoch = canonical.decode(text.encode())
-            if [owner, dataset, epoch] != own:
-                continue
-            kept, now = attributes_of(before.policy), attributes_of(after.policy)
-            if any(now.get(name) != attribute for name, attribute in kept.items()):
-                raise InputInvalid(
-                    "Results were released by dimensions that this policy drops or changes.",
-                    hint="Keep the dimensions of tables with one row each as they were.",
-                )
-            old = Scope(owner, dataset, group, family, epoch)
-            month = "2000-01"  # carrying is charged to no month
-            definitions, cohort = definitions_of(after.policy), cohort_of(after)
-            history.carry(old, scope_of(after, group), month, definitions, cohort)
+        ledgers = _ledgers_of(history, before)
+        if not ledgers:
+            return
+        kept, now = attributes_of(before.policy), attributes_of(after.policy)
+        if any(now.get(name) != attribute for name, attribute in kept.items()):
+            raise InputInvalid(
+                "Results were released by dimensions that this policy drops or changes.",
+                hint="Keep the dimensions of tables with one row each as they were.",
+            )
+        month = "2000-01"  # carrying is charged to no month
+        definitions, cohort = definitions_of(after.policy), cohort_of(after)
+        together: dict[str, list[Scope]] = {}
+        for each in ledgers:
+            group = next_group(before.policy, after.policy, each.group)
+            together.setdefault(group, []).append(each)
+        for group, old in together.items():
+            history.carry(old, _scope(after, group), month, definitions, cohort)
     finally:
         history.close()
+
+
+def _ledgers_of(history: History, attached: Attached) -> list[Scope]:
+    """Return the ledgers of a revision, one for each group that got something."""
+    found = (Scope(*canonical.decode(text.encode())) for text in sorted(history.heads()))
+    own = (attached.owner, attached.dataset, attached.epoch)
+    return [each for each in found if (each.owner, each.dataset, each.epoch) == own]

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field
 from fusion.crypto.concentrated import MICRO, epsilon_of
 from fusion.wire import canonical, envelope
 from fusion.wire.documents import Document, Part, read
+from fusion.wire.study_fields import organisation
 from sandbox.functions import NAMES
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ MAX_VALUES: Final = 5000
 MAX_MAGNITUDE: Final = 10**12
 """The largest bound a column may have, and the largest number a row may come to in a query."""
 
+EVERYBODY: Final = "*"
+"""In a pool: all who ask."""
+
 LARGE_EPSILON: Final = 10
 """An epsilon of mode ``dp`` from which on an owner is warned."""
 
@@ -45,6 +49,10 @@ def _day(text: str) -> str:
     return text
 
 
+def _member(text: str) -> str:
+    return text if text == EVERYBODY else organisation(text)
+
+
 # Latin and Chinese: a table may have the names that its owner's country gives it.
 Word = Annotated[
     str, Field(pattern=r"^[A-Za-z\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff]{0,62}$", max_length=63)
@@ -54,6 +62,7 @@ Bound = Annotated[int, Field(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_day)]
 Micro = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
+Pool = Annotated[tuple[Annotated[str, AfterValidator(_member)], ...], Field(max_length=100)]
 Unit = Literal["day", "week", "month", "quarter", "year"]
 
 
@@ -197,7 +206,18 @@ class Budget(Part):
 
 
 class Policy(Document):
-    """The whole document."""
+    """The whole document.
+
+    Attributes:
+        schema_: Which version of the document.
+        title: In the owner's words.
+        mode: Statistical disclosure control, or differential privacy.
+        tables: What can be asked about, by name.
+        release: What is done to a result, mode ``sdc``.
+        budget: What results cost, mode ``dp``.
+        functions: Which may be used; null is all.
+        pools: Organisations that may put together what they are given (:mod:`sandbox.pools`).
+    """
 
     schema_: Literal["fusion.policy/1"] = Field(alias="schema")
     title: Value
@@ -206,6 +226,7 @@ class Policy(Document):
     release: Release = Release()
     budget: Budget | None = None
     functions: Annotated[tuple[Word, ...], Field(max_length=200)] | None = None
+    pools: Annotated[tuple[Pool, ...], Field(max_length=100)] = ()
 
 
 def policy_of(data: bytes) -> Policy:
@@ -247,6 +268,7 @@ def broken_rules(policy: Policy) -> Iterator[Rule]:
     for place, function in enumerate(policy.functions or ()):
         if function not in NAMES:
             yield ("functions", place), f"{function!r} is no function; docs/policy.md lists them."
+    yield from _pool_rules(policy)
     lowered: set[str] = set()
     for name, table in policy.tables.items():
         if name.lower() in lowered:
@@ -257,6 +279,19 @@ def broken_rules(policy: Policy) -> Iterator[Rule]:
     kinds = {each.type for each in found if isinstance(each, Key)}
     if len(kinds) > 1:
         yield ("tables",), "The entity's key is of one type in all tables."
+
+
+def _pool_rules(policy: Policy) -> Iterator[Rule]:
+    seen: set[str] = set()
+    for place, pool in enumerate(policy.pools):
+        if EVERYBODY in pool and policy.pools != ((EVERYBODY,),):
+            yield ("pools", place), 'Everybody is the only pool there is: [["*"]].'
+        elif EVERYBODY not in pool and len(pool) < 2:
+            yield ("pools", place), "A pool has two organisations or more."
+        for each in pool:
+            if each in seen:
+                yield ("pools", place), f"{each} is in one pool, once."
+            seen.add(each)
 
 
 def _table_rules(name: str, table: Table) -> Iterator[Rule]:

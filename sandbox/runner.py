@@ -217,11 +217,11 @@ def _released(
 class Held:
     """Decides about tables of sets, and keeps what is to be said of it."""
 
-    def __init__(self, history: History, attached: Attached, group: str, month: str) -> None:
-        """Take the history of what a group was given of a dataset."""
+    def __init__(self, history: History, attached: Attached, organisation: str, month: str) -> None:
+        """Take the history of what an organisation, and who pools with it, was given."""
         self._history = history
         self._attached = attached
-        self._scope = ledgers.scope_of(attached, group)
+        self._scope = ledgers.scope_of(attached, organisation)
         self._definitions = definitions_of(attached.policy)
         self._cohort = ledgers.cohort_of(attached)
         self._month = month

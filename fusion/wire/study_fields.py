@@ -16,7 +16,12 @@ MAX_SEED: Final = 2**53 - 1
 """The largest integer that JSON carries exactly everywhere."""
 
 
-def _organisation(text: str) -> str:
+def organisation(text: str) -> str:
+    """Return an organisation's id as it is.
+
+    Raises:
+        ValueError: It is none; says what one looks like.
+    """
     try:
         return org_id(text)
     except InputInvalid as error:
@@ -33,7 +38,7 @@ def _positive(value: object) -> str | int | float:
     raise ValueError(message)
 
 
-Organisation = Annotated[OrgId, AfterValidator(_organisation)]
+Organisation = Annotated[OrgId, AfterValidator(organisation)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62})$")]
 GrantId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -21,6 +21,7 @@ from fusion.errors import HistoryBroken, InputInvalid
 from fusion.wire import canonical
 from sandbox.history import records
 from sandbox.history.decide import Rules, decide
+from sandbox.history.joining import joined
 from sandbox.history.replay import Open, replay
 from sandbox.history.request import Status
 from sandbox.history.state import State
@@ -29,9 +30,10 @@ from sandbox.history.thresholds import Draws, Policy
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from sandbox.history.joining import Table
     from sandbox.history.predicates import Definitions
     from sandbox.history.request import Decision, Request, Scope
 
@@ -223,49 +225,68 @@ class History:
         ]
 
     def carry(
-        self, before: Scope, scope: Scope, month: str, definitions: Definitions, cohort: Cohort
+        self,
+        before: Sequence[Scope],
+        scope: Scope,
+        month: str,
+        definitions: Definitions,
+        cohort: Cohort,
     ) -> None:
         """Begin an epoch of a stock with everything that the last one released still counted.
 
         The unknowns are the same people's: what was released of them stays. Their numbers stay
         too, newcomers have the numbers after (:mod:`sandbox.history.cohorts`). Earlier results are
-        counted, not given again.
+        counted, not given again. Ledgers of several groups, all of one epoch, become one.
 
         Args:
-            before: The last epoch.
-            scope: The next; the same owner, dataset, group and family.
+            before: The ledgers of the last epoch.
+            scope: The next; the same owner, dataset and family.
             month: When it begins.
             definitions: Declared attributes of the next.
             cohort: Of the next; no fewer entities.
 
         Raises:
-            InputInvalid: They are not two epochs of one ledger, or the next has begun.
+            InputInvalid: They are not two epochs of one ledger, or the next has begun; or what
+                several ledgers released would, in one, single somebody out.
             HistoryBroken: The file was changed.
         """
         epoch = _Epoch(scope, month, definitions, cohort)
-        if scope != replace(before, epoch=scope.epoch) or scope == before:
+        epochs = {each.epoch for each in before}
+        same = all(
+            each != scope and scope == replace(each, epoch=scope.epoch, group=scope.group)
+            for each in before
+        )
+        if not same or len(epochs) != 1 or scope.epoch in epochs:
             raise InputInvalid("A history is carried to another epoch of the same ledger.")
         with self._turn, self._store.transaction() as connection:
             if self._store.opening(connection, epoch.text) is not None:
                 raise InputInvalid("The epoch that a history is carried to has begun.")
-            old = self._caught_up(connection, before.text()).state.leverage.entities
-            if cohort.entities < old:
-                raise InputInvalid("A cohort has fewer entities than the one before it.")
             link = self._store.append(
                 connection, epoch.text, epoch.event(0, "open", 0, epoch.body), b""
             )
-            number, m = 0, 0
-            for event in self._store.events(connection, before.text(), 0, b""):
-                if event.kind not in {"carried", "table"} or not event.rows:
-                    continue
-                measure, addition = records.decode(event.body, event.codes, event.rows, old, m)
-                m += len(addition.rows)
-                newcomers = np.full(cohort.entities - old, -1, dtype=np.int32)
-                codes = np.concatenate([addition.codes, newcomers])
-                packed = records.encode(measure, replace(addition, codes=codes, settled=()))
-                number += 1
-                carried = epoch.event(number, "carried", event.query, *packed)
+            released = [self._released(connection, each, cohort.entities) for each in before]
+            together = joined(released, cohort.entities, self.policy.h_max)
+            for number, (query, measure, addition) in enumerate(together, start=1):
+                packed = records.encode(measure, addition)
+                carried = epoch.event(number, "carried", query, *packed)
                 link = self._store.append(connection, epoch.text, carried, link)
+
+    def _released(
+        self, connection: sqlite3.Connection, scope: Scope, entities: int
+    ) -> Iterator[Table]:
+        """Yield query, measure and addition of every table, over a cohort that may have grown."""
+        old = self._caught_up(connection, scope.text()).state.leverage.entities
+        if entities < old:
+            raise InputInvalid("A cohort has fewer entities than the one before it.")
+        newcomers = np.full(entities - old, -1, dtype=np.int32)
+        m = 0
+        for event in self._store.events(connection, scope.text(), 0, b""):
+            if event.kind not in {"carried", "table"} or not event.rows:
+                continue
+            measure, addition = records.decode(event.body, event.codes, event.rows, old, m)
+            m += len(addition.rows)
+            codes = np.concatenate([addition.codes, newcomers])
+            yield event.query, measure, replace(addition, codes=codes, settled=())
 
     def _decided(self, requests: Iterator[Request], epoch: _Epoch) -> list[_Decided]:
         """Return the decisions, on disk, each with its query's name if there was one to write."""

@@ -68,6 +68,7 @@ CASES: Final = (
     Case("covariance reconstruction", a.covariances, "exact", whole=True),
     Case("rows added up", a.rows_added_up, "exact", part=6),
     Case("two analysts of an organisation", a.two_analysts, "exact"),
+    Case("organisations of one pool", a.two_analysts, "pooled", colleague="other"),
     Case("averaging", a.averaging, "exact", BOUND),
     Case("averaging", a.averaging, "noise", BOUND),
     Case("noise exploitation", a.noise_exploitation, "noise", BOUND),

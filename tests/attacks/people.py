@@ -28,8 +28,13 @@ NOISY: Final = """\
 release:
   noise: {sd_milli: 2000}
 """
-RELEASES: Final = {"exact": EXACT, "rules": "", "noise": NOISY}
-"""Nothing but k; the rules that a policy has by itself; those with noise."""
+RELEASES: Final = {
+    "exact": EXACT,
+    "rules": "",
+    "noise": NOISY,
+    "pooled": EXACT + 'pools: [["*"]]\n',
+}
+"""Nothing but k; the rules that a policy has by itself; those with noise; k, and one history."""
 
 _POLICY: Final = """\
 schema: fusion.policy/1

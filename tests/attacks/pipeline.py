@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from sandbox.attached import Attached
 
 OWNER: Final = "tax"
+BANK: Final = "bank"
+OTHER: Final = "customs"
 NOW: Final = datetime(2026, 6, 1, tzinfo=UTC)
 PURPOSE: Final = "dpv:CreditChecking"
 DATASETS: Final = 256
@@ -91,16 +93,25 @@ class Owner:
         data = self.folder / f"data{number}"
         data.mkdir()
         write(data, tables)
-        found = attach(self.node, policy, "policy.yaml", f"d{number}", Origin(data))
-        return Dataset(self, found, _grant(found))
+        return self._attached(f"d{number}", policy, data)
+
+    def again(self, dataset: Dataset, more: str) -> Dataset:
+        """Attach the policy to the same tables once more, with some lines added."""
+        return self._attached(dataset.attached.dataset, dataset.text + more, dataset.data)
+
+    def _attached(self, name: str, policy: str, data: Path) -> Dataset:
+        found = attach(self.node, policy, "policy.yaml", name, Origin(data))
+        grants = {each: _grant(found, each) for each in (BANK, OTHER)}
+        return Dataset(self, found, grants, policy, data)
 
 
-def _grant(found: Attached) -> SignedGrant:
+def _grant(found: Attached, assignee: str) -> SignedGrant:
     return signed_by(
         grant_from(
             document(
                 {
                     "/assigners": [OWNER],
+                    "/assignee": assignee,
                     "/dataset": {
                         "id": found.dataset,
                         "columns": list(found.columns),
@@ -116,7 +127,7 @@ def _grant(found: Attached) -> SignedGrant:
                     },
                     "/signers": [
                         {"role": "owner", "organisation": OWNER},
-                        {"role": "operator", "organisation": "bank"},
+                        {"role": "operator", "organisation": assignee},
                     ],
                 }
             )
@@ -126,11 +137,13 @@ def _grant(found: Attached) -> SignedGrant:
 
 @dataclass
 class Dataset:
-    """A policy with its frozen tables, and a grant for all of it."""
+    """A policy with its frozen tables, and a grant for all of it to each organisation."""
 
     owner: Owner
     attached: Attached
-    grant: SignedGrant
+    grants: dict[str, SignedGrant]
+    text: str
+    data: Path
     attackers: int = 0
 
     def attacker(self, *, guarded: bool = True) -> Attacker:
@@ -142,10 +155,10 @@ class Dataset:
         return Attacker(self, secret, history, guarded, colleague)
 
     def two_organisations(self) -> Attacker:
-        """Return somebody whose colleague is of another organisation: each has a history."""
+        """Return somebody whose colleague is of another organisation."""
         found = self.attacker()
         assert found.colleague is not None
-        found.colleague.history = self._history(found.secret)
+        found.colleague.organisation = OTHER
         return found
 
     def _history(self, secret: bytes) -> History:
@@ -154,18 +167,25 @@ class Dataset:
         path = self.owner.folder / f"history{number}.sqlite"
         return History(path, secret, Bounds(k=k, h_max=1 / k))
 
-    def permit(self, prepared: runner.Prepared) -> Permit:
+    def permit(self, prepared: runner.Prepared, organisation: str) -> Permit:
         """Return a permit for a statement."""
         found = self.attached
         read = prepared.columns()
         request = Request(
-            job="q-1", assignee=OrgId("bank"), party=OrgId(OWNER), action="query",
+            job="q-1", assignee=OrgId(organisation), party=OrgId(OWNER), action="query",
             dataset=found.dataset, columns=read, needed=read, schema_digest=found.schema_digest,
             purpose=PURPOSE, epsilon_micro=1, rows=ROWS, output="table", study=prepared.study,
         )  # fmt: skip
-        permit = decide(self.grant, request, State(), NOW)
+        permit = decide(self.grants[organisation], request, State(), NOW)
         assert isinstance(permit, Permit), permit
         return permit
+
+
+def asking(dataset: Dataset) -> dict[str, Attacker]:
+    """Return both organisations, with the history that the owner's node has of each."""
+    node, found = dataset.owner.node, dataset.attached
+    secret, history = ledgers.secret_of(node), ledgers.history_of(node, found)
+    return {each: Attacker(dataset, secret, history, organisation=each) for each in (BANK, OTHER)}
 
 
 @dataclass(frozen=True)
@@ -207,6 +227,7 @@ class Attacker:
     history: History
     guarded: bool = True
     colleague: Attacker | None = None
+    organisation: str = BANK
     known: dict[Question, dict[Any, float]] = field(default_factory=dict)
     months: int = 0
     asked: int = 0
@@ -234,7 +255,7 @@ class Attacker:
         isolation: Any = InProcess()
         source = Files(self.dataset.attached, isolation)
         released = runner.run(
-            self.dataset.permit(prepared),
+            self.dataset.permit(prepared, self.organisation),
             prepared,
             source,
             self.history,

@@ -357,7 +357,7 @@ def test_a_carried_ledger_counts_what_was_released_before(node: Node) -> None:
     node.ask(where(region="north"))
     before = node.history.meter(SCOPE)
     grown = Cohort(PEOPLE.count + 12, "cd")
-    node.history.carry(SCOPE, NEXT, "2027-01", DEFINED, grown)
+    node.history.carry([SCOPE], NEXT, "2027-01", DEFINED, grown)
     after = node.history.meter(NEXT)
     assert (after.cells, after.appearances) == (before.cells, before.appearances)
     assert after.largest == pytest.approx(before.largest, abs=1e-12)
@@ -381,9 +381,9 @@ def test_a_carried_ledger_counts_what_was_released_before(node: Node) -> None:
     )
     node.again()
     assert node.history.verify() == 2
-    for wrong in (NEXT, Scope("tax", "persons", "others", "income", "2027-Q2")):
+    for wrong in (NEXT, Scope("tax", "visits", "analysts", "income", "2027-Q2")):
         with pytest.raises(InputInvalid):
-            node.history.carry(SCOPE, wrong, "2027-01", DEFINED, grown)
+            node.history.carry([SCOPE], wrong, "2027-01", DEFINED, grown)
     third = Scope("tax", "persons", "analysts", "income", "2027-Q2")
     with pytest.raises(InputInvalid):
-        node.history.carry(NEXT, third, "2027-04", DEFINED, COHORT)
+        node.history.carry([NEXT], third, "2027-04", DEFINED, COHORT)
