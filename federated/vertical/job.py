@@ -18,7 +18,7 @@ from federated.cohort import Failure
 from federated.frames import read_frame, write_frame
 from federated.protocols.vertical.outbox import MachineTalker
 from federated.vertical.aligning import Alignment
-from federated.vertical.keeping import ALIGNED, PART, TRIED, Mark, States
+from federated.vertical.keeping import ALIGNED, JUDGED, PART, TRIED, Mark, States
 from federated.vertical.model_section import Boosting
 from federated.vertical.own_table import read_rows, write_rows
 from federated.vertical.tables import training_rows
@@ -325,7 +325,7 @@ class VerticalJob:
                 study.cast, brought.me, study.model, rows, seed=study.seed, terms=terms
             )
         else:
-            work = LinearWork(study.cast, brought.me, study.model, rows)
+            work = LinearWork(study.cast, brought.me, study.model, rows, seed=study.seed)
             self._hold_to_support(work.support)
         if start is not None and start.step:
             work.go_on(self._states, start)
@@ -402,6 +402,7 @@ class VerticalJob:
         self._carry(attempt, "train", talker)
         judging = work.judging()
         if judging is not None:
+            self._states.count(JUDGED)
             judge, peers = judging
             talker = MachineTalker(judge, peers, judge.start(), lambda: judge.done)
             self._carry(attempt, "judge", talker)

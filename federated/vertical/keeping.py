@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 _KEPT: Final = 3
 _CONTEXT: Final = "banyan vertical job 1"
 _STATE: Final = re.compile(r"state-(\d{1,5})-(\d{1,6})")
-ROWS, PART, TABLE, ALIGNED, TRIED = "rows", "part", "table", "aligned", "tried"
-_OF_THE_JOB: Final = (TABLE, ALIGNED, TRIED)
+ROWS, PART, TABLE = "rows", "part", "table"
+ALIGNED, TRIED, JUDGED = "aligned", "tried", "judged"
+_OF_THE_JOB: Final = (TABLE, ALIGNED, TRIED, JUDGED)
 """What holds for every attempt."""
-MOST: Final = {ALIGNED: 6, TRIED: 24}
-"""How often a job's records are aligned, and how often it is tried in all: each time a peer that
-does not follow the protocol may bring another set, or other gradients."""
+MOST: Final = {ALIGNED: 6, TRIED: 24, JUDGED: 3}
+"""How often a job's records are aligned, how often it is tried in all, and how often scores of a
+finished linear model are told: each time a peer that does not follow the protocol may bring another
+set, or other gradients, or have changed the weights."""
 
 
 class Mark(NamedTuple):
@@ -185,7 +187,7 @@ class States:
         """Count an attempt, or an alignment, of the job before anything of it leaves.
 
         Args:
-            what: :data:`ALIGNED` or :data:`TRIED`.
+            what: :data:`ALIGNED`, :data:`TRIED` or :data:`JUDGED`.
 
         Raises:
             Refused: There were as many as one charge is for.

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from federated.protocols.vertical import designs, kept, linear_pooled, pooled
 from federated.protocols.vertical.binning import bin_columns
 from federated.protocols.vertical.dealt import Dealer, DealtFeatureSide, DealtLabelSide
@@ -31,16 +29,16 @@ from federated.vertical.leaves import smallest_support
 from federated.vertical.measures import METRICS, measure
 from federated.vertical.model_section import Boosting, Linear
 from federated.vertical.tables import coded, words_of
-from federated.vertical.trained import Trained, Trees
+from federated.vertical.trained import Trained, Trees, Weights
 from fusion.crypto.paillier.keys import PrivateKey
 from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.randomisers import Exact
 from fusion.errors import DataInvalid
-from fusion.grants.leakage import LeakReport, Support
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from federated.protocols.vertical.binning import Columns
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from federated.protocols.vertical.scripts import Scripted
     from federated.protocols.vertical.sides import FeatureSide, LabelSide
     from federated.vertical.keeping import Mark, States
+    from fusion.grants.leakage import LeakReport
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
@@ -278,14 +277,21 @@ def _feature_side(cast: Cast, me: str, columns: Columns, growth: Any, rows: int)
 class LinearWork:
     """A party's work on weights."""
 
-    def __init__(self, cast: Cast, me: str, model: Linear, rows: Rows) -> None:
+    def __init__(self, cast: Cast, me: str, model: Linear, rows: Rows, *, seed: int) -> None:
         """Take what was agreed, and the party's rows.
+
+        Args:
+            cast: Who takes part.
+            me: The party.
+            model: The study's model.
+            rows: Its rows.
+            seed: Of the study.
 
         Raises:
             DataInvalid: Nothing varies in the party's columns, or the label is none.
             InputInvalid: Fewer rows, or more, than can be trained on.
         """
-        self._cast, self._me, self._rows = cast, me, rows
+        self._cast, self._me, self._rows, self._seed = cast, me, rows, seed
         training, labels = rows.training, rows.labels
         self.design = designs.design(rows.table, training, intercept=labels is not None)
         self._block = self.design.block(rows.table, len(training))
@@ -315,16 +321,14 @@ class LinearWork:
         """See :class:`Work`."""
         return self.machine.start()
 
-    def judging(self) -> tuple[Scripted, frozenset[str]] | None:
+    def judging(self) -> tuple[Scripted, frozenset[str]]:
         """See :class:`Work`: nobody has had a score so far."""
-        cast, held_out = self._cast, ~self._rows.training
-        if not held_out.any():
-            return None
-        scores = self._block[held_out] @ self.machine.weights
+        cast = self._cast
+        own = self._block @ self.machine.weights
         if self._rows.labels is not None:
-            self._judge = JudgingLabel(cast.features, scores)
+            self._judge = JudgingLabel(cast.features, own)
         else:
-            self._judge = JudgingFeature(self._me, cast.label, cast.features, scores)
+            self._judge = JudgingFeature(self._me, cast.label, cast.features, own)
         return self._judge, cast.peers(self._me, linear=True) - {cast.dealer or ""}
 
     def part(self) -> bytes:
@@ -337,22 +341,25 @@ class LinearWork:
         return part_making.linear_feature(self.design, machine.weights)
 
     def quality(self) -> dict[str, Any] | None:
-        """See :class:`Work`; only rows that judge have a joint score anywhere."""
+        """See :class:`Work`; alone is the best fit to the label party's own columns."""
         machine, labels, training = self.machine, self._rows.labels, self._rows.training
         if not isinstance(machine, LinearLabelParty | EncryptedLinearLabel) or labels is None:
             return None
         metric, target = METRICS[self.terms.family], machine.target
-        joint: dict[str, float | None] = {"train": None, "test": None}
-        if isinstance(self._judge, JudgingLabel):
-            outputs = target.outputs(self._judge.scores)
-            every = np.zeros(len(outputs), bool)
-            joint["test"] = measure(metric, outputs, labels[~training], every)["test"]
         weights = linear_pooled.fit(self._block[training], target, self.terms.l2)
+        alone = target.outputs(self._block @ weights)
         return {
             "metric": metric,
-            "joint": joint,
-            "alone": measure(metric, target.outputs(self._block @ weights), labels, training),
+            "joint": measure(metric, target.outputs(self._scores), labels, training),
+            "alone": measure(metric, alone, labels, training),
         }
+
+    @property
+    def _scores(self) -> Floats:
+        """The joint scores of all rows, at the label party."""
+        if not (isinstance(self._judge, JudgingLabel) and self._judge.done):
+            raise AssertionError
+        return self._judge.scores
 
     @property
     def support(self) -> int:
@@ -361,21 +368,24 @@ class LinearWork:
         return smallest_support(self.design.raw(self._rows.table, len(training)), training)
 
     def leaks(self, small: int | None) -> LeakReport | None:
-        """See :class:`Work`; nobody has scores of rows that were trained on, so none are judged."""
+        """See :class:`Work`; every feature party is played with what all of them say together."""
         del small
-        training, labels = self._rows.training, self._rows.labels
-        if labels is None:
+        machine, labels = self.machine, self._rows.labels
+        if not isinstance(machine, LinearLabelParty | EncryptedLinearLabel) or labels is None:
             return None
-        return LeakReport(
+        others = self._scores - self._block @ machine.weights
+        weights = Weights(
             model=self.terms.family,
             backend="dealer" if self._cast.dealer else "paillier",
-            rows_training=int(training.sum()),
-            rows_held_out=int((~training).sum()),
-            membership=None,
-            labels=(),
-            leaves=None,
-            weights=(Support(party=self._cast.label, smallest=self.support),),
+            partials=dict.fromkeys(self._cast.features, others),
+            supports={self._cast.label: self.support},
         )
+        trained = Trained(
+            labels=labels, training=self._rows.training,
+            outputs=machine.target.outputs(self._scores),
+            parties=self._cast.features, seed=self._seed,
+        )  # fmt: skip
+        return leakage.report(trained, weights)
 
 
 def _linear_label(

@@ -1,15 +1,18 @@
-"""How good a finished linear model is: the label party is given scores of the rows that judge.
+"""How good a finished linear model is, and what it tells: the label party is given its scores.
 
-Each feature party has a partial score of such a row. The label party gets the sum over all feature
-parties, and with two or more of them nothing else: all but the helper, the first, blind theirs for
-it with uniform words and give the words to the label party. Of rows that train nobody gets a score.
+Each feature party has a partial score of every common row, from the finished weights, rounded as in
+scoring (:data:`BITS`). The label party gets the sum over all feature parties, once, and with two or
+more of them nothing else: all but the helper, the first, blind theirs for it with uniform words and
+give the words to the label party. It is what scoring these rows with the model would give it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from federated.protocols.vertical.messages import Kind
+import numpy as np
+
+from federated.protocols.vertical.messages import Kind, chunks
 from federated.protocols.vertical.permutations import system_words
 from federated.protocols.vertical.ring import fixed, real
 from federated.protocols.vertical.scripts import Due, Scripted
@@ -17,7 +20,6 @@ from federated.protocols.vertical.scripts import Due, Scripted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from federated.protocols.vertical.scripts import Script
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
 
 BITS: Final = 32
 """Fraction bits of a score."""
+_WORD: Final = 8
 
 
 class JudgingLabel(Scripted):
     """The label party.
 
     Attributes:
-        scores: Of the rows that judge, all parties' together, when done.
+        scores: Of all rows, all parties' together, when done.
     """
 
     def __init__(self, features: Sequence[str], scores: Floats) -> None:
@@ -47,13 +50,16 @@ class JudgingLabel(Scripted):
 
     def script(self) -> Script:
         """See :class:`~.scripts.Scripted`."""
-        due = (("u8", (len(self.scores),)),)
         helper, *others = self._features
-        (total,) = yield Due(helper, Kind.SHARE, 0, 0, due)
-        for name in others:
-            (mask,) = yield Due(name, Kind.SHARE, 0, 0, due)
-            total = total - mask
-        self.scores = self.scores + real(total, BITS)
+        found = []
+        for piece, (_, count) in enumerate(chunks(len(self.scores), _WORD)):
+            due = (("u8", (count,)),)
+            (total,) = yield Due(helper, Kind.SHARE, piece, 0, due)
+            for name in others:
+                (mask,) = yield Due(name, Kind.SHARE, piece, 0, due)
+                total = total - mask
+            found.append(total)
+        self.scores = self.scores + real(np.concatenate(found), BITS)
 
 
 class JudgingFeature(Scripted):
@@ -75,13 +81,14 @@ class JudgingFeature(Scripted):
 
     def script(self) -> Script:
         """See :class:`~.scripts.Scripted`."""
-        total = self._scores
-        if self._me != self._helper:
-            mask = system_words(len(total))
-            self.send(self._label, Kind.SHARE, 0, 0, mask)
-            self.send(self._helper, Kind.SHARE, 0, 0, total + mask)
-            return
-        for name in self._others:
-            (part,) = yield Due(name, Kind.SHARE, 0, 0, (("u8", (len(total),)),))
-            total = total + part
-        self.send(self._label, Kind.SHARE, 0, 0, total)
+        for piece, (first, count) in enumerate(chunks(len(self._scores), _WORD)):
+            total = self._scores[first : first + count]
+            if self._me != self._helper:
+                mask = system_words(count)
+                self.send(self._label, Kind.SHARE, piece, 0, mask)
+                self.send(self._helper, Kind.SHARE, piece, 0, total + mask)
+                continue
+            for name in self._others:
+                (part,) = yield Due(name, Kind.SHARE, piece, 0, (("u8", (count,)),))
+                total = total + part
+            self.send(self._label, Kind.SHARE, piece, 0, total)
