@@ -257,6 +257,8 @@ class Applicable:
         summed: Whether answers are 64-bit integers of which the label party needs but the sum.
         parties: Feature parties, of the label party's part.
         part: The part itself, for the calls below.
+        points: Of a scorecard: own columns (``column``) with ``bins``, each its ``values`` in words
+            and its ``points``.
     """
 
     form: str
@@ -266,6 +268,7 @@ class Applicable:
     summed: bool
     parties: tuple[str, ...]
     part: Any
+    points: Sequence[Mapping[str, Any]] = ()
 
 
 class ScoringEngine(Protocol):

@@ -18,9 +18,10 @@ from federated.cohort import Failure
 from federated.frames import read_frame, write_frame
 from federated.protocols.vertical.outbox import MachineTalker
 from federated.vertical.aligning import Alignment
-from federated.vertical.keeping import ALIGNED, JUDGED, PART, TRIED, Mark, States
-from federated.vertical.model_section import Boosting
+from federated.vertical.keeping import ALIGNED, COUNTED, COUNTS, JUDGED, PART, TRIED, Mark, States
+from federated.vertical.model_section import Boosting, Scorecard
 from federated.vertical.own_table import read_rows, write_rows
+from federated.vertical.scorecard_work import ScorecardWork
 from federated.vertical.tables import training_rows
 from federated.vertical.work import BoostingWork, LinearWork
 from fusion.crypto.hashing import digest
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from federated.vertical.own_table import OwnTable
     from federated.vertical.standings import Ending
     from federated.vertical.study import VerticalStudy
-    from federated.vertical.work import Work
+    from federated.vertical.work import Rows, Work
     from fusion.services.conversing import Conversations, Talk, Talker
 
 _LOG: Final = logging.getLogger("banyan.vertical")
@@ -312,25 +313,47 @@ class VerticalJob:
             self._states.back_to(start)
             places = read_rows(brought.table, self._states.rows() or b"")
         training = training_rows(len(places), study.test_fraction, study.seed)
+        self._standing = replace(self._standing, state="training")
+        work = self._begun(attempt, brought.table.rows(places, training), start)
+        # The dealer of a linear model begins when rows are known: not while others count.
         counts = int(training.sum()), int((~training).sum())
-        self._standing = replace(self._standing, state="training", rows=counts)
-        rows = brought.table.rows(places, training)
-        work: Work
+        self._standing = replace(self._standing, rows=counts)
+        if start is not None and start.step:
+            work.go_on(self._states, start)
+        self._train(attempt, work)
+        self._finish(attempt, work)
+
+    def _begun(self, attempt: _Attempt, rows: Rows, start: Mark | None) -> Work:
+        """Return the work on the model, as far as it comes before the first step."""
+        brought, study = self._brought, self._brought.study
         if isinstance(study.model, Boosting):
             terms = digest(
                 "banyan/vertical-terms/v2", brought.federation.encode(), brought.job.encode(),
                 bytes.fromhex(study.digest()), str(attempt.number).encode(),
             )  # fmt: skip
-            work = BoostingWork(
+            return BoostingWork(
                 study.cast, brought.me, study.model, rows, seed=study.seed, terms=terms
             )
-        else:
-            work = LinearWork(study.cast, brought.me, study.model, rows, seed=study.seed)
-            self._hold_to_support(work.support)
-        if start is not None and start.step:
-            work.go_on(self._states, start)
-        self._train(attempt, work)
-        self._finish(attempt, work)
+        if isinstance(study.model, Scorecard):
+            card = ScorecardWork(study.cast, brought.me, study.model, rows, seed=study.seed)
+            self._hold_to_support(card.support)
+            self._count(attempt, card, start)
+            return card
+        work = LinearWork(study.cast, brought.me, study.model, rows, seed=study.seed)
+        self._hold_to_support(work.support)
+        return work
+
+    def _count(self, attempt: _Attempt, work: ScorecardWork, start: Mark | None) -> None:
+        """Count events of bins, once over the aligned rows: also if a later attempt goes on."""
+        kept = self._states.keeping.get(COUNTS)
+        if start is not None and start.step and kept is not None:
+            work.counted(kept)
+            return
+        self._states.count(COUNTED)
+        machine, peers = work.counting()
+        talker = MachineTalker(machine, peers, machine.start(), lambda: machine.done)
+        self._carry(attempt, "count", talker)
+        self._states.keeping.put(COUNTS, work.count())
 
     def _hold_to_support(self, smallest: int) -> None:
         """Look at the own columns before anything is trained: nobody else can.

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _KEPT: Final = 3
 _CONTEXT: Final = "banyan vertical job 1"
 _STATE: Final = re.compile(r"state-(\d{1,5})-(\d{1,6})")
-ROWS, PART, TABLE = "rows", "part", "table"
-ALIGNED, TRIED, JUDGED = "aligned", "tried", "judged"
-_OF_THE_JOB: Final = (TABLE, ALIGNED, TRIED, JUDGED)
+ROWS, PART, TABLE, COUNTS = "rows", "part", "table", "counts"
+ALIGNED, TRIED, COUNTED, JUDGED = "aligned", "tried", "counted", "judged"
+_OF_THE_JOB: Final = (TABLE, ALIGNED, TRIED, COUNTED, JUDGED)
 """What holds for every attempt."""
-MOST: Final = {ALIGNED: 6, TRIED: 24, JUDGED: 3}
-"""How often a job's records are aligned, how often it is tried in all, and how often scores of a
-finished linear model are told: each time a peer that does not follow the protocol may bring another
-set, or other gradients, or have changed the weights."""
+MOST: Final = {ALIGNED: 6, TRIED: 24, COUNTED: 6, JUDGED: 3}
+"""How often a job's records are aligned, how often it is tried in all, how often events of bins are
+counted, and how often scores of a finished linear model are told: each time a peer that does not
+follow the protocol may bring another set, other gradients or bins, or have changed the weights."""
 
 
 class Mark(NamedTuple):
@@ -187,7 +187,7 @@ class States:
         """Count an attempt, or an alignment, of the job before anything of it leaves.
 
         Args:
-            what: :data:`ALIGNED`, :data:`TRIED` or :data:`JUDGED`.
+            what: :data:`ALIGNED`, :data:`TRIED`, :data:`COUNTED` or :data:`JUDGED`.
 
         Raises:
             Refused: There were as many as one charge is for.

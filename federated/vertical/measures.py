@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 AUC, R2, DEVIANCE = "auc", "r2", "deviance explained"
-METRICS: Final = {"logistic": AUC, "squared": R2, "linear": R2, "poisson": DEVIANCE}
+METRICS: Final = {
+    "logistic": AUC,
+    "squared": R2,
+    "linear": R2,
+    "poisson": DEVIANCE,
+    "scorecard": AUC,
+}
 """By loss or family."""
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from federated.protocols.vertical.binning import MAX_BINS
+from federated.protocols.vertical.counting import FEWEST_OF_CLASS
 from federated.protocols.vertical.gradients import Goss
-from federated.protocols.vertical.linear_terms import MAX_EPOCHS, LinearTerms
+from federated.protocols.vertical.linear_terms import MAX_EPOCHS, Family, LinearTerms
+from federated.protocols.vertical.scorecards import Scale
 from federated.protocols.vertical.trees import MAX_DEPTH, MAX_TREES, Growth
 from fusion.wire.documents import Part
 from fusion.wire.study_fields import Name  # noqa: TC001 - a type of fields
@@ -82,10 +84,10 @@ class Boosting(Part):
         )
 
 
-class Linear(Part):
-    """``[model] kind = "logistic"``, ``"linear"`` or ``"poisson"``: weights by gradient descent."""
+class _Descent(Part):
+    """What all models have whose weights are found by gradient descent."""
 
-    kind: Literal["logistic", "linear", "poisson"]
+    kind: str
     backend: Literal["dealer", "paillier"] = "dealer"
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 30
     learning_rate: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] = 1.0
@@ -103,14 +105,9 @@ class Linear(Part):
         """What a step is."""
         return "epochs"
 
-    def terms(self, rows: int) -> LinearTerms:
-        """Return what all agree on, for so many rows that train.
-
-        Raises:
-            InputInvalid: More rows, or fewer, than can be trained on.
-        """
+    def _terms(self, family: Family, rows: int) -> LinearTerms:
         return LinearTerms(
-            family=self.kind,
+            family=family,
             rows=rows,
             epochs=self.epochs,
             learning_rate=self.learning_rate,
@@ -119,4 +116,38 @@ class Linear(Part):
         )
 
 
-Model = Annotated[Boosting | Linear, Field(discriminator="kind")]
+class Linear(_Descent):
+    """``[model] kind = "logistic"``, ``"linear"`` or ``"poisson"``."""
+
+    kind: Literal["logistic", "linear", "poisson"]
+
+    def terms(self, rows: int) -> LinearTerms:
+        """Return what all agree on, for so many rows that train.
+
+        Raises:
+            InputInvalid: More rows, or fewer, than can be trained on.
+        """
+        return self._terms(self.kind, rows)
+
+
+class Scorecard(_Descent):
+    """``[model] kind = "scorecard"``: a logistic model of weights of evidence, in points."""
+
+    kind: Literal["scorecard"]
+    bins: Annotated[int, Field(ge=2, le=MAX_BINS)] = 10
+    min_bin: Annotated[int, Field(ge=2 * FEWEST_OF_CLASS, le=2**31)] = 50
+    points: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)] = 600.0
+    odds: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 50.0
+    double: Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)] = 20.0
+
+    def terms(self, rows: int) -> LinearTerms:
+        """Return what all agree on, as :meth:`Linear.terms` does."""
+        return self._terms("logistic", rows)
+
+    @property
+    def scale(self) -> Scale:
+        """How log odds become points."""
+        return Scale(points=self.points, odds=self.odds, double=self.double)
+
+
+Model = Annotated[Boosting | Linear | Scorecard, Field(discriminator="kind")]

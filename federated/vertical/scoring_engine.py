@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from federated.vertical import applying, parts
+from federated.vertical.point_tables import point_table
 from fusion.engine_ports import Applicable
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Engine:
             summed=applying.is_summed(found),
             parties=found.parties if label and isinstance(found, _LABELS) else (),
             part=found,
+            points=point_table(found),
         )
 
     def answers(self, part: Applicable, table: Mapping[str, Any], rows: Sequence[int]) -> bytes:

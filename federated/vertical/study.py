@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from federated.vertical.aligning import Meeting
-from federated.vertical.model_section import Boosting, Linear, Model
+from federated.vertical.model_section import Boosting, Linear, Model, Scorecard
 from federated.vertical.work import DEALER, Cast
 from fusion.alignment.study import AlignmentStudy, Identifiers, PartySection
 from fusion.alignment.study import broken_rules as alignment_rules
@@ -85,7 +85,7 @@ class VerticalStudy:
         return self.document.identifiers
 
     @property
-    def model(self) -> Boosting | Linear:
+    def model(self) -> Boosting | Linear | Scorecard:
         """The model."""
         return self.document.model
 

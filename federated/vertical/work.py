@@ -27,7 +27,7 @@ from federated.protocols.vertical.linear_encrypted import (
 from federated.vertical import leakage, part_making
 from federated.vertical.leaves import smallest_support
 from federated.vertical.measures import METRICS, measure
-from federated.vertical.model_section import Boosting, Linear
+from federated.vertical.model_section import Boosting, Linear, Scorecard
 from federated.vertical.tables import coded, words_of
 from federated.vertical.trained import Trained, Trees, Weights
 from fusion.crypto.paillier.keys import PrivateKey
@@ -263,7 +263,7 @@ class BoostingWork:
 def _label_side(cast: Cast, model: Boosting, growth: Any, rows: int) -> LabelSide:  # noqa: ANN401
     if cast.dealer is not None:
         return DealtLabelSide(cast.dealer, cast.features, rows)
-    key = _key(model.key_bits)
+    key = own_key(model.key_bits)
     return EncryptedLabelSide(key, Exact(key), growth, rows)
 
 
@@ -277,7 +277,9 @@ def _feature_side(cast: Cast, me: str, columns: Columns, growth: Any, rows: int)
 class LinearWork:
     """A party's work on weights."""
 
-    def __init__(self, cast: Cast, me: str, model: Linear, rows: Rows, *, seed: int) -> None:
+    def __init__(
+        self, cast: Cast, me: str, model: Linear | Scorecard, rows: Rows, *, seed: int
+    ) -> None:
         """Take what was agreed, and the party's rows.
 
         Args:
@@ -294,10 +296,10 @@ class LinearWork:
         self._cast, self._me, self._rows, self._seed = cast, me, rows, seed
         training, labels = rows.training, rows.labels
         self.design = designs.design(rows.table, training, intercept=labels is not None)
-        self._block = self.design.block(rows.table, len(training))
+        self.block = self.design.block(rows.table, len(training))
         self.terms = model.terms(int(training.sum()))
         self._judge: Scripted | None = None
-        block = self._block[training]
+        block = self.block[training]
         self.machine = (
             _linear_feature(cast, me, self.terms, block, model)
             if labels is None
@@ -324,7 +326,7 @@ class LinearWork:
     def judging(self) -> tuple[Scripted, frozenset[str]]:
         """See :class:`Work`: nobody has had a score so far."""
         cast = self._cast
-        own = self._block @ self.machine.weights
+        own = self.block @ self.machine.weights
         if self._rows.labels is not None:
             self._judge = JudgingLabel(cast.features, own)
         else:
@@ -346,8 +348,8 @@ class LinearWork:
         if not isinstance(machine, LinearLabelParty | EncryptedLinearLabel) or labels is None:
             return None
         metric, target = METRICS[self.terms.family], machine.target
-        weights = linear_pooled.fit(self._block[training], target, self.terms.l2)
-        alone = target.outputs(self._block @ weights)
+        weights = linear_pooled.fit(self.block[training], target, self.terms.l2)
+        alone = target.outputs(self.block @ weights)
         return {
             "metric": metric,
             "joint": measure(metric, target.outputs(self._scores), labels, training),
@@ -373,7 +375,7 @@ class LinearWork:
         machine, labels = self.machine, self._rows.labels
         if not isinstance(machine, LinearLabelParty | EncryptedLinearLabel) or labels is None:
             return None
-        others = self._scores - self._block @ machine.weights
+        others = self._scores - self.block @ machine.weights
         weights = Weights(
             model=self.terms.family,
             backend="dealer" if self._cast.dealer else "paillier",
@@ -389,28 +391,30 @@ class LinearWork:
 
 
 def _linear_label(
-    cast: Cast, terms: LinearTerms, block: Floats, labels: Floats, model: Linear
+    cast: Cast, terms: LinearTerms, block: Floats, labels: Floats, model: Linear | Scorecard
 ) -> LinearLabelParty | EncryptedLinearLabel:
     if cast.dealer is not None:
         return LinearLabelParty(cast.label, cast.features, cast.dealer, terms, block, labels)
-    key = _key(model.key_bits)
+    key = own_key(model.key_bits)
     return EncryptedLinearLabel(cast.label, cast.features, terms, block, labels, key)
 
 
 def _linear_feature(
-    cast: Cast, me: str, terms: LinearTerms, block: Floats, model: Linear
+    cast: Cast, me: str, terms: LinearTerms, block: Floats, model: Linear | Scorecard
 ) -> LinearFeatureParty | EncryptedLinearFeature:
     if cast.dealer is not None:
         return LinearFeatureParty(me, cast.parties, cast.dealer, terms, block)
-    return EncryptedLinearFeature(me, cast.parties, terms, block, _key(model.key_bits))
+    return EncryptedLinearFeature(me, cast.parties, terms, block, own_key(model.key_bits))
 
 
-def _key(bits: int) -> PrivateKey:
+def own_key(bits: int) -> PrivateKey:
     """Return a key of its own for an attempt: two safe primes."""
     return PrivateKey(safe_prime(bits // 2), safe_prime(bits // 2))
 
 
-def dealer_of(cast: Cast, model: Boosting | Linear, rows: int, step: int) -> Dealer | LinearDealer:
+def dealer_of(
+    cast: Cast, model: Boosting | Linear | Scorecard, rows: int, step: int
+) -> Dealer | LinearDealer:
     """Return the machine of who deals.
 
     Args:

@@ -141,11 +141,16 @@ def _print(card: dict[str, Any]) -> None:
                 for g in card["grants"]
             ),
             *((f"metric {name}", value) for name, value in card["metrics"].items()),
+            *((f"points {each['column']}", _points(each["bins"])) for each in card["points"]),
             ("leakage", "in the report: --json" if card["leakage"] else "no report"),
             ("scored", scored or "nothing yet"),
             ("versions", ", ".join(str(v["version"]) for v in card["versions"])),
         ]
     )  # fmt: skip
+
+
+def _points(bins: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{each['values']}: {each['points']:.1f}" for each in bins)
 
 
 @app.command("revoke")

@@ -48,6 +48,7 @@ def model_page(card: Mapping[str, Any], language: str = "en") -> str:
         section(Words("Who holds a part", "各方持有"), _holders(card)),
         section(Words("Grants", "授权"), _grants(card)),
         section(Words("Metrics", "指标"), _measures(card["metrics"], _NO_METRICS)),
+        *_points(card),
         section(Words("Leakage", "泄露评估"), _measures(card["leakage"] or {}, _NO_LEAKAGE)),
         section(Words("Scored so far", "已评分"), _scored(card)),
         section(Words("Versions", "版本"), _versions(card)),
@@ -132,6 +133,26 @@ def _used(grant: Mapping[str, Any]) -> str:
     if score is None:
         return "–"
     return f"{'?' if used is None else used['rows']} / {score['rows']}"
+
+
+def _points(card: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the section of a scorecard's own points."""
+    if not card["points"]:
+        return
+    heads = [Words("column", "字段"), Words("values", "取值"), Words("points", "分值")]
+    rows = [
+        [same(each["column"]), same(some["values"]), same(f"{some['points']:.1f}")]
+        for each in card["points"]
+        for some in each["bins"]
+    ]
+    note = Words(
+        "Points of this holder's own columns; the base is everybody's.", "仅列本方字段的分值。"
+    )
+    yield section(
+        Words("Points", "评分卡"),
+        paragraph(note, "soft"),
+        table(heads, rows[:_MAX_ROWS], numbers=False),
+    )
 
 
 def _measures(found: Mapping[str, Any], none: Words) -> str:

@@ -15,6 +15,7 @@ from fusion.errors import EnvironmentUnfit
 from fusion.grants.signing import Standing
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import decode
+from fusion.services import engines
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import read_file, write_atomic
 from fusion.services.grants import folder_of
@@ -42,6 +43,7 @@ def card(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None) -> dict
 
     Raises:
         VerificationFailed: A grant or a file of the model was changed.
+        SealBroken: So was a scorecard's part.
     """
     shared, own = kept.facts.shared, kept.facts.own
     now = timestamp((clock or SystemClock()).now())
@@ -75,6 +77,7 @@ def card(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None) -> dict
         "holders": [holder.model_dump(mode="json") for holder in shared.holders],
         "grants": _grants(node, kept, now),
         "metrics": kept.facts.metrics,
+        "points": _points(node, kept),
         "leakage": kept.facts.leakage,
         "scored": _scored(node, kept),
         "epoch": _epoch(kept),
@@ -85,6 +88,13 @@ def card(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None) -> dict
             if each.facts.shared.name == shared.name
         ],
     }  # fmt: skip
+
+
+def _points(node: NodeHome, kept: KeptModel) -> list[dict[str, Any]]:
+    """Return what values of own columns are worth, of a scorecard; nothing of other models."""
+    if kept.facts.shared.kind != "scorecard":
+        return []
+    return [dict(each) for each in engines.scoring().open(kept.part(node)).points]
 
 
 def _grants(node: NodeHome, kept: KeptModel, now: str) -> list[dict[str, Any]]:
@@ -199,9 +209,11 @@ def export(
     """
     if with_part:
         check_export(node, kept, clock=clock)
+    shown = card(node, kept, clock=clock)
     content: dict[str, Any] = {
         "schema": EXPORT,
-        "card": {"schema": CARD, **card(node, kept, clock=clock)},
+        # Points are the part's: they leave with it or not at all.
+        "card": {"schema": CARD, **shown, "points": shown["points"] if with_part else []},
         "part": canonical.decode(kept.part(node), MAX_PART_BYTES) if with_part else None,
     }
     data = (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from federated.vertical.model_section import Boosting, Linear
+from federated.vertical.model_section import Boosting, Linear, Scorecard
 from federated.vertical.study import parse_vertical
 from fusion.grants.leakage import Limits
 from tests.docs.sources import ROOT, table_of
@@ -19,6 +19,7 @@ PAGE = (ROOT / "docs/vertical-study.md").read_text("utf-8")
 SECTIONS: dict[str, type[Part]] = {
     '`[model]`, `kind = "boosting"`': Boosting,
     '`[model]`, `kind = "logistic"`': Linear,
+    '`[model]`, `kind = "scorecard"`': Scorecard,
     "`[leakage]`": Limits,
 }
 

@@ -93,9 +93,15 @@ def test_a_card_says_what_the_holder_knows(world: Served, fusion: Terminal, tmp_
     assert [each["for"] for each in card["grants"]] == [["score"]]
     assert card["grants"][0]["score_used"]["runs"] >= 1
     assert card["scored"][0]["organisation"] == LABEL
+    points = {each["column"]: each["bins"] for each in card["points"]}
+    assert set(points) == {"c0", "c1", "place"}
+    assert {"north", "south", "1"} <= {each["values"] for each in points["place"]}
+    assert points["c0"][0]["values"].startswith("up to ")
+    assert all(bins[-1]["values"] == "missing, or never seen" for bins in points.values())
     text = page.read_text("utf-8")
     assert "Model card: credit/1" in text
     assert "模型卡" in text
+    assert "up to " in text
     assert "http" not in text.replace("http-equiv", "")
     for words in (("list",), ("show", "credit"), ("card", "credit")):
         assert fusion("model", *words, *home) == 0
@@ -124,7 +130,8 @@ def test_what_a_grant_lets_leave_is_exported(
     assert fusion("model", "export", "credit", "--out", file, "--part", *home) == 4
     assert "M-20" in fusion.err
     assert fusion("model", "export", "credit", "--out", file, *home) == 0
-    assert json.loads(file.read_text("utf-8"))["part"] is None
+    content = json.loads(file.read_text("utf-8"))
+    assert (content["part"], content["card"]["points"]) == (None, [])
     world.grant(FIRST)
 
 

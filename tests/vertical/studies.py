@@ -104,6 +104,14 @@ def linear(kind: str = "logistic", epochs: int = 6, backend: str = "dealer") -> 
     return f'kind = "{kind}"\nbackend = "{backend}"\nepochs = {epochs}\n'
 
 
+def scorecard(epochs: int = 6, backend: str = "dealer", min_bin: int = 20) -> str:
+    """Return the section of a scorecard."""
+    return (
+        f'kind = "scorecard"\nbackend = "{backend}"\nepochs = {epochs}\n'
+        f"bins = 5\nmin_bin = {min_bin}\npoints = 500\n"
+    )
+
+
 def tables(
     folder: Path,
     names: tuple[str, ...] = ("tax", "work"),

@@ -17,7 +17,7 @@ from federated.vertical.tables import coded
 from fusion.errors import GrantRefused, Refused
 from fusion.services.alignment import Column
 from tests.conversing.network import Cut, Frozen, network
-from tests.vertical.studies import LABEL, Run, boosting, linear, study_text
+from tests.vertical.studies import LABEL, Run, boosting, linear, scorecard, study_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,14 @@ def test_a_study_runs_to_its_end(tmp_path: Path, model: str, names: tuple[str, .
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("model", [boosting("paillier", 3), linear(backend="paillier", epochs=5)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        boosting("paillier", 3),
+        linear(backend="paillier", epochs=5),
+        scorecard(backend="paillier", epochs=5),
+    ],
+)
 def test_a_study_without_a_dealer_goes_on_after_its_end(tmp_path: Path, model: str) -> None:
     with network() as net:
         run = Run(tmp_path, study_text(model, patience=60.0), net)

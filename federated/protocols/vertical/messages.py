@@ -64,6 +64,7 @@ class Kind(enum.IntEnum):
     CHOICES = 22
     TABLES = 23
     PRODUCT = 24
+    COUNTS = 25
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,15 @@ weights of evidence is a table of points (Siddiqi, *Credit Risk Scorecards*, 200
 Points fall as the chance of the event rises: ``score = offset - factor * log odds``.
 
 A party can make the table of its own columns from its own part of a model; weights of evidence
-need the label, which is why another party's columns are binned by their owner and counted by the
-label party, as :mod:`~.sides` does it for boosting.
+need the label, which is why another party's columns are binned by their owner and events of its
+bins counted with the label party: :mod:`~.counting`. Only bins of enough rows are counted; one that
+is not, as that for missing values where hardly any is missing, says nothing.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
+    Bools = NDArray[np.bool_]
 
 _SMOOTHING: Final = 0.5
 """Added to both counts of a bin, so that a bin without events has a weight."""
@@ -101,6 +103,62 @@ class Scorecard:
         for i, feature in enumerate(columns.features):
             found[:, i] = np.array(self.points[feature.name])[columns.codes[:, i]]
         return found
+
+
+def enough(columns: Columns, training: Bools, fewest: int) -> Columns:
+    """Return columns with bins put together until each has enough training rows.
+
+    Args:
+        columns: Binned columns, of all rows.
+        training: Which rows are trained on.
+        fewest: Rows that a bin has at least.
+    """
+    merged = []
+    for i, feature in enumerate(columns.features):
+        held = np.bincount(columns.codes[training, i], minlength=len(feature.cuts) + 2)
+        ends, rows = [], 0
+        for at in range(len(feature.cuts)):
+            rows += int(held[at])
+            if rows >= fewest:
+                ends.append(at)
+                rows = 0
+        if ends and rows + int(held[len(feature.cuts)]) < fewest:
+            ends.pop()  # what is left at the end joins the bin before it
+        cuts = feature.cuts[ends]
+        merged.append((feature, cuts, ends))
+    features = [replace(feature, cuts=cuts) for feature, cuts, _ in merged]
+    codes = np.empty_like(columns.codes)
+    for i, (feature, cuts, ends) in enumerate(merged):
+        new = np.searchsorted(ends, np.arange(len(feature.cuts) + 1), side="left")
+        codes[:, i] = np.append(new, len(cuts) + 1)[columns.codes[:, i]]
+    return type(columns)(features, codes)
+
+
+def counted(columns: Columns, training: Bools, fewest: int) -> Ints:
+    """Return feature and bin, ``(bins, 2)``, of every bin with enough training rows."""
+    held = columns.counts(np.flatnonzero(training))
+    return np.argwhere(held >= max(1, fewest))
+
+
+def evidence_of(columns: Columns, training: Bools, places: Ints, events: Ints) -> list[Floats]:
+    """Return each feature's weights of evidence, a bin each, that for missing values last.
+
+    Args:
+        columns: Binned columns.
+        training: Which rows are trained on.
+        places: Which bins were counted: :func:`counted`.
+        events: Of each of them.
+    """
+    held = columns.counts(np.flatnonzero(training))
+    found = []
+    for i, feature in enumerate(columns.features):
+        mine = places[:, 0] == i
+        bins, bads = places[mine, 1], events[mine]
+        line = np.zeros(len(feature.cuts) + 2)
+        if len(bins):
+            line[bins] = evidence(held[i, bins] - bads, bads)
+        found.append(line)
+    return found
 
 
 def evidence(goods: Ints, bads: Ints) -> Floats:
