@@ -110,6 +110,7 @@ def _shared(
             Holder(
                 organisation=name,
                 role="label" if name == study.cast.label else "feature",
+                dataset=study.party(name).dataset,
                 part=parts[name],
             )
             for name in study.organisations

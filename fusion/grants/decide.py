@@ -45,7 +45,7 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "align": ("set_size", "outcome", "minimum_intersection", "minimum_overlap_permille"),
     "query": ("output", "rows", "epsilon_micro", "code"),
-    "score": ("rows",),
+    "score": ("rows", "model_names"),
     "mock": ("rows", "epsilon_micro"),
 }  # fmt: skip
 """What a request of an action has to say, but for what a grant may leave open."""
@@ -339,7 +339,11 @@ def _least(action: str, values: dict[str, Any]) -> dict[str, Any] | None:
         case "align":
             kept = {name: value for name, value in values.items() if name != "outcome"}
             return {"outcomes": [values["outcome"]], "runs": 1, **kept}
-        case "score" | "mock":
+        case "score":
+            names = values["model_names"]
+            only = [] if names is None else [names[0]]
+            return {"runs": 1, "rows": values["rows"], "only_models": only}
+        case "mock":
             return {"runs": 1, **values}
         case _:
             return None
@@ -360,8 +364,10 @@ def _limits(permission: Permission, request: Request, state: State) -> Iterator[
                 request, "output", f"{base}/outputs", permission.outputs, Code.OUTPUT
             )
             yield from _code(request, permission, base)
-        case Score() | Mock():
-            pass  # what they limit is counted
+        case Score():
+            yield from _bound(request, permission, base)
+        case Mock():
+            pass  # what it limits is counted
     yield from _budget(permission, request, state, base)
 
 
@@ -439,6 +445,20 @@ def _code(request: Request, permission: Query, base: str) -> Iterator[Clause]:
     elif request.code is None:
         # Which jobs there are is not for a grant to know: no repair is proposed.
         yield Clause(Code.UNDECLARED, path, "code", "jobs that the owner has approved", ())
+
+
+def _bound(request: Request, permission: Score, base: str) -> Iterator[Clause]:
+    """Hold scoring to the models that the grant lists, by whatever name it lists them."""
+    path, listed = f"{base}/only_models", list(permission.only_models)
+    if not listed or set(listed) & set(request.model_names or ()):
+        return
+    if request.model_names is None:
+        yield _undeclared("model_names", path, listed, listed[:1])
+    else:
+        # A model is what it is: what has to change is the grant, by no more than this model.
+        names = list(request.model_names)
+        change = Change("grant", "add", f"{path}/-", names[0])
+        yield Clause(Code.ANOTHER_MODEL, path, names, listed, (change,))
 
 
 def _budget(permission: Permission, request: Request, state: State, base: str) -> Iterator[Clause]:

@@ -30,6 +30,8 @@ KeyPath = tuple[str | int, ...]
 Rule = tuple[KeyPath, str]
 Action = Literal["train", "align", "query", "score", "mock"]
 Role = Literal["owner", "operator", "authority"]
+ModelRef = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|[a-z0-9][a-z0-9._-]{0,62})$")]
+"""A model's id, a study's digest, or the name under which models are kept."""
 ModelKind = Literal["logistic", "mlp", "boosting", "linear", "poisson", "scorecard"]
 OutputKind = Literal["table", "statistic", "python"]
 AlignOutcome = Literal["one", "both", "size"]
@@ -144,10 +146,15 @@ class Query(Part):
 
 
 class Score(Part):
-    """Applying a model to the data."""
+    """Applying a model to the data.
+
+    Where ``only_models`` lists models, these alone: a model by its id, all that a study gave by the
+    study's digest, or all of a name.
+    """
 
     rows: Count
     runs: Count
+    only_models: Annotated[tuple[ModelRef, ...], Field(max_length=100)] = ()
 
 
 class Mock(Part):
@@ -305,6 +312,9 @@ def _permission_rules(permissions: Permissions) -> Iterator[Rule]:
         yield from _repeated(("permissions", "train", "models"), permissions.train.models)
     if permissions.align is not None:
         yield from _repeated(("permissions", "align", "outcomes"), permissions.align.outcomes)
+    if permissions.score is not None:
+        path = ("permissions", "score", "only_models")
+        yield from _repeated(path, permissions.score.only_models)
     query = permissions.query
     if query is not None:
         yield from _repeated(("permissions", "query", "outputs"), query.outputs)

@@ -33,6 +33,7 @@ LIMITS: Final[dict[str, tuple[str, str]]] = {
     "models": ("fusion:modelKind", "odrl:isAnyOf"),
     "outputs": ("fusion:outputKind", "odrl:isAnyOf"),
     "code": ("fusion:codeDigest", "odrl:isAnyOf"),
+    "only_models": ("fusion:model", "odrl:isAnyOf"),
     "k": ("fusion:contributors", "odrl:gteq"),
     "rounds": ("fusion:rounds", "odrl:lteq"),
     "runs": ("odrl:count", "odrl:lteq"),

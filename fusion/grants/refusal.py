@@ -48,6 +48,7 @@ class Code(StrEnum):
     RUNS = "G-31"
     EPSILON = "G-32"
     ROWS = "G-33"
+    ANOTHER_MODEL = "G-34"
     UNDECLARED = "G-41"
     NOT_OF_ACTION = "G-42"
     MEMBERSHIP = "G-61"
@@ -131,6 +132,10 @@ WORDS: Final[dict[Code, tuple[str, str]]] = {
     Code.CODE: (
         "the code {asked} is not permitted; {passes}",
         "未获准的代码：{asked}；允许：{passes}",
+    ),
+    Code.ANOTHER_MODEL: (
+        "scoring with the model {asked} is not permitted; with {passes} it is",
+        "不允许使用模型 {asked} 评分；允许：{passes}",
     ),
     Code.OUTCOME: (
         "an alignment with the outcome {asked} is not permitted; {passes} are",

@@ -16,6 +16,7 @@ from fusion.grants.document import (
     MAX_PARTIES,
     Action,
     Digest,
+    ModelRef,
     Name,
     Organisation,
 )
@@ -53,6 +54,7 @@ class Request(Part):
         minimum_overlap_permille: Least share in common that is released, in thousandths (align).
         output: Kind of what comes out (query).
         code: Digest of a Python job (query with output python).
+        model_names: What the model is called: its id, its study's digest, its name (score).
         grants: Ids of the only grants that may be decided under; empty for any.
         study: Digest of the study or the query, for the permit.
     """
@@ -80,6 +82,7 @@ class Request(Part):
     minimum_overlap_permille: Annotated[int, Field(ge=0, le=1000)] | None = None
     output: Word | None = None
     code: Digest | None = None
+    model_names: Annotated[tuple[ModelRef, ...], Field(min_length=1, max_length=3)] | None = None
     grants: Annotated[tuple[Digest, ...], Field(max_length=MAX_PARTIES)] = ()
     study: Digest | None = None
 

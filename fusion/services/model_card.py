@@ -104,7 +104,7 @@ def _grants(node: NodeHome, kept: KeptModel, now: str) -> list[dict[str, Any]]:
     budgets = open_budgets(node)
     for each in folder_of(node).all():
         score = each.signed.grant.permission("score")
-        scores = score is not None and _is_about(each, kept)
+        scores = bool(_scored_under(each, kept))
         if each.signed.id not in trained and not scores:
             continue
         grant = each.signed.grant
@@ -137,15 +137,22 @@ def _standing(each: Kept, now: str) -> str:
     return "finalized" if grant.not_before <= now < grant.not_after else "not in its time"
 
 
-def _is_about(each: Kept, kept: KeptModel) -> bool:
-    """Whether a grant is from a holder of the model to its label party."""
+def _scored_under(each: Kept, kept: KeptModel) -> set[str]:
+    """Return the holders whose tables a grant lets the label party score with this model.
+
+    It has to be about the table that the holder's part was trained on, and bound to no other model.
+    """
     grant, shared = each.signed.grant, kept.facts.shared
-    if grant.assignee != shared.label_party:
-        return False
-    own = kept.facts.own
-    if own.organisation in grant.assigners and grant.dataset.id != own.dataset:
-        return False
-    return any(holder.organisation in grant.assigners for holder in shared.holders)
+    score = grant.permissions.score
+    if score is None or grant.assignee != shared.label_party:
+        return set()
+    if score.only_models and not set(score.only_models) & set(shared.names):
+        return set()
+    return {
+        holder.organisation
+        for holder in shared.holders
+        if holder.organisation in grant.assigners and holder.dataset == grant.dataset.id
+    }
 
 
 def _scored(node: NodeHome, kept: KeptModel) -> list[dict[str, Any]]:
@@ -177,7 +184,8 @@ def check_export(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None)
     """Return if this holder's part may leave the node as a file.
 
     A feature party's part is about its own columns alone. The label party's says where others'
-    splits lead: it leaves while every feature party's grant lets it be scored with.
+    splits lead: it leaves while every feature party's grant lets it be scored with, over the table
+    that the party's part was trained on.
 
     Raises:
         ModelRefused: M-11: it was revoked. M-20: a grant is missing, revoked or over.
@@ -189,9 +197,9 @@ def check_export(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None)
     now = timestamp((clock or SystemClock()).now())
     granted = {
         name
-        for each in _grants(node, kept, now)
-        if "score" in each.get("for", ()) and each["standing"] == "finalized"
-        for name in each["from"]
+        for each in folder_of(node).all()
+        if _standing(each, now) == "finalized"
+        for name in _scored_under(each, kept)
     }
     missing = [name for name in kept.facts.shared.feature_parties if name not in granted]
     if missing:

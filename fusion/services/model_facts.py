@@ -30,6 +30,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
 Job = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Dataset = Annotated[str, Field(min_length=1, max_length=63)]
 Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$")]
 
 
@@ -55,11 +56,13 @@ class Holder(Part):
     Attributes:
         organisation: Who.
         role: ``label`` holds what scores are made of at the end; there is one.
+        dataset: Its table that the part was trained on, as the study names it.
         part: SHA-256 of the part's bytes.
     """
 
     organisation: Organisation
     role: Role
+    dataset: Dataset
     part: Digest
 
 
@@ -106,6 +109,11 @@ class Shared(Document):
         return hashlib.sha256(b"banyan model 1\n" + canonical.encode(named)).hexdigest()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """By what a grant may name it: its id, its study's digest, its name."""
+        return (self.id, self.study, self.name)
+
+    @property
     def label_party(self) -> str:
         """Who has the label's part."""
         return self.holders[0].organisation
@@ -125,7 +133,7 @@ class Own(Part):
 
     Attributes:
         organisation: The holder.
-        dataset: Its name for the table.
+        dataset: Its name for the table; that of the holder.
         identifier: The column of identifiers.
         columns: Columns that the part uses; those of others are not known.
         label: The label's column, at the label party.
@@ -134,7 +142,7 @@ class Own(Part):
     """
 
     organisation: Organisation
-    dataset: Annotated[str, Field(min_length=1, max_length=63)]
+    dataset: Dataset
     identifier: Name
     columns: Annotated[tuple[Name, ...], Field(max_length=MAX_COLUMNS)]
     label: Name | None = None
@@ -187,6 +195,8 @@ def _broken(facts: ModelFacts) -> Iterator[tuple[tuple[str | int, ...], str]]:
     mine = facts.shared.holder(facts.own.organisation)
     if mine is None:
         yield ("own", "organisation"), "It holds no part of the model."
+    elif mine.dataset != facts.own.dataset:
+        yield ("own", "dataset"), "It is not that of the holder."
     elif (mine.role == "label") != (facts.own.label is not None):
         yield ("own", "label"), "The label party, and nobody else, names a label."
 

@@ -190,6 +190,7 @@ class ScoreService:
             schema_digest=self._desk.schema_digest(own.dataset),
             purpose=asked.purpose,
             rows=records,
+            model_names=kept.facts.shared.names,
             study=kept.id,
         )
 

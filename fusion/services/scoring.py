@@ -301,6 +301,7 @@ class Scorer:
             schema_digest=self._desk.schema_digest(own.dataset),
             purpose=self._purpose,
             rows=records,
+            model_names=self._kept.facts.shared.names,
             study=self._kept.id,
         )
         permit = self._desk.admit(request)

@@ -25,7 +25,7 @@ from fusion.services.ledger import Book
 from fusion.services.models import kept_models
 from tests.conversing.network import network
 from tests.engine.vertical_world import LABEL, OTHERS, World
-from tests.vertical.studies import boosting, linear, study_text, tables
+from tests.vertical.studies import boosting, linear, scorecard, study_text, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,10 @@ def _audited(world: World, folder: Path) -> None:
     audit_all([folder / f"{name}.bundle" for name in ("hub", *world.nodes)], UNWITNESSED)
 
 
-@pytest.mark.parametrize("model", [boosting("dealer"), linear()])
+@pytest.mark.parametrize(
+    "model",
+    [boosting("dealer"), linear(), pytest.param(scorecard(), marks=pytest.mark.soak)],
+)
 def test_a_run_under_grants_gives_each_party_its_part(
     world: World, model: str, tmp_path: Path
 ) -> None:

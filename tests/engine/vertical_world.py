@@ -73,7 +73,10 @@ class World:
                 "align": {
                     "set_size": 10000, "outcomes": ["both"], "minimum_intersection": 20, "runs": 2,
                 },
-                "train": {"models": ["boosting", "logistic"], "k": 3, "rounds": 300, "runs": 2},
+                "train": {
+                    "models": ["boosting", "logistic", "scorecard"],
+                    "k": 3, "rounds": 300, "runs": 2,
+                },
             },
             "purpose": "dpv:ServiceProvision",
             "fee": {"kind": "public-interest"},

@@ -74,7 +74,7 @@ DOCUMENT: dict[str, Any] = {
             "runs": 3,
             "code": [CODE],
         },
-        "score": {"rows": 500, "runs": 4},
+        "score": {"rows": 500, "runs": 4, "only_models": ["credit"]},
         "mock": {"rows": 50, "epsilon_micro": 100_000, "runs": 1},
     },
     "purpose": "dpv:CreditChecking",
@@ -108,7 +108,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "minimum_overlap_permille": 100,
     },
     "query": {"output": "table", "rows": 10, "epsilon_micro": 1000},
-    "score": {"rows": 100},
+    "score": {"rows": 100, "model_names": ["e" * 64, "f" * 64, "credit"]},
     "mock": {"rows": 50, "epsilon_micro": 100_000},
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,8 +22,6 @@ from tests.grants.grants import DOCUMENT, NOW, SCHEMA, Case, grant_from, request
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import pytest
 
     from fusion.grants.signing import SignedGrant
 
@@ -53,6 +52,7 @@ _requests = st.fixed_dictionaries(
         "minimum_overlap_permille": st.none() | st.integers(0, 200),
         "output": st.sampled_from([None, "table", "statistic", "python", "?"]),
         "code": st.sampled_from([None, "c" * 64, "a" * 64]),
+        "model_names": st.sampled_from([None, ["e" * 64, "credit"], ["a" * 64, "debit"]]),
     }
 )
 _actions = st.sampled_from(["train", "align", "query", "score", "mock"])
@@ -118,6 +118,20 @@ def test_a_grant_that_lists_no_code_leaves_it_to_the_owner() -> None:
     table = Case("query", grant=only).decide()
     assert isinstance(table, Refusal)
     assert [clause.code for clause in table.clauses] == ["G-26", "G-41"]
+
+
+@pytest.mark.parametrize("name", ["e" * 64, "f" * 64, "credit"])
+def test_a_grant_is_bound_to_a_model_by_id_study_or_name(name: str) -> None:
+    only: dict[str, Any] = {"/permissions/score/only_models": [name]}
+    assert isinstance(Case("score", grant=only).decide(), Permit)
+    other = Case("score", {"model_names": ["a" * 64, "b" * 64, "debit"]}, only).decide()
+    assert isinstance(other, Refusal)
+    assert other.code == "G-34"
+    unnamed = Case("score", {"model_names": None}, only).decide()
+    assert isinstance(unnamed, Refusal)
+    assert unnamed.code == "G-41"
+    every: dict[str, Any] = {"/permissions/score/only_models": []}
+    assert isinstance(Case("score", {"model_names": None}, every).decide(), Permit)
 
 
 def test_the_ends_of_the_validity_are_exact() -> None:

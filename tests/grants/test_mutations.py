@@ -125,6 +125,11 @@ DECIDED: dict[str, tuple[str, dict[str, Any], str]] = {
     "/permissions/query/code/*": ("python", {"/permissions/query/code": ["a" * 64]}, "G-27"),
     "/permissions/score/rows": ("score", {"/permissions/score/rows": 99}, "G-33"),
     "/permissions/score/runs": ("score", {"/permissions/score/runs": 1}, "G-31"),
+    "/permissions/score/only_models/*": (
+        "score",
+        {"/permissions/score/only_models": ["debit", "a" * 64]},
+        "G-34",
+    ),
     "/permissions/mock/rows": ("mock", {"/permissions/mock/rows": 49}, "G-33"),
     "/permissions/mock/epsilon_micro": ("mock", {"/permissions/mock/epsilon_micro": 9}, "G-32"),
     "/permissions/mock/runs": ("mock", {"/permissions/mock/runs": 1}, "G-31"),
@@ -163,6 +168,7 @@ OTHER_REQUESTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "minimum_overlap_permille": ("align", {"minimum_overlap_permille": 99}, "G-30"),
     "output": ("query", {"output": "statistic"}, "G-26"),
     "code": ("query", {"output": "python", "code": "a" * 64}, "G-27"),
+    "model_names": ("score", {"model_names": ["a" * 64, "b" * 64, "credit-2"]}, "G-34"),
     "grants": ("train", {"grants": ["a" * 64]}, "G-05"),
 }
 NAMES_ONLY = {"job", "study"}

@@ -132,6 +132,12 @@ def test_what_a_grant_lets_leave_is_exported(
     assert fusion("model", "export", "credit", "--out", file, *home) == 0
     content = json.loads(file.read_text("utf-8"))
     assert (content["part"], content["card"]["points"]) == (None, [])
+    # A grant of the same owner for another of its tables, or another model, does not do.
+    others: tuple[dict[str, Any], ...] = ({"dataset": "companies"}, {"only": ("another",)})
+    for at, changes in enumerate(others):
+        known = world.grant(FIRST, **changes)
+        assert fusion("model", "export", "credit", "--out", file, "--part", *home) == 4
+        assert "M-20" in fusion.err, (at, known)
     world.grant(FIRST)
 
 

@@ -172,6 +172,26 @@ def test_nothing_is_scored_within_a_second_of_a_grants_revocation(trees: Served,
     trees.grant(who)
 
 
+@pytest.mark.parametrize("who", [LABEL, FIRST])
+def test_a_grant_is_bound_to_a_model_at_every_holder(trees: Served, who: str) -> None:
+    for name in trees.shared.names:
+        trees.revoke_grants(who)
+        trees.grant(who, only=(D[::-1], name))
+        with trees.scorer() as scorer:
+            assert scorer.score([identifier(1)])[0].scored
+    trees.revoke_grants(who)
+    trees.grant(who, only=("another", D[::-1]))
+    with trees.scorer() as scorer, pytest.raises(FusionError) as error:
+        scorer.score([identifier(1)])
+    # Beside it there are revoked ones: which of them refuses is not what this is about.
+    assert error.value.code in {Code.ANOTHER_MODEL, Code.REVOKED}
+    assert error.value.exit_code == 4
+    trees.revoke_grants(who)
+    trees.grant(who)
+    with trees.scorer() as scorer:
+        assert scorer.score([identifier(1)])[0].scored
+
+
 def test_what_is_evaluated_needs_a_permit_that_holds(trees: Served) -> None:
     service, node = trees.services[FIRST], trees.nodes[FIRST]
     kept = find_model(node, "credit")

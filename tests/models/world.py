@@ -58,6 +58,7 @@ def shared(parts: Mapping[str, bytes], **changes: Any) -> Shared:  # noqa: ANN40
         Holder(
             organisation=name,
             role="feature" if at else "label",
+            dataset="people",
             part=hashlib.sha256(part).hexdigest(),
         )
         for at, (name, part) in enumerate(parts.items())
@@ -113,10 +114,21 @@ class Served:
         """Return a scorer of the label party."""
         return Scorer(self.connection, self.nodes[self.model.names[0]], self.kept, **options)
 
-    def grant(self, owner: str, *, runs: int = 1000, rows: int = 100_000) -> str:
+    def grant(
+        self,
+        owner: str,
+        *,
+        runs: int = 1000,
+        rows: int = 100_000,
+        only: tuple[str, ...] = (),
+        dataset: str = "people",
+    ) -> str:
         """Have an owner grant scoring to the label party; return the grant's id."""
         node, label = self.nodes[owner], self.nodes[self.model.names[0]]
-        kept = grants.propose(node, json.dumps(self.document(owner, runs, rows)), "grant.yaml")
+        document = self.document(owner, runs, rows)
+        document["permissions"]["score"]["only_models"] = list(only)
+        document["dataset"]["id"] = dataset
+        kept = grants.propose(node, json.dumps(document), "grant.yaml")
         if node is not label:
             kept = grants.sign(label, kept.signed.envelope)
             grants.add(node, kept.signed.envelope)

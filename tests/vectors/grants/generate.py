@@ -219,6 +219,12 @@ def _other_action_cases() -> dict[str, tuple[str, Case]]:
         "code beside a table": ("G-27", Case("query", {"code": "c" * 64})),
         "a query without rows": ("G-41", Case("query", {"rows": None})),
         "a query without epsilon": ("G-41", Case("query", {"epsilon_micro": None})),
+        "a score with another model": (
+            "G-34",
+            Case("score", {"model_names": ["a" * 64, "b" * 64, "debit"]}),
+        ),
+        "a score with a model that is not said": ("G-41", Case("score", {"model_names": None})),
+        "a model's name of a query": ("G-42", Case("query", {"model_names": ["debit"]})),
         "a score without rows": ("G-41", Case("score", {"rows": None})),
         "epsilon of a score": ("G-42", Case("score", {"epsilon_micro": 5})),
         "a mock without rows": ("G-41", Case("mock", {"rows": None})),
