@@ -2,12 +2,14 @@
 
 As in :mod:`federated.vertical.joining`: two parties hold one session in which both learn what is
 common; three and more go round a ring in which the label party learns, which then holds a session
-with each feature party over these records alone. Each attempt hashes under a name of its own.
+with each feature party over these records alone. All attempts of a run are over one set of each
+party, under the same scalars: see :mod:`federated.vertical.binding`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fusion.alignment.ring import Member
@@ -19,6 +21,7 @@ from fusion.alignment.terms import Terms, field_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from federated.vertical.binding import Binding
     from federated.vertical.work import Cast
     from fusion.alignment.identifiers import Kind
     from fusion.alignment.session import Maskers
@@ -36,7 +39,6 @@ class Meeting:
     Attributes:
         federation: Where.
         job: The run.
-        attempt: Which attempt of it.
         cast: Who takes part.
         kind: Of identifiers.
         fold: Of ``text``: whether upper and lower case are the same.
@@ -47,7 +49,6 @@ class Meeting:
 
     federation: str
     job: str
-    attempt: int
     cast: Cast
     kind: Kind
     fold: bool
@@ -56,8 +57,8 @@ class Meeting:
     minimum_overlap_permille: int
 
     def terms(self, stage: str, parties: Sequence[str], outcome: Outcome) -> Terms:
-        """Return what is agreed on for one stage."""
-        name = f"{self.job}/{self.attempt}/{stage}"
+        """Return what is agreed on for one stage, in every attempt of the run."""
+        name = f"{self.job}/{stage}"
         return Terms(
             field=field_of(self.federation, name, FIELD, self.kind, fold=self.fold),
             parties=tuple(parties),
@@ -157,6 +158,7 @@ class Alignment:
         keys: Its set, each key once.
         open_masker: Puts a scalar to work.
         carry: Carries stages.
+        binding: Holds all to their sets, attempt after attempt.
         tell: Told how far it is.
     """
 
@@ -165,6 +167,7 @@ class Alignment:
     keys: Sequence[str]
     open_masker: Maskers
     carry: Carry
+    binding: Binding
     tell: Callable[[str], None] = lambda _: None
     _seen: list[Seen] = field(default_factory=list)
 
@@ -188,7 +191,10 @@ class Alignment:
         """Go round; return the keys to go on with: the label party's are the common ones."""
         cast = self.meeting.cast
         terms = self.meeting.terms("ring", cast.parties, "one")
-        member = Member(terms, self.me, self.keys, self.open_masker)
+        member = Member(
+            terms, self.me, self.keys, self.open_masker,
+            scalar=self.binding.scalar("ring"), bind=partial(self.binding.bind, "ring"),
+        )  # fmt: skip
         try:
             self.carry("ring", MemberTalker(member))
             learned = member.outcome()
@@ -206,8 +212,12 @@ class Alignment:
         try:
             for peer in peers:
                 feature = peer if me == cast.label else me
-                terms = self.meeting.terms(f"pair-{feature}", (cast.label, feature), "both")
-                sessions[peer] = Session.begin(terms, me, keys, self.open_masker)
+                stage = f"pair-{feature}"
+                terms = self.meeting.terms(stage, (cast.label, feature), "both")
+                sessions[peer] = Session.begin(
+                    terms, me, keys, self.open_masker,
+                    scalar=self.binding.scalar(stage), bind=partial(self.binding.bind, stage),
+                )  # fmt: skip
             self.carry("pairs", SessionsTalker(sessions))
             found: list[str] = []
             for peer, session in sessions.items():

@@ -18,6 +18,7 @@ from federated.cohort import Failure
 from federated.frames import read_frame, write_frame
 from federated.protocols.vertical.outbox import MachineTalker
 from federated.vertical.aligning import Alignment
+from federated.vertical.binding import Binding
 from federated.vertical.keeping import ALIGNED, COUNTED, COUNTS, JUDGED, PART, TRIED, Mark, States
 from federated.vertical.model_section import Boosting, Scorecard
 from federated.vertical.own_table import read_rows, write_rows
@@ -376,11 +377,12 @@ class VerticalJob:
         self._states.count(ALIGNED)
         brought.hold()
         aligned = Alignment(
-            brought.study.meeting(brought.federation, brought.job, attempt.number),
+            brought.study.meeting(brought.federation, brought.job),
             brought.me,
             prepared.keys,
             maskers(len(prepared.keys)),
             partial(self._carry, attempt),
+            Binding(self._states.keeping),
         ).run()
         brought.log_aligned(attempt.number, aligned)
         places = brought.table.places(aligned.keys)

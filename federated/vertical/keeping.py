@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _KEPT: Final = 3
 _CONTEXT: Final = "banyan vertical job 1"
 _STATE: Final = re.compile(r"state-(\d{1,5})-(\d{1,6})")
-ROWS, PART, TABLE, COUNTS = "rows", "part", "table", "counts"
+ROWS, PART, TABLE, COUNTS, BOUND = "rows", "part", "table", "counts", "bound"
 ALIGNED, TRIED, COUNTED, JUDGED = "aligned", "tried", "counted", "judged"
-_OF_THE_JOB: Final = (TABLE, ALIGNED, TRIED, COUNTED, JUDGED)
+_OF_THE_JOB: Final = (TABLE, BOUND, ALIGNED, TRIED, COUNTED, JUDGED)
 """What holds for every attempt."""
 MOST: Final = {ALIGNED: 6, TRIED: 24, COUNTED: 6, JUDGED: 3}
 """How often a job's records are aligned, how often it is tried in all, how often events of bins are

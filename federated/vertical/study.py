@@ -119,13 +119,12 @@ class VerticalStudy:
         """
         return self.document.of(organisation)
 
-    def meeting(self, federation: str, job: str, attempt: int) -> Meeting:
-        """Return what the parties agree on about their records, in one attempt of a run."""
+    def meeting(self, federation: str, job: str) -> Meeting:
+        """Return what the parties agree on about their records, in every attempt of a run."""
         alignment = self.document.alignment
         return Meeting(
             federation=federation,
             job=job,
-            attempt=attempt,
             cast=self.cast,
             kind=self.identifiers.kind,
             fold=self.identifiers.fold,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusion.alignment.messages import Lists
-    from fusion.alignment.session import Maskers
+    from fusion.alignment.session import Bind, Maskers
     from fusion.alignment.terms import Terms
 
 
@@ -81,8 +81,26 @@ class Member:
         taken: Messages taken, by who sent them.
     """
 
-    def __init__(self, terms: Terms, me: str, keys: Sequence[str], open_masker: Maskers) -> None:
-        """Draw a scalar for this job and mask the own set with it.
+    def __init__(
+        self,
+        terms: Terms,
+        me: str,
+        keys: Sequence[str],
+        open_masker: Maskers,
+        *,
+        scalar: Scalar | None = None,
+        bind: Bind = lambda *_: None,
+    ) -> None:
+        """Mask the own set with a scalar of this job.
+
+        Args:
+            terms: Of the job; of three and more parties.
+            me: Which of them.
+            keys: The own set, each key once.
+            open_masker: Puts the scalar to work.
+            scalar: Of an earlier attempt of the job, whose lists ``bind`` holds all to; drawn if
+                left out.
+            bind: Holds every list that passes to what it was.
 
         Raises:
             AlignmentRefused: A-11: the set is larger than the terms allow. A-17: it is empty.
@@ -93,7 +111,8 @@ class Member:
         controls.sizes(terms, len(keys), max(1, min(len(keys), terms.set_size)))
         self.terms, self.me = terms, me
         self._digest = terms.digest
-        self._scalar = Scalar.fresh()
+        self._scalar = scalar or Scalar.fresh()
+        self._bind = bind
         self._masker = open_masker(self._scalar)
         self._legs = {(leg.owner, leg.hop, leg.sender): leg for leg in legs(terms.parties)}
         self.taken = {leg.sender: 0 for leg in self._legs.values() if leg.recipient == me}
@@ -225,6 +244,8 @@ class Member:
             if lists.has_twins(points, POINT):
                 raise broken(Broken.DUPLICATE, leg.sender)
             arriving.data.clear()
+            passed = lists.commitment(self._digest, leg.owner, points)
+            self._bind(f"{leg.owner}/{leg.hop}", passed, leg.sender)
             self._complete(leg, points)
             # What is left of it is that it came: a second one is refused.
             arriving.total = 0
