@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from federated.protocols.vertical.gradients import Goss
 from federated.protocols.vertical.linear_terms import LinearTerms
 from federated.protocols.vertical.trees import Growth
+from federated.vertical import simulated_scorecard
 from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Backend = Literal["paillier", "dealer", "plain"]
 BACKENDS: Final = ("paillier", "dealer", "plain")
 LINEAR_BACKENDS: Final = ("dealer", "paillier")
-MODELS: Final = ("boosting", "logistic", "linear", "poisson")
+MODELS: Final = ("boosting", "logistic", "linear", "poisson", "scorecard")
 
 
 def check(model: str, options: Mapping[str, Any]) -> None:
@@ -50,7 +51,10 @@ def check(model: str, options: Mapping[str, Any]) -> None:
                 hint="Leave out --patience, or raise --test-fraction.",
             )
         return
-    linear_terms(model, options, rows=2)
+    if model == "scorecard":
+        simulated_scorecard.section(options, backend(model, options))
+    else:
+        linear_terms(model, options, rows=2)
     for name in ("goss", "min_leaf", "patience", "monotone"):
         if options.get(name):
             option = name.replace("_", "-")

@@ -219,6 +219,16 @@ class ScorecardWork:
             return part_making.scorecard_label(parties, self.card(), features, words, means)
         return part_making.scorecard_feature(self.card(), features, words)
 
+    def leaning(self) -> Floats:
+        """Return what own columns say of each row, in log odds of the event."""
+        card = self.card()
+        return (card.base - card.scores(self.columns)) / self._model.scale.factor
+
+    @property
+    def chances(self) -> Floats:
+        """The joint model's chances of the event for all rows, at the label party."""
+        return self._chances(self._joint())
+
     def _chances(self, points: Floats) -> Floats:
         """Return chances of the event from points."""
         scale = self._model.scale

@@ -29,7 +29,7 @@ from federated.protocols.vertical.linear_encrypted import (
 )
 from federated.protocols.vertical.linear_terms import Target
 from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
-from federated.vertical import leakage, leaves
+from federated.vertical import leakage, leaves, simulated_scorecard
 from federated.vertical import options as choices
 from federated.vertical.measures import METRICS, measure
 from federated.vertical.tables import Joined, coded, read
@@ -107,8 +107,8 @@ class Costs:
                 last = now
                 self.tell(now)
 
-        sent = converse(machines, first, watch, self.timed)
-        self.sent = {f"{a} to {b}": count for (a, b), count in sorted(sent.items())}
+        for (a, b), count in sorted(converse(machines, first, watch, self.timed).items()):
+            self.sent[f"{a} to {b}"] = self.sent.get(f"{a} to {b}", 0) + count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +300,7 @@ def simulate(
         label_party, parties, identifier, label,
         test_fraction=options["test_fraction"], seed=options["seed"], tell=tell,
     )  # fmt: skip
-    run = _boosting if model == "boosting" else _linear
+    run = {"boosting": _boosting, "scorecard": _scorecard}.get(model, _linear)
     costs = Costs(tell)
     found = run(joined, model, options, costs)
     spent = _processors() - processor
@@ -403,4 +403,20 @@ def _linear(joined: Joined, model: str, options: Mapping[str, Any], costs: Costs
         "seconds": seconds, "backend": backend, "metric": METRICS[model],
         "alone": linear_alone(joined, terms, 1),
         "pooled": linear_alone(joined, terms, len(joined.names)),
+    }  # fmt: skip
+
+
+def _scorecard(
+    joined: Joined, model: str, options: Mapping[str, Any], costs: Costs
+) -> dict[str, Any]:
+    backend = choices.backend(model, options)
+    section = simulated_scorecard.section(options, backend)
+    began = time.perf_counter()
+    outputs, weights = simulated_scorecard.train(joined, section, options["seed"], DEALER, costs)
+    seconds = time.perf_counter() - began
+    return {
+        "outputs": outputs, "steps": section.epochs, "trained": weights, "unit": "epochs",
+        "seconds": seconds, "backend": backend, "metric": METRICS[model],
+        "alone": simulated_scorecard.alone(joined, section, 1),
+        "pooled": simulated_scorecard.alone(joined, section, len(joined.names)),
     }  # fmt: skip

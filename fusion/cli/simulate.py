@@ -123,7 +123,7 @@ def align(  # noqa: PLR0913 - options
     )
 
 
-Model = Literal["boosting", "logistic", "linear", "poisson"]
+Model = Literal["boosting", "logistic", "linear", "poisson", "scorecard"]
 Backend = Literal["paillier", "dealer", "plain"]
 BackendOption = Annotated[
     Backend | None,

@@ -13,11 +13,15 @@ from federated.protocols.vertical.linear_terms import Target
 from federated.vertical.keeping import COUNTED, COUNTS, MOST, Mark
 from federated.vertical.measures import measure
 from federated.vertical.model_section import Scorecard
+from federated.vertical.options import check
+from federated.vertical.simulation import simulate
 from federated.vertical.tables import coded
 from fusion.crypto.paillier.keys import PrivateKey
+from fusion.errors import InputInvalid
 from fusion.services import engines
+from fusion.services.alignment import Column
 from tests.conversing.network import network
-from tests.vertical.studies import LABEL, Run, scorecard, study_text
+from tests.vertical.studies import LABEL, Run, scorecard, study_text, tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,3 +140,21 @@ def test_a_party_without_a_bin_of_enough_rows_says_so(tmp_path: Path) -> None:
         message = run.standings()["tax"]["failure"]["message"]
         assert "No value of a column of tax is that of 300 common rows." in message
         assert run.jobs[LABEL].part is None
+
+
+@pytest.mark.usefixtures("_keys")
+def test_a_simulation_is_as_good_as_one_place_and_better_than_alone(tmp_path: Path) -> None:
+    paths = tables(tmp_path, numbers=True)
+    options = {"test_fraction": 0.25, "seed": 7, "bins": 5, "epochs": 30}
+    found = simulate(
+        (LABEL, paths[LABEL]), [(name, paths[name]) for name in ("tax", "work")],
+        identifier=Column("id", "text", "refuse"), label="over", model="scorecard", options=options,
+    )  # fmt: skip
+    assert (found["backend"], found["metric"], found["epochs"]) == ("dealer", "auc", 30)
+    assert found["auc"]["train"] == pytest.approx(found["auc_pooled"]["train"], abs=0.002)
+    assert found["auc"]["test"] > found["auc_label_party_alone"]["test"]
+    assert {"tax to registry", "registry to tax", "dealer to tax"} <= set(found["bytes"])
+    assert {each["party"] for each in found["leak"]["report"]["labels"]} == {"tax", "work"}
+    for changes in ({"bins": 1}, {"epochs": 0}, {"backend": "plain"}, {"goss": (0.2, 0.1)}):
+        with pytest.raises(InputInvalid):
+            check("scorecard", {**options, **changes})
