@@ -336,7 +336,10 @@ class VerticalJob:
                 study.cast, brought.me, study.model, rows, seed=study.seed, terms=terms
             )
         if isinstance(study.model, Scorecard):
-            card = ScorecardWork(study.cast, brought.me, study.model, rows, seed=study.seed)
+            widths = {str(each.organisation): len(each.columns) for each in study.parties}
+            card = ScorecardWork(
+                study.cast, brought.me, study.model, rows, seed=study.seed, widths=widths
+            )
             self._hold_to_support(card.support)
             self._count(attempt, card, start)
             return card
@@ -351,7 +354,8 @@ class VerticalJob:
             work.counted(kept)
             return
         self._states.count(COUNTED)
-        machine, peers = work.counting()
+        bind = partial(Binding(self._states.keeping).bind, "count")
+        machine, peers = work.counting(bind)
         talker = MachineTalker(machine, peers, machine.start(), lambda: machine.done)
         self._carry(attempt, "count", talker)
         self._states.keeping.put(COUNTS, work.count())

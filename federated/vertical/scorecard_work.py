@@ -26,6 +26,8 @@ from federated.vertical.work import LinearWork, Rows, own_key
 from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from federated.protocols.vertical.messages import Outgoing
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from federated.vertical import model_section
     from federated.vertical.keeping import Mark, States
     from federated.vertical.work import Cast
+    from fusion.alignment.session import Bind
     from fusion.grants.leakage import LeakReport
 
     Floats = NDArray[np.float64]
@@ -46,14 +49,30 @@ class ScorecardWork:
     """:class:`~.work.Work` on a scorecard; see the module."""
 
     def __init__(
-        self, cast: Cast, me: str, model: model_section.Scorecard, rows: Rows, *, seed: int
+        self,
+        cast: Cast,
+        me: str,
+        model: model_section.Scorecard,
+        rows: Rows,
+        *,
+        seed: int,
+        widths: Mapping[str, int],
     ) -> None:
         """Take what was agreed, and the party's rows; bin its columns.
+
+        Args:
+            cast: Who takes part.
+            me: The party.
+            model: The study's model.
+            rows: Its rows.
+            seed: Of the study.
+            widths: How many columns each feature party brings.
 
         Raises:
             DataInvalid: The label is not 0 and 1, or a feature party has no bin of enough rows.
         """
         self._cast, self._me, self._model, self._rows, self._seed = cast, me, model, rows, seed
+        self._widths = widths
         training, labels = rows.training, rows.labels
         fine = bin_columns(coded(rows.table, training), training, model.bins)
         self.columns = scorecards.enough(fine, training, model.min_bin)
@@ -78,13 +97,19 @@ class ScorecardWork:
 
     # ------------------------------------------------------------------ counting
 
-    def counting(self) -> tuple[Scripted, frozenset[str]]:
-        """Return what counts events, and with whom it talks."""
+    def counting(self, bind: Bind = lambda *_: None) -> tuple[Scripted, frozenset[str]]:
+        """Return what counts events, and with whom it talks.
+
+        Args:
+            bind: Holds feature parties to what they counted in an earlier attempt.
+        """
         cast, training = self._cast, self._rows.training
         if self._rows.labels is not None:
             key = own_key(self._model.key_bits)
             labels, fewest = self._rows.labels[training], self._model.min_bin
-            self._counting = CountingLabel(cast.features, labels, key, fewest)
+            # A bin for missing values beside those for values.
+            most = {name: self._widths[name] * (self._model.bins + 1) for name in cast.features}
+            self._counting = CountingLabel(most, labels, key, fewest, bind)
             return self._counting, frozenset(cast.features)
         columns = Columns(self.columns.features, self.columns.codes[training])
         self._counting = CountingFeature(cast.label, columns, self.places)

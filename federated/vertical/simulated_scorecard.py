@@ -60,10 +60,12 @@ def train(
     label, *features = joined.names
     dealt = model.backend == "dealer"
     cast = Cast(label, tuple(features), dealer if dealt else None)
+    widths = {name: len(table) for name, table in zip(joined.names, joined.tables, strict=True)}
     works = {
         name: ScorecardWork(
             cast, name, model,
-            Rows(table, joined.labels if name == label else None, joined.training), seed=seed,
+            Rows(table, joined.labels if name == label else None, joined.training),
+            seed=seed, widths=widths,
         )
         for name, table in zip(joined.names, joined.tables, strict=True)
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,19 +19,22 @@ from federated.protocols.vertical.counting import (
     told,
 )
 from federated.protocols.vertical.messages import Kind, decode, encode
+from federated.vertical.binding import Binding
+from federated.vertical.keeping import MemoryKeeping
 from fusion.crypto.paillier.keys import PrivateKey
-from fusion.errors import FusionError, InputInvalid, MessageInvalid
+from fusion.errors import AlignmentBroken, FusionError, InputInvalid, MessageInvalid
 from tests.vertical.parties import make
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from federated.protocols.vertical.messages import Outgoing
+    from fusion.alignment.session import Bind
     from tests.keys import Dealt
 
     Floats = NDArray[np.float64]
 
-ROWS, FEWEST = 240, 20
+ROWS, FEWEST, MOST = 240, 20, 30
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def labels() -> Floats:
 
 
 def test_events_are_those_of_the_clear_table(key: PrivateKey) -> None:
-    label = CountingLabel(["a", "b"], labels(), key, FEWEST)
+    label = CountingLabel(dict.fromkeys("ab", MOST), labels(), key, FEWEST)
     places = {name: columns_of(at) for at, name in enumerate(("a", "b"))}
     parties = {name: CountingFeature("l", *each) for name, each in places.items()}
     first: list[tuple[str, Outgoing]] = []
@@ -71,14 +75,17 @@ def test_no_bin_is_told_to_be_of_one_class(key: PrivateKey) -> None:
     rows = np.array([20, 20, 20, 20])
     assert told(np.array([0, 3, 12, 20]), rows).tolist() == [5, 5, 12, 20 - FEWEST_OF_CLASS]
     with pytest.raises(InputInvalid, match="at least 10 rows"):
-        CountingLabel(["a"], labels(), key, 9)
+        CountingLabel({"a": MOST}, labels(), key, 9)
 
 
 def answered(
-    key: PrivateKey, columns: Columns, counted: NDArray[np.int64]
+    key: PrivateKey,
+    columns: Columns,
+    counted: NDArray[np.int64],
+    bind: Bind = lambda *_: None,
 ) -> tuple[CountingLabel, list[bytes]]:
     """Return a label party, and what a feature party answers it."""
-    label = CountingLabel(["a"], labels(), key, FEWEST)
+    label = CountingLabel({"a": MOST}, labels(), key, FEWEST, bind)
     party = CountingFeature("l", columns, counted)
     party.start()
     out = [each for sent in label.start() for each in party.receive("l", sent.data)]
@@ -106,7 +113,22 @@ def test_small_bins_are_not_counted(key: PrivateKey) -> None:
         label.receive("a", product)
 
 
-@pytest.mark.parametrize("count", [0, 1 << 17])
+def test_other_bins_in_a_later_attempt_are_refused(key: PrivateKey) -> None:
+    """Whatever order they come in."""
+    binding = Binding(MemoryKeeping())
+    columns, counted = columns_of(1)
+    for bins in (counted, counted[::-1].copy()):
+        label, (offer, product) = answered(key, columns, bins, partial(binding.bind, "count"))
+        label.receive("a", offer)
+        assert label.receive("a", product)
+    label, (offer, product) = answered(key, columns, counted[1:], partial(binding.bind, "count"))
+    label.receive("a", offer)
+    with pytest.raises(AlignmentBroken) as error:
+        label.receive("a", product)
+    assert error.value.code == "A-69"
+
+
+@pytest.mark.parametrize("count", [0, MOST + 1])
 def test_no_bins_or_too_many_are_refused(key: PrivateKey, count: int) -> None:
     label, _ = answered(key, *columns_of(1))
     with pytest.raises(MessageInvalid, match="no bins, or too many"):
@@ -123,7 +145,7 @@ def test_rubbish_is_refused_by_both(key: PrivateKey) -> None:
         label.receive("a", bytes(changed))
     party = CountingFeature("l", columns, counted)
     party.start()
-    other = CountingLabel(["a"], labels(), key, FEWEST)
+    other = CountingLabel({"a": MOST}, labels(), key, FEWEST)
     first, second, *_ = (each.data for each in other.start())
     with pytest.raises(MessageInvalid, match="was due"):
         party.receive("l", second)

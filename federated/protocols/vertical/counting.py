@@ -20,6 +20,7 @@ from federated.protocols.vertical.gradients import Fields
 from federated.protocols.vertical.messages import Kind, chunks
 from federated.protocols.vertical.permutations import uniform_permutation
 from federated.protocols.vertical.scripts import Due, Scripted
+from fusion.crypto.hashing import hexdigest
 from fusion.crypto.paillier.keys import PublicKey
 from fusion.crypto.paillier.modulus_proof import check_proof, prove
 from fusion.crypto.paillier.randomisers import Exact, Full
@@ -28,22 +29,22 @@ from fusion.crypto.paillier.residues import rows_of
 from fusion.errors import InputInvalid, MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from federated.protocols.vertical.binning import Columns
     from federated.protocols.vertical.scripts import Script
+    from fusion.alignment.session import Bind
     from fusion.crypto.paillier.keys import PrivateKey
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+_SUMS: Final = "banyan/vertical-counts/v1"
+
 FEWEST_OF_CLASS: Final = 5
 """A bin is told as if it had at least so many events, and so many rows without."""
-
-MAX_BINS: Final = 1 << 16
-"""Bins of all columns of a party."""
 
 
 def told(events: Ints, rows: Ints) -> Ints:
@@ -69,23 +70,31 @@ class CountingLabel(Scripted):
     """
 
     def __init__(
-        self, features: Sequence[str], labels: Floats, key: PrivateKey, fewest: int
+        self,
+        most: Mapping[str, int],
+        labels: Floats,
+        key: PrivateKey,
+        fewest: int,
+        bind: Bind = lambda *_: None,
     ) -> None:
         """Take the labels.
 
         Args:
-            features: Feature parties.
+            most: Feature parties, and how many bins each may have counted. Nothing proves what a
+                party adds up: so many events at most are told to one that cheats.
             labels: 0 or 1, of the training rows.
             key: Its own, used for this and nothing else; of safe primes.
             fewest: Rows that a bin has at least.
+            bind: Told a party, what commits to its sums in any order, and whom to name, before
+                they are answered; raises if they were others in an earlier attempt.
 
         Raises:
             InputInvalid: Bins so small that their classes could not be hidden.
         """
         if fewest < 2 * FEWEST_OF_CLASS:
             raise InputInvalid(f"A bin has at least {2 * FEWEST_OF_CLASS} rows.")
-        super().__init__(features)
-        self._features, self._key, self._fewest = tuple(features), key, fewest
+        super().__init__(most)
+        self._most, self._key, self._fewest, self._bind = dict(most), key, fewest, bind
         self._pairs = np.stack([labels.astype(np.int64), np.ones(len(labels), np.int64)], axis=1)
         self.smallest: dict[str, int] = {}
 
@@ -95,24 +104,26 @@ class CountingLabel(Scripted):
         packing, randomiser = _packing(public, rows), Exact(self._key)
         modulus = rows_of([public.n], public.residue_bytes)[0]
         proof = np.frombuffer(prove(self._key.p, self._key.q), np.uint8)
-        for name in self._features:
+        for name in self._most:
             self.send(name, Kind.KEY, 0, 0, modulus, proof)
         for piece, (first, count) in enumerate(chunks(rows, public.ciphertext_bytes)):
             pairs = self._pairs[first : first + count]
             plain = slots.plaintexts(public, packing.fields, pairs, 1, 1)
             encrypted = randomiser.encrypt(plain)
-            for name in self._features:
+            for name in self._most:
                 self.send(name, Kind.GRADIENTS, piece, 0, encrypted)
-        for name in self._features:
+        for name, most in self._most.items():
             (offer,) = yield Due(name, Kind.OFFER, 0, 0, (("u4", ()),))
             bins = int(offer)
-            if not 0 < bins <= MAX_BINS:
+            if not 0 < bins <= most:
                 raise MessageInvalid("A party counts no bins, or too many.")
             shape = ("u1", (packing.ciphertexts(bins), public.ciphertext_bytes))
             (ciphertexts,) = yield Due(name, Kind.PRODUCT, 0, 0, (shape,))
             slots.check_ciphertexts(public, ciphertexts)
             sums = slots.unpacked(public, packing, self._key.decrypt(ciphertexts), bins)
             self._check(sums)
+            ordered = sums[np.lexsort(sums.T)]
+            self._bind(name, hexdigest(_SUMS, ordered.astype("<i8").tobytes()), name)
             self.smallest[name] = int(sums[:, 1].min())
             answer = told(sums[:, 0], sums[:, 1])
             self.send(name, Kind.COUNTS, 0, 0, answer.astype(np.uint32))
