@@ -69,6 +69,7 @@ def report(trained: Trained, model: Trees | Weights, *, small: int | None = None
         ),
         leaves=None,
         weights=tuple(Support(party=p, smallest=n) for p, n in model.supports.items()),
+        rows_told=model.rows_told,
     )
 
 

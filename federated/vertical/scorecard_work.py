@@ -291,6 +291,7 @@ class ScorecardWork:
             backend="dealer" if self._cast.dealer else "paillier",
             partials=dict.fromkeys(self._cast.features, others),
             supports=self._smallest,
+            rows_told=len(labels),
         )
         trained = Trained(
             labels=labels, training=self._rows.training, outputs=self._chances(joint),

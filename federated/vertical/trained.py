@@ -125,9 +125,11 @@ class Weights:
             sum over several parties is known, give each of them the sum.
         supports: Of parties whose design is at hand, :func:`~.leaves.smallest_support`. The label
             party's should be; a feature party looks at its own before it trains.
+        rows_told: Of how many rows the label party was told the sum of the others' scores.
     """
 
     model: Literal["logistic", "linear", "poisson", "scorecard"]
     backend: Literal["dealer", "paillier"]
     partials: Mapping[str, Floats]
     supports: Mapping[str, int] = field(default_factory=dict)
+    rows_told: int = 0

@@ -381,6 +381,7 @@ class LinearWork:
             backend="dealer" if self._cast.dealer else "paillier",
             partials=dict.fromkeys(self._cast.features, others),
             supports={self._cast.label: self.support},
+            rows_told=len(labels),
         )
         trained = Trained(
             labels=labels, training=self._rows.training,

@@ -242,6 +242,8 @@ class LeakReport(Document):
         labels: Of each feature party; empty where a class has too few rows.
         leaves: Of a model of trees.
         weights: Of one without, of the parties whose columns were looked at.
+        rows_told: Of how many rows the label party was told the sum of the others' scores to
+            measure this; with one other party that is its score.
     """
 
     schema_: Literal["fusion.leak-report/1"] = Field(alias="schema", default="fusion.leak-report/1")
@@ -253,6 +255,7 @@ class LeakReport(Document):
     labels: Annotated[tuple[LabelLeak, ...], Field(max_length=MAX_PARTIES)]
     leaves: Leaves | None
     weights: Annotated[tuple[Support, ...], Field(max_length=MAX_PARTIES)] = ()
+    rows_told: Rows = 0
 
     def exceeded(self, limits: HasLimits) -> list[Exceeded]:
         """Return every limit that is not kept."""

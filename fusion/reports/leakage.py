@@ -79,6 +79,8 @@ def lines(told: Report) -> list[str]:
         f"weights of {each['party']}: each rests on {each['smallest']} rows or more"
         for each in report["weights"]
     ]
+    if report["rows_told"]:
+        found.append(f"the label party was told the others' scores of {report['rows_told']} rows")
     if any(value is not None for value in verdict["limits"].values()):
         found.append("within the limits" if verdict["released"] else "beyond the limits:")
     found += [
@@ -263,6 +265,12 @@ def _counts(report: Report) -> list[tuple[Words, Words]]:
         (Words("rows trained on", "训练行数"), same(f"{report['rows_training']:,}")),
         (Words("rows held out", "留出行数"), same(f"{report['rows_held_out']:,}")),
     ]
+    if report["rows_told"]:
+        words = Words(
+            "rows whose scores the label party was told, the others' in sum, to measure this",
+            "为此评估，标签方获知其他各方得分之和的行数",
+        )
+        pairs.append((words, same(f"{report['rows_told']:,}")))
     leaves = report["leaves"]
     if leaves is not None:
         k = leaves["k"]

@@ -42,7 +42,7 @@ def document(**changes: object) -> dict[str, Any]:
                     "guesses": guesses}],
         "leaves": {"k": 20, "smallest": 3, "small": 2, "small_rows": 17, "pure": 2, "pure_rows": 60,
                    "singletons": 0, "told_apart": 7, "trees": [tree, tree]},
-        "weights": [], **changes,
+        "weights": [], "rows_told": 0, **changes,
     }  # fmt: skip
 
 
@@ -65,6 +65,14 @@ def test_a_page_has_every_number_in_two_languages() -> None:
     assert text.count("<svg") == 2
     assert "://" not in text
     assert leakage.page(found["report"], found["verdict"], "zh").startswith("<!DOCTYPE html>")
+
+
+def test_a_report_says_what_it_cost_to_measure() -> None:
+    words = "the label party was told"
+    assert not any(words in line for line in leakage.lines(told(Limits())))
+    found = told(Limits(), rows_told=5000)
+    assert f"{words} the others' scores of 5000 rows" in leakage.lines(found)
+    assert "获知其他各方得分之和" in leakage.leak_section(found["report"], found["verdict"])
 
 
 def test_a_section_says_what_is_withheld_and_what_would_pass() -> None:

@@ -144,6 +144,7 @@ def test_scores_at_the_end_of_training_are_those_of_scoring(
     assert report["membership"]["rows_in"] == int(joined.training.sum())
     assert [each["party"] for each in report["labels"]] == list(names)
     assert all(each["sees"] == "weights" for each in report["labels"])
+    assert report["rows_told"] == len(rows)
 
 
 def test_a_linear_model_that_tells_more_than_was_promised_is_kept_by_nobody(tmp_path: Path) -> None:
