@@ -156,10 +156,17 @@ def same(folder: Path, pairs: int, visits: int) -> dict[str, Any]:
                     raise AssertionError(message)
                 times[pair, place] = took, asking.bare
             if pair % 20 == 19:
-                print(f"{pair + 1} of {pairs} pairs: {_told(times[: pair + 1, :, 0])}",
-                      f"{_told(times[: pair + 1, :, 1])}", file=sys.stderr, flush=True)  # fmt: skip
+                told = _all_told(times[: pair + 1])
+                print(f"{pair + 1} of {pairs} pairs: {told}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        times = times[:pair]  # of as many as there was time for
     finally:
         asking.service.close()
+    return {"pairs": len(times), **_all_told(times)}
+
+
+def _all_told(times: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what time tells of pairs × (absent, present) × (until the answer, of the work)."""
     return {
         "now": _told(times[:, :, 0]),
         "steps": _told(np.vectorize(_step)(times[:, :, 1])),
@@ -175,7 +182,8 @@ def chosen(folder: Path, pairs: int) -> dict[str, Any]:
         folder,
         {
             PRESENT: (POLICY, _tables([HER + each for each in sorted(there)], 1000)),
-            ABSENT: (POLICY + UNBOUNDED, _tables([HER], 1000)),
+            # The attacker's own, about as large.
+            ABSENT: (POLICY + UNBOUNDED, _tables(range(HER, HER + PEOPLE // 2), 1000)),
         },
         pairs,
     )
@@ -225,7 +233,7 @@ def _tuned(asking: Asking, floor: float) -> tuple[int, list[tuple[float, float]]
         own = []
         for number in range(OWN_TRIES):
             times = []
-            for who in (HER + 1, HER):
+            for who in (HER - 1, HER):
                 asking.ask(ABSENT, _statement(who, terms, f"own{terms}x{number}x{who}"))
                 times.append(asking.bare)
             own.append((times[0], times[1]))
@@ -237,10 +245,13 @@ def _tuned(asking: Asking, floor: float) -> tuple[int, list[tuple[float, float]]
 
 
 def _statement(who: int, terms: int, name: str) -> str:
-    # True of all rows, and no two of them the same to an engine.
-    work = " and ".join(
-        f"a.cost * b.cost + {each} * a.cost - b.cost >= 0" for each in range(1, terms + 1)
+    # True of all rows, which an engine does not see beforehand. One condition: of several it
+    # thinks that they leave few rows.
+    work = " + ".join(
+        f"case when sqrt(a.cost * b.cost + {each}) > 1 then 1 else 0 end"
+        for each in range(1, terms + 1)
     )
+    work += " >= 1"
     return (
         f"select count(*) as {name}, sum(a.cost + b.cost) as s from visits a"  # noqa: S608 - ours
         " join visits b using (person_id) join persons p using (person_id)"

@@ -8,8 +8,8 @@ in a month. As long as there is none, time tells nothing; so of any number of pe
 not by a fair coin, at most as many more than half are guessed right as there may be events
 (``docs/claims/queries.md``, ``docs/adr/0033-time.md``). A failure with data at hand is one, too.
 
-- A statement is answered, from its first event on, at the step that it came to; so is every
-  statement of its shape, which is what is left without its literals.
+- A statement is answered, from its first event on and until the month is over, at the step that it
+  came to; so is every statement of its shape, which is what is left without its literals.
 - Each quarter of a month's events makes the least step of all statements twice as long.
 - A query may have no more events than are left, and keeps them from others while it is under way.
 - Who stops waiting, or said for how long to wait, is heard at the end of a step alone.

@@ -1,4 +1,4 @@
-"""Which answers of an owner's node were late, and at which step statements are answered since.
+"""Which answers of an owner's node were late, and at which step what was asked is answered since.
 
 An event is on disk before :meth:`SqlLateness.late` returns, and stays: triggers hold other users of
 the file to that. How many there may be in a month is the owner's policy of the day, and no part of
@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS late_answer(
   key TEXT PRIMARY KEY, dataset TEXT NOT NULL, organisation TEXT NOT NULL, month TEXT NOT NULL,
-  step INTEGER NOT NULL) WITHOUT ROWID;
+  shape TEXT NOT NULL, step INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS late_answer_of ON late_answer(dataset, organisation, month);
-CREATE TABLE IF NOT EXISTS late_step(
-  dataset TEXT NOT NULL, organisation TEXT NOT NULL, shape TEXT NOT NULL, step INTEGER NOT NULL,
-  PRIMARY KEY (dataset, organisation, shape)) WITHOUT ROWID;
 """
 _SQLITE: Final = """
 CREATE TRIGGER IF NOT EXISTS late_stays BEFORE DELETE ON late_answer BEGIN
@@ -87,37 +84,33 @@ class SqlLateness:
         self._database.close()
 
     def known(self, asker: Asker, month: str, shape: str) -> tuple[int, int]:
-        """Return the events of a month, and the step of a shape: milliseconds, 0 if none."""
+        """Return the events of a month, and the longest step of a shape in it, in milliseconds.
+
+        The step is 0 where there was none.
+        """
         with self._database.reading() as connection:
-            (events,) = connection.execute(
-                "SELECT count(*) FROM late_answer"
-                " WHERE dataset = ? AND organisation = ? AND month = ?",
-                (asker.dataset, asker.organisation, month),
-            ).fetchone()
             row = connection.execute(
-                "SELECT step FROM late_step WHERE dataset = ? AND organisation = ? AND shape = ?",
-                (asker.dataset, asker.organisation, shape),
+                "SELECT count(*), coalesce(max(CASE WHEN shape = ? THEN step ELSE 0 END), 0)"
+                " FROM late_answer WHERE dataset = ? AND organisation = ? AND month = ?",
+                (shape, asker.dataset, asker.organisation, month),
             ).fetchone()
-        return int(events), 0 if row is None else int(row[0])
+        return int(row[0]), int(row[1])
 
     def late(self, key: str, asker: Asker, month: str, shape: str, step: int) -> None:
-        """Write an event, and the step at which the shape is answered from now on, durably.
+        """Write an event, durably.
 
         Args:
             key: Names the event, once.
             asker: Whose.
             month: Of it, ``2026-11``.
             shape: Names what was asked.
-            step: Milliseconds; a step that is already longer stays.
+            step: At which the shape is answered from now on, in milliseconds.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: It could not be written, or was before.
         """
-        own = (asker.dataset, asker.organisation)
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO late_answer VALUES (?, ?, ?, ?, ?)", (key, *own, month, step)
-            )
-            connection.execute(
-                "INSERT INTO late_step VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (dataset, organisation, shape) DO UPDATE SET step = excluded.step"
-                " WHERE excluded.step > late_step.step",
-                (*own, shape, step),
+                "INSERT INTO late_answer VALUES (?, ?, ?, ?, ?, ?)",
+                (key, asker.dataset, asker.organisation, month, shape, step),
             )

@@ -23,6 +23,7 @@ def test_events_are_of_a_month_and_steps_only_grow(place: Place) -> None:
     late.late("c", BANK, "2026-12", "t", 2000)
     assert late.known(BANK, "2026-11", "s") == (2, 1000)
     assert late.known(BANK, "2026-12", "t") == (1, 2000)
+    assert late.known(BANK, "2026-12", "s") == (1, 0)
     assert late.known(Asker(dataset="d", organisation="press"), "2026-11", "s") == (0, 0)
     assert late.known(Asker(dataset="e", organisation="bank"), "2026-11", "s") == (0, 0)
     late.close()
