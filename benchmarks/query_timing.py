@@ -18,6 +18,7 @@ whatever step the work ends in, ``bare`` the work itself.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -50,7 +51,10 @@ PRESENT, ABSENT = "bare", "typed"
 PEOPLE: Final = 300
 """Of whom half are there; more than the attacker has late answers for."""
 
-OWN_TRIES: Final = 7
+OWN_TRIES: Final = 5
+BEFORE: Final = 50
+"""Pairs of the attacker's own data that say what steps alone would tell."""
+
 MOST_TERMS: Final = 64
 POLICY: Final = """\
 schema: fusion.policy/1
@@ -72,18 +76,22 @@ tables:
       cost: {class: number, low: 0, high: 1000}
 """
 UNBOUNDED: Final = "time: {late: 100000}\n"
+_NUMBERS: Final = itertools.count()
 
 
 class Asking:
     """A service, and an analyst who has all grants and notes times."""
 
     def __init__(self, world: World) -> None:
-        """Note also how long the work alone takes."""
+        """Note also how long the work alone takes, and the events that the owner is told of."""
         self.world = world
-        self.service = Service(world.owner, lambda _: None)
-        self.bare = 0.0
+        self.service = Service(world.owner, self._told)
+        self.bare, self.events = 0.0, 0
         self._works = self.service._released  # noqa: SLF001 - the work between the two waits
         setattr(self.service, "_released", self._noted)  # noqa: B010 - it is no public name
+
+    def _told(self, line: str) -> None:
+        self.events += "late answers" in line
 
     def _noted(self, *given: Any) -> bytes:  # noqa: ANN401 - handed on
         began = time.monotonic()
@@ -143,7 +151,7 @@ def same(folder: Path, pairs: int, visits: int) -> dict[str, Any]:
         },
         pairs,
     )
-    statement, draw = _statement(HER, 1, "n"), np.random.default_rng(3)
+    statement, draw, pair = _statement(HER, 1, "n"), np.random.default_rng(3), 0
     times = np.zeros((pairs, 2, 2))
     try:
         for name in (PRESENT, ABSENT) * 2:
@@ -195,16 +203,18 @@ def chosen(folder: Path, pairs: int) -> dict[str, Any]:
             step = least_step(Time(), late)
             if step != floor:
                 floor = step
-                terms, own = _tuned(asking, floor / 1000)
-                before = before or own
-            took, reply = asking.ask(PRESENT, _statement(HER + target, terms, f"n{target}"))
+                terms = _tuned(asking, floor / 1000)
+                before = before or _own(asking, terms, BEFORE)
+            before_it = asking.events
+            _, reply = asking.ask(PRESENT, _statement(HER + target, terms, f"n{target}"))
             if reply.refusal is not None:
                 refused = reply.refusal.code
                 if refused == "Q-25":
                     break
             asked += 1
-            guess = took > 1.5 * floor / 1000
-            late += max(0, round(math.log2(took / (floor / 1000)))) if guess else 0
+            # At which step it left the attacker reads without an error.
+            events = asking.events - before_it
+            guess, late = events > 0, late + events
             right += guess == (target in there)
             print(f"{asked} asked, {late} late, {right} right", file=sys.stderr, flush=True)
     finally:
@@ -226,22 +236,28 @@ def chosen(folder: Path, pairs: int) -> dict[str, Any]:
     }
 
 
-def _tuned(asking: Asking, floor: float) -> tuple[int, list[tuple[float, float]]]:
-    """Return how many terms make presence outlast a step, and times of work absent and present."""
+def _tuned(asking: Asking, floor: float) -> int:
+    """Return how many terms make the work, where she is there, outlast a step well."""
     terms = 1
     while True:
-        own = []
-        for number in range(OWN_TRIES):
-            times = []
-            for who in (HER - 1, HER):
-                asking.ask(ABSENT, _statement(who, terms, f"own{terms}x{number}x{who}"))
-                times.append(asking.bare)
-            own.append((times[0], times[1]))
-        absent, present = np.median(np.array(own), axis=0)
+        absent, present = np.median(np.array(_own(asking, terms, OWN_TRIES)), axis=0)
         print(f"{terms} terms: {absent:.3f} s, {present:.3f} s", file=sys.stderr, flush=True)
-        if present > 1.5 * floor or terms >= MOST_TERMS:
-            return terms, own
+        if present > max(1.5 * floor, 2 * absent) or terms >= MOST_TERMS:
+            return terms
         terms *= 2
+
+
+def _own(asking: Asking, terms: int, pairs: int) -> list[tuple[float, float]]:
+    """Return seconds of work about nobody, and about somebody, on data of the attacker's own."""
+    own = []
+    for _ in range(pairs):
+        times = []
+        for who in (HER - 1, HER):
+            # Its name is new, so that nothing is remembered of its step.
+            asking.ask(ABSENT, _statement(who, terms, f"own{next(_NUMBERS)}"))
+            times.append(asking.bare)
+        own.append((times[0], times[1]))
+    return own
 
 
 def _statement(who: int, terms: int, name: str) -> str:
