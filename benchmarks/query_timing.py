@@ -9,8 +9,8 @@ first half of the pairs and used on the second.
 ``chosen``: half of as many people as there are pairs are in the data. The statement about each is
 one that was never asked, and multiplies a thousand rows by themselves, in as many terms as make the
 work, on data of the attacker's own, outlast the step in which an answer about nobody leaves. Who is
-answered late is taken to be there. When no late answer is left, or no work of one person outlasts the least
-step any longer, a coin decides about the others.
+answered late is taken to be there. When no late answer is left, or no work of one person outlasts
+the least step any longer, a coin decides about the others.
 
 Of each: ``now`` is the time until the answer, ``steps`` that of answers which leave at the end of
 whatever step the work ends in, ``bare`` the work itself.
