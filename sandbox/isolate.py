@@ -125,7 +125,33 @@ class Isolation:
         if not self._pool.has(_key(plan)):
             self._stock(plan)
 
-    def run(
+    def stand_by(
+        self, entry: str, inputs: Mapping[str, Path], limits: Limits, stop: Stop | None = None
+    ) -> None:
+        """Wait until a worker is ready for what will be asked, as if one were kept (``spares``).
+
+        Raises:
+            InputInvalid: As :meth:`run`.
+            WorkCrashed: None could be started.
+        """
+        if not self._settings.spares:
+            return
+        plan = self._plan(entry, inputs, limits)
+        worker = self._worker(plan)
+        if worker.get_ready(stop):
+            self._pool.put(_key(plan), worker)
+        else:
+            worker.kill()
+
+    def replenish(self, entry: str, inputs: Mapping[str, Path], limits: Limits) -> None:
+        """Order a worker in place of one that was used; returns at once.
+
+        Raises:
+            InputInvalid: As :meth:`run`.
+        """
+        self._stock(self._plan(entry, inputs, limits))
+
+    def run(  # noqa: PLR0913 - each is of one piece of work
         self,
         entry: str,
         request: bytes,
@@ -136,6 +162,7 @@ class Isolation:
         stop: Stop | None = None,
         wait_seconds: float = 60.0,
         ended: Callable[[Result], None] | None = None,
+        restock: bool = True,
     ) -> bytes:
         """Return what a function returns for a request, from a worker that ends after it.
 
@@ -148,6 +175,7 @@ class Isolation:
             stop: Ends waiting or work, within a tenth of a second.
             wait_seconds: For a place.
             ended: Told how the work ended, for the owner alone.
+            restock: Whether the worker is replaced when its work ends; else by :meth:`replenish`.
 
         Raises:
             InputInvalid: A function that is not on the list, a name or a file that can't be.
@@ -161,7 +189,8 @@ class Isolation:
         plan = self._plan(entry, inputs, limits)
         with self._turns.turn(caller, stop, wait_seconds):
             result = self._exchange(plan, request, limits, stop)
-            self._stock(plan)
+            if restock:
+                self._stock(plan)
         if ended is not None:
             ended(result)
         if result.ending == "done":

@@ -205,6 +205,18 @@ class Budget(Part):
         return self.query_rho_micro or max(1, self.grant_rho_micro // 100)
 
 
+class Time(Part):
+    """When answers leave, so that time tells next to nothing (:mod:`sandbox.lateness`).
+
+    Attributes:
+        first_milliseconds: The first step; each is twice the one before, the last is 32 s.
+        late: Steps that may end without an answer, for an organisation in a month.
+    """
+
+    first_milliseconds: Literal[250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000] = 250
+    late: Annotated[int, Field(ge=1, le=100_000)] = 32
+
+
 class Policy(Document):
     """The whole document.
 
@@ -224,6 +236,7 @@ class Policy(Document):
     mode: Literal["sdc", "dp"] = "sdc"
     tables: Annotated[dict[Word, Table], Field(min_length=1, max_length=MAX_TABLES)]
     release: Release = Release()
+    time: Time = Time()
     budget: Budget | None = None
     functions: Annotated[tuple[Word, ...], Field(max_length=200)] | None = None
     pools: Annotated[tuple[Pool, ...], Field(max_length=100)] = ()
@@ -328,10 +341,15 @@ def _dimension_rules(here: KeyPath, what: Dimension) -> Iterator[Rule]:
 
 def weaker_than_usual(policy: Policy) -> list[str]:
     """Return what in a policy protects less than ACRO's defaults do, in words for its owner."""
-    if policy.mode == "dp" and policy.budget is not None:
-        return _large_budgets(policy.budget)
-    usual, own = Release(), policy.release
     found = []
+    if policy.time.late > Time().late:
+        found.append(
+            f"{policy.time.late} answers of a month may be late: each can tell whether one person "
+            f"is there. {Time().late} are usual."
+        )
+    if policy.mode == "dp" and policy.budget is not None:
+        return found + _large_budgets(policy.budget)
+    usual, own = Release(), policy.release
     if own.k < usual.k:
         found.append(f"k is {own.k}; ACRO's is {usual.k}.")
     if own.dominance is None or own.p_percent is None:

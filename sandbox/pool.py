@@ -70,6 +70,16 @@ class Pool:
         if self._most:
             self._orders.put((key, start, None))
 
+    def put(self, key: Hashable, worker: Worker) -> None:
+        """Put a worker back that was not used; it is the next one for its key."""
+        with self._lock:
+            dropped = [worker] if self._closed else []
+            if not self._closed:
+                self._stock.insert(0, (key, worker))
+                dropped += self._beyond(key)
+        for old in dropped:
+            old.kill()
+
     def has(self, key: Hashable) -> bool:
         """Return whether there is an idle worker for this key."""
         with self._lock:
@@ -117,8 +127,13 @@ class Pool:
             dropped = [worker] if self._closed else []
             if not self._closed:
                 self._stock.append((key, worker))
-                if len(self._stock) > self._most:
-                    others = (i for i, (kept, _) in enumerate(self._stock) if kept != key)
-                    dropped.append(self._stock.pop(next(others, 0))[1])
+                dropped += self._beyond(key)
         for old in dropped:
             old.kill()
+
+    def _beyond(self, key: Hashable) -> list[Worker]:
+        """Take what there is no room for out of the stock: another key's, oldest first."""
+        if len(self._stock) <= self._most:
+            return []
+        others = (i for i, (kept, _) in enumerate(self._stock) if kept != key)
+        return [self._stock.pop(next(others, -1))[1]]

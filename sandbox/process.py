@@ -102,6 +102,7 @@ class Worker:
     process: subprocess.Popen[bytes]
     info: int
     first: int = -1
+    ready: bool = False
     log: bytearray = field(default_factory=bytearray)
     printed: int = 0
 
@@ -118,6 +119,10 @@ class Worker:
         ended.seconds = 0.0 if began is None else time.monotonic() - began
         ended.log, ended.code = bytes(self.log), self.process.returncode
         return ended
+
+    def get_ready(self, stop: Stop | None) -> bool:
+        """Wait until it is ready, and say whether it is."""
+        return self._until_ready(stop) is None
 
     def kill(self) -> None:
         """Kill it and everything in it, and wait until it is gone."""
@@ -156,6 +161,8 @@ class Worker:
 
     def _until_ready(self, stop: Stop | None) -> Result | None:
         """Wait for the worker's one byte; return how it ended if that does not come."""
+        if self.ready:
+            return None
         end = time.monotonic() + START_SECONDS
         out, err = self._streams()
         with selectors.DefaultSelector() as selector:
@@ -174,6 +181,7 @@ class Worker:
                         self._drain(err)
                         return Result("unready")
                     self._find_first()
+                    self.ready = True
                     return None
 
     def _find_first(self) -> None:

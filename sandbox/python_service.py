@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sandbox.attached import Attached
     from sandbox.history.guard import History
     from sandbox.isolate import Isolation
+    from sandbox.turns import Turns
 
 OWNER_LOG: Final = logging.getLogger("banyan.python")
 """Why jobs failed. Nothing of it leaves the owner; it can hold what the data made happen."""
@@ -87,7 +88,8 @@ class Shared:
         node: The owner's node.
         say: Writes a line to the node's own log.
         clock: Time.
-        isolation: Where scripts run; callers take turns with their queries.
+        isolation: Where scripts run.
+        places: In which scripts and queries take turns, each until its answer leaves.
         book: The node's log of evidence.
         desk: Decides and charges.
         secret: Of the node.
@@ -102,6 +104,7 @@ class Shared:
     say: Callable[[str], None]
     clock: Clock
     isolation: Isolation
+    places: Turns
     book: Book
     desk: GrantDesk
     secret: bytes
@@ -241,6 +244,12 @@ class PythonService:
 
     def _run(self, caller: str, asked: messages.Run, seconds: int, stop: Stop) -> bytes:
         found = self._at.attached(asked.dataset)
+        with self._at.places.turn(caller, stop, seconds):
+            return self._run_in_place(caller, asked, found, seconds, stop)
+
+    def _run_in_place(
+        self, caller: str, asked: messages.Run, found: Attached, seconds: int, stop: Stop
+    ) -> bytes:
         with self._shelf.lock():
             job = self._shelf.job(asked.job)
             about = None if job is None else (job.job.assignee, job.job.dataset)

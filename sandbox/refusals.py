@@ -91,6 +91,14 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "This policy has no privacy budget, so that nothing of it can be spent.",
         "Leave out how much rho to spend.",
     ),
+    "Q-25": (
+        "As many answers of this month were late or failed as may be: that can tell of people.",
+        "Wait for the next month, or ask the owner for a longer first step or for more.",
+    ),
+    "Q-26": (
+        "The answer leaves later than is waited for.",
+        "Wait longer.",
+    ),
 }
 
 

@@ -73,11 +73,11 @@ class Scalars:
                 raise refusal("Q-03", f"It is of the kind {name}.")
             return made if self.scope.released else v.small(made)
 
-    def data(self, node: exp.Expr | None) -> Expr:
-        """Return the expression of a node that is no key."""
+    def data(self, node: exp.Expr | Expr | None) -> Expr:
+        """Return the expression of a node, or an expression that was made of one, if no key."""
         if node is None:
             raise refusal("Q-03", "An argument is missing.")
-        made = self.any(node)
+        made = node if isinstance(node, Expr) else self.any(node)
         if made.type.kind is Kind.KEY:
             raise refusal("Q-07")
         return made
@@ -86,7 +86,7 @@ class Scalars:
         """Return the expression of a condition."""
         return self._of(node, {Kind.BOOL}, "A condition is wanted.")
 
-    def number(self, node: exp.Expr | None) -> Expr:
+    def number(self, node: exp.Expr | Expr | None) -> Expr:
         """Return the expression of a number; of a result's, as a real one."""
         made = self._of(node, {Kind.INT, Kind.REAL}, "A number is wanted.")
         return v.real(made) if self.scope.released and not made.constant else made
@@ -95,7 +95,7 @@ class Scalars:
         """Return the expression of a text."""
         return self._of(node, {Kind.TEXT}, "A text is wanted.")
 
-    def day(self, node: exp.Expr | None) -> Expr:
+    def day(self, node: exp.Expr | Expr | None) -> Expr:
         """Return the expression of a day; a text that is written as one is read as one."""
         made = self.data(node)
         if made.op == "text":
@@ -104,7 +104,7 @@ class Scalars:
             raise refusal("Q-05", "A day is wanted.")
         return made
 
-    def _of(self, node: exp.Expr | None, kinds: set[Kind], wanted: str) -> Expr:
+    def _of(self, node: exp.Expr | Expr | None, kinds: set[Kind], wanted: str) -> Expr:
         made = self.data(node)
         if made.type.kind not in kinds:
             raise refusal("Q-05", wanted)
@@ -190,7 +190,8 @@ class Scalars:
         left, right = self.any(node.this), self.any(node.expression)
         if op == "sub" and left.type.kind is right.type.kind is Kind.DATE:
             return days.between("day", right, left)
-        left, right = self.alike([self.number(node.this), self.number(node.expression)])
+        # Of what was made: a node that is looked at twice makes a chain of them exponential.
+        left, right = self.alike([self.number(left), self.number(right)])
         low, high = right.type.low, right.type.high
         if op == "sub":
             low, high = -high, -low
@@ -273,6 +274,9 @@ class Scalars:
                 raise refusal("Q-05", "round takes 0 to 6 decimals, written out.")
             places = given.args[0]
         op = {"Floor": "floor", "Ceil": "ceil"}.get(type(node).__name__, "round")
+        return self._round(op, of, places)
+
+    def _round(self, op: str, of: Expr, places: int) -> Expr:
         if self.scope.released:
             return build(op, (v.real(of), places), of.type)
         if of.type.kind is Kind.INT and of.type.scale <= places:
@@ -327,7 +331,7 @@ class Scalars:
         of, to = self.data(node.this), str(node.args["to"].this.value)
         made = None
         if to == "DATE":
-            made = self.day(node.this)
+            made = self.day(of)
         elif to in {"VARCHAR", "TEXT"}:
             made = texts.spelt(of)
         elif of.type.kind is Kind.BOOL and to in _WHOLE:
@@ -340,7 +344,7 @@ class Scalars:
             and to in _WHOLE
             and (self.scope.released or of.type.most < _WHOLE[to] - 1)
         ):
-            made = self._rounded(exp.Round(this=node.this))
+            made = self._round("round", self.number(of), 0)
         if made is None:
             raise refusal("Q-05", "This CAST is not answered: it could fail on a value.")
         return made

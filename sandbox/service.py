@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from fusion.crypto import rng
@@ -35,19 +35,22 @@ from fusion.services.clock import SystemClock
 from fusion.services.grants import GrantDesk, GrantFolder
 from fusion.services.ledger import Book
 from fusion.services.query_messages import Asked, Left, Note, Privacy, Refusal, Reply, Table
-from fusion.services.storage import open_budgets, open_rho
+from fusion.services.storage import open_budgets, open_lateness, open_rho
+from fusion.stores.lateness import Asker
 from fusion.types import OrgId
 from sandbox import ledgers
 from sandbox.attached import attached, folder
 from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
+from sandbox.lateness import Lateness, Question, shape_of
 from sandbox.private import answering, spending
 from sandbox.private.answering import PrivatePrepared, prepare_private, run_private
 from sandbox.python_service import PythonService, Shared, python_reply
 from sandbox.refusals import refusal
 from sandbox.runner import prepare, run
 from sandbox.sources.opening import source_of
-from sandbox.timing import Watch, pad
+from sandbox.timing import Watch
+from sandbox.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +75,6 @@ MAX_A_CALLER: Final = 16
 EPSILON_MICRO: Final = 1
 """What a query without differential privacy is charged of a grant's epsilon: the least there is."""
 
-WALL_SECONDS: Final = 30
 _OUTWARD: Final = (
     QueryRefused, GrantRefused, MemberRevoked, IsolationBusy, MessageInvalid, QueryFailed,
 )  # fmt: skip
@@ -94,10 +96,15 @@ class Service:
         self._node = node
         self._say = say
         self._clock = clock or SystemClock()
-        self._isolation = Isolation.open(Settings(service_user=node.config.worker_user))
+        settings = Settings(service_user=node.config.worker_user)
+        self._isolation = Isolation.open(settings)
+        # A place is held until the answer leaves: who comes next learns no earlier end.
+        self._places = Turns(settings.running, settings.waiting)
+        self._workers = ThreadPoolExecutor(settings.running, "queries")
         self._book = Book(node, self._clock)
         self._budgets = open_budgets(node)
         self._rho = open_rho(node)
+        self._late = Lateness(open_lateness(node), self._clock, say)
         self._folder = GrantFolder(node.grants, node.roster)
         self._secret = ledgers.secret_of(node)
         self._desk = GrantDesk(
@@ -114,6 +121,7 @@ class Service:
                 say=say,
                 clock=self._clock,
                 isolation=self._isolation,
+                places=self._places,
                 book=self._book,
                 desk=self._desk,
                 secret=self._secret,
@@ -128,6 +136,7 @@ class Service:
     def close(self) -> None:
         """Stop what runs, and let go of workers and files."""
         self._closing.set()
+        self._workers.shutdown()
         self._isolation.close()
         self._python.close()
         for _, source in self._sources.values():
@@ -190,14 +199,28 @@ class Service:
         source = self._source(found)
         prepared = self._prepared(caller, asked, found, source.dialect)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
-        permit = self._desk.admit(request)
-        began = time.monotonic()
-        try:
-            watch = Watch(self._desk, permit, stop, asked.seconds, self._closing)
-            watch.seconds = min(watch.seconds, WALL_SECONDS)
-            return self._released(permit, prepared, source, watch)
-        finally:
-            pad(began, self._closing)
+        question = Question(
+            job=job,
+            asker=Asker(dataset=found.dataset, organisation=caller),
+            shape=shape_of(asked.statement),
+            seconds=asked.seconds,
+            time=found.policy.time,
+        )
+        with ExitStack() as held:
+            held.enter_context(self._places.turn(caller, stop, asked.seconds))
+            course = held.enter_context(self._late.course(question))
+            permit = self._desk.admit(request)
+            with suppress(FusionError):  # whatever it is, the work meets it in its own time
+                source.stand_by(prepared.compiled, self._closing)
+            watch = Watch(self._desk, permit, course.over, course.most_seconds, self._closing)
+            course.begin()
+            work = self._workers.submit(self._released, permit, prepared, source, watch)
+            # Its place is free when it is gone, and no sooner than the answer leaves.
+            after = held.pop_all()
+            try:
+                return course.answer(work, stop, self._closing)
+            finally:
+                work.add_done_callback(lambda _: _gone(after, source, prepared))
 
     def _prepared(self, caller: str, asked: Asked, found: Attached, dialect: Name) -> Prepared:
         if found.policy.mode == "sdc":
@@ -417,6 +440,12 @@ class Service:
                 result=hashlib.sha256(data).hexdigest(),
             ),
         )
+
+
+def _gone(place: ExitStack, source: Source, prepared: Prepared) -> None:
+    place.close()
+    with suppress(FusionError):
+        source.replenish(prepared.compiled)
 
 
 def _request(

@@ -55,4 +55,8 @@ release:
   # Noise by the set of people behind a value: 2000 is a standard deviation of 2.
   noise: {sd_milli: 2000}
   rows: 10000
+
+# Answers leave a quarter of a second after work began, or late; 32 late ones a month, then nothing
+# is answered. Large tables want a longer first step.
+time: {first_milliseconds: 250, late: 32}
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusion.stores.budgets import SqlBudgets, SqliteBudgets
+from fusion.stores.lateness import SqlLateness
 from fusion.stores.ledger import SqliteLedger, SqlLedger
 from fusion.stores.rho import SqlRho
 from fusion.stores.rounds import SqliteRoundLog, SqlRoundLog
@@ -51,3 +52,15 @@ def open_rho(node: NodeHome) -> SqlRho:
     """
     database = node.database
     return SqlRho.in_file(node.budgets) if database is None else SqlRho.in_postgres(database)
+
+
+def open_lateness(node: NodeHome) -> SqlLateness:
+    """Open which answers of a node were late.
+
+    Raises:
+        EnvironmentUnfit: It can't be opened.
+    """
+    database = node.database
+    if database is None:
+        return SqlLateness.in_file(node.budgets)
+    return SqlLateness.in_postgres(database)

@@ -62,6 +62,22 @@ class Source(Protocol):
         """
         ...
 
+    def stand_by(self, compiled: Compiled, stop: Stop) -> None:
+        """Wait until what will compute is ready, before the time of a query begins.
+
+        Raises:
+            FusionError: It can't be had; :meth:`run` would meet the same.
+        """
+        ...
+
+    def replenish(self, compiled: Compiled) -> None:
+        """Have what was used up for a query replaced, after its answer has left; returns at once.
+
+        Raises:
+            FusionError: It can't be had.
+        """
+        ...
+
     def run(
         self,
         compiled: Compiled,

@@ -42,10 +42,20 @@ class Files:
 
     dialect: Name = "duckdb"
 
-    def __init__(self, attached: Attached, isolation: Isolation) -> None:
-        """Read these tables with these workers."""
+    def __init__(
+        self, attached: Attached, isolation: Isolation, *, replenished: bool = False
+    ) -> None:
+        """Read these tables with these workers.
+
+        Args:
+            attached: The revision.
+            isolation: Confines the workers.
+            replenished: Whether :meth:`replenish` is called after each answer; else a worker is
+                replaced when its work ends.
+        """
         self._attached = attached
         self._isolation = isolation
+        self._replenished = replenished
 
     def check(self) -> None:
         """Read the files and compare them with what was signed.
@@ -54,6 +64,25 @@ class Files:
             VerificationFailed: One was changed, or can't be read.
         """
         check_frozen(self._attached)
+
+    def stand_by(self, compiled: Compiled, stop: Stop) -> None:
+        """Wait for a worker that has done its imports."""
+        wanted = self._wanted(compiled)
+        if wanted is not None:
+            self._isolation.stand_by(*wanted, _limits(1.0), stop)
+
+    def replenish(self, compiled: Compiled) -> None:
+        """Order a worker."""
+        wanted = self._wanted(compiled)
+        if wanted is not None:
+            self._isolation.replenish(*wanted, _limits(1.0))
+
+    def _wanted(self, compiled: Compiled) -> tuple[str, Mapping[str, Path]] | None:
+        """Return a worker's function and inputs; None if each statement has inputs of its own."""
+        if self._attached.store is not None and compiled.stored:
+            return STORE_ENTRY, {STORE: self._attached.store}
+        inputs = self._attached.inputs
+        return None if len(inputs) > MAX_INPUTS else (ENTRY, inputs)
 
     def run(
         self,
@@ -65,16 +94,18 @@ class Files:
         seconds: float,
     ) -> Found:
         """Compute in one worker; see :meth:`sandbox.sources.Source.run`."""
-        limits = Limits(
-            wall_seconds=seconds,
-            cpu_seconds=2 * seconds + 1,
-            memory_bytes=_MEMORY_BYTES,
-            output_bytes=_OUTPUT_BYTES,
-        )
+        limits = _limits(seconds)
 
         def run_in(entry: str, asked: bytes, inputs: Mapping[str, Path]) -> bytes:
             return self._isolation.run(
-                entry, asked, inputs, limits, caller=caller, stop=stop, wait_seconds=seconds
+                entry,
+                asked,
+                inputs,
+                limits,
+                caller=caller,
+                stop=stop,
+                wait_seconds=seconds,
+                restock=not self._replenished or self._wanted(compiled) is None,
             )
 
         if self._attached.store is not None and compiled.stored:
@@ -126,3 +157,12 @@ class Files:
 
     def close(self) -> None:
         """Workers are the isolation's."""
+
+
+def _limits(seconds: float) -> Limits:
+    return Limits(
+        wall_seconds=seconds,
+        cpu_seconds=2 * seconds + 1,
+        memory_bytes=_MEMORY_BYTES,
+        output_bytes=_OUTPUT_BYTES,
+    )

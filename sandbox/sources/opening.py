@@ -34,4 +34,4 @@ def source_of(attached: Attached, folder: Path, isolation: Isolation) -> Source:
         return Postgres(attached, read_file(folder / READER).decode("utf-8"))
     if attached.source == "spark":
         return Spark(attached, read_file(folder / READER).decode("utf-8"))
-    return Files(attached, isolation)
+    return Files(attached, isolation, replenished=True)

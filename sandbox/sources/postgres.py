@@ -67,6 +67,12 @@ class Postgres:
                 hint="Attach the policy again.",
             )
 
+    def stand_by(self, compiled: Compiled, stop: Stop) -> None:
+        """Processes are started when one is taken, whatever it computes."""
+
+    def replenish(self, compiled: Compiled) -> None:
+        """As above."""
+
     def run(
         self,
         compiled: Compiled,

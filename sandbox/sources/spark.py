@@ -74,6 +74,12 @@ class Spark:
                 hint="Attach the policy again.",
             )
 
+    def stand_by(self, compiled: Compiled, stop: Stop) -> None:
+        """The session is kept."""
+
+    def replenish(self, compiled: Compiled) -> None:
+        """As above."""
+
     def run(
         self,
         compiled: Compiled,

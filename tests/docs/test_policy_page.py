@@ -19,6 +19,7 @@ PAGE = (ROOT / "docs/policy.md").read_text("utf-8")
 PARTS: list[type[BaseModel]] = [
     policy.Policy, policy.Table, policy.Key, policy.Dimension, policy.Number, policy.Date,
     policy.Public, policy.Release, policy.Dominance, policy.Quantiles, policy.Noise, policy.Budget,
+    policy.Time,
 ]  # fmt: skip
 
 
@@ -39,9 +40,10 @@ def test_every_code_is_on_the_page() -> None:
 
 
 def test_defaults_are_those_of_the_code() -> None:
-    release = policy.Release()
+    release, time = policy.Release(), policy.Time()
     for key, value in [("k", release.k), ("p_percent", release.p_percent), ("base", release.base),
-                       ("freedom", release.freedom), ("rows", release.rows)]:  # fmt: skip
+                       ("freedom", release.freedom), ("rows", release.rows), ("late", time.late),
+                       ("first_milliseconds", time.first_milliseconds)]:  # fmt: skip
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{key}` |")
                    and str(value) in line)  # fmt: skip
         assert row.rstrip(" |").endswith(str(value))

@@ -394,7 +394,7 @@ def test_a_node_that_is_up_answers_once_its_first_policy_is_attached(tmp_path: P
                 asks, analyst, f"{OWNER}/typed", TOTAL, purpose=PURPOSE, rows=1, seconds=60
             )
     assert table.rows == EVERYBODY
-    assert len(said) == 1
+    assert len([line for line in said if "late answers" not in line]) == 1
     assert "query permitted" in said[0]
 
 

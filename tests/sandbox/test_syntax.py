@@ -17,9 +17,12 @@ from sqlglot import exp
 from fusion.errors import QueryRefused
 from sandbox import days, scalars, syntax, texts
 from sandbox.functions import FUNCTIONS
+from sandbox.query import compile_statement
+from sandbox.scalars import Scalars
+from tests.sandbox.asking import example
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 REVIEWED = Path(__file__).with_name("sqlglot_classes.txt")
 
@@ -96,3 +99,33 @@ def test_what_sqlglot_would_log_is_not_logged(caplog: pytest.LogCaptureFixture) 
 
 if __name__ == "__main__":
     REVIEWED.write_text(_written(), "utf-8")
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        lambda inner: f"({inner} + 1)",
+        lambda inner: f"(1 - {inner})",
+        lambda inner: f"cast({inner} as integer)",
+        lambda inner: f"round({inner}, 0)",
+        lambda inner: f"case when sex = 'F' then {inner} else 1 end",
+        lambda inner: f"coalesce({inner}, 1)",
+    ],
+)
+def test_a_chain_of_expressions_takes_no_more_looks_than_it_has_links(
+    chain: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    looked = Scalars.any
+
+    def counted(self: Scalars, node: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return looked(self, node)
+
+    monkeypatch.setattr(Scalars, "any", counted)
+    text, links = "income", 12
+    for _ in range(links):
+        text = chain(text)
+    compile_statement(f"select count(*) as n from persons where {text} > 0", example())
+    assert looks <= 10 * links

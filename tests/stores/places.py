@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.stores.budgets import SqlBudgets, SqliteBudgets
+from fusion.stores.lateness import SqlLateness
 from fusion.stores.ledger import SqliteLedger, SqlLedger
 from fusion.stores.postgres import PostgresDatabase
 from fusion.stores.rho import SqlRho
@@ -43,6 +44,11 @@ class Place:
         if isinstance(self.at, Path):
             return SqlRho.in_file(self.at)
         return SqlRho.in_postgres(self.at)
+
+    def lateness(self) -> SqlLateness:
+        if isinstance(self.at, Path):
+            return SqlLateness.in_file(self.at)
+        return SqlLateness.in_postgres(self.at)
 
     def database(self) -> Sql:
         """The database itself, for what no store offers."""

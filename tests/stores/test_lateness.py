@@ -1,0 +1,39 @@
+"""Late answers: counted by month, dataset and organisation; nothing is given back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusion.errors import EnvironmentUnfit
+from fusion.stores.lateness import Asker
+
+if TYPE_CHECKING:
+    from tests.stores.places import Place
+
+BANK = Asker(dataset="d", organisation="bank")
+
+
+def test_events_are_of_a_month_and_steps_only_grow(place: Place) -> None:
+    late = place.lateness()
+    assert late.known(BANK, "2026-11", "s") == (0, 0)
+    late.late("a", BANK, "2026-11", "s", 1000)
+    late.late("b", BANK, "2026-11", "s", 500)
+    late.late("c", BANK, "2026-12", "t", 2000)
+    assert late.known(BANK, "2026-11", "s") == (2, 1000)
+    assert late.known(BANK, "2026-12", "t") == (1, 2000)
+    assert late.known(BANK, "2026-12", "s") == (1, 0)
+    assert late.known(Asker(dataset="d", organisation="press"), "2026-11", "s") == (0, 0)
+    assert late.known(Asker(dataset="e", organisation="bank"), "2026-11", "s") == (0, 0)
+    late.close()
+    assert place.lateness().known(BANK, "2026-11", "s") == (2, 1000)
+
+
+def test_nothing_is_given_back(place: Place) -> None:
+    late = place.lateness()
+    late.late("a", BANK, "2026-11", "s", 500)
+    for change in ("DELETE FROM late_answer", "UPDATE late_answer SET step = 1"):
+        with pytest.raises(EnvironmentUnfit), late._database.transaction() as connection:
+            connection.execute(change)
+    assert late.known(BANK, "2026-11", "s") == (1, 500)
