@@ -1,6 +1,6 @@
 """The columns of a store as plain arrays, cut at people: a whole table is added up from these.
 
-Beside the DuckDB file of a store (:mod:`sandbox.store`) lies one file with the same rows in the same
+Beside the DuckDB file of a store (:mod:`sandbox.store`) lies one file with the same rows in their
 order, for statements that need no engine: columns of one table, without a condition. A block of it
 has all rows of some people: who they are and how many rows each has, then a plain array for each
 column, of as many bits as the *policy's* bounds of the column need, whatever its values are.
@@ -27,10 +27,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fusion.errors import MessageInvalid
 from fusion.wire.limits import MEBI
 from sandbox.dialects import quoted
-from sandbox.policy import Date, Dimension, Number
+from sandbox.policy import Dimension, Number
 from sandbox.runs import ByPerson
 from sandbox.tables import ENTITY, code
 
@@ -49,16 +48,16 @@ ARRAYS: Final = "_arrays"
 
 FILE: Final = "tables.arrays"
 MARK: Final = b"fusion.arrays/1\n"
-PEOPLE, COUNTS = "#people", "#rows"
-"""Of each block: numbers of people, each once, and how many rows each has."""
-
 BLOCK_ROWS: Final = 65_536
 MAX_INDEX_BYTES: Final = 256 * MEBI
 _TAIL: Final = 8 + len(MARK)
 _BATCH: Final = 500_000
-_DAYS: Final = "<i4"
 _Type = Literal["|i1", "|u1", "<u2", "<i2", "<i4", "<i8"]
 _Place = Annotated[int, Field(ge=-1, lt=2**62)]
+
+
+class Damaged(Exception):
+    """A file is no file of arrays, or rows are not what they have to be in one."""
 
 
 class _Part(BaseModel):
@@ -66,11 +65,10 @@ class _Part(BaseModel):
 
 
 class Stored(_Part):
-    """How a column is stored: type of its array; the texts, if it has their numbers; days."""
+    """How a column is stored: type of its array, and the texts, if it has their numbers."""
 
     type: _Type
     texts: tuple[str, ...] | None = None
-    days: bool = False
 
 
 class Block(_Part):
@@ -91,9 +89,10 @@ class _Index(_Part):
 
 
 def stored_type(what: Column) -> str | None:
-    """Return the type of a column's array; None if it has none, or that of its codes."""
-    if isinstance(what, Date):
-        return _DAYS
+    """Return the type of a column's array; None if it has none, or that of its codes.
+
+    Nobody is grouped by a day as it is, nor are days added up.
+    """
     if isinstance(what, Dimension) and what.type == "boolean":
         return "|i1"
     if isinstance(what, Number) or (isinstance(what, Dimension) and what.type == "integer"):
@@ -138,7 +137,7 @@ def _written(
             columns[column] = Stored(type="|u1" if small else "<u2", texts=texts)
             items.append(f"{quoted(code(column))}::VARCHAR")
         elif kind is not None and column != table.entity:
-            columns[column] = Stored(type=kind, days=isinstance(what, Date))  # type: ignore[arg-type]
+            columns[column] = Stored(type=kind)  # type: ignore[arg-type]
             items.append(quoted(column))
     sql = f"SELECT {', '.join(items)} FROM store.main.{quoted(name)}"  # noqa: S608 - names of the policy
     blocks = []
@@ -177,7 +176,7 @@ def _block(rows: pa.Table, columns: dict[str, Stored], file: BinaryIO) -> Block:
     starts = np.flatnonzero(np.append(True, people[1:] != people[:-1]))
     counts = np.diff(np.append(starts, len(people)))
     if (people[starts][1:] < people[starts][:-1]).any():
-        raise ValueError
+        raise Damaged
     at = [(_put(file, people[starts].astype("<i4")), -1), (_put(file, counts.astype("<i4")), -1)]
     for place, stored in enumerate(columns.values(), 1):
         column = rows.column(place).combine_chunks()
@@ -190,13 +189,11 @@ def _block(rows: pa.Table, columns: dict[str, Stored], file: BinaryIO) -> Block:
 def _values(column: pa.Array, stored: Stored) -> NDArray[np.generic]:
     if stored.texts is not None:
         column = pa.compute.index_in(column, pa.array(stored.texts, pa.string()))
-    elif stored.days:
-        column = column.cast(pa.int32())
     whole: NDArray[np.int64] = column.cast(pa.int64()).fill_null(0).to_numpy()
     # Nothing is cut off: it was clamped to the policy's bounds.
     info = np.iinfo(stored.type)
     if len(whole) and not (info.min <= whole.min() and whole.max() <= info.max):
-        raise ValueError
+        raise Damaged
     return whole.astype(stored.type)
 
 
@@ -221,19 +218,19 @@ class Arrays:
         """Open it.
 
         Raises:
-            MessageInvalid: It is not one.
+            Damaged: It is not one.
         """
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         size = os.fstat(self._file).st_size
         tail = self._read(max(0, size - _TAIL), _TAIL)
         length = int.from_bytes(tail[:8], "little")
         if tail[8:] != MARK or length > min(MAX_INDEX_BYTES, size - _TAIL):
-            raise MessageInvalid("A file of arrays is not one.")
+            raise Damaged
         try:
             index = self._read(size - _TAIL - length, length)
             self._tables = _Index.model_validate_json(index).tables
         except ValidationError:
-            raise MessageInvalid("A file of arrays is not well formed.") from None
+            raise Damaged from None
 
     def __enter__(self) -> Self:
         """Nothing more is opened."""
@@ -251,12 +248,15 @@ class Arrays:
         """Return how a column is stored."""
         return self._tables[table].columns[column]
 
-    def people(self, block: Block) -> ByPerson:
-        """Return whom a block is about."""
+    def people(self, blocks: Sequence[Block]) -> ByPerson:
+        """Return whom blocks are about."""
         numbers, counts = (
-            np.frombuffer(self._read(at, 4 * block.people), "<i4") for at, _ in block.at[:2]
+            np.concatenate(
+                [np.frombuffer(self._read(b.at[part][0], 4 * b.people), "<i4") for b in blocks]
+            )
+            for part in (0, 1)
         )
-        return ByPerson(numbers, counts)
+        return ByPerson(numbers, counts, sum(block.rows for block in blocks))
 
     def values(self, table: str, column: str, block: Block) -> Values:
         """Return a column of a block."""
@@ -267,21 +267,19 @@ class Arrays:
         return Values(np.frombuffer(self._read(at, kind.itemsize * block.rows), kind), mask)
 
     def key(self, table: str, column: str, block: Block) -> pa.Array:
-        """Return a column of a block as the engine would: texts with codes, days, whole numbers."""
+        """Return a column of a block as the engine would: texts with codes, or whole numbers."""
         stored, found = self.stored(table, column), self.values(table, column, block)
         mask = None if found.there is None else ~found.there
         if stored.texts is not None:
             indices = pa.array(found.values, mask=mask)
             return pa.DictionaryArray.from_arrays(indices, pa.array(stored.texts, pa.string()))
-        wide = found.values.astype(np.int32 if stored.days else np.int64)
-        kind = pa.date32() if stored.days else pa.int64()
-        return pa.array(wide, mask=mask).cast(kind)
+        return pa.array(found.values.astype(np.int64), mask=mask)
 
     def _read(self, at: int, count: int) -> bytes:
         found = os.pread(self._file, count, at)
         while len(found) < count:
             more = os.pread(self._file, count - len(found), at + len(found))
             if not more:
-                raise MessageInvalid("A file of arrays is cut short.")
+                raise Damaged
             found += more
         return found

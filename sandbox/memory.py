@@ -12,7 +12,7 @@ from typing import Final
 
 from fusion.wire.limits import MEBI
 
-# mallopt(3), malloc.h
+# Numbers are those of malloc.h; see mallopt(3).
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _KEPT_BYTES: Final = 128 * MEBI

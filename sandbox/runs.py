@@ -34,6 +34,11 @@ class People(Protocol):
         ...
 
     @property
+    def single(self) -> bool:
+        """Whether each is known to have one row."""
+        ...
+
+    @property
     def bounds(self) -> Ints:
         """Where the rows of each person begin, and where those of the last one end."""
         ...
@@ -60,6 +65,11 @@ class ByRow:
         return len(self.labels)
 
     @property
+    def single(self) -> bool:
+        """As :class:`People` says."""
+        return False
+
+    @property
     def bounds(self) -> Ints:
         """As :class:`People` says."""
         return _bounds(np.flatnonzero(self.labels[1:] != self.labels[:-1]), len(self.labels))
@@ -75,6 +85,12 @@ class ByPerson:
 
     people: Members
     counts: NDArray[np.int32]
+    rows: int
+
+    @property
+    def single(self) -> bool:
+        """As :class:`People` says."""
+        return self.rows == len(self.people)
 
     @cached_property
     def bounds(self) -> Ints:
@@ -84,16 +100,11 @@ class ByPerson:
         return found
 
     @property
-    def rows(self) -> int:
-        """As :class:`People` says."""
-        return int(self.bounds[-1])
-
-    @property
     def labels(self) -> NDArray[Any]:
         """As :class:`People` says."""
         narrow = np.uint16 if len(self.counts) <= 1 << 16 else np.int32
         places = np.arange(len(self.counts), dtype=narrow)
-        return places if self.rows == len(places) else np.repeat(places, self.counts)
+        return np.repeat(places, self.counts)
 
     def numbers(self, labels: NDArray[Any] | None) -> Members:
         """As :class:`People` says."""
@@ -166,6 +177,9 @@ def runs_of(people: People, ids: NDArray[Any] | None, cells: int) -> Runs:
         return Runs(people, None, bounds, np.array([0, len(bounds) - 1]), np.zeros(1, np.int64))
     order, found, sizes = _by_cell(ids, cells)
     ends = np.cumsum(sizes)
+    if people.single:
+        starts = np.arange(len(order) + 1)
+        return Runs(people, order, starts, np.concatenate([[0], ends]), found, order)
     labels = people.labels.take(order)
     changes = labels[1:] != labels[:-1]
     # Where a cell begins there begins a run, even of whoever the last run was of.

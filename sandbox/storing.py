@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from numpy.typing import NDArray
 
-    from sandbox.arrays import Block
+    from sandbox.arrays import Block, Values
     from sandbox.partials import Limits, Rows
     from sandbox.runs import People
     from sandbox.scans import Direct, Request, Scan
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 65_536
 _MOST_RUNS: Final = 20_000
+_TOGETHER: Final = 8
+"""Blocks of which only people are read."""
 
 
 class Unordered(Exception):
@@ -178,28 +180,36 @@ def _reduced(
 
 def _blocks(arrays: Arrays, of: Direct) -> Iterator[_Part]:
     """Yield what reads each block of a table."""
-    for block in arrays.blocks(of.table):
-        yield partial(_block, arrays, of, block)
+    blocks = arrays.blocks(of.table)
+    if of.keys or of.values:
+        for block in blocks:
+            yield partial(_block, arrays, of, block)
+        return
+    # Who there is and how many rows each has is little of each block.
+    for first in range(0, len(blocks), _TOGETHER):
+        yield partial(_counted, arrays, blocks[first : first + _TOGETHER])
+
+
+def _counted(arrays: Arrays, blocks: Sequence[Block]) -> _Rows:
+    return arrays.people(blocks), (), ()
 
 
 def _block(arrays: Arrays, of: Direct, block: Block) -> _Rows:
-    names = {name for pair in of.values for name in pair}
-    found = {name: arrays.values(of.table, name, block) for name in names}
-    both = {
-        pair: _both(found[pair[0]].there, found[pair[1]].there) for pair in dict.fromkeys(of.values)
+    found = {
+        name: arrays.values(of.table, name, block) for name in {n for p in of.values for n in p}
     }
+    # What is asked for twice is the same object, which is added up once.
+    given = {(own, other): _given(found[own], found[other]) for own, other in of.values}
     keys = [arrays.key(of.table, name, block) for name in of.keys]
-    values = [(found[pair[0]].values, both[pair]) for pair in of.values]
-    return arrays.people(block), keys, values
+    return arrays.people([block]), keys, [given[pair] for pair in of.values]
 
 
-def _both(
-    one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None
-) -> NDArray[np.bool_] | None:
-    """Return where both are, the same object where one of them is everywhere."""
-    if one is None or other is None or one is other:
-        return other if one is None else one
-    return one & other
+def _given(own: Values, other: Values) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return values, 0 where there is none of one or of the other, and where there are both."""
+    if other.there is None or other is own:
+        return own.values, own.there
+    there = other.there if own.there is None else own.there & other.there
+    return own.values * there, there
 
 
 def _batches(batches: Iterable[pa.RecordBatch], keys: int) -> Iterator[_Part]:
