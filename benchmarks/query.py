@@ -4,9 +4,10 @@
 
 Raw is the statement as it was written, over the Parquet files, in a DuckDB that knows no policy,
 with two threads. Guarded is analysis, core, release and the rest on released cells, over the store
-that attaching the policy makes of the same files; ``--whole`` also asks everything that a node does
-with a permitted query: a worker, sets, and the history of releases, which is new at the first query
-and has the cells of the earlier ones at each later one.
+that attaching the policy makes of the same files, in a process that keeps freed memory, as workers
+do, and an engine for released cells, as a node does. ``--whole`` also asks everything that a node
+does with a permitted query: a worker, sets, and the history of releases, which is new at the first
+query and has the cells of the earlier ones at each later one.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def stored_type(what: Column) -> str | None:
         decimals = what.decimals if isinstance(what, Number) else 0
         # By the policy, not by the values: that somebody's is large is not to be told by time.
         most = max(abs(what.low or 0), abs(what.high or 0)) * 10**decimals
-        return next(kind for kind in ("<i2", "<i4", "<i8") if most <= np.iinfo(kind).max)
+        return next((kind for kind in ("<i2", "<i4", "<i8") if most <= np.iinfo(kind).max), None)
     return None
 
 

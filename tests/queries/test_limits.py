@@ -35,6 +35,7 @@ def test_a_query_without_end_is_killed_and_the_next_is_answered(
         caplog.clear()
         with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "banyan.isolation"):
             patched.setattr(Steps, "_select", lambda *_: ENDLESS[name])
+            patched.setattr(Steps, "_direct", lambda *_: None)  # the engine is what does not end
             failed = up.refused(TOTAL, dataset="endless", seconds=SECONDS)
         assert failed.code == "F-010"
         (told,) = (each.getMessage() for each in caplog.records if each.name == "banyan.isolation")

@@ -100,7 +100,7 @@ def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
         "cost": pa.array(rng.choice([-5.0, 0.0, 12.25, 1e300], count), mask=who % 3 == 0),
         "duration_min": pa.array(rng.integers(-10, 200, count), mask=rng.random(count) < 0.1),
     }
-    people = {
+    people: dict[str, Any] = {
         "person_id": np.arange(60), "birth_year": rng.integers(1900, 2000, 60),
         "sex": ["F", "M"] * 30, "region": ["a", "b", "c"] * 20, "education": ["x"] * 60,
         "income": rng.random(60),
@@ -192,7 +192,7 @@ def test_rows_cell_by_cell_are_those_of_a_stable_sort(shares: list[float]) -> No
 
 
 def test_a_store_without_arrays_is_still_read(tmp_path: Path) -> None:
-    people = {"person_id": [1, 2, 3], "birth_year": [1950] * 3, "sex": ["F"] * 3,
+    people: dict[str, Any] = {"person_id": [1, 2, 3], "birth_year": [1950] * 3, "sex": ["F"] * 3,
               "region": ["a"] * 3, "education": ["b"] * 3, "income": [1.0, 2.0, 3.0]}  # fmt: skip
     policy = example()
     policy = policy.model_copy(update={"tables": {"persons": policy.tables["persons"]}})
