@@ -162,10 +162,11 @@ class Column:
 class _Added:
     """What each entity adds to each cell in a batch."""
 
-    def __init__(self, runs: Runs, mine: Ints) -> None:
-        """Take what each run adds."""
+    def __init__(self, runs: Runs, mine: Ints, *, signed: bool = False) -> None:
+        """Take what each run adds, and whether it can be below 0."""
         self.runs = runs
         self.mine = mine
+        self.signed = signed
 
     @cached_property
     def some(self) -> NDArray[np.bool_] | None:
@@ -184,7 +185,7 @@ class _Added:
     @cached_property
     def sizes(self) -> Ints:
         """The magnitudes."""
-        return np.abs(self.mine)
+        return np.abs(self.mine) if self.signed else self.mine
 
     @cached_property
     def tops(self) -> Ints:
@@ -206,6 +207,17 @@ class _Added:
     def squares(self) -> tuple[Ints, Ints]:
         """The sum of squares of each cell, in halves."""
         return _halves(self.mine * self.mine, self.runs.firsts[:-1], self.most * self.most)
+
+
+class _Once(_Added):
+    """Each entity has one row, which counts."""
+
+    def __init__(self, runs: Runs) -> None:
+        super().__init__(runs, runs.lengths)
+        self.some = None
+        self.entities = runs.firsts[1:] - runs.firsts[:-1]
+        self.tops = np.ones(len(self.entities), np.int64)
+        self.total = self.squares = (self.entities >> _HALF, self.entities & _LOW)
 
 
 @dataclass(slots=True)
@@ -350,17 +362,19 @@ class _Batch:
         if measure.how != "sum" or own is None:
             self._counted(kept, self._count(own, measure.bound))
         elif not measure.only_total:
-            self._summed(kept, _Added(self.runs, _sums(own, bound)))
+            self._summed(kept, _Added(self.runs, _sums(own, bound), signed=measure.signed))
         # Of which the total alone is wanted: mostly nobody is near the bound.
         elif own.most * self.runs.longest <= bound:
             kept.total.add(cells, own.total)
         else:
-            kept.total.add(cells, _Added(self.runs, _sums(own, bound)).total)
+            kept.total.add(cells, _Added(self.runs, _sums(own, bound), signed=True).total)
 
     def _count(self, own: Column | None, bound: int) -> _Added:
         there = None if own is None else own.there
         same = (id(there), bound)
-        if same not in self._counts:
+        if there is None and self.runs.longest == 1:
+            self._counts.setdefault(same, _Once(self.runs))
+        elif same not in self._counts:
             counts = self.runs.lengths if there is None else self.runs.sums(there)
             self._counts[same] = _Added(self.runs, np.minimum(counts, bound))
         return self._counts[same]

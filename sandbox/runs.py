@@ -140,7 +140,7 @@ class Runs:
     @cached_property
     def longest(self) -> int:
         """Rows of the longest run."""
-        return int(self.lengths.max())
+        return 1 if self.people.single else int(self.lengths.max())
 
     @cached_property
     def who(self) -> Members:

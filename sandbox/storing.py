@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 65_536
 _MOST_RUNS: Final = 20_000
+_ALONE: Final = 24
+"""Parts of which one thread makes an end before a busy machine gives another one its turn."""
+
 _TOGETHER: Final = 8
 """Blocks of which only people are read."""
 
@@ -132,7 +135,8 @@ def _found(opened: _Opened, scan: Scan, asked: Request) -> Reduction:
     hashes = _hashes(opened.engine, scan.salt) if scan.salt else None
     threads = asked.limits.threads
     if scan.direct is not None and opened.arrays is not None:
-        return _reduced(_blocks(opened.arrays, scan.direct), scan, hashes, threads)
+        parts = list(_blocks(opened.arrays, scan.direct))
+        return _reduced(parts, scan, hashes, threads if len(parts) > _ALONE else 1)
     for way in (_streamed, _gathered, _sorted) if scan.ordered else (_sorted,):
         with contextlib.suppress(Unordered), contextlib.closing(way(opened.engine, scan.rows)) as b:
             return _reduced(_batches(b, scan.keys), scan, hashes, threads)
@@ -148,12 +152,16 @@ def _hashes(connection: DuckDBPyConnection, salt: str) -> NDArray[np.uint64]:
 def _reduced(
     parts: Iterable[_Part], scan: Scan, hashes: NDArray[np.uint64] | None, threads: int
 ) -> Reduction:
-    """Reduce rows by several threads: numpy works outside the interpreter's lock."""
+    """Reduce rows, in several threads if there are: numpy works outside the interpreter's lock."""
     measures = [each.measure() for each in scan.measures]
     each_own = [
         Reduction(Coding(scan.keys), measures, scan.products, hashes, members=scan.members)
         for _ in range(threads)
     ]
+    if threads == 1:
+        for part in parts:
+            each_own[0].add(*part())
+        return each_own[0]
     free: SimpleQueue[Reduction] = SimpleQueue()
     for each in each_own:
         free.put(each)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sandbox import arrays, runs, store
+from sandbox import arrays, runs, store, storing
 from sandbox.policy import Date, Dimension, Number
 from sandbox.query import compile_statement
 from sandbox.scans import Scan, Steps, request_of
@@ -119,7 +119,7 @@ def test_blocks_have_all_rows_of_some_people(cut: Stored) -> None:
         people = np.concatenate([each.people for each in whom])
         assert (np.diff(people) > 0).all()
         assert {block.people for block in blocks if block.rows > 10} == {1}
-        assert len(blocks) > 20
+        assert len(blocks) > storing._ALONE  # reduced by several threads
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,5 @@ def test_a_store_without_arrays_is_still_read(tmp_path: Path) -> None:
     steps = made.steps()
     steps.statement(compile_statement("select sum(income) from persons", policy, coded=made.coded))
     asked = steps.asked(LIMITS, cells=9, members=9)
-    from sandbox import storing  # noqa: PLC0415
-
     assert b'"600"' in storing.execute(asked.request, {store.STORE: made.path})
     assert parquet.read_table(tmp_path / "persons.parquet").num_rows == 3
