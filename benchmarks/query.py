@@ -4,9 +4,10 @@
 
 Raw is the statement as it was written, over the Parquet files, in a DuckDB that knows no policy,
 with two threads. Guarded is analysis, core, release and the rest on released cells, over the store
-that attaching the policy makes of the same files; ``--whole`` also asks everything that a node does
-with a permitted query: a worker, sets, and the history of releases, which is new at the first query
-and has the cells of the earlier ones at each later one.
+that attaching the policy makes of the same files, in a process that keeps freed memory, as workers
+do, and an engine for released cells, as a node does. ``--whole`` also asks everything that a node
+does with a permitted query: a worker, sets, and the history of releases, which is new at the first
+query and has the cells of the earlier ones at each later one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import duckdb
 
 from examples.restricted_query.make_data import make
-from sandbox import runner, storing
+from sandbox import arrays, memory, runner, storing
 from sandbox.attached import PEOPLE, Attached, freeze
 from sandbox.disclosure import Rules
 from sandbox.history.guard import History
@@ -40,7 +41,7 @@ from sandbox.reading import parse_policy
 from sandbox.scans import Steps
 from sandbox.sets import COHORT
 from sandbox.sources.files import STORE_ENTRY, Files
-from sandbox.store import FILE, STORE
+from sandbox.store import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     load = os.getloadavg()[0]
+    memory.keep_freed()  # as workers do
     with tempfile.TemporaryDirectory() as folder:
         # Workers may run under another account; nobody else knows the name.
         Path(folder).chmod(0o711)
@@ -133,7 +135,8 @@ def world(folder: Path, rows: int) -> World:
     attached = Attached(
         owner="owner", dataset="visits", revision=1, policy=policy, inputs=inputs,
         people=made.people, people_digest="0" * 64, schema_digest="0" * 64, columns=(),
-        digests=made.digests, store=frozen / FILE, coded=frozenset(made.coded),
+        digests=made.digests, store=frozen / FILE, arrays=frozen / arrays.FILE,
+        coded=frozenset(made.coded),
     )  # fmt: skip
     return World(files, attached)
 
@@ -202,13 +205,9 @@ def _asked(query: str, attached: Attached) -> tuple[Compiled, Asked]:
     return compiled, steps.asked(_ENGINE, cells=0, members=0)
 
 
-def _inputs(attached: Attached) -> dict[str, Path]:
-    return {} if attached.store is None else {STORE: attached.store}
-
-
 def _guarded(query: str, attached: Attached) -> list[list[Any]]:
     compiled, asked = _asked(query, attached)
-    data = storing.execute(asked.request, _inputs(attached))
+    data = storing.execute(asked.request, attached.opened())
     reply, _ = read(data, 0, attached.people, cells=0, several=0)
     return finish_rows(compiled, reply_of(reply, asked), Rules(attached.policy.release)).rows
 
@@ -238,14 +237,14 @@ def _whole(query: str, attached: Attached, isolation: Isolation, history: Histor
 
 def _warm(isolation: Isolation, attached: Attached) -> None:
     """Wait for an idle worker that has done its imports."""
-    isolation.prepare(STORE_ENTRY, _inputs(attached))
+    isolation.prepare(STORE_ENTRY, attached.opened())
     time.sleep(4)
 
 
 def _worker_ms(attached: Attached, isolation: Isolation) -> float:
     """Return what a warm worker takes beyond what it does, in the median."""
     _, asked = _asked(QUERIES[0], attached)
-    inputs, bounds = _inputs(attached), Bounded(memory_bytes=1 << 31)
+    inputs, bounds = attached.opened(), Bounded(memory_bytes=1 << 31)
     run = partial(isolation.run, STORE_ENTRY, asked.request, inputs, bounds)
     run()
     added = []

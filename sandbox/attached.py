@@ -8,6 +8,7 @@
     HOME/queries/DATASET/rN/reader       of tables in a database: the URI of the role that reads;
                                          of tables for Spark: their URI
     HOME/queries/DATASET/rN/tables.duckdb  the tables as queries want them (:mod:`sandbox.store`)
+    HOME/queries/DATASET/rN/tables.arrays  their columns as plain arrays (:mod:`sandbox.arrays`)
 
 A revision is an epoch of the history: people and values are frozen, so that no answer shows who
 came or went since. The next revision gives everybody who was on a list the same number, and counts
@@ -32,7 +33,7 @@ from fusion.errors import InputInvalid, MessageInvalid, VerificationFailed
 from fusion.services.catalogue import check_usable, is_name
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical, envelope
-from sandbox import freezing, ledgers, postgres_freeze, spark_freeze, store
+from sandbox import arrays, freezing, ledgers, postgres_freeze, spark_freeze, store
 from sandbox.policy import MAX_POLICY_BYTES, Policy, policy_of
 from sandbox.private.mechanism import check_available
 from sandbox.reading import parse_policy
@@ -65,6 +66,7 @@ class _Document(BaseModel):
     columns: list[str]
     # Absent from what was attached before there were stores.
     store_digest: str = ""
+    arrays_digest: str = ""
     coded: list[str] = []
     policy: dict[str, Any]
     source: Literal["files", "postgres", "spark"] = "files"
@@ -90,6 +92,8 @@ class Attached:
         place: The schema of the database, or the name of Spark's folder, where they are.
         store: The file that queries read; None of a revision that was attached without one.
         store_digest: SHA-256 of it.
+        arrays: Its columns as plain arrays; None of a revision that was attached without them.
+        arrays_digest: SHA-256 of them.
         coded: Its columns with codes, as ``table.column``.
     """
 
@@ -107,7 +111,14 @@ class Attached:
     place: str = ""
     store: Path | None = None
     store_digest: str = ""
+    arrays: Path | None = None
+    arrays_digest: str = ""
     coded: frozenset[str] = frozenset()
+
+    def opened(self) -> dict[str, Path]:
+        """Return what a worker gets of the store, by the name that it has there."""
+        found = {store.STORE: self.store, arrays.ARRAYS: self.arrays}
+        return {name: path for name, path in found.items() if path is not None}
 
     @property
     def epoch(self) -> str:
@@ -253,7 +264,11 @@ def _stored(policy: Policy, copies: Path) -> dict[str, Any]:
     """Make the store of copies (:mod:`sandbox.store`); return what is signed of it."""
     files = freezing.files_in(policy, copies)
     coded = store.make(policy, files, copies / PEOPLE, copies / store.FILE)
-    return {"store_digest": _digest(copies / store.FILE), "coded": list(coded)}
+    return {
+        "store_digest": _digest(copies / store.FILE),
+        "arrays_digest": _digest(copies / arrays.FILE),
+        "coded": list(coded),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +404,8 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
     policy = policy_of(canonical.encode(document.policy))
     frozen = folder(node, dataset) / f"r{document.revision}"
     files = {} if document.source != "files" else freezing.files_in(policy, frozen)
-    if document.store_digest and not (frozen / store.FILE).exists():
+    derived = {store.FILE: document.store_digest, arrays.FILE: document.arrays_digest}
+    if any(digest and not (frozen / name).exists() for name, digest in derived.items()):
         raise VerificationFailed("The frozen tables are missing; attach the policy again.")
     return Attached(
         owner=document.owner,
@@ -406,6 +422,8 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         place=document.place,
         store=frozen / store.FILE if document.store_digest else None,
         store_digest=document.store_digest,
+        arrays=frozen / arrays.FILE if document.arrays_digest else None,
+        arrays_digest=document.arrays_digest,
         coded=frozenset(document.coded),
     )
 
@@ -416,10 +434,13 @@ def check_frozen(found: Attached) -> None:
     Raises:
         VerificationFailed: One was changed, or can't be read.
     """
-    wanted = {**found.digests, COHORT: found.people_digest, store.STORE: found.store_digest}
-    files = dict(found.inputs)
-    if found.store is not None:
-        files[store.STORE] = found.store
+    wanted = {
+        **found.digests,
+        COHORT: found.people_digest,
+        store.STORE: found.store_digest,
+        arrays.ARRAYS: found.arrays_digest,
+    }
+    files = {**found.inputs, **found.opened()}
     for name, path in files.items():
         try:
             actual = _digest(path)

@@ -1,7 +1,14 @@
-"""Runs the rest of a statement over released cells, in a DuckDB that holds nothing else."""
+"""Runs the rest of a statement over released cells, in a DuckDB that holds nothing else.
+
+Opening such an engine takes longer than most of what it is asked, so that a few are kept. One
+serves one statement at a time, in a transaction that is undone: nothing is left for the next. An
+engine in which anything failed is closed.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from queue import Empty, Full, LifoQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
@@ -13,7 +20,7 @@ from sandbox.relations import Relation, Result
 from sandbox.values import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sandbox.values import Type
 
@@ -21,6 +28,8 @@ _STORED: Final = {
     Kind.TEXT: "VARCHAR", Kind.INT: "BIGINT", Kind.REAL: "DOUBLE", Kind.BOOL: "BOOLEAN",
     Kind.DATE: "DATE", Kind.NULL: "BIGINT", Kind.KEY: "VARCHAR",
 }  # fmt: skip
+_MOST_IDLE: Final = 4
+_idle: Final[LifoQueue[duckdb.DuckDBPyConnection]] = LifoQueue(_MOST_IDLE)
 Table = tuple[Result, "Sequence[tuple[Any, ...]]"]
 
 
@@ -98,15 +107,11 @@ def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
     post = _Post()
     text = post.sql(result)
     try:
-        connection = _locked()
-        try:
+        with _engine() as connection:
             for place, leaf in enumerate(post.tables):
                 rows = next(rows for of, rows in tables if of is leaf)
                 _fill(connection, f"t{place}", [o.value.type for o in leaf.outputs], rows)
-            connection.execute("SET lock_configuration = true")
             found = connection.execute(text).fetchmany(most + 1)
-        finally:
-            connection.close()
     except FusionError:
         raise
     except Exception as error:  # noqa: BLE001 - one text, whatever an engine says
@@ -119,12 +124,31 @@ def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
     return [[_shown(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in found]
 
 
+@contextmanager
+def _engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Lend an engine without tables; it has none when it is kept."""
+    try:
+        connection = _idle.get_nowait()
+    except Empty:
+        connection = _locked()
+    try:
+        connection.execute("BEGIN")
+        yield connection
+        connection.execute("ROLLBACK")
+        _idle.put_nowait(connection)
+    except Full:
+        connection.close()
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _locked() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     for setting in (
         "memory_limit = '256MB'", "threads = 1", "python_enable_replacements = false",
         "autoinstall_known_extensions = false", "autoload_known_extensions = false",
-        "temp_directory = ''", "enable_external_access = false",
+        "temp_directory = ''", "enable_external_access = false", "lock_configuration = true",
     ):  # fmt: skip
         connection.execute(f"SET {setting}")
     return connection

@@ -5,14 +5,20 @@ Batches of rows come in the order of people. Within a batch rows are put in the 
 neighbours and so is a cell: both levels of a core (:mod:`sandbox.compile`) are sums over runs.
 Results are those of the SQL, to the last digit: all numbers are whole, and totals are kept in two
 halves, so that nothing overflows. Pure: takes arrays, touches no engine and no file.
+
+Values may come in fewer than 64 bits; whatever is computed of them is of 64. What two measures have
+in common is computed once a batch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
+from sandbox.runs import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 
     from sandbox.coding import Coding
     from sandbox.relations import Measure
+    from sandbox.runs import People, Runs
 
     Ints = NDArray[np.int64]
     Members = NDArray[np.int32]
@@ -40,17 +47,27 @@ class _Total:
     high: Ints
     low: Ints
 
-    def add(self, cells: Any, values: Ints, starts: Any, most: int) -> None:  # noqa: ANN401 - numbers
-        if most * len(values) < _SAFE:
-            sums: Ints = np.add.reduceat(values, starts)
-            self.high[cells] += sums >> _HALF
-            self.low[cells] += sums & _LOW
-        else:
-            self.high[cells] += np.add.reduceat(values >> _HALF, starts)
-            self.low[cells] += np.add.reduceat(values & _LOW, starts)
+    def add(self, cells: Ints, halves: tuple[Ints, Ints]) -> None:
+        self.high[cells] += halves[0]
+        self.low[cells] += halves[1]
 
     def of(self, cell: int) -> int:
         return (int(self.high[cell]) << _HALF) + int(self.low[cell])
+
+
+def _halves(values: NDArray[Any], starts: Ints, most: int) -> tuple[Ints, Ints]:
+    """Return sums that 64 bits may not hold, in two halves.
+
+    Args:
+        values: What is added up.
+        starts: Where each sum begins.
+        most: The greatest magnitude of a value, or more.
+    """
+    if most * len(values) < _SAFE:
+        sums: Ints = np.add.reduceat(values, starts, dtype=np.int64)
+        return sums >> _HALF, sums & _LOW
+    wide = values.astype(np.int64)
+    return np.add.reduceat(wide >> _HALF, starts), np.add.reduceat(wide & _LOW, starts)
 
 
 class _Kept:
@@ -107,39 +124,100 @@ class _Kept:
         return found
 
 
-@dataclass(slots=True)
-class _Runs:
-    """A batch in the order of cells.
+class Column:
+    """A value column of a batch in the order of cells, and what is known of it."""
 
-    Attributes:
-        order: Of its rows; None if they are in it.
-        starts: First row of each run of one entity in one cell, and the number of rows.
-        firsts: First run of each cell, and the number of runs.
-        cells: Number of the cell of each of ``firsts``.
-        longest: Rows of the longest run.
-    """
+    def __init__(self, runs: Runs, values: NDArray[Any], there: NDArray[np.bool_] | None) -> None:
+        """Take its whole numbers, 0 where there is none, and where there are some, if not all."""
+        self.runs = runs
+        self.values = values
+        self.there = there
 
-    order: Any
-    starts: Any
-    firsts: Any
-    cells: Any
-    longest: int = field(init=False)
+    @cached_property
+    def most(self) -> int:
+        """The greatest magnitude."""
+        return max(int(self.values.max()), -int(self.values.min()))
 
-    def __post_init__(self) -> None:
-        """Find the longest run."""
-        self.longest = int((self.starts[1:] - self.starts[:-1]).max())
+    @cached_property
+    def wide(self) -> Ints:
+        """The values in 64 bits."""
+        return self.values.astype(np.int64, copy=False)
 
-    def ordered(self, values: Any) -> Any:  # noqa: ANN401 - an array of any type
-        return values if self.order is None else values.take(self.order)
+    @cached_property
+    def total(self) -> tuple[Ints, Ints]:
+        """The sum over the rows of each cell, in halves."""
+        return _halves(self.values, self.runs.starts[self.runs.firsts[:-1]], self.most)
 
-    def sums(self, values: Any) -> Ints:  # noqa: ANN401 - numbers
-        """Return the sum of each run; right as long as each is one of 64 bits."""
-        # Differences of running totals are right even where those have wrapped around.
-        totals = np.zeros(len(values) + 1, np.int64)
-        np.cumsum(values, out=totals[1:], dtype=np.int64)
-        at = totals.take(self.starts)
-        found: Ints = at[1:] - at[:-1]
+    @cached_property
+    def spread(self) -> tuple[Ints, Ints]:
+        """Least and greatest value of each cell."""
+        rows = self.runs.starts[self.runs.firsts[:-1]]
+        low = high = self.values
+        if self.there is not None:
+            low = np.where(self.there, self.wide, _LARGEST)
+            high = np.where(self.there, self.wide, -_LARGEST)
+        return np.minimum.reduceat(low, rows), np.maximum.reduceat(high, rows)
+
+
+class _Added:
+    """What each entity adds to each cell in a batch."""
+
+    def __init__(self, runs: Runs, mine: Ints, *, signed: bool = False) -> None:
+        """Take what each run adds, and whether it can be below 0."""
+        self.runs = runs
+        self.mine = mine
+        self.signed = signed
+
+    @cached_property
+    def some(self) -> NDArray[np.bool_] | None:
+        """Where it is not 0; None where it is nowhere."""
+        return None if np.count_nonzero(self.mine) == len(self.mine) else self.mine != 0
+
+    @cached_property
+    def entities(self) -> Ints:
+        """How many add something to each cell."""
+        firsts = self.runs.firsts
+        if self.some is None:
+            return firsts[1:] - firsts[:-1]
+        found: Ints = np.add.reduceat(self.some, firsts[:-1], dtype=np.int64)
         return found
+
+    @cached_property
+    def sizes(self) -> Ints:
+        """The magnitudes."""
+        return np.abs(self.mine) if self.signed else self.mine
+
+    @cached_property
+    def tops(self) -> Ints:
+        """The greatest magnitude in each cell."""
+        found: Ints = np.maximum.reduceat(self.sizes, self.runs.firsts[:-1])
+        return found
+
+    @cached_property
+    def most(self) -> int:
+        """The greatest magnitude of all."""
+        return int(self.tops.max())
+
+    @cached_property
+    def total(self) -> tuple[Ints, Ints]:
+        """The sum of each cell, in halves."""
+        return _halves(self.mine, self.runs.firsts[:-1], self.most)
+
+    @cached_property
+    def squares(self) -> tuple[Ints, Ints]:
+        """The sum of squares of each cell, in halves."""
+        return _halves(self.mine * self.mine, self.runs.firsts[:-1], self.most * self.most)
+
+
+class _Once(_Added):
+    """Each entity has one row, which counts."""
+
+    def __init__(self, runs: Runs) -> None:
+        super().__init__(runs, runs.lengths)
+        self.some = None
+        self.entities = runs.firsts[1:] - runs.firsts[:-1]
+        self.tops = np.ones(len(self.entities), np.int64)
+        self.total = self.squares = (self.entities >> _HALF, self.entities & _LOW)
 
 
 @dataclass(slots=True)
@@ -174,29 +252,32 @@ class Reduction:
         self._kept = [_Kept(each) for each in self.measures]
         self._grow()
 
-    def add(self, columns: Sequence[pa.Array]) -> None:
-        """Take in all rows of some people: the number of a person, then keys, then given values.
+    def add(
+        self, people: People, keys: Sequence[pa.Array], values: Sequence[tuple[Any, Any]]
+    ) -> None:
+        """Take in all rows of some people.
+
+        Args:
+            people: Whom they are about.
+            keys: Of each row.
+            values: Of each given value column whole numbers, 0 where there is none, and where there
+                are some, None if everywhere. Columns that are the same object are computed once.
 
         Raises:
             TooManyCells: There are more than are kept.
         """
-        count = self.coding.keys
-        people = columns[0].to_numpy()
-        ids = self.coding.cells(columns[1 : 1 + count], len(people))
+        ids = self.coding.cells(keys, people.rows)
         self._grow()
-        runs = _runs(people, ids)
-        who = None
-        if self.members or self.hashes is not None:
-            who = runs.ordered(people).take(runs.starts[:-1])
-        if self.members and who is not None:
-            self._keep(runs, who, people)
+        runs = runs_of(people, ids, self.coding.count)
+        if self.members:
+            self._keep(runs)
         self.sizes[runs.cells] += runs.firsts[1:] - runs.firsts[:-1]
-        hashes = None if self.hashes is None else self.hashes[who]
+        hashes = None if self.hashes is None else self.hashes[runs.who]
         if hashes is not None:
             self.keys[runs.cells] ^= np.bitwise_xor.reduceat(hashes, runs.firsts[:-1])
-        values = self._values(columns[1 + count :], runs)
+        batch = _Batch(runs, self._values(values, runs), hashes)
         for kept in self._kept:
-            _measure(kept, runs, values, hashes)
+            batch.measure(kept)
 
     def absorb(self, other: Reduction) -> None:
         """Take in the cells of another, which was of other people.
@@ -218,19 +299,30 @@ class Reduction:
         for kept in self._kept:
             yield kept.columns(cell)
 
-    def _values(self, columns: Sequence[pa.Array], runs: _Runs) -> list[_Numbers]:
+    def _values(self, given: Sequence[tuple[Any, Any]], runs: Runs) -> list[Column]:
         """Return every value column in the order of cells, products made."""
+        made: dict[tuple[object, ...], Column] = {}
+        columns: dict[int, Column] = {}
         places = [place for place, factors in enumerate(self.products) if factors is None]
-        values = {p: _numbers(each, runs) for p, each in zip(places, columns, strict=True)}
+        for place, (values, there) in zip(places, given, strict=True):
+            same = (id(values), id(there))
+            if same not in made:
+                mask = None if there is None else runs.ordered(there)
+                made[same] = Column(runs, runs.ordered(values), mask)
+            columns[place] = made[same]
         for place, factors in enumerate(self.products):
             if factors is not None:
-                values[place] = _multiplied(*(values[each] for each in factors))
-        return [values[place] for place in range(len(self.products))]
+                one, other = (columns[each] for each in factors)
+                pair = (id(one), id(other), "product")
+                if pair not in made:
+                    made[pair] = _multiplied(one, other)
+                columns[place] = made[pair]
+        return [columns[place] for place in range(len(self.products))]
 
-    def _keep(self, runs: _Runs, who: Members, people: Members) -> None:
+    def _keep(self, runs: Runs) -> None:
+        who = runs.who
         if self.alone and runs.order is not None:
-            persons = 1 + int(np.count_nonzero(people[1:] != people[:-1]))
-            self.alone = persons == len(who)
+            self.alone = len(runs.people.bounds) - 1 == len(who)
         places = np.repeat(runs.cells.astype(np.int32), runs.firsts[1:] - runs.firsts[:-1])
         self.pairs.append((who, places))
 
@@ -242,115 +334,87 @@ class Reduction:
                 each.grow(self.coding.count)
 
 
-def _runs(people: Members, ids: Any) -> _Runs:  # noqa: ANN401 - small numbers, or None
-    rows = len(people)
-    if ids is None:
-        changes = np.flatnonzero(people[1:] != people[:-1])
-        starts = _bounds(changes, rows)
-        return _Runs(None, starts, np.array([0, len(starts) - 1]), np.zeros(1, np.int64))
-    order = np.argsort(ids, kind="stable")
-    people = people.take(order)
-    changes = people[1:] != people[:-1]
-    sizes = np.bincount(ids)
-    cells = np.flatnonzero(sizes)
-    rows_before = np.cumsum(sizes[cells])
-    # Where a cell begins there begins a run, even of whoever the last run was of.
-    changes[rows_before[:-1] - 1] = True
-    starts = _bounds(np.flatnonzero(changes), rows)
-    firsts = np.concatenate([[0], np.searchsorted(starts, rows_before)])
-    return _Runs(order, starts, firsts, cells)
-
-
-def _bounds(changes: Any, rows: int) -> Any:  # noqa: ANN401 - numbers of rows
-    """Return where runs begin, and where the last one ends."""
-    found = np.empty(len(changes) + 2, np.int64)
-    found[0], found[-1] = 0, rows
-    np.add(changes, 1, out=found[1:-1])
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Numbers:
-    """A value column in the order of cells: its numbers, 0 where there is none."""
-
-    values: Ints
-    there: NDArray[np.bool_] | None
-
-
-def _numbers(column: pa.Array, runs: _Runs) -> _Numbers:
-    if column.null_count == 0:
-        return _Numbers(runs.ordered(column.to_numpy()), None)
-    there = column.is_valid().to_numpy(zero_copy_only=False)
-    return _Numbers(runs.ordered(column.fill_null(0).to_numpy()), runs.ordered(there))
-
-
-def _multiplied(one: _Numbers, other: _Numbers) -> _Numbers:
+def _multiplied(one: Column, other: Column) -> Column:
     there = one.there if other.there is None else other.there
     if one.there is not None and other.there is not None:
         there = one.there & other.there
-    return _Numbers(one.values * other.values, there)
+    return Column(one.runs, one.wide * other.wide, there)
 
 
-def _measure(
-    kept: _Kept, runs: _Runs, values: list[_Numbers], hashes: NDArray[np.uint64] | None
-) -> None:
-    """Add what a batch has of one measure."""
-    measure, cells, firsts = kept.measure, runs.cells, runs.firsts[:-1]
-    own = None if measure.value is None else values[measure.value]
-    if measure.spread and own is not None:
-        _spread(kept, own, runs)
-    if measure.only_total and own is not None:
-        _total(kept, own, runs)
-        return
-    if measure.how == "sum" and own is not None:
-        mine = _sums(own, runs, min(measure.bound, _LARGEST))
-    elif measure.how == "rows" or own is None or own.there is None:
-        mine = np.minimum(runs.starts[1:] - runs.starts[:-1], measure.bound)
-    else:
-        mine = np.minimum(runs.sums(own.there), measure.bound)
-    some = mine != 0
-    kept.entities[cells] += np.add.reduceat(some, firsts, dtype=np.int64)
-    sizes = np.abs(mine) if measure.signed else mine
-    tops = np.maximum.reduceat(sizes, firsts)
-    most = int(tops.max())
-    kept.total.add(cells, mine, firsts, most)
-    if measure.signed:
-        kept.size.add(cells, sizes, firsts, most)
-        _largest(kept.tops["pq"], mine, np.maximum.reduceat(mine, firsts), runs)
-        _largest(kept.tops["uv"], -mine, np.maximum.reduceat(-mine, firsts), runs)
-    if measure.how == "sum":
-        _largest(kept.tops["mbc"], sizes, tops, runs)
-    else:
+class _Batch:
+    """Adds what a batch has to what is kept of measures."""
+
+    def __init__(self, runs: Runs, values: list[Column], hashes: NDArray[np.uint64] | None) -> None:
+        self.runs = runs
+        self.values = values
+        self.hashes = hashes
+        self._counts: dict[tuple[int, int], _Added] = {}
+
+    def measure(self, kept: _Kept) -> None:
+        """Add what there is of one measure."""
+        measure, cells = kept.measure, self.runs.cells
+        own = None if measure.value is None else self.values[measure.value]
+        if measure.spread and own is not None:
+            low, high = own.spread
+            kept.least[cells] = np.minimum(kept.least[cells], low)
+            kept.greatest[cells] = np.maximum(kept.greatest[cells], high)
+        bound = min(measure.bound, _LARGEST)
+        if measure.how != "sum" or own is None:
+            self._counted(kept, self._count(own, measure.bound))
+        elif not measure.only_total:
+            self._summed(kept, _Added(self.runs, _sums(own, bound), signed=measure.signed))
+        # Of which the total alone is wanted: mostly nobody is near the bound.
+        elif own.most * self.runs.longest <= bound:
+            kept.total.add(cells, own.total)
+        else:
+            kept.total.add(cells, _Added(self.runs, _sums(own, bound), signed=True).total)
+
+    def _count(self, own: Column | None, bound: int) -> _Added:
+        there = None if own is None else own.there
+        same = (id(there), bound)
+        if there is None and self.runs.longest == 1:
+            self._counts.setdefault(same, _Once(self.runs))
+        elif same not in self._counts:
+            counts = self.runs.lengths if there is None else self.runs.sums(there)
+            self._counts[same] = _Added(self.runs, np.minimum(counts, bound))
+        return self._counts[same]
+
+    def _counted(self, kept: _Kept, added: _Added) -> None:
+        cells = self.runs.cells
+        self._always(kept, added)
         top = kept.tops["mbc"][:, 0]
-        top[cells] = np.maximum(top[cells], tops)
-        kept.squares.add(cells, mine * mine, firsts, most * most)
-    if hashes is not None:
-        kept.key[cells] ^= np.bitwise_xor.reduceat(np.where(some, hashes, np.uint64(0)), firsts)
+        top[cells] = np.maximum(top[cells], added.tops)
+        kept.squares.add(cells, added.squares)
+
+    def _summed(self, kept: _Kept, added: _Added) -> None:
+        runs, mine = self.runs, added.mine
+        self._always(kept, added)
+        _largest(kept.tops["mbc"], added.sizes, added.tops, runs)
+        if kept.measure.signed:
+            firsts = runs.firsts[:-1]
+            kept.size.add(runs.cells, _halves(added.sizes, firsts, added.most))
+            _largest(kept.tops["pq"], mine, np.maximum.reduceat(mine, firsts), runs)
+            _largest(kept.tops["uv"], -mine, np.maximum.reduceat(-mine, firsts), runs)
+
+    def _always(self, kept: _Kept, added: _Added) -> None:
+        cells = self.runs.cells
+        kept.entities[cells] += added.entities
+        kept.total.add(cells, added.total)
+        if self.hashes is not None:
+            hashes, some = self.hashes, added.some
+            hashes = hashes if some is None else np.where(some, hashes, np.uint64(0))
+            kept.key[cells] ^= np.bitwise_xor.reduceat(hashes, self.runs.firsts[:-1])
 
 
-def _total(kept: _Kept, own: _Numbers, runs: _Runs) -> None:
-    """Add a sum of which the total alone is wanted: mostly nobody is near the bound."""
-    bound = min(kept.measure.bound, _LARGEST)
-    most = max(int(own.values.max()), -int(own.values.min()))
-    if most * runs.longest <= bound:
-        kept.total.add(runs.cells, own.values, runs.starts[runs.firsts[:-1]], most)
-        return
-    mine = _sums(own, runs, bound)
-    most = int(np.abs(mine).max())
-    kept.total.add(runs.cells, mine, runs.firsts[:-1], most)
-
-
-def _sums(own: _Numbers, runs: _Runs, bound: int) -> Ints:
+def _sums(own: Column, bound: int) -> Ints:
     """Return what each entity adds, cut off at its bound."""
-    values = own.values
-    most = max(int(values.max()), -int(values.min()))
-    most *= runs.longest
+    runs, most = own.runs, own.most * own.runs.longest
     if most < _SAFE:
-        found = runs.sums(values)
+        found = runs.sums(own.values)
         if most <= bound:
             return found
     else:
-        high, low = runs.sums(values >> _HALF), runs.sums(values & _LOW)
+        high, low = runs.sums(own.wide >> _HALF), runs.sums(own.wide & _LOW)
         high, low = high + (low >> _HALF), low & _LOW
         # Beyond 2^62 either way it is beyond every bound.
         edge = 1 << (62 - _HALF)
@@ -358,7 +422,7 @@ def _sums(own: _Numbers, runs: _Runs, bound: int) -> Ints:
     return np.clip(found, -bound, bound)
 
 
-def _largest(top: NDArray[np.int64], values: Ints, tops: Ints, runs: _Runs) -> None:
+def _largest(top: NDArray[np.int64], values: Ints, tops: Ints, runs: Runs) -> None:
     """Keep the largest values above 0 of each cell; few cells have one larger than are known.
 
     Args:
@@ -374,17 +438,6 @@ def _largest(top: NDArray[np.int64], values: Ints, tops: Ints, runs: _Runs) -> N
         if len(own) > TOP:
             own = np.partition(own, len(own) - TOP)[-TOP:]
         top[cell] = np.sort(np.concatenate([top[cell], own]))[: -TOP - 1 : -1]
-
-
-def _spread(kept: _Kept, own: _Numbers, runs: _Runs) -> None:
-    rows = runs.starts[runs.firsts[:-1]]
-    low = high = own.values
-    if own.there is not None:
-        low = np.where(own.there, low, _LARGEST)
-        high = np.where(own.there, high, -_LARGEST)
-    cells = runs.cells
-    kept.least[cells] = np.minimum(kept.least[cells], np.minimum.reduceat(low, rows))
-    kept.greatest[cells] = np.maximum(kept.greatest[cells], np.maximum.reduceat(high, rows))
 
 
 def _longer(values: Any, more: int, fill: int = 0) -> Any:  # noqa: ANN401 - an array of any type

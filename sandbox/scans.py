@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.errors import MessageInvalid
+from sandbox import direct
 from sandbox.compile import CoreQuery, Writer, columns_of, core_sql, quantiles_sql
 from sandbox.partials import MAX_REQUEST_BYTES, Asked, Kind, Limits
 from sandbox.relations import Core, Measure
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "fusion.store-request/1"
 _Text = Annotated[str, Field(max_length=2_000_000)]
+_Name = Annotated[str, Field(max_length=1000)]
 _Place = Annotated[int, Field(ge=0, lt=1000)]
 _READ: Final = {
     ValueKind.TEXT: "{}",
@@ -56,6 +58,20 @@ class AskedMeasure(_Part):
                        self.only_total)  # fmt: skip
 
 
+class Direct(_Part):
+    """Rows that are those of one table, all of them (:mod:`sandbox.direct`).
+
+    Attributes:
+        table: Which.
+        keys: The column that each key is.
+        values: The column that each given value is, and the one that has to have a value as well.
+    """
+
+    table: _Name
+    keys: Annotated[tuple[_Name, ...], Field(max_length=200)]
+    values: Annotated[tuple[tuple[_Name, _Name], ...], Field(max_length=1000)]
+
+
 class Scan(_Part):
     """A core over a store.
 
@@ -71,6 +87,7 @@ class Scan(_Part):
         ordered: Whether rows come in the order of people, as far as can be said.
         otherwise: SQL of the core, where there are more cells than are kept.
         members: Whether who is in which cell is wanted.
+        direct: What the rows are where they need no engine.
     """
 
     rows: _Text
@@ -83,6 +100,7 @@ class Scan(_Part):
     ordered: bool
     otherwise: _Text
     members: bool = False
+    direct: Direct | None = None
 
 
 class Plain(_Part):
@@ -177,6 +195,7 @@ class Steps:
             # What a grouping yields has no order.
             ordered=not (" GROUP BY " in rows or " OVER (" in rows),
             otherwise=whole.sql,
+            direct=self._direct(core, products),
         )
         # Who is in a cell does not depend on what is measured.
         self._rows.setdefault(keyed, len(self._steps))
@@ -224,6 +243,15 @@ class Steps:
         keys = range(core.keys)
         values = [core.keys + n for n, each in enumerate(products) if each is None]
         return self._select(core, [*keys, *values]), self._select(core, keys)
+
+    def _direct(self, core: Core, products: Sequence[object]) -> Direct | None:
+        table = direct.table_of(core)
+        places = [core.keys + n for n, each in enumerate(products) if each is None]
+        keys = direct.keys_of(core, self.policy, self.coded)
+        values = direct.values_of(core, self.policy, self.coded, places)
+        if table is None or keys is None or values is None:
+            return None
+        return Direct(table=table, keys=keys, values=values)
 
     def _select(self, core: Core, places: Sequence[int]) -> str:
         writer = Writer(self.policy, "duckdb", self.coded)

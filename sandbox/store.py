@@ -5,7 +5,8 @@ attached. Every table of the policy is in it with the policy's reading already a
 (:func:`sandbox.tables.read`), so that no query casts or clamps; the entity is its number on the
 list of people, the same in all tables; rows stand in the order of that number, which makes what one
 entity contributes a run of neighbours (:mod:`sandbox.reduction`). A text to group by that has few
-values is stored as a code as well. Columns whose names begin with ``#`` are ours: no column of a
+values is stored as a code as well. The same rows lie beside it as plain arrays
+(:mod:`sandbox.arrays`). Columns whose names begin with ``#`` are ours: no column of a
 policy can be called so.
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 
 from fusion.errors import InputInvalid
-from sandbox import engine, tables
+from sandbox import arrays, engine, tables
 from sandbox.dialects import literal, quoted
 from sandbox.policy import Dimension
 from sandbox.tables import ENTITY, PEOPLE, code
@@ -40,7 +41,9 @@ _MEMORY_MB: Final = 2048
 
 
 def make(policy: Policy, files: Mapping[str, Path], people: Path, out: Path) -> tuple[str, ...]:
-    """Write the file; return ``table.column`` of every column that has codes.
+    """Write the file, and that of :mod:`sandbox.arrays` beside it.
+
+    Return ``table.column`` of every column that has codes.
 
     Args:
         policy: Which tables and columns, and how they are read.
@@ -71,6 +74,7 @@ def make(policy: Policy, files: Mapping[str, Path], people: Path, out: Path) -> 
             for column in _table(connection, name, table, files[name])
         ]
         connection.execute("CHECKPOINT store")
+        arrays.write(connection, policy, coded, out.with_name(arrays.FILE))
         connection.execute("DETACH store")
     except Exception:  # noqa: BLE001 - a database's message quotes cells
         raise InputInvalid(
@@ -80,7 +84,8 @@ def make(policy: Policy, files: Mapping[str, Path], people: Path, out: Path) -> 
     finally:
         connection.close()
         shutil.rmtree(spill, ignore_errors=True)
-    out.chmod(0o644)  # as the plain copies
+    for path in (out, out.with_name(arrays.FILE)):
+        path.chmod(0o644)  # as the plain copies
     return tuple(sorted(coded))
 
 

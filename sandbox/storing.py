@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,27 +18,40 @@ import pyarrow as pa
 
 from fusion.errors import FusionError, QueryFailed
 from sandbox import members, store
+from sandbox.arrays import ARRAYS, Arrays
 from sandbox.coding import Coding, TooManyCells
 from sandbox.compile import hashed
 from sandbox.dialects import quoted
 from sandbox.partials import MAX_CELLS, reply_bytes
 from sandbox.reduction import Reduction
+from sandbox.runs import ByRow
 from sandbox.scans import Plain, request_of
 from sandbox.tables import PEOPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
     from numpy.typing import NDArray
 
-    from sandbox.partials import Rows
-    from sandbox.scans import Request, Scan
+    from sandbox.arrays import Block, Values
+    from sandbox.partials import Limits, Rows
+    from sandbox.runs import People
+    from sandbox.scans import Direct, Request, Scan
+
+    _Rows = tuple[People, Sequence[pa.Array], Sequence[tuple[NDArray[Any], NDArray[Any] | None]]]
+    _Part = Callable[[], _Rows]
+    """All rows of some people: whom they are about, keys, values; made by the thread that adds."""
 
 _BATCH: Final = 65_536
 _MOST_RUNS: Final = 20_000
+_ALONE: Final = 24
+"""Parts of which one thread makes an end before a busy machine gives another one its turn."""
+
+_TOGETHER: Final = 8
+"""Blocks of which only people are read."""
 
 
 class Unordered(Exception):
@@ -53,19 +67,17 @@ def execute(request: bytes, inputs: Mapping[str, Path]) -> bytes:
     """
     asked = request_of(request)
     try:
-        connection = store.locked(inputs[store.STORE], asked.limits)
-        try:
+        with contextlib.ExitStack() as stack:
+            opened = _Opened(inputs, asked.limits, stack)
             results, sets = [], []
             for step in asked.steps:
                 if isinstance(step, Plain):
-                    results.append((step.columns, connection.execute(step.sql).fetchall()))
+                    results.append((step.columns, opened.engine.execute(step.sql).fetchall()))
                     continue
-                rows, who = _scanned(connection, step, asked)
+                rows, who = _scanned(opened, step, asked)
                 results.append((step.columns, rows))
                 sets += [who] if step.members else []
             parts = [reply_bytes(results), *sets]
-        finally:
-            connection.close()
     except (FusionError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - a database's message quotes cells
@@ -75,26 +87,60 @@ def execute(request: bytes, inputs: Mapping[str, Path]) -> bytes:
     return members.joined(parts)
 
 
-def _scanned(connection: DuckDBPyConnection, scan: Scan, asked: Request) -> tuple[Rows, bytes]:
+class _Opened:
+    """The engine and the arrays over a store, opened when they are first wanted."""
+
+    def __init__(
+        self, inputs: Mapping[str, Path], limits: Limits, stack: contextlib.ExitStack
+    ) -> None:
+        self._inputs = inputs
+        self._limits = limits
+        self._stack = stack
+
+    @cached_property
+    def engine(self) -> DuckDBPyConnection:
+        """A connection to the store."""
+        connection = store.locked(self._inputs[store.STORE], self._limits)
+        self._stack.callback(connection.close)
+        return connection
+
+    @cached_property
+    def arrays(self) -> Arrays | None:
+        """The arrays; None of a store that was made without."""
+        path = self._inputs.get(ARRAYS)
+        return None if path is None else self._stack.enter_context(Arrays(path))
+
+
+def _scanned(opened: _Opened, scan: Scan, asked: Request) -> tuple[Rows, bytes]:
     """Return the cells of a core, and who is in them."""
-    hashes = _hashes(connection, scan.salt) if scan.salt else None
-    ways = (_streamed, _gathered, _sorted) if scan.ordered else (_sorted,)
-    found = None
     try:
-        for way in ways:
-            with contextlib.suppress(Unordered):
-                found = _reduced(way(connection, scan.rows), scan, hashes, asked.limits.threads)
-                break
+        found = _found(opened, scan, asked)
     except TooManyCells:
-        return connection.execute(scan.otherwise).fetchall(), members.NOBODY
-    if found is None:
-        raise QueryFailed
+        return opened.engine.execute(scan.otherwise).fetchall(), members.NOBODY
     # Without keys there is one cell, whoever is in it.
     cells = [cell for cell in range(found.coding.count) if found.sizes[cell] or not scan.keys]
     cells.sort(key=lambda cell: -int(found.sizes[cell]))
-    quantiles = _quantiles(connection, scan)
+    quantiles = _quantiles(opened, scan)
     rows = [_row(found, cell, scan, quantiles) for cell in cells[:MAX_CELLS]]
     return rows, _members(found, cells, asked) if scan.members else b""
+
+
+def _found(opened: _Opened, scan: Scan, asked: Request) -> Reduction:
+    """Return a core's rows, reduced.
+
+    Raises:
+        TooManyCells: There are more than are kept.
+        QueryFailed: The engine does not sort.
+    """
+    hashes = _hashes(opened.engine, scan.salt) if scan.salt else None
+    threads = asked.limits.threads
+    if scan.direct is not None and opened.arrays is not None:
+        parts = list(_blocks(opened.arrays, scan.direct))
+        return _reduced(parts, scan, hashes, threads if len(parts) > _ALONE else 1)
+    for way in (_streamed, _gathered, _sorted) if scan.ordered else (_sorted,):
+        with contextlib.suppress(Unordered), contextlib.closing(way(opened.engine, scan.rows)) as b:
+            return _reduced(_batches(b, scan.keys), scan, hashes, threads)
+    raise QueryFailed
 
 
 def _hashes(connection: DuckDBPyConnection, salt: str) -> NDArray[np.uint64]:
@@ -104,36 +150,92 @@ def _hashes(connection: DuckDBPyConnection, salt: str) -> NDArray[np.uint64]:
 
 
 def _reduced(
-    batches: Generator[pa.RecordBatch], scan: Scan, hashes: NDArray[np.uint64] | None, threads: int
+    parts: Iterable[_Part], scan: Scan, hashes: NDArray[np.uint64] | None, threads: int
 ) -> Reduction:
-    """Reduce rows by several threads: numpy works outside the interpreter's lock."""
+    """Reduce rows, in several threads if there are: numpy works outside the interpreter's lock."""
     measures = [each.measure() for each in scan.measures]
     each_own = [
         Reduction(Coding(scan.keys), measures, scan.products, hashes, members=scan.members)
         for _ in range(threads)
     ]
+    if threads == 1:
+        for part in parts:
+            each_own[0].add(*part())
+        return each_own[0]
     free: SimpleQueue[Reduction] = SimpleQueue()
     for each in each_own:
         free.put(each)
 
-    def add(columns: list[pa.Array]) -> None:
+    def add(part: _Part) -> None:
         own = free.get()
         try:
-            own.add(columns)
+            own.add(*part())
         finally:
             free.put(own)
 
-    with contextlib.closing(batches), ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         under_way: deque[Future[None]] = deque()
-        for columns in _whole(batches):
+        for part in parts:
             if len(under_way) >= 2 * threads:
                 under_way.popleft().result()
-            under_way.append(pool.submit(add, columns))
+            under_way.append(pool.submit(add, part))
         for future in under_way:
             future.result()
     for each in each_own[1:]:
         each_own[0].absorb(each)
     return each_own[0]
+
+
+def _blocks(arrays: Arrays, of: Direct) -> Iterator[_Part]:
+    """Yield what reads each block of a table."""
+    blocks = arrays.blocks(of.table)
+    if of.keys or of.values:
+        for block in blocks:
+            yield partial(_block, arrays, of, block)
+        return
+    # Who there is and how many rows each has is little of each block.
+    for first in range(0, len(blocks), _TOGETHER):
+        yield partial(_counted, arrays, blocks[first : first + _TOGETHER])
+
+
+def _counted(arrays: Arrays, blocks: Sequence[Block]) -> _Rows:
+    return arrays.people(blocks), (), ()
+
+
+def _block(arrays: Arrays, of: Direct, block: Block) -> _Rows:
+    found = {
+        name: arrays.values(of.table, name, block) for name in {n for p in of.values for n in p}
+    }
+    # What is asked for twice is the same object, which is added up once.
+    given = {(own, other): _given(found[own], found[other]) for own, other in of.values}
+    keys = [arrays.key(of.table, name, block) for name in of.keys]
+    return arrays.people([block]), keys, [given[pair] for pair in of.values]
+
+
+def _given(own: Values, other: Values) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return values, 0 where there is none of one or of the other, and where there are both."""
+    if other.there is None or other is own:
+        return own.values, own.there
+    there = other.there if own.there is None else own.there & other.there
+    return own.values * there, there
+
+
+def _batches(batches: Iterable[pa.RecordBatch], keys: int) -> Iterator[_Part]:
+    """Yield what takes apart the rows of some people that an engine gave."""
+    for columns in _whole(batches):
+        yield partial(_taken_apart, columns, keys)
+
+
+def _taken_apart(columns: list[pa.Array], keys: int) -> _Rows:
+    values = [_numbers(each) for each in columns[1 + keys :]]
+    return ByRow(columns[0].to_numpy()), columns[1 : 1 + keys], values
+
+
+def _numbers(column: pa.Array) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    if column.null_count == 0:
+        return column.to_numpy(), None
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    return column.fill_null(0).to_numpy(), there
 
 
 def _whole(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.Array]]:
@@ -196,9 +298,9 @@ def _sorted(connection: DuckDBPyConnection, sql: str) -> Generator[pa.RecordBatc
     return _streamed(connection, f"{sql} ORDER BY e")
 
 
-def _quantiles(connection: DuckDBPyConnection, scan: Scan) -> dict[tuple[Any, ...], Any]:
+def _quantiles(opened: _Opened, scan: Scan) -> dict[tuple[Any, ...], Any]:
     """Return the quantiles of each cell by its keys."""
-    rows = connection.execute(scan.quantiles).fetchall() if scan.quantiles else []
+    rows = opened.engine.execute(scan.quantiles).fetchall() if scan.quantiles else []
     return {tuple(row[: scan.keys]): row[scan.keys :] for row in rows}
 
 

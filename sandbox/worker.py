@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.wire import canonical
-from sandbox import landlock, seccomp
+from sandbox import landlock, memory, seccomp
 from sandbox.entries import load
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def main(kind: str, entry: str) -> None:
     if os.getuid() == 0 or os.geteuid() == 0:
         sys.exit("a worker never runs as root")
     execute = load(entry)
+    memory.keep_freed()
     gc.freeze()  # what was imported is not looked through again
     os.write(1, READY)
     head = canonical.decode(_exactly(int.from_bytes(_exactly(4), "big"), MAX_HEAD_BYTES))

@@ -15,7 +15,6 @@ from sandbox.partials import ask, reply_of
 from sandbox.scans import Steps
 from sandbox.sources import MAX_CELLS, MAX_OVERLAPPING, Found
 from sandbox.sources.question import Question
-from sandbox.store import STORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +108,7 @@ class Files:
             )
 
         if self._attached.store is not None and compiled.stored:
-            return self._over_store(compiled, selections, self._attached.store, run_in)
+            return self._over_store(compiled, selections, run_in)
         return self._over_tables(compiled, selections, run_in)
 
     def _over_tables(
@@ -131,7 +130,7 @@ class Files:
         return question.found(reply_of(reply, whole), pairs, attached.people)
 
     def _over_store(
-        self, compiled: Compiled, selections: Sequence[Selection], store: Path, run_in: RunIn
+        self, compiled: Compiled, selections: Sequence[Selection], run_in: RunIn
     ) -> Found:
         """Run cores and sets over a store, in one pass where they are of the same rows."""
         attached = self._attached
@@ -139,7 +138,7 @@ class Files:
         own = steps.statement(compiled)
         places = [steps.members(each.core) for each in selections]
         asked = steps.asked(_ENGINE, cells=MAX_CELLS, members=MAX_OVERLAPPING)
-        data = run_in(STORE_ENTRY, asked.request, {STORE: store})
+        data = run_in(STORE_ENTRY, asked.request, attached.opened())
         told = steps.with_members()
         reply, members = read_members(
             data, len(told), attached.people, cells=MAX_CELLS, several=MAX_OVERLAPPING

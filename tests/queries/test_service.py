@@ -181,11 +181,11 @@ def _over(up: Up) -> bool:
 
 def test_whatever_goes_wrong_has_one_text_and_costs_a_run(up: Up) -> None:
     up.world.grant("broken")
-    (table,) = (up.world.owner.path / "queries/broken").glob("r1/tables.duckdb")
+    (table,) = (up.world.owner.path / "queries/broken").glob("r1/tables.arrays")
     whole = table.read_bytes()
     assert up.ask(TOTAL, dataset="broken").rows == EVERYBODY
     said: set[tuple[object, ...]] = set()
-    for bad in (b"\xff\xfe", whole.replace(b"income", b"outcom")):
+    for bad in (b"\xff\xfe", whole.replace(b"persons", b"parsons")):
         table.write_bytes(bad)
         failed = up.refused(TOTAL, dataset="broken")
         said.add((failed.code, failed.exit_code, failed.message, failed.hint))
@@ -224,7 +224,7 @@ def test_data_is_frozen_and_the_next_revision_counts_what_was_released(up: Up) -
 
 def test_a_frozen_table_that_was_changed_is_not_used(up: Up) -> None:
     up.world.grant("changed")
-    for name in ("persons.csv", "tables.duckdb"):
+    for name in ("persons.csv", "tables.duckdb", "tables.arrays"):
         (table,) = (up.world.owner.path / "queries/changed").glob(f"r1/{name}")
         whole = table.read_bytes()
         table.write_bytes(whole.replace(b"north", b"south", 1))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 from fusion.errors import MessageInvalid, QueryFailed
+from sandbox import post
 from sandbox.compile import CoreQuery
 from sandbox.disclosure import Rules
 from sandbox.engine import execute
@@ -225,3 +228,44 @@ tables:
     answer = ask(sql, policy, inputs)
     assert answer.columns == ("地区", "数量", "平均 收入")
     assert [row[:2] for row in answer.rows] == [["东", 30], ["西", 30]]
+
+
+def _released(sql: str, inputs: dict[str, Path]) -> list[Any]:
+    return ask(sql, exact(), inputs).rows
+
+
+def test_an_engine_for_released_cells_is_kept_empty_and_closed_when_anything_failed(
+    made: dict[str, Path],
+) -> None:
+    sql = "select sex, count(*) as n from persons group by sex order by 1"
+    first = _released(sql, made)
+    kept = post._idle.qsize()
+    assert kept
+    assert _released(sql, made) == first
+    assert post._idle.qsize() == kept
+    with post._engine() as engine:
+        for what in ("tables", "views", "types", "functions"):
+            own = f"select count(*) from duckdb_{what}() where not internal"
+            assert engine.execute(own).fetchone() == (0,), what
+        for setting in ("enable_external_access", "python_enable_replacements"):
+            assert engine.execute(f"select current_setting('{setting}')").fetchone() == (False,)
+    assert post._idle.qsize() == kept
+    with pytest.raises(duckdb.Error), post._engine() as engine:
+        engine.execute("set threads = 2")
+    assert post._idle.qsize() == kept - 1
+    assert _released(sql, made) == first
+
+
+def test_engines_for_released_cells_do_not_see_each_other(made: dict[str, Path]) -> None:
+    with post._engine() as one, post._engine() as other:
+        one.execute("create table t0 (a bigint)")
+        with pytest.raises(duckdb.Error):
+            other.execute("select * from t0")
+        other.execute("rollback")
+        other.execute("begin")
+    assert post._idle.qsize() <= post._MOST_IDLE
+    with ThreadPoolExecutor(8) as pool:
+        sql = "select region, count(*) as n from persons group by region order by 1"
+        answers = list(pool.map(lambda _: _released(sql, made), range(24)))
+    assert all(each == answers[0] for each in answers)
+    assert post._idle.qsize() <= post._MOST_IDLE

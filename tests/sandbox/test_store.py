@@ -5,6 +5,7 @@ The SQL is what the reference computations of the corpora and PostgreSQL are com
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from fusion.errors import FusionError, InputInvalid, MessageInvalid, QueryFailed
-from sandbox import coding, members, store, storing
+from sandbox import arrays, coding, members, store, storing
 from sandbox.disclosure import cells_of
 from sandbox.engine import execute, locked
 from sandbox.partials import Limits, reply_of
@@ -48,6 +49,10 @@ class Stored:
         self.path = folder / store.FILE
         self.coded = frozenset(store.make(policy, files, folder / "people.parquet", self.path))
 
+    @property
+    def inputs(self) -> dict[str, Path]:
+        return {store.STORE: self.path, arrays.ARRAYS: self.path.with_name(arrays.FILE)}
+
     def _everybody(self) -> set[str]:
         connection = locked(self.files, LIMITS)
         found: set[str] = set()
@@ -64,7 +69,12 @@ class Stored:
 
     def run(self, steps: Steps) -> tuple[list[Any], list[Members]]:
         asked = steps.asked(LIMITS, cells=1000, members=200)
-        data = storing.execute(asked.request, {store.STORE: self.path})
+        data = storing.execute(asked.request, self.inputs)
+        if any(isinstance(step, Scan) and step.direct for step in request_of(asked.request).steps):
+            # The engine over the store says the same as the arrays.
+            by_engine = storing.execute(asked.request, {store.STORE: self.path})
+            for one, other in zip(_parts(by_engine), _parts(data), strict=True):
+                assert sorted(one) == sorted(other)
         reply, found = members.read(
             data, len(steps.with_members()), len(self.names), cells=1000, several=200
         )
@@ -111,6 +121,22 @@ class Stored:
             inside = np.flatnonzero(found.of_one(bits) == 0)
             pairs |= {(self.names[n], place) for n in inside}
         return pairs, found
+
+
+def _parts(data: bytes) -> list[list[Any]]:
+    """Return the rows of each result of a reply, and its sets as they are."""
+    reply, *sets = _split(data)
+    rows = [[str(row) for row in each["rows"]] for each in json.loads(reply)["results"]]
+    return [*rows, sets]
+
+
+def _split(data: bytes) -> list[bytes]:
+    found = []
+    while data:
+        size = int.from_bytes(data[:8], "big")
+        found.append(data[8 : 8 + size])
+        data = data[8 + size :]
+    return found
 
 
 def _above_0(cell: Cell) -> Cell:
@@ -372,11 +398,14 @@ def test_failures_have_one_text(stored: Stored, tmp_path: Path) -> None:
     steps.statement(compile_statement("select count(*) from visits", stored.policy,
                                       coded=stored.coded))  # fmt: skip
     request = steps.asked(LIMITS, cells=9, members=9).request
-    broken = tmp_path / "broken.duckdb"
-    broken.write_bytes(b"no store")
-    with pytest.raises(QueryFailed) as failed:
-        storing.execute(request, {store.STORE: broken})
-    assert str(failed.value) == str(QueryFailed())
+    broken = tmp_path / "broken"
+    whole = stored.inputs[arrays.ARRAYS].read_bytes()
+    for bad in (b"", b"no store", whole[:-1], whole.replace(b"visits", b"visots")):
+        broken.write_bytes(bad)
+        for name in (store.STORE, arrays.ARRAYS):
+            with pytest.raises(QueryFailed) as failed:
+                storing.execute(request, {name: broken})
+            assert str(failed.value) == str(QueryFailed())
     for bad in (b"{}", b"[" * 2000, request.replace(b"threads", b"thread"), b" " * 17_000_000):
         with pytest.raises(MessageInvalid):
             storing.execute(bad, {store.STORE: stored.path})
