@@ -94,14 +94,15 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def refusal(code: str, detail: str = "") -> QueryRefused:
+def refusal(code: str, detail: str = "", hint: str = "") -> QueryRefused:
     """Return the refusal by a rule.
 
     Args:
         code: Of the rule.
         detail: What in the statement it is about; never anything of the data.
+        hint: What would satisfy it here, where that is more than the rule's own.
     """
-    message, hint = RULES[code]
+    message, usual = RULES[code]
     if detail:
         message = f"{message} {detail}"
-    return QueryRefused(message, hint=hint, code=code)
+    return QueryRefused(message, hint=hint or usual, code=code)
