@@ -21,7 +21,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "Q-04": (
         "A name is not in the policy.",
-        "fusion policy show lists tables and columns; a query sees no others.",
+        "fusion query describe lists tables and columns (owners: fusion policy show).",
     ),
     "Q-05": (
         "The types do not fit.",
@@ -65,7 +65,10 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "The result would be too large.",
         "Group by fewer or coarser properties, or ask for more rows.",
     ),
-    "Q-17": ("The policy does not allow this function.", "fusion policy show lists the functions."),
+    "Q-17": (
+        "The policy does not allow this function.",
+        "fusion query describe lists those that it does.",
+    ),
     "Q-18": (
         "Differential privacy is asked for by the policy, and not available here.",
         'Its owner installs it: pip install "banyan-fusion[dp]", or sets mode: sdc.',

@@ -108,7 +108,8 @@ def query(  # noqa: PLR0913 - each is part of the question
         asked_before.keep(node, "queries", said)
         raise
     answered = {"outcome": "answered", "code": "", "rows": len(reply.table.rows)}
-    asked_before.keep(node, "queries", said | answered | {"job": reply.table.job})
+    own = {"job": reply.table.job, "numbers": reply.table.numbers}
+    asked_before.keep(node, "queries", said | answered | own)
     return reply.table
 
 
