@@ -87,8 +87,8 @@ class Table(_Part):
         columns: Names.
         rows: Released values alone.
         notes: What was held back.
-        numbers: Of what was decided for it, counted for the asking organisation and the dataset:
-            notes beside later tables name these.
+        numbers: Of what was decided for it, counted for the dataset and the asking organisation,
+            with those that pool with it: notes beside later tables name these.
         rho_micro: What it spent of a privacy budget, in millionths of rho; 0 without one.
         noise: How accurate its columns are, under differential privacy.
         again: Whether it was released before, and cost no rho this time.
