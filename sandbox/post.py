@@ -119,7 +119,7 @@ def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
         failed.add_note(type(error).__name__)
         raise failed from None
     if len(found) > most:
-        raise refusal("Q-16")
+        raise refusal("Q-16", f"It has more than {most} rows.")
     kinds = [each.value.type for each in result.outputs]
     return [[_shown(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in found]
 

@@ -130,7 +130,7 @@ def execute(
     rows = released(job.returns, people, attached.policy.release,
                     ledgers.noise_secret(place.secret), out)  # fmt: skip
     notes = [Note(message=message, hint=hint) for message, hint in list(held.notes)[:100]]
-    return _table(job.returns, rows, job.digest, notes)
+    return _table(job.returns, rows, job.digest, notes).model_copy(update={"numbers": held.numbers})
 
 
 def run_script(

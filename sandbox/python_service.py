@@ -36,8 +36,9 @@ from fusion.services.python_review import log_release
 from fusion.services.python_shelf import MAX_WAITING, RunRecord, Shelf
 from fusion.services.query_messages import Refusal
 from fusion.types import OrgId
+from sandbox.python_copies import Copies
 from sandbox.python_run import Errand, Place, execute, named
-from sandbox.python_tables import Readings, check_files, check_fits, check_mode, columns_read
+from sandbox.python_tables import check_files, check_fits, check_mode, columns_read
 from sandbox.timing import Watch, pad
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class PythonService:
         self._at = shared
         node = shared.node
         self._shelf = Shelf(node)
-        self._readings = Readings(node.path / "python")
+        self._copies = Copies(node.path / "python")
         with self._shelf.lock():
             for record in self._shelf.runs():
                 if record.state == "running":
@@ -132,7 +133,7 @@ class PythonService:
 
     def close(self) -> None:
         """Drop what was copied."""
-        self._readings.close()
+        self._copies.close()
 
     def replied(self, caller: str, asked: bytes, stop: Stop) -> bytes:
         """Answer a message.
@@ -319,7 +320,7 @@ class PythonService:
             record, log = record.model_copy(update=how), printed
 
         try:
-            inputs = self._readings.of(found, job.job.returns)
+            inputs = self._copies.of(found, job.job.returns, watch)
             table = execute(
                 permit,
                 job,

@@ -21,7 +21,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "Q-04": (
         "A name is not in the policy.",
-        "fusion policy show lists tables and columns; a query sees no others.",
+        "fusion query describe lists tables and columns (owners: fusion policy show).",
     ),
     "Q-05": (
         "The types do not fit.",
@@ -65,7 +65,10 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "The result would be too large.",
         "Group by fewer or coarser properties, or ask for more rows.",
     ),
-    "Q-17": ("The policy does not allow this function.", "fusion policy show lists the functions."),
+    "Q-17": (
+        "The policy does not allow this function.",
+        "fusion query describe lists those that it does.",
+    ),
     "Q-18": (
         "Differential privacy is asked for by the policy, and not available here.",
         'Its owner installs it: pip install "banyan-fusion[dp]", or sets mode: sdc.',
@@ -102,14 +105,15 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def refusal(code: str, detail: str = "") -> QueryRefused:
+def refusal(code: str, detail: str = "", hint: str = "") -> QueryRefused:
     """Return the refusal by a rule.
 
     Args:
         code: Of the rule.
         detail: What in the statement it is about; never anything of the data.
+        hint: What would satisfy it here, where that is more than the rule's own.
     """
-    message, hint = RULES[code]
+    message, usual = RULES[code]
     if detail:
         message = f"{message} {detail}"
-    return QueryRefused(message, hint=hint, code=code)
+    return QueryRefused(message, hint=hint or usual, code=code)

@@ -204,7 +204,7 @@ class _Released:
         if found is None:
             meant = self.aliases.get(name.lower()) if not table else None
             if meant is None:
-                raise refusal("Q-04", "A column is in no table of FROM.")
+                raise refusal("Q-04", f"No table of FROM has a column `{name}`.")
             own = {each: what for each, what in self.aliases.items() if each != name.lower()}
             before, self.aliases = self.aliases, own
             try:

@@ -149,7 +149,7 @@ class Rows:
             return found
         meant = self._aliases.get(name.lower()) if not table else None
         if meant is None:
-            raise refusal("Q-04", "A column is in no table of FROM.")
+            raise refusal("Q-04", f"No table of FROM has a column `{name}`.")
         # Not itself again: `x + 1 as x` has no x to stand on.
         rest = {each: what for each, what in self._aliases.items() if each != name.lower()}
         before, self._aliases = self._aliases, rest

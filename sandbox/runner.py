@@ -14,7 +14,7 @@ from fusion.crypto.hashing import hexdigest
 from fusion.errors import GrantRefused, MessageInvalid
 from sandbox import ledgers
 from sandbox.disclosure import Rules
-from sandbox.history.explain import explain
+from sandbox.history.explain import explain, number
 from sandbox.history.request import Outcome, Reason, Request, Status
 from sandbox.query import compile_statement, finish_rows
 from sandbox.refusals import refusal
@@ -132,10 +132,12 @@ class Released:
     Attributes:
         answer: The table.
         notes: What was held back in view of earlier results: message and hint of each.
+        numbers: Of what was decided for it, in the group's ledger: later notes name these.
     """
 
     answer: Answer
     notes: list[tuple[str, str]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
 
 
 def run(
@@ -211,7 +213,7 @@ def _released(
 
     rules = Rules(prepared.attached.policy.release, ledgers.noise_secret(secret))
     answer = finish_rows(prepared.compiled, found.rows, rules, withheld, most)
-    return Released(answer, list(held.notes))
+    return Released(answer, list(held.notes), held.numbers)
 
 
 class Held:
@@ -226,6 +228,7 @@ class Held:
         self._cohort = ledgers.cohort_of(attached)
         self._month = month
         self.notes: dict[tuple[str, str], None] = {}
+        self.numbers: list[int] = []
 
     def decide_all(
         self, prepared: Prepared, found: Found
@@ -293,6 +296,9 @@ class Held:
             lambda _, groups: ("released",) * len(groups),
         )
         for release in releases:
+            # Nothing that was too small alone has one: to be told a number tells no more than rows
+            # and notes do.
+            self.numbers += [int(number(release.query))] if release.query else []
             for outcome in release.decision.outcomes:
                 self._say(outcome)
         return [

@@ -9,7 +9,7 @@ people themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.crypto.hashing import digest, hexdigest
@@ -21,13 +21,14 @@ from sandbox.names import base
 from sandbox.policy import Dimension
 from sandbox.refusals import refusal
 from sandbox.relations import Core
+from sandbox.relaxing import Mode, Relaxed, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from sandbox.history.predicates import Predicate
     from sandbox.policy import Policy
-    from sandbox.relations import Output, Relation, Source
+    from sandbox.relations import Relation
     from sandbox.values import Expr
 
 OTHER: Final = "\0selection"
@@ -139,7 +140,7 @@ def select(core: Core, policy: Policy) -> tuple[Selection, ...]:
     modes = [_SETS]
     alone = _alone(policy)
     if levels.several(core.rows) and alone is not None:
-        modes.insert(0, _Mode(About.ROWS | About.SENSITIVE, alone))
+        modes.insert(0, Mode(About.ROWS | About.SENSITIVE, alone))
     found: dict[object, Selection] = {}
     for within in (parts or {(): ()}).values():
         for mode in modes:
@@ -148,20 +149,7 @@ def select(core: Core, policy: Policy) -> tuple[Selection, ...]:
     return tuple(found.values())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Mode:
-    """Which conditions are measured and not selected by, and what stands for tables of many rows.
-
-    Attributes:
-        measured: What conditions that are left out are about.
-        people: A table with one row for each person, where only people are looked at.
-    """
-
-    measured: About
-    people: Relation | None = None
-
-
-_SETS: Final = _Mode(About.SENSITIVE)
+_SETS: Final = Mode(About.SENSITIVE)
 
 
 def _alone(policy: Policy) -> Relation | None:
@@ -173,7 +161,7 @@ def _alone(policy: Policy) -> Relation | None:
 
 
 def _selection(
-    core: Core, within: Sequence[Expr], named: str, levels: Levels, mode: _Mode
+    core: Core, within: Sequence[Expr], named: str, levels: Levels, mode: Mode
 ) -> Selection:
     keys = core.rows.outputs[: core.keys]
     kept = tuple(
@@ -186,8 +174,7 @@ def _selection(
     own.add(core.rows, "")
     for each in clear:
         own.take(each, core.rows)
-    rows = _Relaxed(levels, mode).relation(core.rows, tuple(keys[place] for place in kept))
-    rows = replace(rows, where=(*rows.where, *clear))
+    rows = Relaxed(levels, mode).relation(core.rows, tuple(keys[place] for place in kept), clear)
     return Selection(
         Core(rows, len(kept), (), ()),
         kept,
@@ -217,9 +204,9 @@ def _check_relation(relation: Relation, levels: Levels, *, optional: bool) -> No
     for source in relation.sources:
         left = optional or source.kind == "left"
         _check_relation(source.relation, levels, optional=left)
-        for each in _split(source.on):
+        for each in split(source.on):
             _check_condition(each, relation, levels, optional=left)
-    for each in _split((*relation.where, *relation.having)):
+    for each in split((*relation.where, *relation.having)):
         _check_condition(each, relation, levels, optional=optional)
 
 
@@ -266,15 +253,6 @@ def _mixed(about: About) -> bool:
     return bool(about & About.PEOPLE) and bool(about & (About.ROWS | About.SENSITIVE))
 
 
-def _split(conditions: Iterable[Expr]) -> Iterator[Expr]:
-    """Yield conditions that all hold, one by one."""
-    for each in conditions:
-        if each.op == "and":
-            yield from _split(each.args)
-        else:
-            yield each
-
-
 def _selecting(value: Expr, relation: Relation, levels: Levels, *, about: bool) -> tuple[Expr, ...]:
     """Return the conditions on other than sensitive columns that a measured value begins with.
 
@@ -292,7 +270,7 @@ def _selecting(value: Expr, relation: Relation, levels: Levels, *, about: bool) 
     branch = _branch(value)
     if branch is not None:
         condition, inner = branch
-        parts = tuple(_split((condition,)))
+        parts = tuple(split((condition,)))
         whole = [levels.of(each, relation) for each in parts]
         if not any(_mixed(each) for each in whole):
             clear = tuple(
@@ -325,7 +303,7 @@ def _nothing(value: Expr) -> bool:
 class _Gathered:
     """The conditions of a relation and of what it stands on."""
 
-    def __init__(self, attributes: dict[str, Attribute], levels: Levels, mode: _Mode) -> None:
+    def __init__(self, attributes: dict[str, Attribute], levels: Levels, mode: Mode) -> None:
         self._attributes = attributes
         self._levels = levels
         self._mode = mode
@@ -343,11 +321,11 @@ class _Gathered:
         for source in relation.sources:
             under = f"left {mark}" if source.kind == "left" else mark
             self.add(source.relation, under)
-            for each in _split(source.on):
+            for each in split(source.on):
                 self.take(each, relation, under, "on ")
-        for each in _split(relation.where):
+        for each in split(relation.where):
             self.take(each, relation, mark, "")
-        for each in _split(relation.having):
+        for each in split(relation.having):
             self.take(each, relation, mark, "having ")
 
     def take(self, condition: Expr, relation: Relation, mark: str = "", kind: str = "") -> None:
@@ -363,54 +341,6 @@ class _Gathered:
             self.others.add(f"{mark}{kind}{condition.text}")
         else:
             self.conditions += own
-
-
-class _Relaxed:
-    """Relations without the conditions that are measured; each is made once."""
-
-    def __init__(self, levels: Levels, mode: _Mode) -> None:
-        self._levels = levels
-        self._mode = mode
-        self._made: dict[int, Relation] = {}
-
-    def relation(self, of: Relation, outputs: tuple[Output, ...] | None = None) -> Relation:
-        people = self._mode.people
-        if of.table is not None:
-            return people if people is not None and self._levels.several(of) else of
-        if outputs is None and id(of) in self._made:
-            return self._made[id(of)]
-        sources = tuple(
-            replace(each, relation=self.relation(each.relation), on=self._on(each, of))
-            for each in of.sources
-        )
-        # Where only people are looked at, one row for each is enough.
-        whole = people is None or not self._levels.several(of)
-        made = replace(
-            of,
-            outputs=of.outputs if outputs is None else outputs,
-            sources=sources,
-            where=self._plain(of.where, of),
-            group=of.group if whole or of.group is None else (),
-            having=self._plain(of.having, of),
-        )
-        if outputs is None:
-            self._made[id(of)] = made
-        return made
-
-    def _on(self, source: Source, of: Relation) -> tuple[Expr, ...]:
-        left = self._plain(source.on, of)
-        needed = not left and not source.entity and source.kind != "from"
-        return (v.truth(True),) if needed else left
-
-    def _plain(self, conditions: Iterable[Expr], of: Relation) -> tuple[Expr, ...]:
-        found = []
-        for each in _split(conditions):
-            if not self._levels.of(each, of) & self._mode.measured:
-                found.append(each)
-            elif each.op == "in_entities":
-                link, inner = each.args
-                found.append(replace(each, args=(link, self.relation(inner))))
-        return tuple(found)
 
 
 # ---------------------------------------------------------------- conditions on attributes

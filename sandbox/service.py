@@ -417,6 +417,7 @@ class Service:
             columns=list(found.answer.columns),
             rows=found.answer.rows,
             notes=[Note(message=message, hint=hint) for message, hint in found.notes[:100]],
+            numbers=found.numbers,
         )
 
     def _history(self, found: Attached) -> History:

@@ -13,7 +13,7 @@ from fusion.services.completing import about_column
 from fusion.services.statements import part_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from fusion.services.query_description import Described
     from fusion.services.query_messages import Accuracy, Left, Table
@@ -75,7 +75,7 @@ def cell(value: Any) -> Any:  # noqa: ANN401 - a cell
     return f"'{value}" if value.lstrip()[:1] in {"=", "+", "-", "@"} else value
 
 
-def show_explained(table: Table, described: Described | None = None) -> None:
+def show_explained(table: Table, described: Described) -> None:
     """Say on stderr by which policy and rules an answer came about."""
     output.note(f"query {table.job}, answered by policy {table.policy[:16]}")
     if table.rho_micro:
@@ -85,15 +85,25 @@ def show_explained(table: Table, described: Described | None = None) -> None:
             else f"noise was added to every sum; spent {table.rho_micro} millionths of rho"
         )
         return
-    k = "the policy's k" if described is None else str(described.k)
-    base = "" if described is None else f", counts to multiples of {described.base}"
-    output.note(f"cells of fewer people than {k} are left out, others are rounded{base}")
+    output.note(
+        f"cells of fewer people than {described.k} are left out, others are rounded, counts to "
+        f"multiples of {described.base}"
+    )
 
 
-def show_left(left: Iterable[Left]) -> None:
-    """Print what each grant has left."""
+def show_left(left: Sequence[Left], datasets: Sequence[str] = ()) -> None:
+    """Print what each grant has left.
+
+    Args:
+        left: Of each grant.
+        datasets: Which dataset each is about, where that was not asked for.
+    """
     rows = [[each.grant[:16], each.runs, each.rows, each.not_after] for each in left]
-    output.table(["grant", "queries", "rows", "until"], rows)
+    heads = ["grant", "queries", "rows", "until"]
+    if datasets:
+        heads.append("dataset")
+        rows = [[*row, dataset] for row, dataset in zip(rows, datasets, strict=True)]
+    output.table(heads, rows)
     for each in left:
         if (own := each.privacy) is not None:
             output.note(
@@ -116,10 +126,26 @@ def show_grant(left: Left) -> None:
 def show_history(said: Sequence[Mapping[str, Any]]) -> None:
     """Print what was asked, and what became of it."""
     rows = [
-        [each["at"], each["dataset"], each["outcome"], each["code"], each["statement"]]
+        [
+            each["at"],
+            each["dataset"],
+            each["outcome"],
+            each["code"],
+            numbered(each),
+            each["statement"],
+        ]
         for each in said
     ]
-    output.table(["at", "dataset", "outcome", "code", "statement"], rows)
+    output.table(["at", "dataset", "outcome", "code", "no.", "statement"], rows)
+
+
+def numbered(said: Mapping[str, Any]) -> str:
+    """Return the numbers by which later notes name an answer: ``7``, or ``7-19``."""
+    numbers = said.get("numbers") or []
+    if not numbers:
+        return ""
+    first, last = min(numbers), max(numbers)
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def show_tables(described: Described) -> None:

@@ -26,6 +26,8 @@ _CONTROL = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
+# With what may stand about it: 59 ms, 12.5 %, 40 of 50, 3-5, a dash for none.
+_NUMBER = re.compile(r"[-+~<>=± ]*\d[\d.,/:e+-]*( ?(%|[a-zA-Zµ]{1,3}))?|[-–—]")
 _PIPE_COLUMNS = 120
 _LOOK_SECONDS = 1.0
 
@@ -111,13 +113,20 @@ def sheet(title: str, pairs: Sequence[tuple[str, object]]) -> None:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table to stdout: first column left, the others right."""
+    """Print a table to stdout: the first column and texts left, columns of numbers right."""
     lines = [[clean(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    sides = ["<", *(_side([line[i] for line in lines[1:]]) for i in range(1, len(heads)))]
     for line in lines:
-        first = f"{line[0]:<{widths[0]}}"
-        rest = [f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True)]
-        result("  ".join([first, *rest]).rstrip())
+        cells = (
+            f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)
+        )
+        result("  ".join(cells).rstrip())
+
+
+def _side(cells: Sequence[str]) -> str:
+    some = [cell for cell in cells if cell]
+    return ">" if some and all(_NUMBER.fullmatch(cell) for cell in some) else "<"
 
 
 @contextmanager

@@ -19,6 +19,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 MAX_FILE_BYTES = 64 * 1024 * 1024
+_LISTED = 10
+"""Most values of a column that are shown."""
+_SHOWN = 20
+"""Most rows of a table that are shown where there are many tables."""
 REFUSED = 4
 
 File = Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy as it was written.")]
@@ -70,27 +74,47 @@ def show(file: File, *, as_json: Json = False) -> None:
         output.document("fusion.policy-status/1", found)
         return
     policy = found["policy"]
-    release = policy["release"]
     output.facts(
         [
             ("title", policy["title"]),
             ("digest", found["digest"]),
             ("mode", policy["mode"]),
-            ("k", release["k"]),
-            ("dominance", _dominance(release)),
-            ("counts", f"rounded to {release['base']}"),
-            ("sums", _sums(release)),
-            ("noise", f"standard deviation {release['noise']['sd_milli'] / 1000:g}"),
+            *(_noisy(policy) if policy["mode"] == "dp" else _rounded(policy["release"])),
+            ("rows", f"at most {policy['release']['rows']}"),
             ("functions", ", ".join(policy["functions"] or ["all that are listed"])),
         ]
     )
     rows = [
-        [f"{table}.{name}", column["class"], _bounds(column)]
+        [f"{table}.{name}", column["class"], column.get("type", column["class"]), _values(column)]
         for table, what in policy["tables"].items()
         for name, column in what["columns"].items()
     ]
     output.result("")
-    output.table(["column", "class", "bounds"], rows)
+    output.table(["column", "class", "type", "values"], rows)
+
+
+def _rounded(release: dict[str, Any]) -> list[tuple[str, object]]:
+    return [
+        ("k", release["k"]),
+        ("dominance", _dominance(release)),
+        ("counts", f"rounded to {release['base']}"),
+        ("sums", _sums(release)),
+        ("noise", f"standard deviation {release['noise']['sd_milli'] / 1000:g}"),
+    ]
+
+
+def _noisy(policy: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return what holds under mode ``dp``, in place of the rules of release."""
+    budget = policy["budget"]
+    usual = budget["query_rho_micro"] or "a hundredth of a grant's"
+    spent = (
+        f"in millionths of rho: a grant {budget['grant_rho_micro']}, the dataset "
+        f"{budget['dataset_rho_micro']}, a query {usual} unless it says"
+    )
+    return [
+        ("budget", spent),
+        ("groups", f"one entity counts in at most {budget['contributions']}"),
+    ]
 
 
 def _dominance(release: dict[str, Any]) -> str:
@@ -105,9 +129,19 @@ def _sums(release: dict[str, Any]) -> str:
     return f"rounded to {release['base']} largest contributions"
 
 
-def _bounds(column: dict[str, Any]) -> str:
+def _values(column: dict[str, Any]) -> str:
+    """Return what is said of a column's values: those listed, bounds, and what holds for them."""
     low, high = column.get("low"), column.get("high")
-    return "" if low is None else f"{low} to {high}"
+    said = []
+    if listed := column.get("values"):
+        more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+        said.append(", ".join(map(str, listed[:_LISTED])) + more)
+    elif low is not None and column["class"] != "public":
+        said.append(f"{low} to {high}")
+    if "finest" in column:
+        said.append(f"by {column['finest']} at the finest")
+    said += [word for word in ("complete", "sensitive") if column.get(word)]
+    return "; ".join(said)
 
 
 @app.command("check")
@@ -172,10 +206,23 @@ def try_policy(
         for each in found["statements"]
     ]
     output.table(["line", "verdict", "rule", "why"], rows)
+    for each in found["statements"]:
+        _show_tried(each)
     counts = found["counts"]
     output.note(
         f"{counts['accepted']} accepted, {counts['refused']} refused, {counts['error']} errors"
     )
+
+
+def _show_tried(verdict: dict[str, Any]) -> None:
+    """Print what would leave of a statement that was run."""
+    if not verdict.get("columns"):
+        return
+    rows = [["" if cell is None else cell for cell in row] for row in verdict["rows"]]
+    output.result(f"\nline {verdict['line']}")
+    output.table(verdict["columns"], rows[:_SHOWN])
+    if len(rows) > _SHOWN:
+        output.result(f"and {len(rows) - _SHOWN} more rows: --json has them")
 
 
 def _size(verdict: dict[str, Any]) -> str:

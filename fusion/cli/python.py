@@ -90,20 +90,25 @@ def submit(
         typer.Option("--dataset", metavar="OWNER/ID", help="Of whom, and what it is called there."),
     ],
     purpose: Annotated[
-        str, typer.Option(metavar="dpv:NAME", help="What for, as the grant has it.")
-    ],
+        str | None,
+        typer.Option(
+            metavar="dpv:NAME", help="What for, as the grant has it; may be left out if they agree."
+        ),
+    ] = None,
     returns: Returns_ = None,
     note: Annotated[str, typer.Option(metavar="TEXT", help="For the reviewer.")] = "",
     home: Home = Path(),
     as_json: Json = False,
 ) -> None:
     """Hand a script in for its owner's review; nothing runs. Prints the digest of the job."""
-    from fusion.services import python_jobs
+    from fusion.services import addressing, python_jobs
+    from fusion.services.clock import SystemClock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
 
     text, declared = _read(script, returns)
     node = NodeHome.open(home)
+    purpose = purpose or addressing.purpose_of(node, dataset, SystemClock().now())
     with Connection(node) as connection:
         found = python_jobs.submit(
             connection, node, dataset, text.encode(), declared, purpose=purpose, note=note
@@ -157,6 +162,7 @@ def collect(
 @app.command("history")
 def history(*, home: Home = Path(), as_json: Json = False) -> None:
     """Show what was submitted, run and collected from this node, and what became of it."""
+    from fusion.cli.answers import numbered
     from fusion.services import python_jobs
     from fusion.services.homes import NodeHome
 
@@ -166,10 +172,10 @@ def history(*, home: Home = Path(), as_json: Json = False) -> None:
         return
     rows = [
         [each["at"], each["verb"], each["dataset"], each["job"][:16], each["outcome"],
-         each["code"], each["run"]]
+         each["code"], numbered(each), each["run"]]
         for each in said
     ]  # fmt: skip
-    output.table(["at", "what", "dataset", "job", "outcome", "code", "run"], rows)
+    output.table(["at", "what", "dataset", "job", "outcome", "code", "no.", "run"], rows)
 
 
 def _read(script: Path, returns: Path | None) -> tuple[str, Returns]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,6 +16,9 @@ from fusion.cli import output
 from fusion.cli.files import read_bounded
 from fusion.cli.options import Json, folder
 from fusion.errors import FusionError, InputInvalid
+
+if TYPE_CHECKING:
+    from fusion.services.query_messages import Left
 
 MAX_FILE_BYTES = 64 * 1024
 ASK = "ask"
@@ -45,7 +48,12 @@ app = typer.Typer(
 
 Home = Annotated[Path, folder("the asking node")]
 Dataset = Annotated[
-    str, typer.Option("--dataset", metavar="OWNER/ID", help="Of whom, and what it is called there.")
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="OWNER/ID",
+        help="Of whom, and what it is called there; may be left out if grants are about one.",
+    ),
 ]
 Whose = Annotated[
     str | None,
@@ -119,9 +127,10 @@ def ask(  # noqa: PLR0913 - each is an option
                 answers.show_refused(text, getattr(error, "start", None))
             raise
         left = querying.budget(connection, dataset) if budget else []
+        described = querying.describe(connection, dataset) if explain else None
     answers.show_table(table, "json" if as_json else "csv" if as_csv else "table")
-    if explain:
-        answers.show_explained(table)
+    if described is not None:
+        answers.show_explained(table, described)
     for grant in left:
         answers.show_grant(grant)
 
@@ -155,33 +164,66 @@ def history(*, home: Home = Path(), as_json: Json = False) -> None:
 
 
 @app.command("budget")
-def budget(*, dataset: Dataset, home: Home = Path(), as_json: Json = False) -> None:
+def budget(
+    *,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset", metavar="OWNER/ID", help="Of this one; else of all that grants are about."
+        ),
+    ] = None,
+    home: Home = Path(),
+    as_json: Json = False,
+) -> None:
     """Show what each grant has left, as its owner's node counts it."""
     from fusion.cli import answers
-    from fusion.services import querying
+    from fusion.services import addressing, querying
+    from fusion.services.clock import SystemClock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
 
-    with Connection(NodeHome.open(home)) as connection:
-        left = querying.budget(connection, dataset)
+    node = NodeHome.open(home)
+    wanted = [dataset] if dataset else addressing.datasets_granted(node, SystemClock().now())
+    left: list[Left] = []
+    of: list[str] = []
+    failed = 0
+    with Connection(node) as connection:
+        for each in wanted:
+            try:
+                found = querying.budget(connection, each)
+            except FusionError as error:
+                if len(wanted) == 1:
+                    raise
+                # The others' are shown all the same.
+                output.note(f"{each}: {error.code}: {error.message}")
+                failed = failed or error.exit_code
+                continue
+            left += found
+            of += [each] * len(found)
     if as_json:
-        output.document("fusion.query-budget/1", {"grants": [each.model_dump() for each in left]})
-        return
-    answers.show_left(left)
+        grants = [{"dataset": each, **one.model_dump()} for each, one in zip(of, left, strict=True)]
+        output.document("fusion.query-budget/1", {"grants": grants})
+    else:
+        answers.show_left(left, () if dataset else of)
+    if failed:
+        raise typer.Exit(failed)
 
 
 @app.command("describe")
-def describe(*, dataset: Dataset, home: Home = Path(), as_json: Json = False) -> None:
+def describe(*, dataset: Dataset = None, home: Home = Path(), as_json: Json = False) -> None:
     """Show what may be asked about: tables, columns, bounds and functions, as the policy has them.
 
     Only columns that a grant of this organisation names. Nothing of it depends on the data.
     """
     from fusion.cli import answers
-    from fusion.services import querying
+    from fusion.services import addressing, querying
+    from fusion.services.clock import SystemClock
     from fusion.services.homes import NodeHome
     from fusion.services.node_link import Connection
 
-    with Connection(NodeHome.open(home)) as connection:
+    node = NodeHome.open(home)
+    dataset = dataset or addressing.only_dataset(node, SystemClock().now())
+    with Connection(node) as connection:
         described = querying.describe(connection, dataset)
     if as_json:
         content = {"dataset": dataset, **described.model_dump(by_alias=True)}
@@ -199,7 +241,7 @@ def describe(*, dataset: Dataset, home: Home = Path(), as_json: Json = False) ->
 @app.command("shell")
 def shell(
     *,
-    dataset: Dataset,
+    dataset: Dataset = None,
     purpose: Purpose = None,
     rows: Rows = 100,
     seconds: Seconds = 60,
@@ -211,13 +253,14 @@ def shell(
     stdin run one after the other; the exit code is 4 if any was refused.
     """
     from fusion.cli.shell import MAX_PENDING, Shell, run_piped
-    from fusion.services.addressing import purpose_of
+    from fusion.services import addressing
     from fusion.services.clock import SystemClock
     from fusion.services.homes import NodeHome
     from fusion.services.query_session import Session, typed_file
 
-    node = NodeHome.open(home)
-    purpose = purpose or purpose_of(node, dataset, SystemClock().now())
+    node, now = NodeHome.open(home), SystemClock().now()
+    dataset = dataset or addressing.only_dataset(node, now)
+    purpose = purpose or addressing.purpose_of(node, dataset, now)
     attended = sys.stdin.isatty()
     with Session(node, dataset, purpose, seconds) as session:
         asking = Shell(session, rows=rows, attended=attended)

@@ -121,7 +121,7 @@ class Shell:
             return
         answers.show_table(table, self._form)
         if self._explain:
-            answers.show_explained(table, self.described)
+            answers.show_explained(table, self.described or self.describe())
         if self._timing:
             output.note(f"{1000 * (time.monotonic() - began):.0f} ms")
 

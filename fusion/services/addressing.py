@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from fusion.grants.document import Grant
     from fusion.services.homes import NodeHome
     from fusion.services.query_description import Described
 
@@ -71,9 +72,12 @@ def dataset_of(found: Sequence[Address], said: str | None = None) -> str:
     """
     named = sorted({each.dataset for each in found} | ({said} if said else set()))
     if len(named) > 1:
+        one = len({each.partition("/")[0] for each in named}) == 1
         raise InputInvalid(
             f"A question is about one dataset; this one names {' and '.join(named)}.",
-            hint="Ask each owner on its own, or train a model together.",
+            hint="A table of a dataset is named OWNER/ID.TABLE; fusion query describe has them."
+            if one
+            else "Ask each owner on its own, or train a model together.",
         )
     if not named:
         raise InputInvalid(
@@ -120,6 +124,50 @@ def _table_of(dataset: str, described: Described) -> str:
     )
 
 
+def _grants(node: NodeHome, now: datetime) -> list[Grant]:
+    """Return the grants for queries that are kept here for this organisation and not over."""
+    kept = GrantFolder(node.grants, node.roster).readable(lambda _: None)
+    return [
+        each.signed.grant
+        for each in kept
+        if not each.revoked
+        and each.signed.grant.assignee == node.config.id
+        and each.signed.grant.permission("query") is not None
+        and moment_of(each.signed.grant.not_after) > now
+    ]
+
+
+def datasets_granted(node: NodeHome, now: datetime) -> list[str]:
+    """Return every ``OWNER/ID`` that grants kept here are about.
+
+    Raises:
+        InputInvalid: There is none.
+    """
+    found = {f"{owner}/{grant.dataset.id}" for grant in _grants(node, now)
+             for owner in grant.assigners}  # fmt: skip
+    if not found:
+        raise InputInvalid(
+            "No grant for queries is kept at this node.",
+            hint="fusion grant fetch --home NODE asks the hub.",
+        )
+    return sorted(found)
+
+
+def only_dataset(node: NodeHome, now: datetime) -> str:
+    """Return the dataset that is asked, where the grants kept here leave no choice.
+
+    Raises:
+        InputInvalid: No grant for queries is kept here, or they are about several datasets.
+    """
+    found = datasets_granted(node, now)
+    if len(found) > 1:
+        raise InputInvalid(
+            f"Grants for queries are kept here for {', '.join(found)}.",
+            hint="Say which is meant: --dataset OWNER/ID",
+        )
+    return found[0]
+
+
 def purpose_of(node: NodeHome, dataset: str, now: datetime) -> str:
     """Return what for a dataset may be asked, where the grants kept here leave no choice.
 
@@ -127,17 +175,11 @@ def purpose_of(node: NodeHome, dataset: str, now: datetime) -> str:
         InputInvalid: No grant for queries is kept here, or they are for several purposes.
     """
     owner, name = querying.named(dataset)
-    kept = GrantFolder(node.grants, node.roster).readable(lambda _: None)
     purposes = sorted(
         {
-            each.signed.grant.purpose
-            for each in kept
-            if not each.revoked
-            and each.signed.grant.assignee == node.config.id
-            and owner in each.signed.grant.assigners
-            and each.signed.grant.dataset.id == name
-            and each.signed.grant.permission("query") is not None
-            and moment_of(each.signed.grant.not_after) > now
+            grant.purpose
+            for grant in _grants(node, now)
+            if owner in grant.assigners and grant.dataset.id == name
         }
     )
     if len(purposes) == 1:

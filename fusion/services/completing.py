@@ -181,7 +181,8 @@ def about_column(column: ColumnDescribed) -> str:
     """Return what a column is, in short."""
     bounded = column.low is not None and column.high is not None
     within = f" {column.low} to {column.high}" if bounded else ""
-    return f"{column.class_}, {column.type}{within}"
+    kind = column.class_ if column.class_ == column.type else f"{column.class_}, {column.type}"
+    return f"{kind}{within}"
 
 
 def _about_table(table: TableDescribed) -> str:

@@ -196,6 +196,7 @@ def _table(
         if found is None:
             raise MessageInvalid("A run was answered with something else than a table.")
         kept.said |= {"outcome": "answered" if reply.table else "held", "run": found.run}
+        kept.said |= {"numbers": reply.table.numbers} if reply.table else {}
     return found
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from fusion.errors import MessageInvalid
 from fusion.grants.python_job import MAX_ROWS, MAX_SCRIPT_BYTES, Returns
-from fusion.services.query_messages import MAX_SECONDS, Cell, Note, Refusal
+from fusion.services.query_messages import MAX_SECONDS, Cell, Note, Numbers, Refusal
 from fusion.wire import canonical
 from fusion.wire.documents import Part
 from fusion.wire.limits import MEBI
@@ -77,6 +77,7 @@ class Table(Part):
         columns: Names.
         rows: Released values alone.
         notes: What was held back.
+        numbers: By which notes beside later tables name it, as those of a query.
     """
 
     run: Annotated[str, Field(pattern=RUN_ID)]
@@ -84,6 +85,7 @@ class Table(Part):
     columns: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=200)]
     rows: Annotated[list[list[Cell]], Field(max_length=MAX_ROWS)]
     notes: Annotated[list[Note], Field(max_length=100)]
+    numbers: Numbers = Field(default_factory=list)
 
 
 class Held(Part):

@@ -75,6 +75,9 @@ class Accuracy(_Part):
     itself: bool
 
 
+Numbers = Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=10_000)]
+
+
 class Table(_Part):
     """A released table.
 
@@ -84,6 +87,8 @@ class Table(_Part):
         columns: Names.
         rows: Released values alone.
         notes: What was held back.
+        numbers: Of what was decided for it, counted for the dataset and the asking organisation,
+            with those that pool with it: notes beside later tables name these.
         rho_micro: What it spent of a privacy budget, in millionths of rho; 0 without one.
         noise: How accurate its columns are, under differential privacy.
         again: Whether it was released before, and cost no rho this time.
@@ -94,6 +99,7 @@ class Table(_Part):
     columns: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=2000)]
     rows: Annotated[list[list[Cell]], Field(max_length=MAX_ROWS)]
     notes: Annotated[list[Note], Field(max_length=100)]
+    numbers: Numbers = Field(default_factory=list)
     rho_micro: Annotated[int, Field(ge=0, le=MAX_RHO)] = 0
     noise: Annotated[list[Accuracy], Field(max_length=1000)] = Field(default_factory=list)
     again: bool = False

@@ -107,9 +107,14 @@ def query(  # noqa: PLR0913 - each is part of the question
         said |= {"outcome": "refused" if refused else "failed", "code": error.code, "rows": 0}
         asked_before.keep(node, "queries", said)
         raise
-    answered = {"outcome": "answered", "code": "", "rows": len(reply.table.rows)}
-    asked_before.keep(node, "queries", said | answered | {"job": reply.table.job})
+    asked_before.keep(node, "queries", said | _answered(reply.table))
     return reply.table
+
+
+def _answered(table: Table) -> dict[str, Any]:
+    """Return what is kept of an answer: no cell of it."""
+    answered = {"outcome": "answered", "code": "", "rows": len(table.rows)}
+    return answered | {"job": table.job, "numbers": table.numbers}
 
 
 def budget(connection: Connection, dataset: str) -> list[Left]:

@@ -52,11 +52,21 @@ _NEAR: Final = "No reportable change against an earlier result{which}: its value
 _JOINED: Final = "Given together with other cells of the table that can't be released alone."
 
 
+def number(query: str) -> str:
+    """Return the number of a query of the group, as its own history has it.
+
+    ``Q-17`` is its name in the ledger; to a reader that would be a rule of the policy.
+    """
+    return query.removeprefix("Q-")
+
+
 def explain(outcome: Outcome) -> tuple[str, str]:
     """Return a message and a hint about a cell; both empty if it is released as asked."""
     if outcome.reason is None:
         return "", ""
-    which = f" ({', '.join(outcome.collides_with)})" if outcome.collides_with else ""
+    which = (
+        f" (no. {', '.join(map(number, outcome.collides_with))})" if outcome.collides_with else ""
+    )
     if outcome.status is Status.SNAPPED:
         return _NEAR.format(which=which), ""
     if outcome.status is Status.MERGED:

@@ -136,7 +136,7 @@ def values_of(of: Expr, relation: Relation, policy: Policy) -> Values:
         return _of_column(of, relation, policy)
     if of.constant:
         return (of.args[0] if of.args else None,)
-    found = _over_columns(of, relation, policy)
+    found, why = _over_columns(of, relation, policy)
     if found is not None:
         return found
     if of.op == "case":
@@ -145,34 +145,41 @@ def values_of(of: Expr, relation: Relation, policy: Policy) -> Values:
     if of.op == "agg" and of.args[0] in {"min", "max"}:
         return _distinct([*values_of(of.args[1], relation, policy), None])
     if of.op in _NO_FUNCTION:
-        return _by_type(of)
-    return _over_arguments(of, relation, policy)
+        return _by_type(of, why)
+    return _over_arguments(of, relation, policy, why)
 
 
-def _over_columns(of: Expr, relation: Relation, policy: Policy) -> Values | None:
-    """Return the values of a function of columns that have lists; None if it is something else."""
+def _over_columns(
+    of: Expr, relation: Relation, policy: Policy
+) -> tuple[Values | None, QueryRefused | None]:
+    """Return the values of a function of columns that have lists.
+
+    None if it is something else, then with why a column has no list, if that is the reason.
+    """
     if any(each.op in _NO_FUNCTION for each in of.parts()):
-        return None
+        return None, None
     leaves = list({each.args: each for each in of.parts() if each.op == "col"}.values())
     try:
         lists = [values_of(each, relation, policy) for each in leaves]
-    except QueryRefused:
-        return None
+    except QueryRefused as error:
+        return None, error
     if prod(map(len, lists)) > MAX_COMBINATIONS:
-        return None
+        return None, None
     places = {each.args: place for place, each in enumerate(leaves)}
-    return _evaluated(_on_columns(of, places), [each.type for each in leaves], lists)
+    return _evaluated(_on_columns(of, places), [each.type for each in leaves], lists), None
 
 
-def _over_arguments(of: Expr, relation: Relation, policy: Policy) -> Values:
+def _over_arguments(
+    of: Expr, relation: Relation, policy: Policy, why: QueryRefused | None
+) -> Values:
     """Return the values of a function of what has lists, or what its type says."""
     arguments = [each for each in of.args if isinstance(each, Expr)]
     try:
         lists = [values_of(each, relation, policy) for each in arguments]
-    except QueryRefused:
-        return _by_type(of)
+    except QueryRefused as error:
+        return _by_type(of, why or error)
     if not arguments or prod(map(len, lists)) > MAX_COMBINATIONS:
-        return _by_type(of)
+        return _by_type(of, why)
     places = iter(range(len(arguments)))
     args = [v.column(0, next(places), e) if isinstance(e, Expr) else e for e in of.args]
     written = v.replaced(of, tuple(args))
@@ -183,7 +190,8 @@ def _of_column(of: Expr, relation: Relation, policy: Policy) -> Values:
     source = relation.sources[of.args[0]]
     below = source.relation
     if below.table is not None:
-        found = _listed(_column(below, of.args[1], policy))
+        name = f"{below.table}.{list(policy.tables[below.table].columns)[of.args[1]]}"
+        found = _listed(name, _column(below, of.args[1], policy))
     else:
         found = values_of(below.outputs[of.args[1]].value, below, policy)
     if source.kind == "left":
@@ -203,8 +211,8 @@ def _kept(of: Expr, found: Values, relation: Relation) -> Values:
     return found
 
 
-def _listed(what: Column) -> Values:
-    """Return the values of a column of the policy.
+def _listed(name: str, what: Column) -> Values:
+    """Return the values of a column of the policy, which is called so.
 
     Raises:
         QueryRefused: It has no list.
@@ -218,7 +226,7 @@ def _listed(what: Column) -> Values:
         elif what.values:
             found = what.values
         else:
-            raise refusal("Q-22")
+            raise _unlisted(name, what)
         # Of a dimension that everybody has nothing is missing; were it so, it is not released.
         return tuple(found) if what.complete else (*found, None)
     if isinstance(what, Date):
@@ -229,14 +237,28 @@ def _listed(what: Column) -> Values:
             return (*(day.isoformat() for day in days), None)
     if isinstance(what, Public) and what.type == "boolean":
         return (False, True, None)
-    raise refusal("Q-22")
+    raise _unlisted(name, what)
 
 
-def _by_type(of: Expr) -> Values:
+def _unlisted(name: str, what: Column) -> QueryRefused:
+    """Return why a column has no list here, and who could do what about it."""
+    if isinstance(what, Public):
+        detail = f"{name} of a public table is a group as it stands, a function of it is not."
+        return refusal("Q-22", detail, "Group by the column itself.")
+    if isinstance(what, Dimension) and what.type == "text":
+        hint = (
+            f"Its owner can list them: `values: [...]` of {name} in the policy, or a public table "
+            "with them. Without a list, filter by it, or group by CASE with written results."
+        )
+        return refusal("Q-22", f"The policy has no list of those of {name}.", hint)
+    return refusal("Q-22", f"{name} can have too many.")
+
+
+def _by_type(of: Expr, why: QueryRefused | None = None) -> Values:
     """Return what a type alone says.
 
     Raises:
-        QueryRefused: That is too little.
+        QueryRefused: That is too little: ``why``, if that is known.
     """
     kind = of.type
     if kind.kind is Kind.BOOL:
@@ -246,7 +268,7 @@ def _by_type(of: Expr) -> Values:
         low, high = int(kind.low * factor // 1), -int(-kind.high * factor // 1)
         if high - low < MAX_RANGE:
             return (*range(low, high + 1), None)
-    raise refusal("Q-22")
+    raise why or refusal("Q-22")
 
 
 def _distinct(found: Iterable[Any]) -> Values:

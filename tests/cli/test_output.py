@@ -49,6 +49,19 @@ def test_names_move_no_cursor_either(capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(shown[shown.rindex('{\n  "schema"') :])[HOSTILE] == HOSTILE
 
 
+def test_texts_are_left_and_numbers_right(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(
+        ["name", "why", "n", "took", "left"],
+        [["a", "because", 5, "9 ms", ""], ["bb", "no", 1200, "1.5 s", "-3"], ["c", "", "", "", ""]],
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "name  why         n   took  left",
+        "a     because     5   9 ms",
+        "bb    no       1200  1.5 s    -3",
+        "c",
+    ]
+
+
 def test_csv_has_no_formula_and_no_escape(capsys: pytest.CaptureFixture[str]) -> None:
     table = Table(
         job=f"q-{'0' * 32}", policy="0" * 64, columns=["=1+1", HOSTILE], notes=[],

@@ -52,6 +52,30 @@ def test_a_policy_is_shown(fusion: Terminal) -> None:
     assert document["policy"]["release"]["k"] == 10
 
 
+def test_what_is_shown_of_a_column_is_what_holds_for_it(fusion: Terminal, tmp_path: Path) -> None:
+    assert fusion("policy", "show", POLICY) == 0
+    shown = {line.split()[0]: line.split()[1:] for line in fusion.out.splitlines() if "." in line}
+    assert shown["persons.birth_year"] == ["dimension", "integer", "1900", "to", "2030"]
+    assert shown["visits.visit_date"][:2] == ["date", "date"]
+    assert shown["visits.visit_date"][-3:] == ["at", "the", "finest"]
+    assert shown["visits.diagnosis"] == ["dimension", "text", "sensitive"]
+    assert shown["regions.region"] == ["public", "text"]
+    path, text = tmp_path / "policy.yaml", Path(POLICY).read_text("utf-8")
+    text = text.replace(
+        "mode: sdc", "mode: dp\nbudget: {grant_rho_micro: 9, dataset_rho_micro: 70}"
+    )
+    words = ", ".join(f"R{number:02}" for number in range(12))
+    text = text.replace(
+        "region: {class: dimension}", f"region: {{class: dimension, values: [{words}]}}"
+    )
+    path.write_text(text, "utf-8")
+    assert fusion("policy", "show", str(path)) == 0
+    assert "a grant 9, the dataset 70" in fusion.out
+    assert "R08, R09 and 2 more" in fusion.out
+    # What mode dp does not apply is not shown.
+    assert "dominance" not in fusion.out
+
+
 def test_a_mistake_is_named_with_its_line(fusion: Terminal, tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text("schema: fusion.policy/1\ntitel: x\n", "utf-8")
@@ -69,6 +93,8 @@ def test_what_is_weak_is_said(fusion: Terminal, tmp_path: Path) -> None:
 
 def test_statements_are_tried(fusion: Terminal, data: Path) -> None:
     arguments = ("policy", "try", POLICY, "--data", str(data), "--file")
+    assert fusion(*arguments, str(data / "questions.sql"), "--execute") == 0
+    assert "\nline 2\nsex    n\nF    " in fusion.out
     assert fusion(*arguments, str(data / "questions.sql"), "--execute", "--json") == 0
     document = json.loads(fusion.out)
     assert document["schema"] == "fusion.policy-try/1"

@@ -64,6 +64,7 @@ NOT_RUN = {
     r"(python3?|/opt/banyan/bin/python) -m (pip .*|venv /opt/banyan)": "installs packages",
     r"\./dev (test|check)": "runs the tests, this one among them",
     r"\./dev spark( -m pytest .*)?": "installs PySpark; it runs tests/sandbox/test_spark.py",
+    r"python -m benchmarks\.spark_corpus": "needs PySpark: `./dev spark` runs it",
     r"\./dev (fmt|docs)": "writes into the checkout",
     r"\./dev": "the name of the script",
     r"python": "the name of a kind of output",

@@ -198,6 +198,31 @@ def test_what_is_refused_and_why(sql: str, code: str) -> None:
     assert refused.value.code == code
 
 
+@pytest.mark.parametrize(
+    "group",
+    ["town", "upper(town)", "coalesce(town, sex)", "case when income > 5 then town else 'x' end"],
+)
+def test_who_could_list_groups_is_told_which(group: str) -> None:
+    with pytest.raises(QueryRefused, match=r"no list of those of persons\.town\.") as refused:
+        compiled(f"select {group} as g, count(*) from persons group by 1")
+    assert "`values: [...]` of persons.town in the policy" in refused.value.hint
+    # What is proposed is answered.
+    listed = policy(
+        POLICY.replace("town: {class: dimension}", "town: {class: dimension, values: [A]}")
+    )
+    assert compiled(
+        f"select {group} as g, count(*) from persons group by 1", policy=listed
+    ).private.domains
+
+
+def test_groups_can_come_from_a_public_table_as_they_stand() -> None:
+    joined = "persons p join regions r on p.town = r.region"
+    assert compiled(f"select name, count(*) from {joined} group by name").tables
+    with pytest.raises(QueryRefused, match=r"regions\.name of a public table") as refused:
+        compiled(f"select upper(name) as n, count(*) from {joined} group by 1")
+    assert refused.value.code == "Q-22"
+
+
 def test_a_town_in_a_condition_or_in_bands_is_no_group() -> None:
     assert compiled("select count(*) from persons where town = 'A'").private.sums
     bands = "case when town in ('A', 'B') then 'near' else 'far' end"

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusion.errors import InputInvalid
-from fusion.services.addressing import addresses, dataset_of, purpose_of, with_tables
+from fusion.services.addressing import (
+    addresses,
+    dataset_of,
+    datasets_granted,
+    only_dataset,
+    purpose_of,
+    with_tables,
+)
 from fusion.services.clock import SystemClock
 from fusion.services.query_description import ColumnDescribed, Described, TableDescribed
 from tests.queries.world import OWNER, PURPOSE
@@ -58,8 +65,13 @@ def test_a_dataset_with_one_table_of_people_is_that_table() -> None:
 def test_a_question_is_about_one_dataset() -> None:
     found = addresses("select 1 from tax/a join tax/a on true")
     assert dataset_of(found) == dataset_of(found, "tax/a") == dataset_of([], "tax/a") == "tax/a"
-    with pytest.raises(InputInvalid, match="names tax/a and tax/b"):
+    with pytest.raises(InputInvalid, match="names tax/a and tax/b") as tables:
         dataset_of(addresses("select 1 from tax/a join tax/b on true"))
+    # Most often two tables of one dataset are meant.
+    assert "OWNER/ID.TABLE" in tables.value.hint
+    with pytest.raises(InputInvalid, match="names bank/b and tax/a") as owners:
+        dataset_of(addresses("select 1 from tax/a join bank/b on true"))
+    assert "each owner on its own" in owners.value.hint
     with pytest.raises(InputInvalid, match="names tax/a and tax/b"):
         dataset_of(found, "tax/b")
     with pytest.raises(InputInvalid, match="is not said"):
@@ -74,6 +86,15 @@ def test_what_for_follows_from_grants_that_agree(up: Up) -> None:
         purpose_of(analyst, f"{OWNER}/nothing", now)
     with pytest.raises(InputInvalid, match="No grant"):
         purpose_of(up.world.owner, f"{OWNER}/agreeing", now)
+    # Of a dataset, too, where they are about one.
+    assert f"{OWNER}/agreeing" in datasets_granted(analyst, now)
+    if len(datasets_granted(analyst, now)) == 1:
+        assert only_dataset(analyst, now) == f"{OWNER}/agreeing"
+    up.world.grant("told")
+    with pytest.raises(InputInvalid, match=f"are kept here for .*{OWNER}/told"):
+        only_dataset(analyst, now)
+    with pytest.raises(InputInvalid, match="No grant for queries is kept"):
+        only_dataset(up.world.other, now)
     up.world.grant("agreeing", purpose="dpv:AcademicResearch")
     with pytest.raises(InputInvalid, match="are for dpv:"):
         purpose_of(analyst, f"{OWNER}/agreeing", now)

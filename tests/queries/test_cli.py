@@ -62,12 +62,38 @@ def test_a_policy_is_added_asked_and_refused(
     assert "Q-04: A name is not in the policy." in fusion.err
     left = fusion.document("query", "budget", "--dataset", f"{OWNER}/typed", "--home", home)
     assert left["grants"][0]["runs"] == 1
+    # Without a dataset: of all that grants are about.
+    everything = fusion.document("query", "budget", "--home", home)["grants"]
+    assert {"dataset": f"{OWNER}/typed", **left["grants"][0]} in everything
+    assert fusion("query", "budget", "--home", home) == 0
+    assert f"{OWNER}/typed" in fusion.out
     assert fusion("query", "history", "--home", home) == 0
     assert "Q-06" in fusion.out
     said = fusion.document("query", "history", "--home", home)["queries"][-4:]
     outcomes = [each["outcome"] for each in said]
     assert outcomes == ["answered", "answered", "refused", "refused"]
     assert "32400" not in json.dumps(said)
+
+
+def test_a_note_names_an_earlier_answer_by_its_number(up: Up, home: Path, fusion: Terminal) -> None:
+    up.world.grant("told", title="Numbered")
+    at = ("--dataset", f"{OWNER}/told", "--purpose", PURPOSE, "--home", home)
+    first = fusion.document("query", BY_REGION, *at)
+    assert len(first["numbers"]) >= 1
+    # These cells have been given: nothing new was decided.
+    assert fusion.document("query", BY_REGION, *at)["numbers"] == []
+    less = "select count(*) as n from persons where region = 'north' and age <> 20"
+    near = fusion.document("query", less, *at)
+    assert near["rows"] == [[None]]
+    (number,) = re.findall(r"\(no\. (\d+)\)", near["notes"][0]["message"])
+    assert int(number) in first["numbers"]
+    assert fusion("query", "history", "--home", home) == 0
+    lines = [each.split() for each in fusion.out.splitlines() if f"{OWNER}/told" in each]
+    assert number in lines[0][:4]
+    said = fusion.document("query", "history", "--home", home)["queries"]
+    assert [each["numbers"] for each in said if each["dataset"] == f"{OWNER}/told"][:2] == [
+        first["numbers"], [],
+    ]  # fmt: skip
 
 
 def test_a_noisy_answer_says_its_accuracy_and_its_price(

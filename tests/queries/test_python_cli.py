@@ -32,7 +32,9 @@ def test_a_job_from_its_script_to_its_table(
 ) -> None:
     grant(up, "commands")
     owner = ("--home", up.world.owner.path)
-    assert fusion("python", "submit", script, *ASKS, "--note", "by region", "--home", home) == 0
+    # What for follows from the grants.
+    asks = (*ASKS[:2], "--note", "by region", "--home", home)
+    assert fusion("python", "submit", script, *asks) == 0
     job = fusion.out.strip()
     assert len(job) == 64
     assert "waiting: tax/commands at revision 1" in fusion.err
@@ -60,6 +62,9 @@ def test_a_job_from_its_script_to_its_table(
     document = fusion.document("python", "run", job, "--home", home)
     assert (document["schema"], document["state"]) == ("fusion.python-result/1", "released")
     assert document["rows"][0] == ["east", 300, 32400]
+    lines = fusion.document("python", "history", "--home", home)["lines"]
+    runs = [each for each in lines if each["job"] == job and each["outcome"] == "answered"]
+    assert [bool(each["numbers"]) for each in runs] == [True, False]
 
 
 def test_another_version_is_shown_with_what_is_new_in_it(

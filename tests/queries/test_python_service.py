@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -296,6 +298,25 @@ def test_a_script_that_does_not_end_is_ended(jobs: Jobs) -> None:
         if record.milliseconds < 1600:
             break
         assert left, record.milliseconds
+
+
+def test_a_run_ends_while_its_tables_are_being_copied(jobs: Jobs) -> None:
+    # Reads what no other job here does: a copy of its own, which has to wait for another one.
+    script = TOTAL.replace('["region", "income"]', '["sex"]')
+    job = jobs.submit(script)
+    jobs.approve(job, runs=2, release="checked")
+    over = threading.Event()
+    jobs.up.service._python._copies._pool.submit(over.wait, 60)
+    try:
+        began = time.monotonic()
+        assert jobs.refused(job, seconds=1).code == "F-020"
+        assert time.monotonic() - began < 20
+    finally:
+        over.set()
+    (record,) = jobs.runs(job)
+    assert record.state == "failed"
+    assert record.why.startswith("WorkCancelled: its tables were still being copied")
+    jobs.held(job)
 
 
 def test_a_script_sees_numbers_of_people_and_no_other_column(jobs: Jobs) -> None:

@@ -12,14 +12,21 @@ from fusion.services import query_messages as messages
 from fusion.wire import canonical
 from sandbox import runner, sets
 from sandbox.attached import attached
+from sandbox.compile import codes_sql
 from sandbox.describe import describe
+from sandbox.engine import locked
+from sandbox.partials import Limits
 from sandbox.query import compile_statement
 from sandbox.reading import parse_policy
 from sandbox.selection import OTHER, definitions_of, select
 from sandbox.service import _request
 from tests.queries.world import COLUMNS, OWNER, POLICY, PURPOSE
+from tests.sandbox.asking import example
+from tests.sandbox.conftest import made  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fusion.grants.permit import Permit
     from sandbox.selection import Selection
     from tests.queries.world import Up
@@ -426,3 +433,43 @@ def test_a_refusal_says_where_in_the_statement(sql: str, place: int | None) -> N
     with pytest.raises(QueryRefused) as refused:
         compile_statement(sql, RULES)
     assert refused.value.start == place
+
+
+WOMEN = "select person_id from persons where sex = 'F'"
+TOWNS = "region in (select region from regions where not rural)"
+SEMI_JOINS = (
+    f"{{0}} in ({WOMEN})",
+    f"{{0}} not in ({WOMEN})",
+    f"{{0}} in ({WOMEN} and {TOWNS})",
+    "exists (select 1 from persons i where i.person_id = {0} and birth_year > 1960)",
+)
+
+
+@pytest.mark.parametrize("semi", SEMI_JOINS)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select count(*) from visits v where {0}",
+        "select count(*) from visits v where {0} and dept = 'ER'",
+        "select count(*) from visits v join persons p on v.person_id = p.person_id where {0}",
+        "select count(*) from (select person_id, dept from visits) v where {0}",
+        "select sum(case when {0} then cost end) from visits v",
+    ],
+)
+def test_people_of_a_semi_join_are_those_whom_it_names(
+    sql: str,
+    semi: str,
+    made: dict[str, Path],  # noqa: F811 - a fixture
+) -> None:
+    """Whom a statement is about, where the key is not the first column of a table of rows."""
+    (core,) = compile_statement(sql.format(semi.format("v.person_id")), example()).cores
+    (own,) = (each for each in select(core, example()) if "from visits" not in each.others)
+    connection = locked(made, Limits())
+    try:
+        found = connection.execute(codes_sql(own.core, example(), "duckdb")).fetchall()
+        plain = f"select person_id from persons p where {semi.format('p.person_id')}"
+        wanted = connection.execute(plain).fetchall()
+    finally:
+        connection.close()
+    assert {row[0] for row in found} == {row[0] for row in wanted}
+    assert 100 < len(wanted) < 1900

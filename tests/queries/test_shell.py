@@ -75,7 +75,7 @@ def test_a_refusal_stands_below_what_it_is_about(attended: Session) -> None:
         "   3 | from persons",
     ]
     assert "Q-04: A name is not in the policy." in err
-    assert "-> fusion policy show lists" in err
+    assert "-> fusion query describe lists" in err
     # Somebody sits there: nothing has failed.
     assert attended.shell.exit_code == 0
 

@@ -106,7 +106,7 @@ def test_what_is_near_an_earlier_cell_gets_its_value() -> None:
     assert desk.refused == 1
     (other,) = desk.ask(_nearly(desk, 4), measure="count(income)")
     assert other.status is Status.WITHHELD
-    assert "Q-1" in explain(other)[0]
+    assert "(no. 1)" in explain(other)[0]
 
 
 def test_the_complement_of_a_small_cell_is_not_charged() -> None:
@@ -307,7 +307,7 @@ def test_a_draw_is_that_of_the_set_and_spread_over_its_range() -> None:
 def test_every_reason_has_a_text_without_a_number_of_people(reason: Reason, status: Status) -> None:
     message, _ = explain(Outcome(status, reason, "", ("Q-7",)))
     assert message
-    assert not any(letter.isdigit() for letter in message.replace("Q-7", ""))
+    assert not any(letter.isdigit() for letter in message.replace("no. 7", ""))
 
 
 def test_what_is_released_needs_no_text() -> None:
