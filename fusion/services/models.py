@@ -160,8 +160,9 @@ def _placed(node: NodeHome, facts: ModelFacts, data: bytes, sealed: bytes) -> in
         write_atomic(draft / "facts.json", data)
         draft.rename(folder / str(version))
     except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
         raise EnvironmentUnfit(f"{folder} can't be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # is gone where all went well
     return version
 
 

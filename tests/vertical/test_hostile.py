@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federated.protocols.vertical.dealt import Dealer
+from federated.protocols.vertical.dealt import MAX_OPEN, Dealer
 from federated.protocols.vertical.linear_dealing import LinearDealer
 from federated.protocols.vertical.linear_terms import LinearTerms
 from federated.protocols.vertical.messages import (
@@ -180,6 +180,48 @@ def test_a_dealer_refuses_what_the_two_sides_ask_for_differently() -> None:
         dealer.receive("party-1", ask(51))
     with pytest.raises(MessageInvalid, match="can't be dealt"):
         dealer.receive("party-2", ask(50))
+
+
+@pytest.mark.parametrize(("tree", "level"), [(0, 0), (1, 0), (0, 2), (2**32 - 1, 255)])
+def test_a_dealer_refuses_a_level_that_the_other_side_does_not_ask_for(
+    tree: int, level: int
+) -> None:
+    """It would wait for the other side for ever, and both sides for it."""
+    dealer, seed = fresh("dealer").machines[DEALER], np.zeros(32, np.uint8)
+    sizes = np.array([0, 50, 2], np.uint32)
+    for who in ("party-1", LABEL):
+        dealt = dealer.receive(who, encode(Kind.REQUEST, 0, 0, sizes, seed))
+    assert len(dealt) == 2
+    assert dealer.receive(LABEL, encode(Kind.REQUEST, 0, 1, sizes, seed)) == []
+    with pytest.raises(MessageInvalid, match="different levels"):
+        dealer.receive("party-1", encode(Kind.REQUEST, tree, level, sizes, seed))
+
+
+def test_levels_that_one_side_alone_asks_for_are_bounded() -> None:
+    dealer, seed = fresh("dealer").machines[DEALER], np.zeros(32, np.uint8)
+    sizes = np.array([0, 50, 2], np.uint32)
+    for tree in range(MAX_OPEN):
+        dealer.receive(LABEL, encode(Kind.REQUEST, tree, 0, sizes, seed))
+    with pytest.raises(MessageInvalid, match="more levels"):
+        dealer.receive(LABEL, encode(Kind.REQUEST, MAX_OPEN, 0, sizes, seed))
+
+
+def test_cuts_beyond_the_bins_are_refused_before_they_are_listed() -> None:
+    """2^32 - 1 cuts and the two bins beside them are 1 in the numbers of a message."""
+    run = fresh("dealer")
+    waiting = deque(run.first())
+    while decode(waiting[0][1].data).kind is not Kind.CANDIDATES:
+        sender, out = waiting.popleft()
+        answers = run.machines[out.to].receive(sender, out.data)
+        waiting.extend((out.to, each) for each in answers)
+    sender, out = waiting.popleft()
+    message = decode(out.data)
+    bits, sign, layout, *rest = message.arrays
+    layout = layout.copy()
+    layout[0, 0] = 2**32 - 1
+    data = encode(message.kind, message.tree, message.level, bits, sign, layout, *rest)
+    with pytest.raises(MessageInvalid, match="not those of these rows"):
+        run.machines[out.to].receive(sender, data)
 
 
 def test_sizes_in_a_message_never_decide_what_is_allocated() -> None:
