@@ -24,7 +24,14 @@ from federated.vertical.own_table import read_rows, write_rows
 from federated.vertical.tables import training_rows
 from federated.vertical.work import BoostingWork, LinearWork
 from fusion.crypto.hashing import digest
-from fusion.errors import FusionError, ModelWithheld, PartyFailed, Refused
+from fusion.errors import (
+    DataInvalid,
+    FusionError,
+    MessageInvalid,
+    ModelWithheld,
+    PartyFailed,
+    Refused,
+)
 from fusion.grants.leakage import Code as LeakCode
 from fusion.grants.leakage import verdict
 from fusion.services.conversing import Patience, is_connection
@@ -45,6 +52,9 @@ if TYPE_CHECKING:
     from fusion.services.conversing import Conversations, Talk, Talker
 
 _LOG: Final = logging.getLogger("banyan.vertical")
+
+FEWEST: Final = 2
+"""Records to train on: of one alone nothing varies."""
 
 State = Literal["ready", "aligning", "training", "done", "failed"]
 
@@ -313,6 +323,11 @@ class VerticalJob:
             places = read_rows(brought.table, self._states.rows() or b"")
         training = training_rows(len(places), study.test_fraction, study.seed)
         counts = int(training.sum()), int((~training).sum())
+        if counts[0] < FEWEST:
+            raise DataInvalid(
+                f"Fewer than {FEWEST} common records train.",
+                hint="`minimum_intersection` keeps a run with so few from beginning.",
+            )
         self._standing = replace(self._standing, state="training", rows=counts)
         rows = brought.table.rows(places, training)
         work: Work
@@ -435,12 +450,21 @@ class VerticalJob:
         self._standing = found
 
     def _restored(self) -> Standing | None:
+        """Return how a part that was finished stands; one that is not well formed is none."""
         kept = self._states.keeping.get(PART)
         if kept is None:
             return None
-        head, _ = read_frame(kept)
-        self._attempt = _Attempt(head["attempt"])
-        train, held = head["rows"]
-        return Standing(
-            "done", head["attempt"], head["step"], (train, held), 0, head["part"], head["quality"]
-        )
+        try:
+            head, blobs = read_frame(kept)
+            train, held = head["rows"]
+            if "leaks" not in head or hashlib.sha256(blobs["part"]).hexdigest() != head["part"]:
+                raise MessageInvalid("A part is another than was finished.")
+            standing = Standing(
+                "done", int(head["attempt"]), int(head["step"]), (int(train), int(held)), 0,
+                head["part"], head["quality"],
+            )  # fmt: skip
+        except (FusionError, KeyError, TypeError, ValueError):
+            self._brought.note(f"job {self._brought.job}: the part that was kept is none")
+            return None
+        self._attempt = _Attempt(standing.attempt)
+        return standing

@@ -16,9 +16,12 @@ import select
 import signal
 import struct
 import time
+import traceback
 import warnings
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +31,8 @@ from federated.protocols.vertical.judging import JudgingFeature, JudgingLabel
 from federated.protocols.vertical.messages import MAX_MESSAGE_BYTES, Kind, decode, encode
 from federated.protocols.vertical.trees import Growth
 from fusion.errors import FusionError
-from tests.vertical.parties import DEALER, make
 from tests.vertical.parties import Run as Trees
+from tests.vertical.parties import make
 from tests.vertical.test_linear import NAMES, Linear
 from tests.vertical.test_linear_encrypted import Encrypted
 
@@ -247,11 +250,7 @@ def _end_of(play: Play, sender: str, to: str, given: list[bytes]) -> tuple[str, 
             return "raised", f"an error without a name: {error}"
         return "refused", f"{type(error).__name__}: {error.message}"
     except BaseException as error:  # noqa: BLE001 - what is looked for
-        import traceback  # noqa: PLC0415
-
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        inside = [f for f in traceback.extract_tb(error.__traceback__) if "federated" in f.filename]
-        last = inside[-1] if inside else where
+        *_, last = traceback.extract_tb(error.__traceback__)
         return "raised", f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
     return ("done", "") if play.done else ("waits", "")
 
@@ -265,7 +264,8 @@ def forked(name: str, act: Callable[[], tuple[str, str]], seconds: float = SECON
     if not child:
         try:
             os.close(read)
-            held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: PTH123, SIM115
+            pages = Path("/proc/self/statm").read_text("ascii").split()[0]
+            held = int(pages) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
             os.write(write, json.dumps(act()).encode()[:4000])
         finally:
@@ -318,10 +318,7 @@ def cases(
         for place, (what, given) in enumerate(every):
             if wanted(number, place):
                 name = f"{protocol} with {others}, message {number} ({sender} to {out.to}), {what}"
-                yield forked(name, lambda given=given: _end_of(play, sender, out.to, given))  # type: ignore[misc]
+                yield forked(name, partial(_end_of, play, sender, out.to, given))
         play.deliver(sender, out.to, out.data)
         number += 1
     assert play.done, "undisturbed, it has to end well"
-
-
-__all__ = ["DEALER", "PROTOCOLS", "Case", "Play", "cases", "faults", "forked", "huge"]

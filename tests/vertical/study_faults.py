@@ -1,7 +1,7 @@
 """A whole study in one process, and faults at any message that its parties send.
 
-A party sends through a network in memory. At the n-th message of one party to another the connection
-is cut, the message is something else, its sender stands still, or is gone for good.
+A party sends through a network in memory. At the n-th message of one party to another the
+connection is cut, the message is something else, its sender stands still, or is gone for good.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ What = Literal["cut", "unacknowledged", "random", "empty", "earlier", "short", "
 HEALS: Final = ("cut", "unacknowledged")
 LIES: Final = ("random", "empty", "earlier", "short")
 ENDS: Final = ("gone", "frozen")
-EVERY: Final[tuple[What, ...]] = (*HEALS, *LIES, *ENDS)  # type: ignore[assignment]
+EVERY: Final[tuple[What, ...]] = (*HEALS, *LIES, *ENDS)
 
-PATIENCE: Final = {"cut": 20.0, "lies": 20.0, "ends": 1.5}
+PATIENCE: Final = {"cut": 20.0, "lies": 20.0, "ends": 2.0}
 ATTEMPTS: Final = 6
 ROWS: Final = 120
 
@@ -78,22 +78,15 @@ class Faulty:
 
     def _done(self, sender: str, peer: str, data: bytes) -> bytes:
         fault = self.fault
-        if fault is None:
+        if fault is None or self.happened:
             self._count(sender, peer, data)
-            return data
-        if self.happened and fault.what in ENDS:
-            if fault.what == "gone" and fault.sender in (sender, peer):
-                raise Cut
-            if fault.what == "frozen" and sender == fault.sender:
-                raise Frozen
-        if self.happened:
-            return data
+            return data if fault is None else self._after(fault, sender, peer, data)
         if fault.what == "unacknowledged":
-            if (sender, peer) == (fault.peer, fault.sender):
-                frame = talk.from_bytes(data)
-                if isinstance(frame, Taken) and frame.count > fault.number:
-                    self.happened = True
-                    raise Cut
+            frame = talk.from_bytes(data) if data[:1] == b"T" else None
+            back = (sender, peer) == (fault.peer, fault.sender)
+            if back and isinstance(frame, Taken) and frame.count > fault.number:
+                self.happened = True
+                raise Cut
             return data
         place = self._count(sender, peer, data)
         if place != fault.number or (sender, peer) != (fault.sender, fault.peer):
@@ -107,6 +100,14 @@ class Faulty:
         assert isinstance(frame, Part)
         lie = self._lie(fault, frame.data)
         return talk.to_bytes(Part(frame.number, len(lie), 0, lie))
+
+    @staticmethod
+    def _after(fault: Fault, sender: str, peer: str, data: bytes) -> bytes:
+        if fault.what == "gone" and fault.sender in (sender, peer):
+            raise Cut
+        if fault.what == "frozen" and sender == fault.sender:
+            raise Frozen
+        return data
 
     def _count(self, sender: str, peer: str, data: bytes) -> int | None:
         """Return the number of a message, at its first part; None for other frames."""
