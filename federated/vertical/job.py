@@ -34,6 +34,7 @@ from fusion.errors import (
 )
 from fusion.grants.leakage import Code as LeakCode
 from fusion.grants.leakage import verdict
+from fusion.link.talk import MAX_ATTEMPTS
 from fusion.services.conversing import Patience, is_connection
 from fusion.services.maskers import maskers
 
@@ -251,9 +252,12 @@ class VerticalJob:
             start: From where it goes on; None to align first.
 
         Raises:
+            MessageInvalid: No attempt has that number.
             Refused: There was a later attempt, or nothing is kept at the mark.
             GrantRefused: The work may not go on.
         """
+        if not 0 < number <= MAX_ATTEMPTS:
+            raise MessageInvalid(f"No attempt has the number {number}.")
         with self._lock:
             before = self._attempt
             if before is not None and number <= before.number:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tests.conversing.network import Network
 
 LABEL, OTHERS = "north", ("east", "south")
+JOB = f"job-{1:012x}"
 
 
 @dataclass
@@ -112,7 +113,7 @@ class World:
         """Ask a party to agree to a study."""
         study = parse_vertical(text, "study.toml")
         _, order = self.order(text)
-        head = {"job": "job-1", "study": study.canonical().decode(), "order": order.decode()}
+        head = {"job": JOB, "study": study.canonical().decode(), "order": order.decode()}
         return self.start(name).handle(Request("prepare", head))
 
     def job(self, text: str) -> JobFolder:
