@@ -391,7 +391,7 @@ def test_a_study_runs_with_a_stock_supernode(stock: Deployment) -> None:
 def test_a_vertical_study_goes_on_when_the_hub_is_killed(
     deployment: Deployment, backend: str
 ) -> None:
-    """With the hub its dealer is gone, and an attempt with it; else talks heal in their patience."""
+    """With the hub its dealer is gone, and an attempt with it; talks between nodes heal."""
     trees = {"dealer": 200, "paillier": 12}[backend]
     watch = _ordered(deployment, _vertical(vertical.boosting(backend, trees=trees), 60.0))
     watch.until(lambda e: e["event"] == "step" and e["step"] >= 3)

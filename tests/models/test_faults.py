@@ -160,6 +160,9 @@ def test_whatever_a_feature_party_answers_ends_by_name(
             number += 1
             if number % every:
                 continue
+            if number % 300 == 0:
+                for name in world.model.names:  # each question is a run
+                    world.grant(name)
             asked = 0
 
             def put(
