@@ -16,6 +16,7 @@ from fusion.errors import DataInvalid, EnvironmentUnfit, Refused, SealBroken
 from fusion.services.files import make_folder, read_file, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fusion.services.homes import NodeHome
@@ -124,7 +125,7 @@ class SealedKeeping:
 
     def drop(self, name: str) -> None:
         """See :class:`Keeping`."""
-        self._file(name).unlink(missing_ok=True)
+        self._remove(lambda: self._file(name).unlink(missing_ok=True))
 
     def clear(self) -> None:
         """See :class:`Keeping`.
@@ -132,12 +133,17 @@ class SealedKeeping:
         Raises:
             EnvironmentUnfit: The folder can't be removed.
         """
+        self._remove(lambda: shutil.rmtree(self._folder))
+
+    def _remove(self, act: Callable[[], None]) -> None:
         try:
-            shutil.rmtree(self._folder)
+            act()
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise EnvironmentUnfit(f"{self._folder} can't be removed: {error.strerror}.") from error
+            raise EnvironmentUnfit(
+                f"What is in {self._folder} can't be removed: {error.strerror}."
+            ) from error
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.sealed"

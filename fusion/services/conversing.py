@@ -311,7 +311,12 @@ class Talk:
         data = line.received()
         if data is None:
             return False
-        self._talker.take(line.peer, data)
+        try:
+            self._talker.take(line.peer, data)
+        except VerificationFailed as error:
+            if line.peer not in error.message:
+                error.message = f"{line.peer}: {error.message}"
+            raise
         line.took(self._talker.taken(line.peer))
         self._moved = self._clock.monotonic()
         return True

@@ -208,15 +208,16 @@ def _gone(run: Run, faulty: Faulty) -> None:
 def _named(run: Run, fault: Fault) -> None:
     """Check that a lie has ended the run for good, with a name, and that nobody has a model."""
     failures = {n: s["failure"] for n, s in run.standings().items() if s["failure"]}
-    if fault.peer == DEALER:
-        # The hub is told of a dealer's end by the parties, who wait in vain for what it deals.
-        assert failures
-    else:
-        assert failures.get(fault.peer), (fault, run.standings())
     for each in failures.values():
-        assert each["code"] not in ("F-000", ""), (fault, failures)
-    if fault.peer in failures:
-        assert failures[fault.peer]["kind"] != "again", (fault, failures)
+        assert each["code"] != "F-000", (fault, failures)
+    if fault.peer == DEALER:
+        # The parties hear of a dealer's end; at its last message all of them have everything.
+        assert failures or set(run.states().values()) == {"done"}, fault
+        return
+    failure = failures.get(fault.peer)
+    assert failure is not None, (fault, run.standings())
+    assert failure["kind"] != "again", (fault, failures)
+    assert fault.sender in failure["message"], (fault, failure)
     assert not all(PART in party.keeping.names() for party in run.parties.values())
 
 

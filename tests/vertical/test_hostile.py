@@ -189,20 +189,38 @@ def test_a_dealer_refuses_a_level_that_the_other_side_does_not_ask_for(
     """It would wait for the other side for ever, and both sides for it."""
     dealer, seed = fresh("dealer").machines[DEALER], np.zeros(32, np.uint8)
     sizes = np.array([0, 50, 2], np.uint32)
+    other = np.array([1, 50, 2], np.uint32)
     assert dealer.receive("party-1", encode(Kind.REQUEST, 0, 0, sizes, seed)) == []
     assert len(dealer.receive(LABEL, encode(Kind.REQUEST, 0, 0, sizes, seed))) == 2
+    assert dealer.receive(LABEL, encode(Kind.REQUEST, 0, 0, other, seed)) == []
     assert dealer.receive(LABEL, encode(Kind.REQUEST, 0, 1, sizes, seed)) == []
-    with pytest.raises(MessageInvalid, match="different levels"):
+    with pytest.raises(MessageInvalid, match=r"different levels|earlier level"):
         dealer.receive("party-1", encode(Kind.REQUEST, tree, level, sizes, seed))
+
+
+@pytest.mark.parametrize(
+    ("party", "tree", "level"), [(0, 3, 1), (0, 3, 2), (1, 3, 2), (1, 3, 0), (1, 4, 1)]
+)
+def test_a_label_party_asks_for_all_parties_in_turn(party: int, tree: int, level: int) -> None:
+    """Whom it leaves out would wait for ever, and everybody with it."""
+    dealer, seed = fresh("dealer").machines[DEALER], np.zeros(32, np.uint8)
+
+    def ask(party: int, tree: int, level: int) -> bytes:
+        return encode(Kind.REQUEST, tree, level, np.array([party, 50, 2], np.uint32), seed)
+
+    for each in (ask(0, 3, 0), ask(1, 3, 0), ask(0, 3, 1)):
+        assert dealer.receive(LABEL, each) == []
+    with pytest.raises(MessageInvalid, match=r"out of its order|came twice"):
+        dealer.receive(LABEL, ask(party, tree, level))
 
 
 def test_levels_that_one_side_alone_asks_for_are_bounded() -> None:
     dealer, seed = fresh("dealer").machines[DEALER], np.zeros(32, np.uint8)
     sizes = np.array([0, 50, 2], np.uint32)
     for tree in range(MAX_OPEN):
-        dealer.receive(LABEL, encode(Kind.REQUEST, tree, 0, sizes, seed))
+        dealer.receive("party-1", encode(Kind.REQUEST, tree, 0, sizes, seed))
     with pytest.raises(MessageInvalid, match="more levels"):
-        dealer.receive(LABEL, encode(Kind.REQUEST, MAX_OPEN, 0, sizes, seed))
+        dealer.receive("party-1", encode(Kind.REQUEST, MAX_OPEN, 0, sizes, seed))
 
 
 def test_cuts_beyond_the_bins_are_refused_before_they_are_listed() -> None:

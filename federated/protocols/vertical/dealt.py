@@ -105,16 +105,18 @@ class Dealer:
         self._asked: dict[int, tuple[deque[_Request], deque[_Request]]] = {
             party: (deque(), deque()) for party in range(len(self._parties))
         }
+        self._turn = 0
+        self._last: dict[str, tuple[int, int]] = {}
         self.done = False
 
     def receive(self, sender: str, data: bytes) -> list[Outgoing]:
         """Take a request; deal once both sides of a level have asked for the same sizes.
 
-        Both ask for the same levels in the same order: what is asked for out of it would wait for
-        ever, and everybody with it.
+        Both ask for levels in their order, the label party each for all feature parties in turn:
+        what is asked for out of it would wait for ever, and everybody with it.
 
         Raises:
-            MessageInvalid: It is none, or the sides differ in levels or sizes.
+            MessageInvalid: It is none, is out of its order, or the sides differ in levels or sizes.
         """
         message = decode(data)
         if self.done:
@@ -131,8 +133,20 @@ class Dealer:
             raise MessageInvalid("A REQUEST message asks for what can't be dealt.")
         if sender not in (self._label_party, self._parties[party]):
             raise MessageInvalid("A REQUEST message asks for what can't be dealt.")
+        self._check_order(sender, party, (message.tree, message.level))
         request = _Request(message.tree, message.level, rows, features, seed.tobytes())
         return self._matched(party, request, label=sender == self._label_party)
+
+    def _check_order(self, sender: str, party: int, now: tuple[int, int]) -> None:
+        last, first = self._last.get(sender), True
+        if sender == self._label_party:
+            due, first = self._turn % len(self._parties), self._turn % len(self._parties) == 0
+            self._turn += 1
+            if party != due or not (first or now == last):
+                raise MessageInvalid("A REQUEST message is out of its order.")
+        if first and last is not None and now <= last:
+            raise MessageInvalid("A REQUEST message came twice, or is of an earlier level.")
+        self._last[sender] = now
 
     def _matched(self, party: int, request: _Request, *, label: bool) -> list[Outgoing]:
         """Deal what both sides have asked for by now; the rest waits for the other side."""
