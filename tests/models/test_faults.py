@@ -84,17 +84,18 @@ def _heard(world: Served) -> Heard:
     return found
 
 
-def _faults(frame: bytes, others: list[bytes]) -> Iterator[bytes]:
+def _faults(frame: bytes, earlier: list[bytes]) -> Iterator[bytes]:
     """Yield what may come in place of a question or of an answer."""
     draw = seeds.generator("tests-score-faults", len(frame))
     yield from (b"", b"rubbish", frame[:-1], frame + b"\0", frame[: len(frame) // 2])
     yield from (draw.bytes(len(frame)), b"\xff" * 8 + frame, bytes(4) + frame)
-    yield from others
+    yield from earlier
     length = int.from_bytes(frame[:4], "big")
     head, body = json.loads(frame[4 : 4 + length]), frame[4 + length :]
     for key, value in head.items():
         yield _framed({k: v for k, v in head.items() if k != key}, body)
-        for other in (None, -1, 2**60, "x", "0" * 64, [], {}, True, 1.5):
+        others: tuple[Any, ...] = (None, -1, 2**60, "x", "0" * 64, [], {}, True, 1.5)
+        for other in others:
             yield _framed({**head, key: other}, body)
         if isinstance(value, dict):
             for inner in value:
@@ -235,7 +236,7 @@ def test_nobody_waits_for_answers_after_a_revocation(trees: Served) -> None:
     kept, asked = find_model(node, "waited"), threading.Event()
 
     def put(_: str, frame: bytes, __: bytes) -> bytes:
-        question, _ = asked_of(frame)
+        question = asked_of(frame)[0]
         if question.epoch is None:
             return to_bytes(Reply(take=1))
         asked.set()
