@@ -54,6 +54,7 @@ class VerticalRun:
         began: Told number and first step of an attempt, for the log.
         deal: Has the dealer ready for an attempt: told its number, how many rows train, and from
             which step. Nobody deals in some studies.
+        dealt: Whether the dealer of an attempt was asked for, or none is needed.
         made: Returns the time as RFC 3339, to the second.
     """
 
@@ -68,6 +69,7 @@ class VerticalRun:
     next_attempt: Callable[[], int]
     began: Callable[[int, int], None]
     deal: Callable[[int, int, int], None]
+    dealt: Callable[[int], bool]
     made: Callable[[], str]
 
 
@@ -192,7 +194,12 @@ class Coordinator:
             each is not None and each.state in ("aligning", "training", "done")
             for each in standings
         )
-        return numbers.pop() if working and len(numbers) == 1 else None
+        if not working or len(numbers) != 1:
+            return None
+        (number,) = numbers
+        aligning = any(each is not None and each.state == "aligning" for each in standings)
+        # From which step one began that no longer aligns is known to its dealer alone.
+        return number if aligning or self.run.dealt(number) else None
 
     def _begin(self, reason: str) -> int:
         """Begin an attempt after the newest step that all parties have."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("banyan.dealing")
 _FILE: Final = "dealing.json"
+_BEGUN: Final = "dealing-begun.json"
 
 
 def ask_to_deal(job: JobFolder, attempt: int, rows: int, step: int) -> None:
@@ -41,10 +42,21 @@ def ask_to_deal(job: JobFolder, attempt: int, rows: int, step: int) -> None:
         step: From which it begins.
     """
     file = job.path / _FILE
-    if file.exists() and json.loads(file.read_text("utf-8"))["attempt"] == attempt:
+    if is_asked(job, attempt):
         return
     asked = {"attempt": attempt, "rows": rows, "step": step}
     write_atomic(file, json.dumps(asked).encode())
+
+
+def is_asked(job: JobFolder, attempt: int) -> bool:
+    """Return whether the dealer of an attempt was asked for."""
+    return _number(job, _FILE) == attempt
+
+
+def _number(job: JobFolder, file: str) -> int:
+    """Return the attempt that a file of a job is about; 0 without one."""
+    path = job.path / file
+    return int(json.loads(path.read_text("utf-8"))["attempt"]) if path.exists() else 0
 
 
 @dataclass(slots=True)
@@ -103,8 +115,13 @@ class Dealers:
     def _begin(self, job: JobFolder, asked: dict[str, Any], stop: threading.Event) -> None:
         study = parse_vertical(job.study.read_text("utf-8"), job.origin)
         cast, attempt = study.cast, int(asked["attempt"])
-        machine = dealer_of(cast, study.model, int(asked["rows"]), int(asked["step"]))
         peers = cast.peers(DEALER, linear=True)
+        if _number(job, _BEGUN) >= attempt:
+            # By a process that is gone, and with it all that was dealt: parties begin another.
+            self._conversations.lost(f"{job.name}.train", attempt, peers)
+            return
+        machine = dealer_of(cast, study.model, int(asked["rows"]), int(asked["step"]))
+        write_atomic(job.path / _BEGUN, json.dumps({"attempt": attempt}).encode())
         opening = machine.start() if isinstance(machine, LinearDealer) else []
         talk = self._conversations.open(
             f"{job.name}.train",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from federated.cohort import Request
 from federated.ending import conclude, done, ended_by
 from federated.vertical.coordinator import Coordinator, VerticalRun
-from federated.vertical.dealing import ask_to_deal
+from federated.vertical.dealing import ask_to_deal, is_asked
 from federated.vertical.evidence import log_attempt, log_start
 from federated.vertical.study import parse_vertical
 from fusion.errors import FusionError
@@ -81,6 +81,7 @@ def _worked(
         deal=lambda attempt, rows, step: (
             ask_to_deal(job, attempt, rows, step) if study.cast.dealer else None
         ),
+        dealt=lambda attempt: study.cast.dealer is None or is_asked(job, attempt),
         made=lambda: clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     ended = journal.last_round()

@@ -26,9 +26,17 @@ from federated.vertical.scorecard_work import ScorecardWork
 from federated.vertical.tables import training_rows
 from federated.vertical.work import BoostingWork, LinearWork
 from fusion.crypto.hashing import digest
-from fusion.errors import FusionError, ModelWithheld, PartyFailed, Refused
+from fusion.errors import (
+    DataInvalid,
+    FusionError,
+    MessageInvalid,
+    ModelWithheld,
+    PartyFailed,
+    Refused,
+)
 from fusion.grants.leakage import Code as LeakCode
 from fusion.grants.leakage import verdict
+from fusion.link.talk import MAX_ATTEMPTS
 from fusion.services.conversing import Patience, is_connection
 from fusion.services.maskers import maskers
 
@@ -47,6 +55,9 @@ if TYPE_CHECKING:
     from fusion.services.conversing import Conversations, Talk, Talker
 
 _LOG: Final = logging.getLogger("banyan.vertical")
+
+FEWEST: Final = 2
+"""Records to train on: of one alone nothing varies."""
 
 State = Literal["ready", "aligning", "training", "done", "failed"]
 
@@ -243,9 +254,12 @@ class VerticalJob:
             start: From where it goes on; None to align first.
 
         Raises:
+            MessageInvalid: No attempt has that number.
             Refused: There was a later attempt, or nothing is kept at the mark.
             GrantRefused: The work may not go on.
         """
+        if not 0 < number <= MAX_ATTEMPTS:
+            raise MessageInvalid(f"No attempt has the number {number}.")
         with self._lock:
             before = self._attempt
             if before is not None and number <= before.number:
@@ -314,10 +328,15 @@ class VerticalJob:
             self._states.back_to(start)
             places = read_rows(brought.table, self._states.rows() or b"")
         training = training_rows(len(places), study.test_fraction, study.seed)
+        counts = int(training.sum()), int((~training).sum())
+        if counts[0] < FEWEST:
+            raise DataInvalid(
+                f"Fewer than {FEWEST} common records train.",
+                hint="`minimum_intersection` keeps a run with so few from beginning.",
+            )
         self._standing = replace(self._standing, state="training")
         work = self._begun(attempt, brought.table.rows(places, training), start)
         # The dealer of a linear model begins when rows are known: not while others count.
-        counts = int(training.sum()), int((~training).sum())
         self._standing = replace(self._standing, rows=counts)
         if start is not None and start.step:
             work.go_on(self._states, start)
@@ -465,12 +484,21 @@ class VerticalJob:
         self._standing = found
 
     def _restored(self) -> Standing | None:
+        """Return how a part that was finished stands; one that is not well formed is none."""
         kept = self._states.keeping.get(PART)
         if kept is None:
             return None
-        head, _ = read_frame(kept)
-        self._attempt = _Attempt(head["attempt"])
-        train, held = head["rows"]
-        return Standing(
-            "done", head["attempt"], head["step"], (train, held), 0, head["part"], head["quality"]
-        )
+        try:
+            head, blobs = read_frame(kept)
+            train, held = head["rows"]
+            if "leaks" not in head or hashlib.sha256(blobs["part"]).hexdigest() != head["part"]:
+                raise MessageInvalid("A part is another than was finished.")
+            standing = Standing(
+                "done", int(head["attempt"]), int(head["step"]), (int(train), int(held)), 0,
+                head["part"], head["quality"],
+            )  # fmt: skip
+        except (FusionError, KeyError, TypeError, ValueError):
+            self._brought.note(f"job {self._brought.job}: the part that was kept is none")
+            return None
+        self._attempt = _Attempt(standing.attempt)
+        return standing

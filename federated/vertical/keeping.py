@@ -16,6 +16,7 @@ from fusion.errors import DataInvalid, EnvironmentUnfit, Refused, SealBroken
 from fusion.services.files import make_folder, read_file, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fusion.services.homes import NodeHome
@@ -126,7 +127,7 @@ class SealedKeeping:
 
     def drop(self, name: str) -> None:
         """See :class:`Keeping`."""
-        self._file(name).unlink(missing_ok=True)
+        self._remove(lambda: self._file(name).unlink(missing_ok=True))
 
     def clear(self) -> None:
         """See :class:`Keeping`.
@@ -134,12 +135,17 @@ class SealedKeeping:
         Raises:
             EnvironmentUnfit: The folder can't be removed.
         """
+        self._remove(lambda: shutil.rmtree(self._folder))
+
+    def _remove(self, act: Callable[[], None]) -> None:
         try:
-            shutil.rmtree(self._folder)
+            act()
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise EnvironmentUnfit(f"{self._folder} can't be removed: {error.strerror}.") from error
+            raise EnvironmentUnfit(
+                f"What is in {self._folder} can't be removed: {error.strerror}."
+            ) from error
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.sealed"
@@ -191,8 +197,14 @@ class States:
 
         Raises:
             Refused: There were as many as one charge is for.
+            DataInvalid: What was kept of it is no number.
         """
-        times = int(self.keeping.get(what) or b"0")
+        kept = self.keeping.get(what) or b"0"
+        if not re.fullmatch(rb"\d{1,9}", kept):
+            raise DataInvalid(
+                f"How often the run was {what} is not well formed.", hint="Start a new run."
+            )
+        times = int(kept)
         if times >= MOST[what]:
             raise Refused(f"The run was {what} {MOST[what]} times.", hint="Start a new run.")
         self.keeping.put(what, str(times + 1).encode())
@@ -220,9 +232,16 @@ class States:
         self.keeping.put(f"leaves-{tree}", data)
 
     def leaves(self, trees: int) -> list[bytes]:
-        """Return where rows are in the first trees, as far as it was kept."""
+        """Return where rows are in the first trees.
+
+        Raises:
+            DataInvalid: One is not there: what a model tells could not be measured by the others.
+        """
         found = [self.keeping.get(f"leaves-{tree}") for tree in range(trees)]
-        return [each for each in found if each is not None]
+        whole = [each for each in found if each is not None]
+        if len(whole) < trees:
+            raise DataInvalid("What was kept of a tree is gone.", hint="Start a new run.")
+        return whole
 
     def state(self, mark: Mark) -> bytes | None:
         """Return the state at a mark."""

@@ -144,4 +144,13 @@ def read_rows(table: OwnTable, kept: bytes) -> Ints:
         raise DataInvalid(
             "The table has changed since its records were aligned.", hint="Start a new run."
         )
-    return np.frombuffer(blobs["rows"], "<i8").astype(np.int64)
+    data = blobs.get("rows", b"?")
+    places = np.frombuffer(data[: len(data) // 8 * 8], "<i8").astype(np.int64)
+    rows = len(table.prepared.rows)
+    if (
+        len(data) % 8
+        or not 0 < len(places) <= rows
+        or not set(places.tolist()) <= set(table.prepared.rows)
+    ):
+        raise DataInvalid("The rows that were kept are none.", hint="Start a new run.")
+    return places

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from fusion.services.model_facts import ModelFacts
     from fusion.types import OrgId
 
-_JOB: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,53}")
-"""Short enough for a conversation's name, which has the stage behind it."""
+_JOB: Final = re.compile(r"job-[0-9a-f]{12}")
+"""As hubs name them; what a party keeps of its runs takes no other name."""
 MAX_JOBS: Final = 4
 KINDS: Final = ("prepare", "begin", "look", "finish", "leave")
 

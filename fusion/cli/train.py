@@ -15,7 +15,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import check_writable, read_bounded
-from fusion.errors import FusionError, InputInvalid
+from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,9 +236,9 @@ def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> 
         try:
             write_atomic(report, render(record).encode(), 0o644)
             output.note(f"report: {report}")
-        except OSError as error:
+        except EnvironmentUnfit as error:
             # It could be written when this began; the result is printed all the same.
-            output.note(f"the report could not be written to {report}: {error.strerror}")
+            output.note(f"the report is not there: {error.message}")
     if as_json:
         output.document("fusion.run/1", record)
         return

@@ -175,6 +175,12 @@ class Line:
         with self._lock:
             self._break(what)
 
+    def told(self, last: Failed) -> None:
+        """Note that the other side has ended without success."""
+        with self._lock:
+            self._fail(last)
+            self._bell.ring()
+
     def drop(self) -> None:
         """Give up the connection there is, if there is one."""
         with self._lock:
@@ -306,12 +312,15 @@ class Line:
                 pass
             case Over():
                 self._peer_over = True
-            case Failed(code=code, exit_code=exit_code, reason=reason):
-                self._peer_failed = True
-                said = f"{self.peer} ended the job: {reason or code}"
-                self._failure = PartyFailed(said, code=code, exit_code=exit_code, party=self.peer)
+            case Failed():
+                self._fail(frame)
             case _:
                 self._break("says what a conversation does not have")
+
+    def _fail(self, last: Failed) -> None:
+        self._peer_failed = True
+        said = f"{self.peer} ended the job: {last.reason or last.code}"
+        self._failure = PartyFailed(said, code=last.code, exit_code=last.exit_code, party=self.peer)
 
     def _hear_part(self, part: Part, buffer: bytearray) -> None:
         if part.number != self._received or part.first != len(buffer):

@@ -34,7 +34,7 @@ from fusion.link.talk import MAX_REASON, Failed, Over
 from fusion.services.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from fusion.ports import Clock, Stop
 
@@ -311,7 +311,12 @@ class Talk:
         data = line.received()
         if data is None:
             return False
-        self._talker.take(line.peer, data)
+        try:
+            self._talker.take(line.peer, data)
+        except VerificationFailed as error:
+            if line.peer not in error.message:
+                error.message = f"{line.peer}: {error.message}"
+            raise
         line.took(self._talker.taken(line.peer))
         self._moved = self._clock.monotonic()
         return True
@@ -348,11 +353,11 @@ class Ended:
     """What is left of a talk that is over: it still answers a peer that has not heard the end.
 
     Attributes:
-        taken: Messages of that peer that were taken.
+        taken: Messages of that peer that were taken; None where that is not known any more.
         last: How it ended.
     """
 
-    taken: int
+    taken: int | None
     last: Failed | Over
 
 
@@ -430,6 +435,26 @@ class Conversations:
                     self._kept[key] = Ended(line.counts[0], last)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
+
+    def lost(self, job: str, attempt: int, peers: Iterable[str]) -> None:
+        """Tell peers that an earlier process talked about an attempt, and took all with it.
+
+        Begun anew, the talk would ask for messages that peers have forgotten, as one that breaks a
+        rule does; told so, they end at once, and another attempt helps.
+
+        Args:
+            job: The job.
+            attempt: The attempt.
+            peers: With whom it was.
+        """
+        last = Failed(
+            code=PartyUnreachable.code,
+            exit_code=PartyUnreachable.exit_code,
+            reason="it was started anew in the middle of the attempt",
+        )
+        with self._lock:
+            for peer in peers:
+                self._kept[job, attempt, peer] = Ended(None, last)
 
     def find(self, job: str, attempt: int, peer: str) -> Talk | Ended | None:
         """Return the talk that a peer means, open or over; None if there is none with it."""

@@ -47,8 +47,19 @@ class Folder:
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace ``path`` durably: a reader sees the old file or the new one, also after a crash."""
+    """Replace ``path`` durably: a reader sees the old file or the new one, also after a crash.
+
+    Raises:
+        EnvironmentUnfit: The disk is full, or the file can't be written; the old one stays.
+    """
     temporary = path.with_name(f".{path.name}.{rng.token(6).hex()}")
+    try:
+        _replace(path, temporary, data, mode)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _replace(path: Path, temporary: Path, data: bytes, mode: int) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
@@ -66,9 +77,23 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(folder)
 
 
+def _unwritable(path: Path, error: OSError) -> EnvironmentUnfit:
+    return EnvironmentUnfit(
+        f"{path} can't be written: {error.strerror}.",
+        hint="Is the disk full, and does this account own the folder?",
+    )
+
+
 def make_folder(path: Path) -> Path:
-    """Make a folder that nobody else may enter; return it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder that nobody else may enter; return it.
+
+    Raises:
+        EnvironmentUnfit: It can't be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     return path
 
 
@@ -91,7 +116,7 @@ def new_home(path: Path, marker: str, kind: str, *, beside: str = "") -> Path:
             hint="Go on with it, or name a new folder; its keys can't be made again.",
         )
     try:
-        make_folder(path)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         used = any(path.iterdir()) and not (beside and (path / beside).exists())
     except (FileExistsError, NotADirectoryError):
         used = True

@@ -11,7 +11,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from fusion.errors import EnvironmentUnfit
 from fusion.grants.signing import Standing
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import decode
@@ -231,8 +230,5 @@ def export(
             at=book.now(), model=kept.id, output="part" if with_part else "card", digest=digest
         )
         book.once(f"model-exported:{kept.id}:{digest}", entry)
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise EnvironmentUnfit(f"{path} can't be written: {error.strerror}.") from error
+    write_atomic(path, data)
     return digest

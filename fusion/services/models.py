@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.crypto import rng
-from fusion.errors import EnvironmentUnfit, InputInvalid, VerificationFailed
+from fusion.errors import (
+    EnvironmentUnfit,
+    FusionError,
+    InputInvalid,
+    MessageInvalid,
+    VerificationFailed,
+)
 from fusion.ledger import entry as entries
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.files import make_folder, read_file, write_atomic
@@ -151,7 +157,8 @@ def _placed(node: NodeHome, facts: ModelFacts, data: bytes, sealed: bytes) -> in
     folder = make_folder(folder / facts.shared.name)
     versions = _versions(folder)
     for version in versions:
-        if facts_of(read_file(folder / str(version) / "facts.json")).id == facts.id:
+        kept = _readable(folder, version)
+        if kept is not None and kept.id == facts.id:
             return version
     version = max(versions, default=0) + 1
     draft = make_folder(folder / f".{rng.token(6).hex()}")
@@ -160,8 +167,9 @@ def _placed(node: NodeHome, facts: ModelFacts, data: bytes, sealed: bytes) -> in
         write_atomic(draft / "facts.json", data)
         draft.rename(folder / str(version))
     except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
         raise EnvironmentUnfit(f"{folder} can't be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # is gone where all went well
     return version
 
 
@@ -171,10 +179,18 @@ def kept_models(node: NodeHome) -> list[KeptModel]:
     Raises:
         MessageInvalid: A file was changed into something else.
     """
-    folders = sorted((node.path / "models").glob("*"))
+    return [_open(folder, version) for folder, version in _places(node)]
+
+
+def keeps_models(node: NodeHome) -> bool:
+    """Return whether a node keeps a part of any model."""
+    return bool(_places(node))
+
+
+def _places(node: NodeHome) -> list[tuple[Path, int]]:
     return [
-        _open(folder, version)
-        for folder in folders
+        (folder, version)
+        for folder in sorted((node.path / "models").glob("*"))
         if re.fullmatch(NAME_PATTERN, folder.name)
         for version in _versions(folder)
     ]
@@ -208,8 +224,12 @@ def find_model(node: NodeHome, name: str) -> KeptModel:
 
 
 def model_of(node: NodeHome, model: str) -> KeptModel | None:
-    """Return the model of a whole identifier, if this node keeps a part of it."""
-    return next((each for each in kept_models(node) if each.id == model), None)
+    """Return the model of a whole identifier, if this node keeps a part of it.
+
+    A model whose facts were changed into something else is no other model's harm.
+    """
+    found = (_readable(folder, version) for folder, version in _places(node))
+    return next((each for each in found if each is not None and each.id == model), None)
 
 
 def revoke_model(
@@ -242,7 +262,21 @@ def _open(folder: Path, version: int) -> KeptModel:
     data = read_file(path / "facts.json")
     if len(data) > MAX_FACTS_BYTES:
         raise InputInvalid(f"{path} is no model.")
-    return KeptModel(facts_of(data), version, path)
+    try:
+        return KeptModel(facts_of(data), version, path)
+    except MessageInvalid as error:
+        raise MessageInvalid(
+            f"{path / 'facts.json'} is not what was kept: {error.message}",
+            hint="Restore it from a backup.",
+        ) from None
+
+
+def _readable(folder: Path, version: int) -> KeptModel | None:
+    """Return a model; None if it can't be read."""
+    try:
+        return _open(folder, version)
+    except FusionError:
+        return None
 
 
 def _context(model: str) -> bytes:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 import grpc.aio
 
 from fusion.alignment.asking import Asker, SetReader
-from fusion.alignment.messages import MAX_MESSAGE_BYTES
+from fusion.alignment.messages import MAX_MESSAGE_BYTES, TAG
 from fusion.crypto import rng
-from fusion.errors import FusionError, MessageInvalid, PartyUnreachable
+from fusion.errors import FusionError, MessageInvalid, PartyFailed, PartyUnreachable
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.services.maskers import maskers
 from fusion.services.score_messages import Asked, Epoch, Preparing, reply_of, to_bytes
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fusion.services.score_messages import Reply
 
 CALL_SECONDS: Final = 60.0
+MAX_SET_BYTES: Final = 4 << 30
+"""Of an epoch's answers, which are held in memory: their owner says how many there are."""
 
 
 class FeatureSide:
@@ -81,11 +83,23 @@ class FeatureSide:
             raise MessageInvalid(f"{self.name} answers something else than it was asked.")
         return found
 
-    def fetch(self, epoch: Epoch) -> None:
+    def _refused(self, said: PartyFailed) -> PartyFailed:
+        """Return a refusal as an error that names who refuses."""
+        text = said.message if self.name in said.message else f"{self.name}: {said.message}"
+        error = PartyFailed(text, code=said.code, exit_code=said.exit_code, party=self.name)
+        error.hint = said.hint
+        return error
+
+    def fetch(self, epoch: Epoch, check: Callable[[], None]) -> None:
         """Take an epoch's set, from disk if it was fetched before.
 
+        Args:
+            epoch: It.
+            check: Called before each message; raises if the work may not go on.
+
         Raises:
-            MessageInvalid: Its terms are not of this model or party.
+            MessageInvalid: Its terms are not of this model or party, or it is larger than a node
+                takes in.
             AlignmentBroken: A message of the set breaks a rule.
             PartyFailed: The party refuses.
             PartyUnreachable: It does not answer.
@@ -94,7 +108,7 @@ class FeatureSide:
             self._check(epoch)
             if self._reader is None or self._reader.terms != epoch.terms:
                 reader = self._from_disk(epoch)
-                self._reader = self._from_party(epoch) if reader is None else reader
+                self._reader = self._from_party(epoch, check) if reader is None else reader
             self.epoch = epoch
 
     def _check(self, epoch: Epoch) -> None:
@@ -103,11 +117,16 @@ class FeatureSide:
         said = (terms.owner, terms.field.field, terms.field.kind, terms.field.fold)
         if said != (self.name, identifier.field, identifier.kind, identifier.fold):
             raise MessageInvalid(f"The answers of {self.name} are about other records.")
+        if terms.set_size * (TAG + terms.sealed) > MAX_SET_BYTES:
+            raise MessageInvalid(
+                f"The answers of {self.name} are more than {MAX_SET_BYTES >> 30} GiB."
+            )
 
-    def _from_party(self, epoch: Epoch) -> SetReader:
+    def _from_party(self, epoch: Epoch, check: Callable[[], None]) -> SetReader:
         reader = SetReader(epoch.terms)
         messages = []
         for number in range(epoch.parts):
+            check()
             self._tell(f"fetching the answers of {self.name}: {number + 1} of {epoch.parts}")
             asked = Asked(
                 kind="part",
@@ -185,13 +204,15 @@ class FeatureSide:
 
         try:
             reply, message = reply_of(self._connection.link.run(exchange(), CALL_SECONDS + 1))
+        except MessageInvalid as error:
+            raise MessageInvalid(f"{self.name}: {error.message}", hint=error.hint) from None
         except grpc.aio.AioRpcError as error:
             raise PartyUnreachable(
                 f"{self.name} does not answer: {error.details()}",
                 hint="Is its node up? `fusion node ping` tells.",
             ) from None
         if reply.refusal is not None:
-            raise reply.refusal.error()
+            raise self._refused(reply.refusal.error())
         if reply.body != (asked.kind != "open"):
             raise MessageInvalid(f"{self.name} answers something else than it was asked.")
         return reply, message

@@ -16,6 +16,7 @@ on disk before anything is made for it, and what was not finished is never finis
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from fusion.alignment.published import PublishedSet
 from fusion.alignment.terms import MAX_ITEMS, field_of
 from fusion.alignment.values import SetTerms
 from fusion.crypto import rng
-from fusion.errors import FusionError, ModelRefused
+from fusion.errors import EnvironmentUnfit, FusionError, ModelRefused
 from fusion.ledger import entry as entries
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.services.maskers import maskers
@@ -75,7 +76,7 @@ class _Kept(Document):
     terms: SetTerms
     pairing: _Digest
     mark: Annotated[str, Field(max_length=200)]
-    key: Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=400)]
+    key: Annotated[str, Field(pattern=r"^([0-9a-f]{2})+$", max_length=400)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +240,16 @@ class Epochs:
 
     def _begun(self, kept: KeptModel) -> int:
         file = _folder(kept) / "begun"
-        return int(read_file(file)) if file.exists() else 0
+        if not file.exists():
+            return 0
+        data = read_file(file)
+        if not re.fullmatch(rb"\d{1,10}", data):
+            # Begun again from 0, a number would hide two answers with one mask.
+            raise EnvironmentUnfit(
+                f"{file} is no number: no answers are published.",
+                hint="Restore it from a backup; the node's log says how far it was.",
+            )
+        return int(data)
 
     # ------------------------------------------------------------------ in the background
 
@@ -302,12 +312,19 @@ class Epochs:
     def _hidden(
         self, kept: KeptModel, number: int, part: Applicable, keys: Sequence[str], answers: bytes
     ) -> tuple[str, bytes]:
-        """Return the digest of the keys that hide answers, and the answers with masks added."""
+        """Return the digest of the keys that hide answers, and the answers with masks added.
+
+        Raises:
+            ModelRefused: M-17: the roster has another key of this party than it has itself.
+        """
         parties, me = kept.facts.shared.feature_parties, self._node.config.id
         if not part.summed or len(parties) < 2:
             return hashlib.sha256(b"alone").hexdigest(), answers
         roster, own = self._node.roster(), self._node.sealing_key
         public = {name: roster.member(name).sealing_key for name in parties}
+        if public[me].hex != own.public.hex:
+            # The others add masks for another key: no sum would come out, or the roster lies.
+            raise refused(Ruled.PAIRING, me)
         pairing = hashlib.sha256(f"{kept.id} {number}".encode())
         total = np.frombuffer(answers, ">u8").astype(np.uint64)
         for name in sorted(parties):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from fusion.services.models import kept_models
+from fusion.services.models import keeps_models
 from fusion.services.peer_port import PeerPort
 from fusion.services.query_messages import Refusal
 from fusion.services.score_messages import MAX_FRAME_BYTES, Reply, to_bytes
@@ -39,7 +39,7 @@ class OnFirstModel:
     def service(self) -> ScoreService | None:
         """Return the service, made now if it is needed for the first time; else None."""
         with self._lock:
-            if self._service is None and not self._closed and kept_models(self._node):
+            if self._service is None and not self._closed and keeps_models(self._node):
                 self._service = ScoreService(self._node, self._say)
             return self._service
 

@@ -120,6 +120,7 @@ class ScoreService:
         self._columns: dict[str, tuple[str, ...]] = {}
         """What each model's part reads: what a grant has to name, and no more."""
         self._questions: dict[tuple[str, str], _Question] = {}
+        self._beginning: set[tuple[str, str]] = set()
         self._refusals: Counter[str] = Counter()
 
     def close(self) -> None:
@@ -241,7 +242,7 @@ class ScoreService:
         with self._lock:
             question = self._questions.pop(name, None)
         if question is None:
-            question = self._begin(caller, kept, asked, ready)
+            question = self._begun(name, caller, kept, asked, ready)
         elif question.terms != asked.terms:
             raise MessageInvalid("A question goes on in another epoch than it began in.")
         try:
@@ -257,6 +258,25 @@ class ScoreService:
         else:
             question.evaluator.close()
         return messages.to_bytes(Reply(body=True), data)
+
+    def _begun(
+        self, name: tuple[str, str], caller: str, kept: KeptModel, asked: Asked, ready: Ready
+    ) -> _Question:
+        """Begin a question, in one thread alone: in several at once it would be charged once.
+
+        Raises:
+            MessageInvalid: It is being begun.
+            FusionError: As :meth:`_begin`.
+        """
+        with self._lock:
+            if name in self._beginning:
+                raise MessageInvalid("A question was asked before under this name.")
+            self._beginning.add(name)
+        try:
+            return self._begin(caller, kept, asked, ready)
+        finally:
+            with self._lock:
+                self._beginning.discard(name)
 
     def _begin(self, caller: str, kept: KeptModel, asked: Asked, ready: Ready) -> _Question:
         """Decide and charge a question, and log it.

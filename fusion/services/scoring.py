@@ -149,8 +149,11 @@ class Scorer:
 
     # ------------------------------------------------------------------ epochs
 
-    def prepare(self) -> None:
+    def prepare(self, check: Callable[[], None] = lambda: None) -> None:
         """Take the feature parties' epochs, all of one number, unless that is done; may wait.
+
+        Args:
+            check: Called again and again; raises if the work may not go on.
 
         Raises:
             ModelRefused: M-17: they hide their answers under different keys.
@@ -163,7 +166,7 @@ class Scorer:
             number = max(self._everywhere(methodcaller("take")))
             wrong = Ruled.OVER
             for _ in range(_TRIES):
-                found = self._everywhere(partial(self._waited, number))
+                found = self._everywhere(partial(self._waited, number, check))
                 epochs = [each for each in found if isinstance(each, Epoch)]
                 if len(epochs) < len(found):
                     number = max(each for each in found if isinstance(each, int))
@@ -172,14 +175,15 @@ class Scorer:
                     number, wrong = number + 1, Ruled.PAIRING
                 else:
                     for side, epoch in zip(self._sides, epochs, strict=True):
-                        side.fetch(epoch)
+                        side.fetch(epoch, check)
                     return
             raise refused(wrong)
 
-    def _waited(self, number: int, side: FeatureSide) -> Epoch | int:
+    def _waited(self, number: int, check: Callable[[], None], side: FeatureSide) -> Epoch | int:
         until = self._clock.monotonic() + PATIENCE_SECONDS
         pause = threading.Event()
         while self._clock.monotonic() < until:
+            check()
             found = side.open(number)
             if not isinstance(found, Preparing):
                 return found
@@ -278,7 +282,7 @@ class Scorer:
         return {side.name: each for side, each in zip(self._sides, found, strict=True)}
 
     def _asked(self, keys: list[str], check: Callable[[], None]) -> list[Mapping[str, bytes]]:
-        self.prepare()
+        self.prepare(check)
         return self._everywhere(lambda side: side.ask(keys, check))
 
     def _charged(self, records: int) -> Permit | None:

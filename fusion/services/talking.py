@@ -19,7 +19,7 @@ from fusion.crypto import rng
 from fusion.errors import FusionError, MessageInvalid
 from fusion.link import peers, talk
 from fusion.link.line import LINGER_SECONDS
-from fusion.link.talk import SERVICE, TALK, Alive, Hello, Unknown
+from fusion.link.talk import SERVICE, TALK, Alive, Failed, Hello, Unknown
 from fusion.services.conversing import Ended
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ async def answer(registry: Conversations, peer: str, stream: Stream) -> None:
         await stream.write(talk.to_bytes(Unknown()))
         return
     if isinstance(found, Ended):
-        mine = Hello(job=hello.job, attempt=hello.attempt, taken=found.taken, next=found.taken)
-        await stream.write(talk.to_bytes(mine))
+        taken = found.taken
+        if taken is not None:
+            mine = Hello(job=hello.job, attempt=hello.attempt, taken=taken, next=taken)
+            await stream.write(talk.to_bytes(mine))
         await stream.write(talk.to_bytes(found.last))
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
@@ -135,6 +137,8 @@ async def _dial_once(held: Talk, line: Line, stream: Stream) -> bool:
         case Hello(job=held.job, attempt=held.attempt):
             await line.carry(stream, theirs, said)
             return True
+        case Failed():
+            line.told(theirs)
         case Unknown():
             line.reason = "it has not begun the job"
         case None:

@@ -79,7 +79,7 @@ class Files:
     def _wanted(self, compiled: Compiled) -> tuple[str, Mapping[str, Path]] | None:
         """Return a worker's function and inputs; None if each statement has inputs of its own."""
         if self._attached.store is not None and compiled.stored:
-            return STORE_ENTRY, {STORE: self._attached.store}
+            return STORE_ENTRY, self._attached.opened()
         inputs = self._attached.inputs
         return None if len(inputs) > MAX_INPUTS else (ENTRY, inputs)
 

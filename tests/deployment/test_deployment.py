@@ -384,3 +384,20 @@ def test_a_study_runs_with_a_stock_supernode(stock: Deployment) -> None:
     watch = Watch(stock, study_text(rounds=1, deadline=100.0))
     assert watch.end()["status"] == "done"
     assert all("south" in event["contributors"] for event in watch.events if "purpose" in event)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("backend", ["dealer", "paillier"])
+def test_a_vertical_study_goes_on_when_the_hub_is_killed(
+    deployment: Deployment, backend: str
+) -> None:
+    """With the hub its dealer is gone, and an attempt with it; talks between nodes heal."""
+    trees = {"dealer": 200, "paillier": 12}[backend]
+    watch = _ordered(deployment, _vertical(vertical.boosting(backend, trees=trees), 60.0))
+    watch.until(lambda e: e["event"] == "step" and e["step"] >= 3)
+    deployment.kill("hub")
+    deployment.start("hub")
+    assert watch.end()["status"] == "done", watch.events[-1]
+    attempts = [event for event in watch.events if event["event"] == "attempt"]
+    assert [each["number"] for each in attempts][:2] == ([1, 2] if backend == "dealer" else [1])
+    assert all(each["step"] >= 2 for each in attempts[1:])

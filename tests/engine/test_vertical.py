@@ -24,7 +24,7 @@ from fusion.services.homes import NodeHome
 from fusion.services.ledger import Book
 from fusion.services.models import kept_models
 from tests.conversing.network import network
-from tests.engine.vertical_world import LABEL, OTHERS, World
+from tests.engine.vertical_world import JOB, LABEL, OTHERS, World
 from tests.vertical.studies import boosting, linear, scorecard, study_text, tables
 
 if TYPE_CHECKING:
@@ -321,10 +321,10 @@ def test_requests_go_to_whom_they_are_for(world: World) -> None:
     party = Party(seat_of(world.nodes["south"], lambda _: None))
     reception = Reception(party, world.start("south"))
     assert reception.handle(Request("hello")).failure is None
-    unknown = reception.handle(Request("look", {"job": "job-1"})).failure
+    unknown = reception.handle(Request("look", {"job": JOB})).failure
     assert unknown is not None
     assert unknown.code == "F-404"
-    alone = Reception(party).handle(Request("look", {"job": "job-1"})).failure
+    alone = Reception(party).handle(Request("look", {"job": JOB})).failure
     assert alone is not None
     assert (alone.code, "SuperNode" in alone.message) == ("F-300", True)
 

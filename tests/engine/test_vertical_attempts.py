@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from federated.cohort import Request
 from federated.jobs import JobFolder
-from federated.vertical.dealing import Dealers, ask_to_deal
+from federated.vertical.dealing import Dealers, ask_to_deal, is_asked
 from federated.vertical.party import MAX_JOBS
 from federated.vertical.study import parse_vertical
 from fusion.identity.members import AUTHORITY
-from tests.engine.test_vertical import _entries, _text, world
+from tests.conversing.network import Cut
+from tests.engine.test_vertical import Killed, _entries, _text, world
 from tests.engine.vertical_world import LABEL, World
-from tests.vertical.studies import linear
+from tests.vertical.studies import boosting, linear
 
 if TYPE_CHECKING:
     from federated.cohort import Reply
@@ -65,6 +68,65 @@ def test_a_job_that_works_is_not_ended_for_another(world: World) -> None:
         party.handle(Request("leave", {"job": f"job-{1:012x}", "status": "failed"})).failure is None
     )
     assert prepare(f"job-{8:012x}").failure is None
+
+
+@pytest.mark.parametrize("model", [boosting("dealer", trees=30), linear(epochs=40)])
+def test_a_hub_that_is_started_anew_in_mid_run_costs_an_attempt(world: World, model: str) -> None:
+    """With it its dealer is gone, who alone knew masks: parties are told so, and begin again."""
+    for name in world.nodes:
+        world.grant(name)
+    job, lost = world.job(_text(model, patience=20.0)), threading.Event()
+
+    def lose(name: str, request: Request) -> None:
+        if name == "south" and request.kind == "look" and not lost.is_set():
+            standing = world.parties["south"].handle(request).head["standing"]
+            if standing["step"] >= 2:
+                lost.set()
+                raise Killed
+
+    def cut(sender: str, peer: str, data: bytes) -> bytes:
+        if lost.is_set() and AUTHORITY in (sender, peer):
+            raise Cut
+        return data
+
+    world.network.fault = cut
+    with pytest.raises(Killed):
+        world.run("", before=lose, job=job)
+    gone = world.network.registries.pop(AUTHORITY)
+    time.sleep(0.3)  # parties dial, and nobody answers
+    world.network.fault = lambda _, __, data: data
+    world.serve()
+    began = time.monotonic()
+    _, events = world.run("", job=job)
+    gone.close()
+    assert events[-1]["status"] == "done", events[-1]
+    first, again = (event for event in events if event["event"] == "attempt")
+    assert (first["number"], again["number"]) == (1, 2)
+    assert again["step"] >= 2
+    assert "started anew" in again["reason"]
+    assert time.monotonic() - began < 20, "nobody waited for the old dealer"
+
+
+def test_an_attempt_that_its_dealer_was_not_asked_for_is_not_gone_on_with(world: World) -> None:
+    """After a start of the run's process, nobody knows from which step it began."""
+    for name in world.nodes:
+        world.grant(name)
+    job, lost = world.job(_text(linear(epochs=3), patience=20.0)), threading.Event()
+
+    def lose(name: str, request: Request) -> None:
+        del name
+        if request.kind == "look" and not lost.is_set():
+            states = [world.parties[n].handle(request).head["standing"] for n in world.nodes]
+            if {each["state"] for each in states} == {"training"}:
+                lost.set()
+                raise Killed
+
+    with pytest.raises(Killed):
+        world.run("", before=lose, job=job)
+    assert not is_asked(job, 1)
+    _, events = world.run("", job=job)
+    assert events[-1]["status"] == "done", events[-1]
+    assert [e["number"] for e in events if e["event"] == "attempt"] == [1, 2]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2**31 - 1])

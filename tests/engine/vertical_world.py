@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tests.conversing.network import Network
 
 LABEL, OTHERS = "north", ("east", "south")
+JOB = f"job-{1:012x}"
 
 
 @dataclass
@@ -43,6 +44,7 @@ class World:
     notes: dict[str, list[str]] = field(default_factory=dict)
     parties: dict[str, VerticalParty] = field(default_factory=dict)
     lies: dict[str, Answering] = field(default_factory=dict)
+    dealers: Dealers | None = None
 
     def start(self, name: str) -> VerticalParty:
         """Return a party, as after a start of its process."""
@@ -114,7 +116,7 @@ class World:
         """Ask a party to agree to a study."""
         study = parse_vertical(text, "study.toml")
         _, order = self.order(text)
-        head = {"job": "job-1", "study": study.canonical().decode(), "order": order.decode()}
+        head = {"job": JOB, "study": study.canonical().decode(), "order": order.decode()}
         return self.start(name).handle(Request("prepare", head))
 
     def job(self, text: str) -> JobFolder:
@@ -130,7 +132,8 @@ class World:
         """Do a job, a new one or one that is there; return its name and its events."""
         again = job is not None
         job = job or self.job(text)
-        dealers = Dealers(self.hub, self.network.join(AUTHORITY))
+        if self.dealers is None:
+            self.serve()
 
         def make(keys: Mapping[OrgId, str]) -> Cohort:
             parties: dict[OrgId, Answering] = {}
@@ -141,12 +144,21 @@ class World:
             return InProcessCohort(parties)
 
         def pause(seconds: float) -> None:
-            dealers.look()
+            self.look()
             time.sleep(min(seconds, 0.05))
 
         do_vertical(self.hub, job, make, SystemClock(), pause)
-        dealers.look()
+        self.look()
         return job.name, job.read_events()
+
+    def serve(self) -> None:
+        """Begin to deal, as after a start of the process that serves the hub's port."""
+        self.dealers = Dealers(self.hub, self.network.join(AUTHORITY))
+
+    def look(self) -> None:
+        """Have the hub look what is to be dealt."""
+        if self.dealers is not None:
+            self.dealers.look()
 
     def charges(self, name: str) -> dict[str, str]:
         """Return what became of a node's charges, by action."""

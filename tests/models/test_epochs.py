@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from federated.vertical import parts
-from fusion.errors import ModelRefused
+from fusion.crypto.sealing import SealingKey
+from fusion.errors import EnvironmentUnfit, ModelRefused
+from fusion.identity.roster import sign_roster
 from fusion.services import engines
 from fusion.services.clock import SystemClock
+from fusion.services.homes import HubHome
 from fusion.services.ledger import Book
 from fusion.services.models import find_model, keep_part
 from fusion.services.score_epochs import Epochs, Making, Ready, masks
@@ -108,6 +112,71 @@ def test_masks_of_three_parties_leave_only_their_sum(
     assert np.array_equal(sum(seen), 3 * np.arange(3, dtype=np.uint64))
     # Two of three say nothing yet.
     assert not np.array_equal(seen[0] + seen[1], 2 * np.arange(3, dtype=np.uint64))
+
+
+def test_no_mask_is_added_for_a_key_that_is_not_the_own(
+    nodes: dict[str, NodeHome], epochs: dict[str, Any]
+) -> None:
+    """A hub that shows every party other keys of the others would take all masks off."""
+    keep(nodes, "shown", [part_of(1), part_of(2)], "linear")
+    node = nodes[FIRST]
+    kept, before = find_model(node, "shown"), node.roster_file.read_bytes()
+    part = engines.scoring().open(kept.part(node))
+    hub = HubHome.open(node.path.parent / "hub")
+    members = tuple(
+        replace(each, keys=replace(each.keys, sealing_key=SealingKey.generate().public))
+        for each in hub.roster().members
+    )
+    lying = sign_roster(replace(hub.roster(), members=members), hub.authority_key)
+    node.roster_file.write_bytes(lying)
+    try:
+        with pytest.raises(ModelRefused) as error:
+            epochs[FIRST]._hidden(kept, 1, part, ["a"], bytes(8))
+    finally:
+        node.roster_file.write_bytes(before)
+    assert error.value.code == "M-17"
+    assert epochs[FIRST]._hidden(kept, 1, part, ["a"], bytes(8))
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"-1", b"x", b"1 ", b"\xff", b"9" * 11])
+def test_a_number_of_an_epoch_that_is_none_is_never_begun_again(
+    nodes: dict[str, NodeHome], epochs: dict[str, Any], rubbish: bytes
+) -> None:
+    """From 0 again, one mask would hide two answers."""
+    keep(nodes, "harmed", [part_of(5)], "linear")
+    kept = find_model(nodes[FIRST], "harmed")
+    folder = kept.path / "epochs"
+    folder.mkdir(exist_ok=True)
+    (folder / "begun").write_bytes(rubbish)
+    for wanted in (None, 1, 2):
+        with pytest.raises(EnvironmentUnfit, match="is no number"):
+            epochs[FIRST].look(kept, wanted)
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"{}", b"rubbish", None])
+def test_an_epoch_on_disk_that_is_none_is_made_again(
+    nodes: dict[str, NodeHome], epochs: dict[str, Any], rubbish: bytes | None
+) -> None:
+    keep(nodes, "again", [part_of(6)], "linear")
+    kept = find_model(nodes[FIRST], "again")
+    number = epochs[FIRST].look(kept, None)
+    assert isinstance(waited(epochs[FIRST], kept, number), Ready)
+    folder = kept.path / "epochs"
+    for name in (f"{number}.json", f"{number}.set"):
+        file = folder / name
+        data = file.read_bytes()
+        odd = data.replace(b'"key":"', b'"key":"0')
+        file.write_bytes(odd if rubbish is None else rubbish)
+        said: list[str] = []
+        other = Epochs(
+            nodes[FIRST], engines.scoring(), SystemClock(), Book(nodes[FIRST]), said.append,
+            pace=0.0,
+        )  # fmt: skip
+        assert other.ready(kept) is None or odd == data
+        assert other.look(kept, None) in (number, number + 1)
+        assert said or odd == data
+        other.close()
+        file.write_bytes(data)
 
 
 def test_masks_are_words_of_their_record_and_key() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federated.protocols.vertical.dealt import Dealer
+from federated.protocols.vertical.dealt import MAX_OPEN, Dealer
 from federated.protocols.vertical.linear_dealing import LinearDealer
 from federated.protocols.vertical.linear_terms import LinearTerms
 from federated.protocols.vertical.messages import (
@@ -180,6 +180,65 @@ def test_a_dealer_refuses_what_the_two_sides_ask_for_differently() -> None:
         dealer.receive("party-1", ask(51))
     with pytest.raises(MessageInvalid, match="can't be dealt"):
         dealer.receive("party-2", ask(50))
+
+
+@pytest.mark.parametrize(("tree", "level"), [(0, 0), (1, 0), (0, 2), (2**32 - 1, 255)])
+def test_a_dealer_refuses_a_level_that_the_other_side_does_not_ask_for(
+    tree: int, level: int
+) -> None:
+    """It would wait for the other side for ever, and both sides for it."""
+    dealer, seed = fresh("dealer").machines[DEALER], np.zeros(32, np.uint8)
+    sizes = np.array([0, 50, 2], np.uint32)
+    other = np.array([1, 50, 2], np.uint32)
+    assert dealer.receive("party-1", encode(Kind.REQUEST, 0, 0, sizes, seed)) == []
+    assert len(dealer.receive(LABEL, encode(Kind.REQUEST, 0, 0, sizes, seed))) == 2
+    assert dealer.receive(LABEL, encode(Kind.REQUEST, 0, 0, other, seed)) == []
+    assert dealer.receive(LABEL, encode(Kind.REQUEST, 0, 1, sizes, seed)) == []
+    with pytest.raises(MessageInvalid, match=r"different levels|earlier level"):
+        dealer.receive("party-1", encode(Kind.REQUEST, tree, level, sizes, seed))
+
+
+@pytest.mark.parametrize(
+    ("party", "tree", "level"), [(0, 3, 1), (0, 3, 2), (1, 3, 2), (1, 3, 0), (1, 4, 1)]
+)
+def test_a_label_party_asks_for_all_parties_in_turn(party: int, tree: int, level: int) -> None:
+    """Whom it leaves out would wait for ever, and everybody with it."""
+    dealer, seed = fresh("dealer").machines[DEALER], np.zeros(32, np.uint8)
+
+    def ask(party: int, tree: int, level: int) -> bytes:
+        return encode(Kind.REQUEST, tree, level, np.array([party, 50, 2], np.uint32), seed)
+
+    for each in (ask(0, 3, 0), ask(1, 3, 0), ask(0, 3, 1)):
+        assert dealer.receive(LABEL, each) == []
+    with pytest.raises(MessageInvalid, match=r"out of its order|came twice"):
+        dealer.receive(LABEL, ask(party, tree, level))
+
+
+def test_levels_that_one_side_alone_asks_for_are_bounded() -> None:
+    dealer, seed = fresh("dealer").machines[DEALER], np.zeros(32, np.uint8)
+    sizes = np.array([0, 50, 2], np.uint32)
+    for tree in range(MAX_OPEN):
+        dealer.receive("party-1", encode(Kind.REQUEST, tree, 0, sizes, seed))
+    with pytest.raises(MessageInvalid, match="more levels"):
+        dealer.receive("party-1", encode(Kind.REQUEST, MAX_OPEN, 0, sizes, seed))
+
+
+def test_cuts_beyond_the_bins_are_refused_before_they_are_listed() -> None:
+    """2^32 - 1 cuts and the two bins beside them are 1 in the numbers of a message."""
+    run = fresh("dealer")
+    waiting = deque(run.first())
+    while decode(waiting[0][1].data).kind is not Kind.CANDIDATES:
+        sender, out = waiting.popleft()
+        answers = run.machines[out.to].receive(sender, out.data)
+        waiting.extend((out.to, each) for each in answers)
+    sender, out = waiting.popleft()
+    message = decode(out.data)
+    bits, sign, layout, *rest = message.arrays
+    layout = layout.copy()
+    layout[0, 0] = 2**32 - 1
+    data = encode(message.kind, message.tree, message.level, bits, sign, layout, *rest)
+    with pytest.raises(MessageInvalid, match="not those of these rows"):
+        run.machines[out.to].receive(sender, data)
 
 
 def test_sizes_in_a_message_never_decide_what_is_allocated() -> None:

@@ -6,7 +6,13 @@ import pytest
 
 from federated.protocols.vertical.messages import Outgoing
 from federated.protocols.vertical.outbox import MachineTalker
-from fusion.errors import ConversationBroken
+from fusion.errors import (
+    ConversationBroken,
+    FusionError,
+    KeyRefused,
+    MessageInvalid,
+    VerificationFailed,
+)
 
 
 class Doubling:
@@ -14,6 +20,25 @@ class Doubling:
 
     def receive(self, sender: str, data: bytes) -> list[Outgoing]:
         return [Outgoing(sender, data + b"1"), Outgoing(sender, data + b"2")]
+
+
+class Refusing:
+    """Refuses every message."""
+
+    def __init__(self, error: FusionError) -> None:
+        self.error = error
+
+    def receive(self, *_: object) -> list[Outgoing]:
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", [MessageInvalid, KeyRefused, VerificationFailed])
+def test_who_sent_what_is_refused_is_named(kind: type[FusionError]) -> None:
+    talker = MachineTalker(Refusing(kind("It is none.", hint="Look.")), "ab", [], lambda: False)
+    with pytest.raises(kind, match=r"a: It is none\. Look\.") as error:
+        talker.take("a", b"x")
+    assert type(error.value) is kind
+    assert talker.taken("a") == 0
 
 
 def test_answers_are_numbered_and_kept_until_they_are_taken() -> None:

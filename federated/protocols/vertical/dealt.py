@@ -17,6 +17,7 @@ so that only d travels. The argument why nobody learns more: ``docs/claims/verti
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -58,7 +59,7 @@ MAX_CELLS: Final = 1 << 28
 """Rows times features of one level: a dealer holds two words for each until they are sent."""
 
 MAX_OPEN: Final = 256
-"""Levels for which only one side has asked."""
+"""Levels of one feature party for which only one side has asked."""
 
 
 def new_seed() -> NDArray[np.uint8]:
@@ -72,6 +73,17 @@ def _segments(shares: Words, counts: Ints) -> Words:
     np.cumsum(shares, axis=1, out=running[:, 1:])
     ends = np.cumsum(counts)
     return np.ascontiguousarray((running[:, ends] - running[:, ends - counts]).T)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What one side of a level has asked for; the seed is that of its masks, or of its order."""
+
+    tree: int
+    level: int
+    rows: int
+    features: int
+    seed: bytes
 
 
 class Dealer:
@@ -90,14 +102,21 @@ class Dealer:
         """
         self._label_party = label_party
         self._parties = tuple(feature_parties)
-        self._asked: dict[tuple[int, int, int], dict[str, tuple[bytes, int, int]]] = {}
+        self._asked: dict[int, tuple[deque[_Request], deque[_Request]]] = {
+            party: (deque(), deque()) for party in range(len(self._parties))
+        }
+        self._turn = 0
+        self._last: dict[str, tuple[int, int]] = {}
         self.done = False
 
     def receive(self, sender: str, data: bytes) -> list[Outgoing]:
         """Take a request; deal once both sides of a level have asked for the same sizes.
 
+        Both ask for levels in their order, the label party each for all feature parties in turn:
+        what is asked for out of it would wait for ever, and everybody with it.
+
         Raises:
-            MessageInvalid: It is none, came twice, or the sides differ in sizes.
+            MessageInvalid: It is none, is out of its order, or the sides differ in levels or sizes.
         """
         message = decode(data)
         if self.done:
@@ -109,36 +128,52 @@ class Dealer:
         shapes = ("u4", (3,)), ("u1", (SEED_BYTES,))
         sizes, seed = need(message, Kind.REQUEST, message.tree, message.level, *shapes)
         party, rows, features = (int(size) for size in sizes)
-        role = "label" if sender == self._label_party else "feature"
         fits = party < len(self._parties) and 0 < rows <= MAX_ROWS and features <= MAX_FEATURES
-        fits = fits and rows * features <= MAX_CELLS and len(self._asked) <= MAX_OPEN
-        if not fits or (role == "feature" and self._parties[party] != sender):
+        if not fits or rows * features > MAX_CELLS:
             raise MessageInvalid("A REQUEST message asks for what can't be dealt.")
-        key = (party, message.tree, message.level)
-        asked = self._asked.setdefault(key, {})
-        if role in asked:
-            raise MessageInvalid("A REQUEST message came twice.")
-        asked[role] = (seed.tobytes(), rows, features)
-        if len(asked) < 2:
-            return []
-        del self._asked[key]
-        if asked["label"][1:] != asked["feature"][1:]:
-            raise MessageInvalid("Two parties ask for randomness of different sizes.")
-        return self._deal(key, asked["label"][0], asked["feature"][0], rows, features)
+        if sender not in (self._label_party, self._parties[party]):
+            raise MessageInvalid("A REQUEST message asks for what can't be dealt.")
+        self._check_order(sender, party, (message.tree, message.level))
+        request = _Request(message.tree, message.level, rows, features, seed.tobytes())
+        return self._matched(party, request, label=sender == self._label_party)
 
-    def _deal(
-        self, key: tuple[int, int, int], masks: bytes, order: bytes, rows: int, features: int
-    ) -> list[Outgoing]:
-        party, tree, level = key
-        stream, permutations = Stream(masks), Stream(order)
+    def _check_order(self, sender: str, party: int, now: tuple[int, int]) -> None:
+        last, first = self._last.get(sender), True
+        if sender == self._label_party:
+            due, first = self._turn % len(self._parties), self._turn % len(self._parties) == 0
+            self._turn += 1
+            if party != due or not (first or now == last):
+                raise MessageInvalid("A REQUEST message is out of its order.")
+        if first and last is not None and now <= last:
+            raise MessageInvalid("A REQUEST message came twice, or is of an earlier level.")
+        self._last[sender] = now
+
+    def _matched(self, party: int, request: _Request, *, label: bool) -> list[Outgoing]:
+        """Deal what both sides have asked for by now; the rest waits for the other side."""
+        masks, orders = self._asked[party]
+        mine = masks if label else orders
+        if len(mine) >= MAX_OPEN:
+            raise MessageInvalid("A party asks for more levels than can be open.")
+        mine.append(request)
+        if not (masks and orders):
+            return []
+        first, other = masks.popleft(), orders.popleft()
+        if (first.tree, first.level) != (other.tree, other.level):
+            raise MessageInvalid("Two parties ask for randomness of different levels.")
+        if (first.rows, first.features) != (other.rows, other.features):
+            raise MessageInvalid("Two parties ask for randomness of different sizes.")
+        return self._deal(party, first, other.seed)
+
+    def _deal(self, party: int, asked: _Request, order: bytes) -> list[Outgoing]:
+        stream, permutations, rows = Stream(asked.seed), Stream(order), asked.rows
         a = stream.words(2, rows)
         out = []
-        for feature in range(features):
+        for feature in range(asked.features):
             r, rho = stream.words(2, rows), permutations.permutation(rows)
             d = np.take(a, rho, axis=1)
             d -= r
             number = np.array(feature, np.uint32)
-            data = encode(Kind.DEALING, tree, level, number, d)
+            data = encode(Kind.DEALING, asked.tree, asked.level, number, d)
             out.append(Outgoing(self._parties[party], data))
         return out
 
@@ -240,7 +275,7 @@ class DealtReading:
         sizes = np.array([len(pairs) for pairs in self._due.pairs])
         if (
             not np.array_equal(known, layout)
-            or (layout[:, 0] + 2 > self._due.offer.bins).any()
+            or (layout[:, 0].astype(np.int64) + 2 > self._due.offer.bins).any()
             or (layout[:, 1] > 1).any()
             or (counts.sum(axis=2, dtype=np.int64) != sizes[:, None]).any()
             or len(_options(layout)) != count

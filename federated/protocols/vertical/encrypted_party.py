@@ -12,6 +12,7 @@ from gmpy2 import mpz
 
 from federated.frames import read_frame, write_frame
 from federated.protocols.vertical.encrypted_blocks import ENTRY_BITS, OtherBlock, OwnBlock, Shape
+from federated.protocols.vertical.kept import well_formed
 from federated.protocols.vertical.linear_terms import WEIGHT_BITS, LinearTerms
 from federated.protocols.vertical.lookups import VALUE_BITS, Lookup
 from federated.protocols.vertical.messages import CHUNK_BYTES, Kind, chunks
@@ -107,11 +108,12 @@ class EncryptedParty(Scripted):
         head, arrays = read_frame(state)
         if (head.get("schema"), head.get("role")) != (_STATE, self._role):
             raise MessageInvalid("A kept state is not one of this kind of machine.")
-        words, at = np.frombuffer(arrays["words"], "<u8").astype(np.uint64), 0
-        for width in head["widths"]:
-            self._kept.append(words[at : at + 4 * width].reshape(2, width, 2))
-            at += 4 * width
-        self.epochs_done = head["step"]
+        with well_formed():
+            words, at = np.frombuffer(arrays["words"], "<u8").astype(np.uint64), 0
+            for width in head["widths"]:
+                self._kept.append(words[at : at + 4 * width].reshape(2, width, 2))
+                at += 4 * width
+            self.epochs_done = range(self._terms.epochs + 1)[head["step"]]
 
     def _epochs(self, weights: Sequence[SharedWeights]) -> Iterator[int]:
         """Return the epochs still to do, and keep the shares after each."""

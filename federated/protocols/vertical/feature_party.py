@@ -124,10 +124,21 @@ class FeatureParty:
             MessageInvalid: It is none of a feature party.
         """
         count, _, arrays = states.read("feature", state)
-        self._tree = max(count, self._growth.alone_trees) - 1
-        splits = np.frombuffer(arrays["splits"], "<i8").reshape(-1, 5).tolist()
+        with states.well_formed():
+            splits = np.frombuffer(arrays["splits"], "<i8").reshape(-1, 5).tolist()
+        options = self._columns.candidates
+        known = set(
+            zip(
+                options.feature.tolist(), options.threshold.tolist(), options.missing.tolist(),
+                strict=True,
+            )
+        )  # fmt: skip
         for tree, node, feature, threshold, missing in splits:
-            self.part.splits[tree, node] = (feature, threshold, bool(missing))
+            split = (feature, threshold, bool(missing))
+            if split not in known or not 0 <= tree < count:
+                raise MessageInvalid("A kept state is of other columns.")
+            self.part.splits[tree, node] = split
+        self._tree = max(count, self._growth.alone_trees) - 1
 
     def offer(self) -> list[Outgoing]:
         """Return the first message: how many candidates, features and bins there are."""

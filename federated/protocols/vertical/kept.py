@@ -7,16 +7,17 @@ sent before and nothing that is sent again fit together. All parties go on from 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from federated.frames import read_frame, write_frame
-from federated.protocols.vertical.trees import Split, Tree
+from federated.protocols.vertical.trees import MAX_TREES, Split, Tree
 from fusion.errors import MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,7 +49,25 @@ def read(role: str, data: bytes) -> tuple[int, dict[str, Any], dict[str, bytes]]
     head, arrays = read_frame(data)
     if (head.get("schema"), head.get("role")) != (_SCHEMA, role):
         raise MessageInvalid("A kept state is not one of this kind of machine.")
-    return head["step"], head["facts"], arrays
+    step, facts = head.get("step"), head.get("facts")
+    if type(step) is not int or not 0 <= step <= MAX_TREES or not isinstance(facts, dict):
+        raise MessageInvalid("A kept state is not well formed.")
+    return step, facts, arrays
+
+
+@contextmanager
+def well_formed() -> Iterator[None]:
+    """Have whatever a state lacks while it is read be one error.
+
+    Raises:
+        MessageInvalid: A name, a place or a size in the state is none.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+        raise MessageInvalid(
+            "A kept state is not well formed.", hint="Start a new run; the disk may be failing."
+        ) from None
 
 
 def write_trees(trees: Sequence[Tree]) -> dict[str, bytes]:
@@ -90,8 +109,13 @@ def write_leaves(places: NDArray[np.int16]) -> bytes:
 
 
 def read_leaves(data: bytes) -> NDArray[np.int16]:
-    """Return the leaf of each row."""
-    return np.frombuffer(data, "<i2").astype(np.int16)
+    """Return the leaf of each row.
+
+    Raises:
+        MessageInvalid: They are none.
+    """
+    with well_formed():
+        return np.frombuffer(data, "<i2").astype(np.int16)
 
 
 def write_blocks(role: str, step: int, blocks: Blocks) -> bytes:
@@ -109,9 +133,10 @@ def read_blocks(role: str, data: bytes) -> tuple[int, Blocks]:
         MessageInvalid: It is no such state.
     """
     step, facts, arrays = read(role, data)
-    words = np.frombuffer(arrays["words"], "<u8").astype(np.uint64)
-    blocks, at = [], 0
-    for width in facts["widths"]:
-        blocks.append((words[at : at + width], words[at + width : at + 2 * width]))
-        at += 2 * width
+    with well_formed():
+        words = np.frombuffer(arrays["words"], "<u8").astype(np.uint64)
+        blocks, at = [], 0
+        for width in facts["widths"]:
+            blocks.append((words[at : at + width], words[at + width : at + 2 * width]))
+            at += 2 * width
     return step, blocks

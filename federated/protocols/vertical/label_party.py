@@ -21,7 +21,7 @@ import numpy as np
 
 from federated.protocols.vertical import gradients as losses
 from federated.protocols.vertical import kept as states
-from federated.protocols.vertical.growing import Choice, Growing, Offered
+from federated.protocols.vertical.growing import OWN, Choice, Growing, Offered
 from federated.protocols.vertical.messages import Kind, Message, Outgoing, decode, encode, need
 from federated.protocols.vertical.nodes import packed, packed_bytes
 from federated.protocols.vertical.sides import Level, Offer
@@ -159,19 +159,29 @@ class LabelParty:
             MessageInvalid: It is none of a label party, or of other rows.
         """
         count, facts, arrays = states.read("label", state)
-        scores, best = (
-            np.frombuffer(arrays[name], "<f8").astype(np.float64)
-            for name in ("scores", "best-scores")
-        )
-        if len(scores) != len(self.scores):
+        with states.well_formed():
+            scores, best = (
+                np.frombuffer(arrays[name], "<f8").astype(np.float64)
+                for name in ("scores", "best-scores")
+            )
+            history = [float(each) for each in facts["history"]]
+            loss, kept = facts["loss"], int(facts["best"])
+            loss = None if loss is None else float(loss)
+            trees = states.read_trees(count, arrays)
+        if {len(scores), len(best), *map(len, places)} != {len(self.scores)}:
             raise MessageInvalid("A kept state is of other rows.")
-        self._trees = states.read_trees(count, arrays)
+        own = len(self._columns.candidates)
+        for split in (split for tree in trees for split in tree.splits.values()):
+            most = own if split.owner == OWN else MAX_CANDIDATES
+            if not 0 <= split.owner <= len(self._parties) or not 0 <= split.handle < most:
+                raise MessageInvalid("A kept state is of other columns.")
+        self._trees = trees
         self.grown = list(zip(self._trees, places, strict=False))
         self._number = count - 1
         self.scores = scores
-        self.history = list(facts["history"])
-        if facts["loss"] is not None:
-            self._best = (facts["loss"], facts["best"], best)
+        self.history = history
+        if loss is not None:
+            self._best = (loss, kept, best)
 
     def receive(self, sender: str, data: bytes) -> list[Outgoing]:
         """Take a message and return the answers.

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fusion.errors import ConversationBroken, MessageInvalid
+from fusion.errors import ConversationBroken, KeyRefused, MessageInvalid, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from federated.protocols.vertical.conversation import Machine
     from federated.protocols.vertical.messages import Outgoing
+
+
+_OF_A_PEER = (MessageInvalid, KeyRefused, VerificationFailed)
+"""What a machine says of a message: whose it was, the talker knows."""
 
 
 class MachineTalker:
@@ -73,12 +77,14 @@ class MachineTalker:
         """Have the machine take a message, and keep its answers.
 
         Raises:
-            MessageInvalid: It is not what is due; names the peer.
+            MessageInvalid: It is not what is due; names the peer, as the others do.
+            KeyRefused: It brings a key that is none.
+            VerificationFailed: It brings a proof that does not hold.
         """
         try:
             answers = self._machine.receive(peer, data)
-        except MessageInvalid as error:
-            raise MessageInvalid(f"{peer}: {error.message}", hint=error.hint) from None
+        except _OF_A_PEER as error:
+            raise type(error)(f"{peer}: {error.message}", hint=error.hint) from None
         self._after()
         self._taken[peer] += 1
         self._put(answers)

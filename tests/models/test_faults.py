@@ -1,0 +1,255 @@
+"""Any fault at any message of scoring: either side ends with a named error, and goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from federated import seeds
+from fusion.alignment.asking import Asker
+from fusion.errors import FusionError, ModelRefused, VerificationFailed
+from fusion.services.maskers import maskers
+from fusion.services.models import find_model, keep_part, revoke_model
+from fusion.services.score_messages import Asked, Preparing, Reply, asked_of, reply_of, to_bytes
+from fusion.services.score_rules import Ruled
+from fusion.services.scoring import Scorer
+from tests.models.test_scoring import check_scores, linear, trees
+from tests.models.world import FIRST, LABEL, PURPOSE, D, Served, facts, identifier, shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusion.services.score_service import ScoreService
+
+__all__ = ["linear", "trees"]
+
+ROWS = [*map(identifier, range(40))]
+Heard = list[tuple[str, bytes, bytes]]
+"""Of each message: who answered, the question, the answer."""
+
+EVERY = [97, pytest.param(1, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+"""One of so many faults is tried."""
+
+
+@contextmanager
+def _between(world: Served, put: Any) -> Iterator[None]:  # noqa: ANN401 - a function
+    """Have something else stand between label party and feature parties.
+
+    Args:
+        world: Parties.
+        put: Told who answers, the question and the answer; returns the answer.
+    """
+
+    def reply(service: ScoreService, name: str) -> None:
+        answer = type(service).reply
+
+        def answered(caller: str, frame: bytes, stop: Any) -> bytes:  # noqa: ANN401
+            found: bytes = put(name, frame, answer(service, caller, frame, stop))
+            return found
+
+        service.reply = answered  # type: ignore[method-assign]
+
+    for name, service in world.services.items():
+        reply(service, name)
+    try:
+        yield
+    finally:
+        for service in world.services.values():
+            del service.reply
+
+
+def _score(world: Served) -> list[Any]:
+    """Score with nothing on disk: sets are fetched anew."""
+    shutil.rmtree(world.kept.path / "sets", ignore_errors=True)
+    with world.scorer() as scorer:
+        return scorer.score(ROWS)
+
+
+def _heard(world: Served) -> Heard:
+    found: Heard = []
+
+    def put(name: str, frame: bytes, answer: bytes) -> bytes:
+        found.append((name, frame, answer))
+        return answer
+
+    with _between(world, put):
+        check_scores(world, _score(world))
+    return found
+
+
+def _faults(frame: bytes, earlier: list[bytes]) -> Iterator[bytes]:
+    """Yield what may come in place of a question or of an answer."""
+    draw = seeds.generator("tests-score-faults", len(frame))
+    yield from (b"", b"rubbish", frame[:-1], frame + b"\0", frame[: len(frame) // 2])
+    yield from (draw.bytes(len(frame)), b"\xff" * 8 + frame, bytes(4) + frame)
+    yield from earlier
+    length = int.from_bytes(frame[:4], "big")
+    head, body = json.loads(frame[4 : 4 + length]), frame[4 + length :]
+    for key, value in head.items():
+        yield _framed({k: v for k, v in head.items() if k != key}, body)
+        others: tuple[Any, ...] = (None, -1, 2**60, "x", "0" * 64, [], {}, True, 1.5)
+        for other in others:
+            yield _framed({**head, key: other}, body)
+        if isinstance(value, dict):
+            for inner in value:
+                for other in (None, -1, 2**31 - 1, "x", [], {}):
+                    yield _framed({**head, key: {**value, inner: other}}, body)
+    if body:
+        yield frame[: 4 + length] + draw.bytes(len(body))
+        yield frame[: 4 + length] + bytes(len(body))
+        for at in draw.integers(0, len(body), 12).tolist():
+            changed = bytearray(frame)
+            changed[4 + length + at] ^= 1 << int(draw.integers(0, 8))
+            yield bytes(changed)
+    yield frame[: 4 + length]
+    yield frame + bytes(2 << 20)
+
+
+def _ended(world: Served) -> str:
+    """Score; return the code of the error, or nothing if all went well."""
+    try:
+        check_scores(world, _score(world))
+    except FusionError as error:
+        return error.code
+    return ""
+
+
+def _framed(head: dict[str, Any], body: bytes) -> bytes:
+    data = json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
+    return len(data).to_bytes(4, "big") + data + body
+
+
+@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize("kind", ["linear", "trees"])
+def test_whatever_a_label_party_asks_is_answered_or_refused_by_rule(
+    kind: str, every: int, request: pytest.FixtureRequest
+) -> None:
+    world: Served = request.getfixturevalue(kind)
+    heard, refused, number = _heard(world), 0, 0
+    for at, (name, frame, _) in enumerate(heard):
+        service = world.services[name]
+        for wrong in _faults(frame, [heard[at - 1][1], heard[-1][1]]):
+            number += 1
+            if number % every:
+                continue
+            reply, _ = reply_of(service.reply(LABEL, wrong, None))  # type: ignore[arg-type]
+            if reply.refusal is not None:
+                refused += 1
+                assert reply.refusal.code != Ruled.UNANSWERED.value.code, (at, wrong, world.said)
+    assert refused > number / every / 3
+    check_scores(world, _score(world))
+
+
+@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize("kind", ["linear", "trees"])
+def test_whatever_a_feature_party_answers_ends_by_name(
+    kind: str, every: int, request: pytest.FixtureRequest
+) -> None:
+    world: Served = request.getfixturevalue(kind)
+    heard, number, refused = _heard(world), 0, 0
+    own = len([1 for name, *_ in heard if name == heard[0][0]])
+    for at in range(own):
+        mine = [answer for name, _, answer in heard if name == heard[0][0]]
+        for wrong in _faults(mine[at], [mine[at - 1], to_bytes(Reply(take=2**31 - 1))]):
+            number += 1
+            if number % every:
+                continue
+            if number % 300 == 0:
+                for name in world.model.names:  # each question is a run
+                    world.grant(name)
+            asked = 0
+
+            def put(
+                name: str, _: bytes, answer: bytes, wrong: bytes = wrong, at: int = at
+            ) -> bytes:
+                nonlocal asked
+                if name != heard[0][0]:
+                    return answer
+                asked += 1
+                return wrong if asked == at + 1 else answer
+
+            with _between(world, put):
+                ended = _ended(world)
+            assert ended != FusionError.code, (at, wrong)
+            refused += bool(ended)
+            check_scores(world, _score(world)) if number % 50 == 0 else None
+    assert refused > number / every / 3
+    check_scores(world, _score(world))
+
+
+def _asked_at_once(world: Served, count: int) -> list[Reply]:
+    """Ask one question, begun in several threads at once; return what came."""
+    service = world.services[FIRST]
+    with world.scorer() as scorer:
+        scorer.prepare()
+        reader = scorer._sides[0]._reader
+    assert reader is not None
+    frames = []
+    for at in range(count):
+        asker = Asker(reader, LABEL, [identifier(at)], maskers(1))
+        asked = Asked(
+            kind="ask", model=world.shared.id, purpose=PURPOSE, terms=reader.terms.digest,
+            question="a" * 32, records=1,
+        )  # fmt: skip
+        frames.append(to_bytes(asked, asker.message(0)))
+    together = threading.Barrier(count)
+
+    def ask(frame: bytes) -> Reply:
+        together.wait()
+        return reply_of(service.reply(LABEL, frame, threading.Event()))[0]
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(ask, frames))
+
+
+def test_a_question_that_is_begun_by_many_at_once_is_answered_once(trees: Served) -> None:
+    """It is charged once."""
+    found = _asked_at_once(trees, 10)
+    assert sum(reply.body for reply in found) == 1
+    assert {reply.refusal.code for reply in found if reply.refusal} == {"F-503"}
+
+
+def test_more_answers_than_a_node_takes_in_are_not_fetched(trees: Served) -> None:
+    with trees.scorer() as scorer:
+        scorer.prepare()
+        (side,) = scorer._sides
+        epoch = side.epoch
+        assert epoch is not None
+        terms = epoch.terms.model_copy(update={"set_size": 10**8, "payload": 100})
+        with pytest.raises(VerificationFailed, match=f"answers of {FIRST} are more than"):
+            side.fetch(epoch.model_copy(update={"terms": terms}), lambda: None)
+
+
+def test_nobody_waits_for_answers_after_a_revocation(trees: Served) -> None:
+    """A feature party that prepares for ever holds up nothing but itself."""
+    node = trees.nodes[LABEL]
+    of = shared(trees.model.parts, job="job-9", name="waited", kind="boosting")
+    columns = find_model(node, "credit").facts.own.columns
+    keep_part(node, facts(of, LABEL, columns=columns, schema_digest=D), trees.model.parts[LABEL])
+    kept, asked = find_model(node, "waited"), threading.Event()
+
+    def put(_: str, frame: bytes, __: bytes) -> bytes:
+        question = asked_of(frame)[0]
+        if question.epoch is None:
+            return to_bytes(Reply(take=1))
+        asked.set()
+        return to_bytes(Reply(preparing=Preparing(number=1, done=0, total=10)))
+
+    def revoke() -> None:
+        assert asked.wait(30)
+        time.sleep(0.5)
+        revoke_model(node, kept, "a test")
+
+    with _between(trees, put), Scorer(trees.connection, node, kept) as scorer:
+        thread = threading.Thread(target=revoke)
+        thread.start()
+        with pytest.raises(ModelRefused, match="revoked"):
+            scorer.score([identifier(1)])
+        thread.join()
