@@ -47,7 +47,7 @@ RUN = {
     r"fusion query .*": "tests/queries/test_cli.py",
     r"fusion python .*": "tests/queries/test_python_cli.py",
     r"fusion (align check|simulate align) .*": "tests/cli/test_align.py",
-    r"fusion align( run)? --study .*": "tests/aligning/test_cli.py",
+    r"fusion align( run)? --(study|follow) .*": "tests/aligning/test_cli.py",
     r"python -m benchmarks\.alignment.*": "tests/benchmarks/test_alignment.py",
     r"python -m benchmarks\.query.*": "tests/benchmarks/test_query.py",
     r"fusion simulate vertical.*": "tests/cli/test_simulate_vertical.py",
