@@ -161,8 +161,11 @@ def sweep(node: NodeHome, now: datetime) -> list[str]:
     """
     gone = []
     for folder in (node.path / JOBS).glob("*"):
-        files = [folder, *folder.glob("*.sealed")]
-        if max(file.stat().st_mtime for file in files) < now.timestamp() - LEFT_SECONDS:
+        try:
+            newest = max(file.stat().st_mtime for file in (folder, *folder.glob("*.sealed")))
+        except FileNotFoundError:  # somebody is at it
+            continue
+        if newest < now.timestamp() - LEFT_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
             gone.append(folder.name)
     return gone

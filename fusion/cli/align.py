@@ -92,6 +92,9 @@ def run(
     job: Annotated[
         str, typer.Option("--follow", metavar="JOB", help="Follow one that was ordered before.")
     ] = "",
+    stop: Annotated[
+        str, typer.Option("--stop", metavar="JOB", help="End one at every party, and follow it.")
+    ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Order it and return.")] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report of the run as HTML.")
@@ -107,12 +110,16 @@ def run(
     from fusion.services.homes import NodeHome
 
     check_writable(report)
-    if (study is not None) == (job != ""):
+    if (study is not None, job != "", stop != "").count(True) != 1:
         raise InputInvalid(
-            "Name a study, or an alignment to follow.", hint="fusion align --study STUDY.toml"
+            "Name a study, or an alignment to follow or to stop.",
+            hint="fusion align --study STUDY.toml",
         )
     node = NodeHome.open(home)
     with at_node(node, "align") as runs:
+        if stop:
+            runs.stop(stop)
+            job = stop
         if study is not None:
             job = runs.start(read_study(study), str(study))
         if detach:

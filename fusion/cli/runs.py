@@ -87,15 +87,12 @@ def at_node(node: NodeHome, work: Work = "train") -> Iterator[Runs]:
             seen.append(event)
             yield event
 
-    def nothing(_: str) -> None:
-        """Refused before: a run is stopped at the hub."""
-
     with link_of(node) as link:
         yield Runs(
             start=lambda text, origin: orders.hand_in(node, link, text, origin, work),
             follow=watch,
             record=lambda _: engines.training().record(seen),
-            stop=nothing,
+            stop=lambda job: orders.stop(link, job),
             where=f"--home {node.path}",
             is_away=lambda: "the hub does not answer; the run goes on without being watched",
         )

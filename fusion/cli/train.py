@@ -80,9 +80,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         message = "Name a study, or a run to follow or to stop."
         raise InputInvalid(message, hint="fusion train STUDY.toml")
     if isinstance(opened, NodeHome):
-        if stop or order is not None:
-            message = "A node's own run has no order in a file, and is stopped at the hub."
-            raise InputInvalid(message, hint="There: fusion train --stop JOB, or --order FILE")
+        if order is not None:
+            message = "A node orders its own runs: an order in a file is for the hub."
+            raise InputInvalid(message, hint="There: fusion train STUDY.toml --order FILE")
         source: AbstractContextManager[Runs] = at_node(opened)
     else:
         source = at_hub(opened, order)

@@ -40,12 +40,15 @@ if TYPE_CHECKING:
 
 ORDERS: Final = "orders"
 """The box."""
+STOPS: Final = "stops"
+"""The box for the wish that a run ends."""
 JOBS: Final = "jobs"
 """The document: ``jobs/JOB/N`` has some events of a job, from the place N in all of them on."""
 
 MAX_STUDY_BYTES: Final = MEBI
 MAX_ORDERED_BYTES: Final = 2 * MEBI
 """A study, its characters escaped where JSON wants it, and an order."""
+MAX_STOP_BYTES: Final = 256
 MAX_PAGE_BYTES: Final = 4 * MEBI
 MAX_OPEN: Final = 8
 """Jobs of one operator that are not finished."""
@@ -78,6 +81,18 @@ class Ordered(_Closed):
     study: _Text
     order: Annotated[str, Field(max_length=MAX_ORDER_BYTES)]
     work: Literal["train", "align"] = "train"
+
+
+class Stopped(_Closed):
+    """That a run is to end.
+
+    Attributes:
+        schema_: Version of the document.
+        job: Which.
+    """
+
+    schema_: Literal["fusion.stop-run/1"] = Field(default="fusion.stop-run/1", alias="schema")
+    job: Annotated[str, Field(pattern=r"^job-[0-9a-f]{12}$")]
 
 
 class Page(_Closed):
@@ -161,6 +176,22 @@ class OrderDesk:
             raise Refused(f"{member.id} has {MAX_OPEN} jobs that are not finished.")
         engine.train(self._hub, found.study, found.origin, found.order.encode(), found.work)
 
+    def stop(self, member: Member, data: bytes) -> None:
+        """Have a run end that a member ordered.
+
+        Raises:
+            InputInvalid: The member ordered no such run, or it has ended.
+            MessageInvalid: What was handed in names no run.
+        """
+        try:
+            job = Stopped.model_validate(canonical.decode(data, MAX_STOP_BYTES)).job
+        except ValidationError:
+            raise MessageInvalid("What was handed in names no run.") from None
+        engine = engines.training()
+        if engine.look(self._hub, job, operator=member.id, start=0) is None:
+            raise InputInvalid(f"{job} is no run that {member.id} ordered.")
+        engine.stop(self._hub, job)
+
     def document(self, member: Member, rest: str) -> bytes | None:
         """Return status and events of a job that the member ordered."""
         asked = _REST.fullmatch(rest)
@@ -209,6 +240,21 @@ def hand_in(node: NodeHome, link: Link, text: str, origin: str, work: Work = "tr
     ordered = Ordered(origin=name, study=text, order=document.decode(), work=work)
     link.hand_in(ORDERS, canonical.encode(ordered.model_dump(by_alias=True)))
     return engines.training().job_of(order)
+
+
+def stop(link: Link, job: str) -> None:
+    """Have a run end that this node ordered: before its next round, or at every party.
+
+    Raises:
+        InputInvalid: The text can't be a job's identifier.
+        PartyUnreachable: The hub does not answer.
+        HubRefused: It is not this node's, or has ended.
+    """
+    try:
+        said = Stopped(job=job)
+    except ValidationError:
+        raise InputInvalid(f"{job[:63]!r} is no job that was ordered from here.") from None
+    link.hand_in(STOPS, canonical.encode(said.model_dump(by_alias=True)))
 
 
 def follow(

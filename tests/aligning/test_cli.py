@@ -84,3 +84,20 @@ def test_an_operator_aligns_and_sees_sizes(world: World, tmp_path: Path, fusion:
         assert "study.toml:14" in fusion.err
     assert fusion("align", "--home", home) == 2
     assert "--study" in fusion.err
+
+
+def test_an_operator_stops_its_own_run_and_no_other(
+    world: World, tmp_path: Path, fusion: Terminal
+) -> None:
+    file, home = tmp_path / "study.toml", world.nodes[BANK].path
+    file.write_text(study_text(patience=40.0), "utf-8")
+    with world.serving(BANK), working(world):
+        # The registry is away: the operator does not wait for it.
+        job = fusion.document("align", "--study", file, "--home", home, "--detach")["job"]
+        assert fusion("align", "--stop", job, "--home", world.nodes[GOV].path) == 6
+        assert f"no run that {GOV} ordered" in fusion.err
+        assert fusion("align", "--stop", job, "--home", home) == 1
+        assert "stopped" in fusion.err
+        assert fusion("train", "--stop", job, "--home", home) == 6
+        assert "ended already" in fusion.err
+        assert fusion("align", "--stop", "job", "--home", home) == 2

@@ -73,11 +73,21 @@ def test_an_alignment_is_ordered_and_ends(tmp_path: Path) -> None:
         found.start(GOV)
         found.wait_ready([GOV])
         assert found.json(*words)["common"] == COMMON
+        # One that is killed while it is asked to take part, or just after that, goes on.
+        job = found.json(*words, "--detach")["job"]
+        found.kill(GOV)
+        found.start(GOV)
+        found.wait_ready([GOV])
+        assert found.json("align", "--follow", job, "--home", found.node(BANK))["common"] == COMMON
+        states = found.json("hub", "status", found.hub)["jobs"]
+        assert [each["status"] for each in states] == ["done"] * 3
         bundles = []
+        found.fusion("ledger", "export", found.hub, "--out", found.folder / "hub.bundle")
+        bundles.append(found.folder / "hub.bundle")
         for name in (BANK, GOV):
             bundles.append(found.folder / f"{name}.bundle")
             found.fusion("ledger", "export", found.node(name), "--out", bundles[-1])
             text = bundles[-1].read_text("utf-8")
-            assert text.count("set-committed") == 2
-            assert text.count("set-aligned") == 2
+            assert text.count("set-committed") == 3
+            assert text.count("set-aligned") == 3
         found.fusion("audit", *bundles, "--unwitnessed")
