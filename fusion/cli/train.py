@@ -108,12 +108,15 @@ def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> 
     """Print a run's closing lines and write its report."""
     from fusion.cli.progress import key_words, metric_words, privacy_facts
     from fusion.cli.vertical_lines import alignment_facts, vertical_facts
+    from fusion.reports import alignment
     from fusion.reports.training import render
     from fusion.services.files import write_atomic
 
     if report is not None:
         try:
-            write_atomic(report, render(record).encode(), 0o644)
+            aligns = record.get("kind") == "alignment"
+            page = alignment.render(record, {}) if aligns else render(record)
+            write_atomic(report, page.encode(), 0o644)
             output.note(f"report: {report}")
         except OSError as error:
             # It could be written when this began; the result is printed all the same.

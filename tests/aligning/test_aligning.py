@@ -10,6 +10,8 @@ import pytest
 from federated.cohort import Request
 from federated.engine import ENGINE
 from federated.jobs import JobFolder
+from federated.seats import seat_of, vertical_seat_of
+from federated.vertical.party import VerticalParty
 from fusion.alignment import controls
 from fusion.alignment.controls import Limits, Run
 from fusion.alignment.study import parse_study
@@ -27,7 +29,9 @@ from fusion.ledger.verify import Expectations
 from fusion.services import align_results, earlier_runs, grants
 from fusion.services.align_results import Told
 from fusion.services.audit import audit_all, audit_whole
+from fusion.services.homes import NodeHome
 from fusion.services.ledger import Book
+from fusion.services.node_link import Connection
 from tests.aligning.world import BANK, COMMON, COMMON_OF_ALL, GOV, KEYS, TAX, study_text
 
 if TYPE_CHECKING:
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusion.ledger.entry import Entry
-    from fusion.services.homes import NodeHome
     from tests.aligning.world import World
 
 
@@ -210,6 +213,22 @@ def test_an_order_to_align_is_none_to_train_nor_for_another_study(up: World) -> 
         party.handle(Request("leave", {"job": "job-00000000000a", "status": "failed"})).failure
         is None
     )
+
+
+def test_also_a_node_that_requires_no_grants_aligns_under_one_alone(up: World) -> None:
+    node = up.nodes[GOV]
+    free = NodeHome(node.path, node.config.model_copy(update={"require_grants": False}))
+    with Connection(free) as connection:
+        seat = vertical_seat_of(free, seat_of(free, lambda _: None), connection.conversations)
+        assert seat.desk is None
+        head = {
+            "job": "job-00000000000e",
+            "study": parse_study(study_text(set_size=1001), "s").canonical().decode(),
+            "order": up.order(study_text(set_size=1001))[1].decode(),
+        }
+        failure = VerticalParty(seat).handle(Request("prepare", head)).failure
+    assert failure is not None
+    assert failure.code == "G-25"
 
 
 def test_without_a_grant_of_its_own_a_party_refuses(up: World) -> None:

@@ -73,7 +73,9 @@ def test_an_operator_aligns_and_sees_sizes(world: World, tmp_path: Path, fusion:
         states = fusion.document("hub", "status", world.hub.path)["jobs"]
         assert {"job": job, "status": "done"}.items() <= states[-1].items()
         # At the hub nobody is shown a size.
-        assert fusion("train", "--follow", job, "--hub", world.hub.path) == 0
+        words_at_hub = ("train", "--follow", job, "--hub", world.hub.path, "--report", report)
+        assert fusion(*words_at_hub) == 0
+        assert "Alignment: people" in report.read_text("utf-8")
         assert f"{BANK}, {GOV}" in fusion.out
         assert str(COMMON) not in fusion.out.replace(job, "")
         file.write_text(study_text(minimum_intersection=COMMON + 1), "utf-8")
