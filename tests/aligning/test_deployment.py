@@ -13,7 +13,7 @@ from tests.deployment.processes import Deployment
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.deployment, pytest.mark.soak, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.deployment, pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 def _grant(found: Deployment, owner: str) -> None:
