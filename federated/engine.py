@@ -17,6 +17,8 @@ from federated.jobs import OPEN, JobFolder, job_of, jobs_of
 from federated.records import record
 from federated.study import parse_study
 from federated.vertical.study import is_vertical, parse_vertical
+from fusion.alignment.study import AlignmentStudy
+from fusion.alignment.study import parse_study as parse_alignment
 from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid, StudyInvalid
 from fusion.grants.order import Code, check_order, open_order, refused, sign_order
 from fusion.identity.members import AUTHORITY
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
     from federated.orders import Ordered
     from federated.study import Study
-    from federated.vertical.study import VerticalStudy
+    from federated.vertical.study import JointStudy, VerticalStudy
+    from fusion.engine_ports import Work
     from fusion.grants.order import Order
     from fusion.identity.roster import Roster
     from fusion.ports import Event
@@ -54,10 +57,18 @@ class Engine:
         serve_node(node, stop=stop, say=say)
         return 0
 
-    def train(self, hub: HubHome, study_text: str, origin: str, order: bytes | None = None) -> str:
+    def train(
+        self,
+        hub: HubHome,
+        study_text: str,
+        origin: str,
+        order: bytes | None = None,
+        work: Work = "train",
+    ) -> str:
         """Check a study and its order against federation and keys; queue it at the running hub.
 
-        Where the hub itself is the operator, it orders here.
+        Where the hub itself is the operator, it orders here. It is none of an alignment: what
+        parties tell of that is for a member alone.
 
         Raises:
             OrderRefused: The study's operator did not order it, or ordered one run that was begun.
@@ -65,6 +76,13 @@ class Engine:
             KeyRefused: No fitting key was imported at the hub.
             EnvironmentUnfit: The hub is not up.
         """
+        if work == "align":
+            alignment = _alignment(study_text, origin)
+            _check_parties(alignment, study_text, origin, hub.roster())
+            ordered = _ordered(hub, alignment, order)
+            _check_up(hub)
+            folder = JobFolder.create(hub.runs, study_text, origin, ordered, kind="alignment")
+            return folder.name
         if is_vertical(study_text):
             vertical = parse_vertical(study_text, origin)
             _check_parties(vertical, study_text, origin, hub.roster())
@@ -79,13 +97,17 @@ class Engine:
         _check_up(hub)
         return JobFolder.create(hub.runs, study_text, origin, ordered).name
 
-    def order_terms(self, study_text: str, origin: str) -> tuple[str | None, str]:
+    def order_terms(
+        self, study_text: str, origin: str, work: Work = "train"
+    ) -> tuple[str | None, str]:
         """Return who has to order a study, if it names an operator, and the study's digest.
 
         Raises:
             StudyInvalid: The study is wrong.
         """
-        study = _parsed(study_text, origin)
+        study: Ordered = (
+            _alignment(study_text, origin) if work == "align" else _parsed(study_text, origin)
+        )
         return study.operator, study.digest()
 
     def job_of(self, order: str) -> str:
@@ -266,10 +288,23 @@ def _parsed(text: str, origin: str) -> Study | VerticalStudy:
     return parse_vertical(text, origin) if is_vertical(text) else parse_study(text, origin)
 
 
-def _check_parties(study: VerticalStudy, text: str, origin: str, roster: Roster) -> None:
-    """Refuse a vertical study whose organisations the federation does not have: all are needed."""
+def _alignment(text: str, origin: str) -> AlignmentStudy:
+    """Read what a study says of parties and their records, to align them alone."""
+    study = parse_alignment(text, origin)
+    if study.operator == AUTHORITY:
+        where = f"{origin}:{line_of(text, ('study', 'operator'))}"
+        raise StudyInvalid(
+            f"{where}: the hub orders no alignment: it would be shown how many records are common.",
+            hint="Name a member as the operator.",
+        )
+    return study
+
+
+def _check_parties(study: JointStudy, text: str, origin: str, roster: Roster) -> None:
+    """Refuse a study whose parties the federation does not have: all are needed."""
     known = {member.id for member in roster.active}
-    for at, party in enumerate(study.parties):
+    parties = study.party if isinstance(study, AlignmentStudy) else study.parties
+    for at, party in enumerate(parties):
         if party.organisation not in known:
             where = f"{origin}:{line_of(text, ('party', at, 'organisation'))}"
             msg = f"{where}: {party.organisation} was not admitted to {roster.federation}."

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fusion.grants.order import Order
     from fusion.ports import Clock
 
-Kind = Literal["training", "vertical"]
+Kind = Literal["training", "vertical", "alignment"]
 Status = Literal["queued", "starting", "running", "done", "failed", "stopped"]
 OPEN: Final[tuple[Status, ...]] = ("queued", "starting", "running")
 """A job in one of these states is not finished."""

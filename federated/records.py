@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from federated.vertical.records import vertical_record
+from federated.vertical.records import alignment_record, vertical_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _HEAD = frozenset({"event", "at"})
+_OF_KIND = {"vertical": vertical_record, "alignment": alignment_record}
 _PARTS = ("train", "encrypt", "wait", "aggregate", "decrypt", "combine", "total")
 
 
@@ -21,7 +22,8 @@ def record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         ``bytes_per_parameter``, ``parameters``, ``rounds`` and ``metrics`` (their events, the
         newest of each round), ``refusals``, ``setup`` and ``seconds`` (summed over all rounds).
         Of a private run also ``privacy``: what was asked for, and the epsilon spent. Of a vertical
-        run also ``attempts``, ``rows``, ``steps_done`` (events), ``quality`` and ``model_kept``.
+        run also ``attempts``, ``rows``, ``steps_done`` (events), ``quality`` and ``model_kept``; of
+        an alignment ``attempts``, ``sent`` (bytes) and ``told`` (sealed to the operator).
     """
     summary: dict[str, Any] = {"status": "running", "message": "", "exit_code": None}
     rounds: dict[int, Mapping[str, Any]] = {}
@@ -51,8 +53,9 @@ def record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     if "privacy" in summary:
         spent = max((event.get("epsilon_micro", 0) for event in done), default=0)
         summary["privacy"] = {**summary["privacy"], "spent_micro": spent}
-    if summary.get("kind") == "vertical":
-        summary |= vertical_record(told)
+    of_kind = _OF_KIND.get(str(summary.get("kind")))
+    if of_kind is not None:
+        summary |= of_kind(told)
     return {
         **summary,
         "setup": list(setup.values()),

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from federated.party import Seat
 from federated.tables import read_columns
+from federated.vertical.agreeing import VerticalSeat
 from federated.vertical.earlier import hold_to_earlier
 from federated.vertical.keeping import SealedKeeping
-from federated.vertical.party import VerticalSeat
 from fusion.catalogue.descriptor import schema_digest
 from fusion.errors import InputInvalid, PartyUnreachable
 from fusion.services.clock import SystemClock
@@ -105,6 +105,9 @@ def vertical_seat_of(node: NodeHome, seat: Seat, conversations: Conversations) -
         clock=seat.clock,
         note=seat.note,
         desk=seat.desk,
+        align_desk=seat.desk
+        or GrantDesk(node, roster=node.roster, clock=seat.clock, note=seat.note, book=Book(node)),
+        node=node,
         keeping=lambda job: SealedKeeping(node, job),
         conversations=conversations,
         hold=lambda study, job, grant, keys: hold_to_earlier(node, study, job, grant, keys),

@@ -17,7 +17,7 @@ from federated.pings import do_pings
 from federated.runtime.grid import GridCohort, bells_of
 from federated.runtime.logs import log_to_stderr
 from federated.runtime.patience import shorten
-from federated.vertical.hub import do_vertical
+from federated.vertical.hub import do_joint
 from federated.work import do_job
 from fusion.services.clock import SystemClock
 from fusion.services.homes import HubHome
@@ -57,7 +57,7 @@ def main(grid: Grid, context: Context) -> None:
         match job.state()["kind"]:
             case "pings":
                 do_pings(hub, job, cohort_of, clock)
-            case "vertical":
-                do_vertical(hub, job, cohort_of, clock, time.sleep)
+            case "vertical" | "alignment":
+                do_joint(hub, job, cohort_of, clock, time.sleep)
             case _:
                 do_job(hub, job, cohort_of, clock, time.sleep)

@@ -6,13 +6,17 @@ Implemented in :mod:`federated` and :mod:`sandbox`, which import the core; the c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fusion.ports import Event, Stop
+
+
+Work = Literal["train", "align"]
+"""What is ordered of a study: all of it, or that its records are aligned and nothing else."""
 
 
 class IsolationDiagnosis(Protocol):
@@ -44,11 +48,14 @@ class TrainingEngine(Protocol):
         study_text: str,
         origin: str,
         order: bytes | None = None,
+        work: Work = "train",
     ) -> str:
         """Check a study and its order, hand it to the running hub; return the job's identifier."""
         ...
 
-    def order_terms(self, study_text: str, origin: str) -> tuple[str | None, str]:
+    def order_terms(
+        self, study_text: str, origin: str, work: Work = "train"
+    ) -> tuple[str | None, str]:
         """Return who has to order a study, if it names an operator, and the study's digest."""
         ...
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from federated.runtime.environment import QUIET
 from federated.runtime.logs import log_to_stderr
 from fusion.link.rules import FLEET_BELL
-from fusion.services.align_service import AlignPort, alignments_run
 from fusion.services.clock import SystemClock
 from fusion.services.files import write_atomic
 from fusion.services.node_link import Connection
@@ -45,22 +44,20 @@ def serve_node(node: NodeHome, *, stop: Stop, say: Callable[[str], None]) -> Non
     log_to_stderr()
     with node.serving():
         changed = _what_changed(say)
-        alignments = AlignPort(node)
         with (
             queries_served(node, say) as queries,
             scores_served(node, say) as scores,
             Connection(node) as connection,
             Witnessing(node, connection.link, say),
         ):
-            connection.serve(say, (*queries, *scores, alignments.handler()))
+            connection.serve(say, (*queries, *scores))
             link = connection.link
-            with alignments_run(alignments, node, connection.conversations, say):
-                if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
-                    from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
+            if changed or os.environ.get(RUNTIME_VARIABLE) == "stock":
+                from federated.runtime.stock import serve_stock  # noqa: PLC0415 - seldom needed
 
-                    serve_stock(node, link, stop=stop, say=say, on_ready=ready)
-                else:
-                    _serve_own(node, connection, stop, say, ready)
+                serve_stock(node, link, stop=stop, say=say, on_ready=ready)
+            else:
+                _serve_own(node, connection, stop, say, ready)
 
 
 def _what_changed(say: Callable[[str], None]) -> bool:

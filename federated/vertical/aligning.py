@@ -2,29 +2,27 @@
 
 As in :mod:`federated.vertical.joining`: two parties hold one session in which both learn what is
 common; three and more go round a ring in which the label party learns, which then holds a session
-with each feature party over these records alone. All attempts of a run are over one set of each
-party, under the same scalars: see :mod:`federated.vertical.binding`.
+with each feature party over these records alone. A job aligns once: whoever is killed goes on with
+what it kept, in a later attempt, under the scalars that it has shown (ADR 0035).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fusion.alignment.ring import Member
+from fusion.alignment.resuming import KeptRing, KeptSession
 from fusion.alignment.rules import Broken, broken
-from fusion.alignment.session import Session
 from fusion.alignment.talkers import MemberTalker
 from fusion.alignment.terms import Terms, field_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from federated.vertical.binding import Binding
     from federated.vertical.work import Cast
     from fusion.alignment.identifiers import Kind
-    from fusion.alignment.session import Maskers
+    from fusion.alignment.resuming import Keeping
+    from fusion.alignment.session import Maskers, Session
     from fusion.alignment.terms import Outcome
     from fusion.services.conversing import Talker
 
@@ -57,7 +55,7 @@ class Meeting:
     minimum_overlap_permille: int
 
     def terms(self, stage: str, parties: Sequence[str], outcome: Outcome) -> Terms:
-        """Return what is agreed on for one stage, in every attempt of the run."""
+        """Return what is agreed on for one stage."""
         name = f"{self.job}/{stage}"
         return Terms(
             field=field_of(self.federation, name, FIELD, self.kind, fold=self.fold),
@@ -104,9 +102,14 @@ class Aligned:
 class SessionsTalker:
     """:class:`fusion.services.conversing.Talker` for sessions, one with each peer."""
 
-    def __init__(self, sessions: Mapping[str, Session]) -> None:
-        """Take sessions by peer."""
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        on_taken: Callable[[str, Session], None] = lambda *_: None,
+    ) -> None:
+        """Take sessions by peer, and what is told of one after each message, before the next."""
         self._sessions = dict(sessions)
+        self._on_taken = on_taken
         self.peers = frozenset(sessions)
 
     @property
@@ -125,6 +128,7 @@ class SessionsTalker:
     def take(self, peer: str, data: bytes) -> None:
         """Take a message."""
         self._sessions[peer].take(data)
+        self._on_taken(peer, self._sessions[peer])
 
     def taken(self, peer: str) -> int:
         """Return how many messages of a peer were taken."""
@@ -156,19 +160,17 @@ class Alignment:
         meeting: What was agreed.
         me: The party.
         keys: Its set, each key once.
+        keeping: What it keeps of the job: an alignment that was begun goes on.
         open_masker: Puts a scalar to work.
         carry: Carries stages.
-        binding: Holds all to their sets, attempt after attempt.
-        tell: Told how far it is.
     """
 
     meeting: Meeting
     me: str
     keys: Sequence[str]
+    keeping: Keeping
     open_masker: Maskers
     carry: Carry
-    binding: Binding
-    tell: Callable[[str], None] = lambda _: None
     _seen: list[Seen] = field(default_factory=list)
 
     def run(self) -> Aligned:
@@ -177,48 +179,46 @@ class Alignment:
         Raises:
             AlignmentRefused: Sets are too large, or too little is common.
             AlignmentBroken: A party broke a rule.
+            InputInvalid: It was begun with another set.
             FusionError: As :class:`Carry`.
         """
         cast, own = self.meeting.cast, len(self.keys)
-        keys: Sequence[str] = self.keys
+        # Places in what is kept are those of sorted keys, whatever order the table has by then.
+        keys: Sequence[str] = sorted(self.keys)
         commitment = ""
         if len(cast.parties) > 2:
-            keys, commitment = self._ring()
+            keys, commitment = self._ring(keys)
         found, from_session = self._sessions(keys, check=len(cast.parties) > 2)
         return Aligned(sorted(found), commitment or from_session, own, tuple(self._seen))
 
-    def _ring(self) -> tuple[Sequence[str], str]:
+    def _ring(self, keys: Sequence[str]) -> tuple[Sequence[str], str]:
         """Go round; return the keys to go on with: the label party's are the common ones."""
         cast = self.meeting.cast
         terms = self.meeting.terms("ring", cast.parties, "one")
-        member = Member(
-            terms, self.me, self.keys, self.open_masker,
-            scalar=self.binding.scalar("ring"), bind=partial(self.binding.bind, "ring"),
-        )  # fmt: skip
+        ring = KeptRing(self.keeping)
+        member = ring.open(terms, self.me, keys, self.open_masker)
         try:
-            self.carry("ring", MemberTalker(member))
+            self.carry("ring", MemberTalker(member, ring.taken))
             learned = member.outcome()
         finally:
             member.wipe()
         if learned is None:
-            return self.keys, member.commitment
-        return [self.keys[at] for at in learned.keys or ()], member.commitment
+            return keys, member.commitment
+        return [keys[at] for at in learned.keys or ()], member.commitment
 
     def _sessions(self, keys: Sequence[str], *, check: bool) -> tuple[list[str], str]:
         """Hold the sessions of a star; return what is common to all, and the commitment."""
         cast, me = self.meeting.cast, self.me
         peers = cast.features if me == cast.label else (cast.label,)
         sessions: dict[str, Session] = {}
+        kept = {peer: KeptSession(self.keeping, peer) for peer in peers}
         try:
             for peer in peers:
                 feature = peer if me == cast.label else me
-                stage = f"pair-{feature}"
-                terms = self.meeting.terms(stage, (cast.label, feature), "both")
-                sessions[peer] = Session.begin(
-                    terms, me, keys, self.open_masker,
-                    scalar=self.binding.scalar(stage), bind=partial(self.binding.bind, stage),
-                )  # fmt: skip
-            self.carry("pairs", SessionsTalker(sessions))
+                terms = self.meeting.terms(f"pair-{feature}", (cast.label, feature), "both")
+                sessions[peer] = kept[peer].open(terms, me, keys, self.open_masker)
+            talker = SessionsTalker(sessions, lambda peer, session: kept[peer].taken(session))
+            self.carry("pairs", talker)
             found: list[str] = []
             for peer, session in sessions.items():
                 learned = session.outcome()

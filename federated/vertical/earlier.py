@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fusion.alignment import controls
 from fusion.alignment.controls import Limits, Run
-from fusion.services import align_jobs
+from fusion.services import earlier_runs
 from fusion.services.grants import folder_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def hold_to_earlier(
     if allowed is None:
         return
     limits = Limits(allowed.runs, allowed.minimum_difference)
-    marks = controls.sketch(align_jobs.secret_of(node), keys)
+    marks = controls.sketch(earlier_runs.secret_of(node), keys)
     peers = [name for name in study.organisations if name != node.config.id]
     run = Run(job, study.identifiers.kind, len(keys), 0, "", marks)
-    align_jobs.hold_to_earlier(node, peers, limits, run)
+    earlier_runs.hold_to_earlier(node, peers, limits, run)

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from federated.evidence import Evidence
 from fusion.ledger import vertical_entries
-from fusion.ledger.entry import encode
+from fusion.ledger.alignment_entries import SetAligned, SetCommitted
+from fusion.ledger.entry import encode, stamp
+from fusion.services import align_results
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from federated.evidence import PartyLog
     from federated.vertical.aligning import Aligned
-    from federated.vertical.study import VerticalStudy
+    from federated.vertical.study import JointStudy
+    from fusion.alignment.session import Outcome
     from fusion.ports import Clock
     from fusion.services.ledger import Book
 
@@ -27,7 +32,7 @@ class VerticalEvidence(Evidence):
         """Take the memory, and the time for the entries."""
         super().__init__(log, clock)
 
-    def agreed(self, job: str, study: VerticalStudy) -> None:  # type: ignore[override]
+    def agreed(self, job: str, study: JointStudy) -> None:  # type: ignore[override]
         """Remember and log what was agreed to; what was agreed to first stays."""
         document = self._log.order(job)
         entry = vertical_entries.VerticalAgreed(
@@ -79,7 +84,55 @@ class VerticalEvidence(Evidence):
         self._log.record(f"job:{job}:part:{attempt}", encode(entry))
 
 
-def log_start(book: Book, job: str, study: VerticalStudy) -> None:
+class AlignmentEvidence:
+    """What a party's log is told of one alignment by itself; each entry once."""
+
+    def __init__(self, log: PartyLog, clock: Clock, job: str, reservation: str) -> None:
+        """Take the log, and under which charge the job is."""
+        self._log, self._clock = log, clock
+        self._job, self._reservation = job, reservation
+
+    def committed(
+        self,
+        commitment: str,
+        records: int,
+        peers: Sequence[str],
+        seen: Mapping[str, tuple[str, int]],
+    ) -> None:
+        """Log the own commitment and those of peers, before any record of theirs is answered.
+
+        Args:
+            commitment: To the own masked set.
+            records: Of the own set.
+            peers: The others.
+            seen: Commitment and size of each peer that has said them.
+        """
+        names = tuple(sorted(seen or peers))
+        entry = SetCommitted(
+            at=stamp(self._clock.now()),
+            job=self._job,
+            reservation=self._reservation,
+            commitment=commitment,
+            records=records,
+            peers=names,
+            peer_commitments=tuple(seen[name][0] for name in names if name in seen),
+            peer_records=tuple(seen[name][1] for name in names if name in seen),
+        )
+        self._log.record(f"alignment:{self._job}:committed", encode(entry))
+
+    def learned(self, outcome: Outcome | None) -> None:
+        """Log what was learned, before anybody is told."""
+        entry = SetAligned(
+            at=stamp(self._clock.now()),
+            job=self._job,
+            reservation=self._reservation,
+            learned=align_results.what(outcome),
+            common=0 if outcome is None else outcome.size,
+        )
+        self._log.record(f"alignment:{self._job}:learned", encode(entry))
+
+
+def log_start(book: Book, job: str, study: JointStudy) -> None:
     """Log at the hub that a run has begun."""
     content = {
         "at": book.now(), "job": job, "study": study.digest(),

@@ -104,7 +104,7 @@ class Meeting:
     def ring(self, sets: Mapping[str, Sequence[str]]) -> list[str]:
         """Let three or more go round; return what the first found of its own."""
         terms = self.terms(list(sets), "one")
-        members = {me: Member(terms, me, keys, self.open_masker) for me, keys in sets.items()}
+        members = {me: Member.begin(terms, me, keys, self.open_masker) for me, keys in sets.items()}
         try:
             while self._hand_over(members):
                 pass

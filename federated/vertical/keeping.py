@@ -12,26 +12,31 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from fusion.alignment import resuming
 from fusion.errors import DataInvalid, EnvironmentUnfit, Refused, SealBroken
 from fusion.services.files import make_folder, read_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from fusion.services.homes import NodeHome
 
 _KEPT: Final = 3
+JOBS: Final = "jobs"
+LEFT_SECONDS: Final = 30 * 86_400
+"""After so long without a word written a job is taken for left."""
 _CONTEXT: Final = "banyan vertical job 1"
 _STATE: Final = re.compile(r"state-(\d{1,5})-(\d{1,6})")
 ROWS, PART, TABLE, COUNTS, BOUND = "rows", "part", "table", "counts", "bound"
 ALIGNED, TRIED, COUNTED, JUDGED = "aligned", "tried", "counted", "judged"
 _OF_THE_JOB: Final = (TABLE, BOUND, ALIGNED, TRIED, COUNTED, JUDGED)
 """What holds for every attempt."""
-MOST: Final = {ALIGNED: 6, TRIED: 24, COUNTED: 6, JUDGED: 3}
-"""How often a job's records are aligned, how often it is tried in all, how often events of bins are
-counted, and how often scores of a finished linear model are told: each time a peer that does not
-follow the protocol may bring another set, other gradients or bins, or have changed the weights."""
+MOST: Final = {TRIED: 24, COUNTED: 6, JUDGED: 3}
+"""How often a job is tried in all, how often events of bins are counted, and how often scores of a
+finished linear model are told: each time a peer that breaks the protocol may bring other gradients
+or bins, or have changed the weights."""
 
 
 class Mark(NamedTuple):
@@ -99,7 +104,7 @@ class SealedKeeping:
     def __init__(self, node: NodeHome, job: str) -> None:
         """Take the node; the folder is made when something is kept."""
         self._node, self._job = node, job
-        self._folder: Path = node.path / "jobs" / job
+        self._folder: Path = node.path / JOBS / job
 
     def names(self) -> list[str]:
         """See :class:`Keeping`."""
@@ -154,6 +159,27 @@ class SealedKeeping:
         return f"{_CONTEXT}, {self._job}, {name}".encode()
 
 
+def sweep(node: NodeHome, now: datetime) -> list[str]:
+    """Remove what is kept of jobs that nobody has gone on with for long; return their names.
+
+    The hub says when a job has ended; one that never does would leave secrets here for good.
+
+    Args:
+        node: The node.
+        now: The time.
+    """
+    gone = []
+    for folder in (node.path / JOBS).glob("*"):
+        try:
+            newest = max(file.stat().st_mtime for file in (folder, *folder.glob("*.sealed")))
+        except FileNotFoundError:  # somebody is at it
+            continue
+        if newest < now.timestamp() - LEFT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder.name)
+    return gone
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """The states of one job.
@@ -190,10 +216,10 @@ class States:
             )
 
     def count(self, what: str) -> None:
-        """Count an attempt, or an alignment, of the job before anything of it leaves.
+        """Count an attempt, or a step of it, before anything of it leaves.
 
         Args:
-            what: :data:`ALIGNED`, :data:`TRIED`, :data:`COUNTED` or :data:`JUDGED`.
+            what: :data:`TRIED`, :data:`COUNTED` or :data:`JUDGED`.
 
         Raises:
             Refused: There were as many as one charge is for.
@@ -209,10 +235,27 @@ class States:
             raise Refused(f"The run was {what} {MOST[what]} times.", hint="Start a new run.")
         self.keeping.put(what, str(times + 1).encode())
 
+    def check_alignment(self) -> None:
+        """Return if the job's records may be aligned, or go on to be: one charge is for one set.
+
+        Raises:
+            Refused: They were, and all parties went on from that: a peer could bring another set.
+        """
+        if ALIGNED in self.keeping.names():
+            raise Refused("The records of the run were aligned before.", hint="Start a new run.")
+
+    def forget_alignment(self) -> None:
+        """Keep nothing of how records were aligned: all parties have their rows."""
+        self.keeping.put(ALIGNED, b"")
+        resuming.forget(self.keeping)
+
     def aligned(self, attempt: int, rows: bytes) -> None:
-        """Keep rows, and with them that nothing was trained yet; all before is void."""
+        """Keep rows, and with them that nothing was trained yet; all trained before is void.
+
+        What the alignment goes on from stays: another party may not have its rows yet.
+        """
         for name in self.keeping.names():
-            if name not in _OF_THE_JOB:
+            if name not in _OF_THE_JOB and not resuming.is_of_alignment(name):
                 self.keeping.drop(name)
         self.keeping.put(ROWS, rows)
         self.keeping.put(_name(Mark(0, attempt)), b"")

@@ -5,16 +5,19 @@ Everybody's own table has its own grant, that of the label party as well: one ru
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from federated.leave import UNGRANTED, Leave, Ungranted
 from fusion.errors import GrantRefused
 from fusion.grants.refusal import Code
-from fusion.grants.request import Request
+from fusion.grants.request import Request, charge_name
+from fusion.types import OrgId
 
 if TYPE_CHECKING:
     from federated.leave import Desk
     from federated.vertical.study import VerticalStudy
+    from fusion.alignment.study import AlignmentStudy
     from fusion.ports import Clock
 
 _KEYS: dict[str, str] = {
@@ -72,6 +75,54 @@ def requests_of(me: str, job: str, study: VerticalStudy, schema_digest: str) -> 
             **study.promises.model_dump(),
         ),
     )  # fmt: skip
+
+
+def align_request(me: str, job: str, study: AlignmentStudy, schema_digest: str) -> Request:
+    """Return what an alignment by itself asks of a party's grants.
+
+    Raises:
+        InputInvalid: The study does not name this party.
+    """
+    own, alignment = study.of(me), study.alignment
+    return Request(
+        job=job,
+        assignee=study.operator,
+        party=OrgId(me),
+        action="align",
+        dataset=own.dataset,
+        columns=(own.identifier,),
+        needed=(own.identifier,),
+        schema_digest=schema_digest,
+        purpose=study.study.purpose,
+        set_size=alignment.set_size,
+        outcome=alignment.outcome,
+        minimum_intersection=alignment.minimum_intersection,
+        minimum_overlap_permille=alignment.minimum_overlap_permille,
+        grants=own.grants or (),
+        study=study.digest(),
+    )
+
+
+def take_align_leave(
+    desk: Desk, me: str, job: str, study: AlignmentStudy, clock: Clock
+) -> tuple[Leave, str]:
+    """Get a permit for a party's part in an alignment, charged, and use it up.
+
+    Returns:
+        The permit, and the name of its charge in the log.
+
+    Raises:
+        GrantRefused: No grant of this party allows it.
+        InputInvalid: The study does not name this party.
+    """
+    request = align_request(me, job, study, desk.schema_digest(study.of(me).dataset))
+    try:
+        permit = desk.admit(request)
+    except GrantRefused as error:
+        error.study_key = _KEYS.get(error.code, "")
+        raise
+    permit.spend()
+    return Leave(desk, permit, clock), hashlib.sha256(charge_name(request).encode()).hexdigest()
 
 
 def take_leaves(

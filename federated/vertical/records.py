@@ -1,4 +1,4 @@
-"""What the events of a vertical run add up to, beside what every run has. Pure."""
+"""What the events of a vertical run, or of an alignment, add up to beside what all have. Pure."""
 
 from __future__ import annotations
 
@@ -23,3 +23,24 @@ def vertical_record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         elif kind in _MANY:
             found[_MANY[kind]].append(dict(event))
     return found
+
+
+def alignment_record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return attempts, bytes, what each party told, sealed to the operator, and why it failed."""
+    told: dict[str, Mapping[str, Any]] = {}
+    attempts, sent, code = [], 0, ""
+    for event in events:
+        match event["event"]:
+            case "attempt":
+                attempts.append(dict(event))
+            case "sent":
+                sent = int(event["bytes"])
+            case "told":
+                told[event["organisation"]] = {
+                    "organisation": event["organisation"], "told": event["told"],
+                }  # fmt: skip
+            case "end":
+                code = str(event.get("code", ""))
+            case _:
+                pass
+    return {"attempts": attempts, "told": list(told.values()), "sent": sent, "code": code}

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from federated.protocols.vertical.counting import Bind
     from federated.protocols.vertical.messages import Outgoing
     from federated.protocols.vertical.scorecards import Scorecard
     from federated.protocols.vertical.scripts import Scripted
     from federated.vertical import model_section
     from federated.vertical.keeping import Mark, States
     from federated.vertical.work import Cast
-    from fusion.alignment.session import Bind
     from fusion.grants.leakage import LeakReport
 
     Floats = NDArray[np.float64]

@@ -52,13 +52,14 @@ class _Document(Section):
     bytes: Annotated[int, Field(ge=0, le=2**53 - 1)]
     part: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     quality: Quality | None
+    told: Annotated[str, Field(pattern=r"^([0-9a-f]{2}){0,4096}$")]
     failure: FailureSection | None
     marks: Annotated[tuple[tuple[Count, Count], ...], Field(max_length=64)]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A party's own word for how it stands; see :class:`federated.vertical.job.Standing`."""
+    """A party's own word for how it stands; see :class:`federated.vertical.attempts.Standing`."""
 
     state: str
     attempt: int
@@ -67,6 +68,7 @@ class Standing:
     bytes: int
     part: str
     quality: dict[str, Any] | None
+    told: str
     failure: FailureSection | None
     marks: tuple[Mark, ...]
 
@@ -98,6 +100,7 @@ def read_standing(organisation: str, value: object) -> Standing:
         bytes=found.bytes,
         part=found.part,
         quality=None if found.quality is None else found.quality.model_dump(),
+        told=found.told,
         failure=found.failure,
         marks=tuple(Mark(*mark) for mark in found.marks),
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from federated.vertical.aligning import Meeting
 from federated.vertical.model_section import Boosting, Linear, Model, Scorecard
 from federated.vertical.work import DEALER, Cast
+from fusion.alignment.study import SCHEMA as ALIGNMENT_SCHEMA
 from fusion.alignment.study import AlignmentStudy, Identifiers, PartySection
 from fusion.alignment.study import broken_rules as alignment_rules
 from fusion.crypto.hashing import hexdigest
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fusion.wire.plain_yaml import KeyPath
 
 SCHEMA: Final = "fusion.vertical-study/1"
+JointStudy: TypeAlias = "VerticalStudy | AlignmentStudy"
+"""What several parties do together: train a model, or align their records alone."""
 MAX_STUDY_BYTES: Final = 1 << 20
 _DOMAIN: Final = "banyan/vertical-study/v1"
 
@@ -120,7 +123,7 @@ class VerticalStudy:
         return self.document.of(organisation)
 
     def meeting(self, federation: str, job: str) -> Meeting:
-        """Return what the parties agree on about their records, in every attempt of a run."""
+        """Return what the parties agree on about their records in a run."""
         alignment = self.document.alignment
         return Meeting(
             federation=federation,
@@ -159,6 +162,18 @@ class VerticalStudy:
         if any(True for _ in broken_rules(study.document)) or study.canonical() != data:
             raise MessageInvalid("A study that came breaks a rule, or leaves defaults out.")
         return study
+
+
+def joint_from_canonical(data: bytes) -> JointStudy:
+    """Read a study that came over the wire, of whichever of the two kinds it says it is.
+
+    Raises:
+        MessageInvalid: As the ``from_canonical`` of both.
+    """
+    value = canonical.decode(data, limit=MAX_STUDY_BYTES)
+    if isinstance(value, dict) and value.get("schema") == ALIGNMENT_SCHEMA:
+        return AlignmentStudy.from_canonical(data)
+    return VerticalStudy.from_canonical(data)
 
 
 def broken_rules(document: Document) -> Iterator[tuple[KeyPath, str]]:

@@ -84,6 +84,11 @@ class Prepared:
     rows: list[int]
     report: Report
 
+    def in_order(self) -> Prepared:
+        """Return it with keys ascending: places among them that no order of the rows changes."""
+        pairs = sorted(zip(self.keys, self.rows, strict=True))
+        return Prepared([key for key, _ in pairs], [row for _, row in pairs], self.report)
+
 
 @dataclass(slots=True)
 class _Found:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion.alignment import controls, lists, messages
+from fusion.alignment import controls, kept, lists, messages
 from fusion.alignment.lists import Arriving
 from fusion.alignment.messages import POINT
 from fusion.alignment.rules import Broken, Decided, broken, refused
@@ -27,10 +27,12 @@ from fusion.crypto.ristretto.group import Scalar
 from fusion.errors import FusionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from fusion.alignment.messages import Lists
-    from fusion.alignment.session import Bind, Maskers
+    from fusion.alignment.session import Maskers
     from fusion.alignment.terms import Terms
 
 
@@ -81,26 +83,28 @@ class Member:
         taken: Messages taken, by who sent them.
     """
 
-    def __init__(
-        self,
-        terms: Terms,
-        me: str,
-        keys: Sequence[str],
-        open_masker: Maskers,
-        *,
-        scalar: Scalar | None = None,
-        bind: Bind = lambda *_: None,
-    ) -> None:
-        """Mask the own set with a scalar of this job.
+    def __init__(self, terms: Terms, me: str, scalar: Scalar, open_masker: Maskers) -> None:
+        """Use :meth:`begin` or :meth:`go_on`."""
+        self.terms, self.me = terms, me
+        self.commitment = ""
+        self._digest = terms.digest
+        self._scalar = scalar
+        self._masker = open_masker(scalar)
+        self._legs = {(leg.owner, leg.hop, leg.sender): leg for leg in legs(terms.parties)}
+        self.taken = {leg.sender: 0 for leg in self._legs.values() if leg.recipient == me}
+        self._out = {leg.recipient: _Out() for leg in self._legs.values() if leg.sender == me}
+        self._arriving: dict[Leg, Arriving] = {}
+        self._sizes: dict[str, int] = {}
+        self._final: dict[str, bytes] = {}
+        self._failed = False
+        self._order: NDArray[np.intp] = np.empty(0, np.intp)
+        self._own = b""
 
-        Args:
-            terms: Of the job; of three and more parties.
-            me: Which of them.
-            keys: The own set, each key once.
-            open_masker: Puts the scalar to work.
-            scalar: Of an earlier attempt of the job, whose lists ``bind`` holds all to; drawn if
-                left out.
-            bind: Holds every list that passes to what it was.
+    # ------------------------------------------------------------------ begin, keep, go on
+
+    @classmethod
+    def begin(cls, terms: Terms, me: str, keys: Sequence[str], open_masker: Maskers) -> Member:
+        """Draw a scalar for this job and mask the own set with it.
 
         Raises:
             AlignmentRefused: A-11: the set is larger than the terms allow. A-17: it is empty.
@@ -109,25 +113,69 @@ class Member:
         if me not in terms.parties or len(terms.parties) < 3:
             raise broken(Broken.SENDER)
         controls.sizes(terms, len(keys), max(1, min(len(keys), terms.set_size)))
-        self.terms, self.me = terms, me
-        self._digest = terms.digest
-        self._scalar = scalar or Scalar.fresh()
-        self._bind = bind
-        self._masker = open_masker(self._scalar)
-        self._legs = {(leg.owner, leg.hop, leg.sender): leg for leg in legs(terms.parties)}
-        self.taken = {leg.sender: 0 for leg in self._legs.values() if leg.recipient == me}
-        self._out = {leg.recipient: _Out() for leg in self._legs.values() if leg.sender == me}
-        self._arriving: dict[Leg, Arriving] = {}
-        self._sizes: dict[str, int] = {me: len(keys)}
-        self._final: dict[str, bytes] = {}
-        self._failed = False
-        masked = mask_keys(terms, keys, self._masker)
-        self._order = lists.order_of(masked, POINT)
-        own = lists.reordered(masked, POINT, self._order)
+        member = cls(terms, me, Scalar.fresh(), open_masker)
+        masked = mask_keys(terms, keys, member._masker)
+        order = lists.order_of(masked, POINT)
+        own = lists.reordered(masked, POINT, order)
         if lists.has_twins(own, POINT):
+            member.wipe()
             raise broken(Broken.DUPLICATE, me)
-        self.commitment = lists.commitment(self._digest, me, own)
-        self._pass_on(me, 1, own)
+        member._brings(order, own, lists.commitment(member._digest, me, own))
+        return member
+
+    def keep(self, key: bytes) -> bytes:
+        """Return scalar and own list, sealed; with what was taken it is the whole state.
+
+        Args:
+            key: 32 bytes that nobody else has.
+
+        Raises:
+            AlignmentBroken: A-67: the alignment has ended.
+        """
+        self._refuse_late(self.me)
+        arrays = (bytes(self._scalar.held), self._order.astype("<u8").tobytes(), self._own)
+        return kept.seal(key, self._digest, self.me, {"commitment": self.commitment}, arrays)
+
+    @classmethod
+    def go_on(
+        cls,
+        terms: Terms,
+        me: str,
+        sealed: bytes,
+        key: bytes,
+        taken: Iterable[bytes],
+        open_masker: Maskers,
+    ) -> Member:
+        """Return the member whose state was kept, after the messages that it had taken.
+
+        What it hands on is a function of its scalar, its set and what it took: the same again. A
+        message that was taken and is not among these may come a second time with other items, and
+        would be masked by the same scalar: each has to be kept before its taker says it has it.
+
+        Args:
+            terms: Of the job.
+            me: The party.
+            sealed: As :meth:`keep` gave it.
+            key: As it was then.
+            taken: Every message that was taken, in that order.
+            open_masker: Puts the scalar to work.
+
+        Raises:
+            AlignmentBroken: A-68: it does not open, or is of another job or party.
+        """
+        facts, arrays = kept.open_sealed(key, terms.digest, me, sealed)
+        member = cls(terms, me, Scalar(arrays[0]), open_masker)
+        member._brings(
+            np.frombuffer(arrays[1], "<u8").astype(np.intp), arrays[2], facts["commitment"]
+        )
+        for data in taken:
+            member.take(messages.read(data)[0].sender, data)
+        return member
+
+    def _brings(self, order: NDArray[np.intp], own: bytes, commitment: str) -> None:
+        self._order, self._own, self.commitment = order, own, commitment
+        self._sizes[self.me] = len(own) // POINT
+        self._pass_on(self.me, 1, own)
 
     @property
     def receives(self) -> bool:
@@ -244,8 +292,6 @@ class Member:
             if lists.has_twins(points, POINT):
                 raise broken(Broken.DUPLICATE, leg.sender)
             arriving.data.clear()
-            passed = lists.commitment(self._digest, leg.owner, points)
-            self._bind(f"{leg.owner}/{leg.hop}", passed, leg.sender)
             self._complete(leg, points)
             # What is left of it is that it came: a second one is refused.
             arriving.total = 0

@@ -73,7 +73,6 @@ class Broken(Enum):
     EPOCH = Rule("A-66", "A message is for another epoch of the published set.")
     OVER = Rule("A-67", "The alignment has ended.")
     SEAL = Rule("A-68", "The kept state of an alignment does not open, or is of another one.")
-    ANOTHER_SET = Rule("A-69", "A list is another than in an earlier attempt of the run.")
 
 
 def refused(rule: Decided) -> AlignmentRefused:

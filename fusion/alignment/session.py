@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     Maskers = Callable[[Scalar], Masker]
     """Puts a scalar to work, here or in worker processes."""
 
-    Bind = Callable[[str, str, str], None]
-    """Told which list it is, what it is committed to, and who sent it, before anything of it is
-    answered; raises if it was another before."""
-
 MASK_AT_ONCE: Final = 65_536
 """Items that are hashed and masked at a time."""
 _PLEDGE: Final = "banyan alignment 1, pledge"
@@ -87,16 +83,8 @@ class Session:
         peer_commitment: To the peer's, once its hello was taken; for the ledger.
     """
 
-    def __init__(
-        self,
-        terms: Terms,
-        me: str,
-        scalar: Scalar,
-        open_masker: Maskers,
-        bind: Bind = lambda *_: None,
-    ) -> None:
+    def __init__(self, terms: Terms, me: str, scalar: Scalar, open_masker: Maskers) -> None:
         """Use :meth:`begin` or :meth:`go_on`."""
-        self._bind = bind
         self.terms = terms
         self.me = me
         self.peer = next(party for party in terms.parties if party != me)
@@ -122,26 +110,14 @@ class Session:
     # ------------------------------------------------------------------ begin, keep, go on, end
 
     @classmethod
-    def begin(
-        cls,
-        terms: Terms,
-        me: str,
-        keys: Sequence[str],
-        open_masker: Maskers,
-        *,
-        scalar: Scalar | None = None,
-        bind: Bind = lambda *_: None,
-    ) -> Session:
-        """Mask the own set with a scalar of this job.
+    def begin(cls, terms: Terms, me: str, keys: Sequence[str], open_masker: Maskers) -> Session:
+        """Draw a scalar for this job and mask the own set with it.
 
         Args:
             terms: Of the job; of two parties.
             me: Which of them.
             keys: The own set, each key once.
             open_masker: Puts the scalar to work.
-            scalar: Of an earlier attempt of the job, whose lists ``bind`` holds all to; drawn if
-                left out.
-            bind: Holds the peer to one list.
 
         Raises:
             AlignmentRefused: A-11: the set is larger than the terms allow. A-17: it is empty.
@@ -150,7 +126,7 @@ class Session:
         if me not in terms.parties or len(terms.parties) != 2:
             raise broken(Broken.SENDER)
         controls.sizes(terms, len(keys), max(1, min(len(keys), terms.set_size)))
-        session = cls(terms, me, scalar or Scalar.fresh(), open_masker, bind)
+        session = cls(terms, me, Scalar.fresh(), open_masker)
         masked = mask_keys(terms, keys, session._masker)
         session._order = lists.order_of(masked, POINT)
         session._masked = lists.reordered(masked, POINT, session._order)
@@ -342,7 +318,6 @@ class Session:
 
     def _take_hello(self, head: Hello, _body: bytes) -> bool:
         controls.sizes(self.terms, self.total, head.total)
-        self._bind(self.peer, head.commitment, self.peer)
         self.peer_total, self.peer_commitment = head.total, head.commitment
         self._expect_lists()
         return True

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusion.alignment.terms import Outcome
+    from fusion.types import OrgId
     from fusion.wire.plain_yaml import KeyPath
 
 SCHEMA: Final = "fusion.align-study/1"
@@ -121,6 +122,21 @@ class AlignmentStudy(Part):
     identifiers: Identifiers
     alignment: AlignmentSection
     party: Annotated[tuple[PartySection, ...], Field(min_length=2, max_length=MAX_PARTIES)]
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return self.study.name
+
+    @property
+    def operator(self) -> OrgId:
+        """Who operates, as the grants name it."""
+        return self.study.operator
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which a party may be silent."""
+        return self.study.patience
 
     @property
     def organisations(self) -> tuple[str, ...]:

@@ -57,9 +57,10 @@ class SessionTalker:
 class MemberTalker:
     """A party of a ring."""
 
-    def __init__(self, member: Member) -> None:
-        """Take the member."""
+    def __init__(self, member: Member, on_taken: Callable[[bytes], None] = lambda _: None) -> None:
+        """Take the member, and what is given each message taken, before the next leaves."""
         self._member = member
+        self._on_taken = on_taken
         self.peers = frozenset((*member.recipients(), *member.taken))
 
     def ready(self, peer: str) -> int:
@@ -73,6 +74,7 @@ class MemberTalker:
     def take(self, peer: str, data: bytes) -> None:
         """Take a peer's next message; raises as :meth:`Member.take` does."""
         self._member.take(peer, data)
+        self._on_taken(data)
 
     def taken(self, peer: str) -> int:
         """Return how many of a peer were taken."""

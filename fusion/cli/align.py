@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,16 +12,15 @@ import typer
 from typer.core import TyperGroup
 
 from fusion.cli import output
-from fusion.cli.files import read_bounded
+from fusion.cli.files import check_writable
+from fusion.errors import InputInvalid, PartyFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fusion.services.align_jobs import State
-    from fusion.services.aligning import Result
+    from fusion.services.homes import NodeHome
 
 RUN = "run"
-MAX_STUDY_BYTES = 1 << 20
 
 
 class _RunByDefault(TyperGroup):
@@ -79,8 +77,9 @@ def _group() -> None:
 def run(
     *,
     study: Annotated[
-        Path, typer.Option(metavar="STUDY.toml", help="The study; see docs/alignment.md.")
-    ],
+        Path | None,
+        typer.Option(metavar="STUDY.toml", help="The study; see docs/alignment.md."),
+    ] = None,
     home: Annotated[
         Path,
         typer.Option(
@@ -90,48 +89,78 @@ def run(
             help="The folder of the operator's node, else $FUSION_HOME or this one.",
         ),
     ] = Path(),
+    job: Annotated[
+        str, typer.Option("--follow", metavar="JOB", help="Follow one that was ordered before.")
+    ] = "",
+    stop: Annotated[
+        str, typer.Option("--stop", metavar="JOB", help="End one at every party, and follow it.")
+    ] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Order it and return.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report of the run as HTML.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Order an alignment at the operator's node, follow it, and print sizes.
 
     The verb may be left out: fusion align --study STUDY.toml.
-    Every party decides by its own grants. Ctrl-C ends it at every party.
+    Every party decides by its own grants. Ctrl-C stops the watching, not the run.
     """
-    from fusion.services.aligning import Operator
+    from fusion.cli.runs import at_node, follow, read_study
     from fusion.services.homes import NodeHome
-    from fusion.services.node_link import Connection
 
+    check_writable(report)
+    if (study is not None, job != "", stop != "").count(True) != 1:
+        raise InputInvalid(
+            "Name a study, or an alignment to follow or to stop.",
+            hint="fusion align --study STUDY.toml",
+        )
     node = NodeHome.open(home)
-    text = read_bounded(study, MAX_STUDY_BYTES).decode("utf-8", "replace")
-    with Connection(node) as connection:
-        operator = Operator(node, connection, text, str(study))
-        with output.progress("align") as show:
-            # An interrupt ends it here, and at every party.
-            result = operator.run(threading.Event(), lambda states: show(_progress(states)))
-    _show(result, as_json=as_json)
+    with at_node(node, "align") as runs:
+        if stop:
+            runs.stop(stop)
+            job = stop
+        if study is not None:
+            job = runs.start(read_study(study), str(study))
+        if detach:
+            if as_json:
+                output.document("fusion.job/1", {"job": job})
+            else:
+                output.result(job)
+            return
+        follow(runs, job, "align")
+        record = runs.record(job)
+    _end(node, record, report, as_json=as_json)
 
 
-def _progress(states: Mapping[str, State]) -> str:
-    """Return how far each party is, in one line."""
-    return ", ".join(
-        f"{name} {state.status}"
-        + (f" ({state.took} in, {state.gave} out)" if state.status == "running" else "")
-        for name, state in states.items()
-    )
+def _end(node: NodeHome, record: Mapping[str, Any], report: Path | None, *, as_json: bool) -> None:
+    """Print what an alignment came to; raise as the party did that ended it."""
+    from fusion.reports.alignment import render
+    from fusion.services.align_results import sizes_of
+    from fusion.services.files import write_atomic
 
-
-def _show(result: Result, *, as_json: bool) -> None:
-    document = result.document()
+    done = record["status"] == "done"
+    sizes = sizes_of(node, record) if done else {}
+    if report is not None:
+        try:
+            write_atomic(report, render(record, sizes).encode(), 0o644)
+            output.note(f"report: {report}")
+        except OSError as error:
+            output.note(f"the report could not be written to {report}: {error.strerror}")
+    if not done:
+        raise PartyFailed(
+            record["message"], code=record.get("code") or "F-002", exit_code=record["exit_code"]
+        )
     if as_json:
-        output.document("fusion.align/1", document)
+        output.document("fusion.align/1", sizes)
         return
-    found: list[tuple[str, object]] = [("job", result.job), ("outcome", result.outcome)]
-    found += [(f"records of {name}", state.records) for name, state in result.states.items()]
-    if document["common"] is not None:
-        found.append(("common", document["common"]))
+    found: list[tuple[str, object]] = [("job", sizes["job"]), ("outcome", sizes["outcome"])]
+    found += [(f"records of {p['organisation']}", p["records"]) for p in sizes["parties"]]
+    if sizes["common"] is not None:
+        found.append(("common", sizes["common"]))
     output.facts(found)
-    if result.report is not None:
-        output.facts(facts(result.report))
+    if sizes["report"] is not None:
+        output.facts(facts(sizes["report"]))
 
 
 @app.command("check")

@@ -13,7 +13,7 @@ import typer
 from fusion.cli import output
 from fusion.cli.files import read_bounded
 from fusion.cli.options import Json
-from fusion.cli.train import read_study
+from fusion.cli.runs import read_study
 from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:

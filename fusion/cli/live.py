@@ -83,6 +83,8 @@ class TrainingView:
     def render(self) -> Group:
         """Return the table as it is now."""
         run = self.progress
+        if run.aligns:
+            return self._aligning()
         head = Text.assemble(
             ("training ", "bold"),
             clean(run.study or "…"),
@@ -97,6 +99,21 @@ class TrainingView:
             self._table(),
             Text(f"seconds  {spent}", style="dim"),
         ]
+        if run.status:
+            style = "green" if run.status == "done" else "bold red"
+            lines.append(Text(clean(f"{run.status} {run.message}"), style=style))
+        return Group(*lines)
+
+    def _aligning(self) -> Group:
+        """Return what there is to see of an alignment."""
+        run = self.progress
+        lines: list[RenderableType] = [
+            Text.assemble(
+                ("aligning ", "bold"), clean(run.study), (f"  {clean(run.job)}", "dim"),
+                (f"  {size_words(run.bytes)} travelled  {clean(run.phase)}", "dim"),
+            ),
+            self._table(),
+        ]  # fmt: skip
         if run.status:
             style = "green" if run.status == "done" else "bold red"
             lines.append(Text(clean(f"{run.status} {run.message}"), style=style))

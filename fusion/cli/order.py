@@ -11,7 +11,7 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import check_writable
-from fusion.cli.train import read_study
+from fusion.cli.runs import read_study
 
 app = typer.Typer(
     help="Order a run as its operator, on networks where nodes do not reach the hub.",

@@ -46,6 +46,7 @@ class Progress:
         rounds: Rounds of training to come in all.
         key: ``bits``, ``holders``, ``threshold``.
         backend: How columns of a vertical run stay apart; empty for any other run.
+        aligns: Whether records are aligned, and nothing is trained.
         round: The last finished round of training.
         phase: What is going on, with the round it belongs to.
         parties: By organisation, in the study's order.
@@ -62,6 +63,7 @@ class Progress:
     rounds: int = 0
     key: Mapping[str, Any] = field(default_factory=dict)
     backend: str = ""
+    aligns: bool = False
     round: int = 0
     phase: str = ""
     parties: dict[str, Party] = field(default_factory=dict)
@@ -87,6 +89,7 @@ def _start(run: Progress, event: Event) -> None:
     run.study, run.job = str(event.get("study", "")), str(event.get("job", ""))
     run.rounds = int(event.get("rounds", event.get("steps", 0)))
     run.key, run.backend = event.get("key") or {}, str(event.get("backend", ""))
+    run.aligns = event.get("kind") == "alignment"
     for name in event.get("organisations", []):
         run.party(str(name))
 
@@ -141,6 +144,10 @@ def _step(run: Progress, event: Event) -> None:
         party.rounds = run.round
 
 
+def _sent(run: Progress, event: Event) -> None:
+    run.bytes = int(event.get("bytes") or 0)
+
+
 def _refusal(run: Progress, event: Event) -> None:
     party = run.party(str(event.get("organisation")))
     party.state, party.note = "refused", f"{event.get('code')} {event.get('message')}"
@@ -160,6 +167,7 @@ _HANDLERS: Final[Mapping[str, Callable[[Progress, Event], None]]] = {
     "aligned": _aligned,
     "attempt": _attempt,
     "step": _step,
+    "sent": _sent,
     "quality": _metrics,
     "refusal": _refusal,
     "end": _end,
@@ -216,7 +224,7 @@ def metric_words(event: Event) -> str:
 def _start_line(event: Event) -> str:
     names = ", ".join(str(name) for name in event.get("organisations", []))
     head = f"start    {event.get('study')} ({event.get('job')}): {names}; "
-    if event.get("kind") == "vertical":
+    if event.get("kind") in {"vertical", "alignment"}:
         return head + start_words(event)
     return f"{head}{event.get('rounds')} rounds; key {key_words(event.get('key') or {})}"
 

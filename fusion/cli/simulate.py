@@ -13,7 +13,8 @@ import typer
 from fusion.cli import output
 from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, Kind, KindOption, facts
 from fusion.cli.files import check_writable
-from fusion.cli.train import finish, read_study
+from fusion.cli.runs import read_study
+from fusion.cli.train import finish
 from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:

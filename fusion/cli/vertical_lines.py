@@ -13,7 +13,9 @@ NAMES: Final = {"auc": "AUC", "r2": "R²", "deviance explained": "deviance expla
 
 
 def start_words(event: Event) -> str:
-    """Return what is trained, and how columns stay apart."""
+    """Return what is trained, and how columns stay apart; or what an alignment is to tell."""
+    if event.get("kind") == "alignment":
+        return f"alignment, outcome {event.get('outcome')}"
     return f"{event.get('steps')} {event.get('unit')}; {event.get('model')}, {event.get('backend')}"
 
 
@@ -58,10 +60,23 @@ def vertical_facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
     ]
 
 
+def alignment_facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Return the closing lines of an alignment, as who can't read what parties told has it."""
+    told = [str(each.get("organisation")) for each in record.get("told", [])]
+    return [
+        ("study", record.get("study")),
+        ("job", record.get("job")),
+        ("status", f"{record.get('status')} {record.get('message') or ''}".strip()),
+        ("outcome", record.get("outcome")),
+        ("told the operator", ", ".join(told) or None),
+    ]
+
+
 def _attempt(event: Event) -> str:
     number, step = event.get("number"), event.get("step")
     reason = f": {event['reason']}" if event.get("reason") else ""
-    begins = f"goes on after {step}" if step else "begins"
+    goes_on = f"goes on after {step}" if step else "goes on"
+    begins = goes_on if step or event.get("reason") else "begins"
     return f"attempt  {number} {begins}{reason}"
 
 
@@ -85,9 +100,19 @@ def _model(event: Event) -> str:
     return f"model    {model_words(event)}, each party keeps its part"
 
 
+def _sent(event: Event) -> str:
+    return f"aligning {float(event.get('bytes') or 0) / 1e6:.1f} MB sent so far"
+
+
+def _told(event: Event) -> str:
+    return f"told     {event.get('organisation')} has told the operator, sealed"
+
+
 LINES: Final[Mapping[str, Callable[[Event], str]]] = {
     "attempt": _attempt,
     "aligned": _aligned,
+    "sent": _sent,
+    "told": _told,
     "step": _step,
     "quality": _quality,
     "model": _model,

@@ -19,7 +19,9 @@ from fusion.ledger.fields import (
 
 
 class VerticalAgreed(EntryBase):
-    """A node will take part in a run of a vertical study; the label party is named first.
+    """A node will take part in a run of a vertical study, or in its alignment alone.
+
+    The label party is named first; of an alignment the party that learns.
 
     ``order`` is that of the order-taken before it.
     """
@@ -60,7 +62,7 @@ class PartTrained(EntryBase):
 
 
 class VerticalStarted(EntryBase):
-    """The hub began a run of a vertical study."""
+    """The hub began a run of a vertical study, or of its alignment alone."""
 
     kind: Literal["vertical-started"] = "vertical-started"
     job: Job

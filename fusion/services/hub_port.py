@@ -20,7 +20,14 @@ from fusion.services.conversing import Conversations
 from fusion.services.enrolment import ROSTER
 from fusion.services.files import read_file
 from fusion.services.grant_exchange import GRANTS, Shelf
-from fusion.services.orders import JOBS, MAX_ORDERED_BYTES, ORDERS, OrderDesk
+from fusion.services.orders import (
+    JOBS,
+    MAX_ORDERED_BYTES,
+    MAX_STOP_BYTES,
+    ORDERS,
+    STOPS,
+    OrderDesk,
+)
 from fusion.wire.limits import MAX_WITNESS_PACKET_BYTES
 
 if TYPE_CHECKING:
@@ -98,6 +105,7 @@ def _boxes(hub: HubHome, shelf: Shelf, orders: OrderDesk) -> dict[str, Box]:
         ),
         GRANTS: Box(take=shelf.take, limit=MAX_SIGNED_BYTES),
         ORDERS: Box(take=orders.take, limit=MAX_ORDERED_BYTES),
+        STOPS: Box(take=orders.stop, limit=MAX_STOP_BYTES),
         WITNESS: Box(
             take=lambda member, data: receive(hub, member.id, data),
             limit=MAX_WITNESS_PACKET_BYTES,

@@ -33,18 +33,22 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping
 
+    from fusion.engine_ports import Work
     from fusion.identity.members import Member
     from fusion.link.dial import Link
     from fusion.services.homes import NodeHome
 
 ORDERS: Final = "orders"
 """The box."""
+STOPS: Final = "stops"
+"""The box for the wish that a run ends."""
 JOBS: Final = "jobs"
 """The document: ``jobs/JOB/N`` has some events of a job, from the place N in all of them on."""
 
 MAX_STUDY_BYTES: Final = MEBI
 MAX_ORDERED_BYTES: Final = 2 * MEBI
 """A study, its characters escaped where JSON wants it, and an order."""
+MAX_STOP_BYTES: Final = 256
 MAX_PAGE_BYTES: Final = 4 * MEBI
 MAX_OPEN: Final = 8
 """Jobs of one operator that are not finished."""
@@ -66,7 +70,8 @@ class Ordered(_Closed):
         schema_: Version of the document.
         origin: What the study's file is called.
         study: The study, as it was written.
-        order: The order, signed.
+        order: The order, signed: for the whole study, or for its alignment alone.
+        work: Which of them.
     """
 
     schema_: Literal["fusion.ordered-study/1"] = Field(
@@ -75,6 +80,19 @@ class Ordered(_Closed):
     origin: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f/\\]{1,200}$")]
     study: _Text
     order: Annotated[str, Field(max_length=MAX_ORDER_BYTES)]
+    work: Literal["train", "align"] = "train"
+
+
+class Stopped(_Closed):
+    """That a run is to end.
+
+    Attributes:
+        schema_: Version of the document.
+        job: Which.
+    """
+
+    schema_: Literal["fusion.stop-run/1"] = Field(default="fusion.stop-run/1", alias="schema")
+    job: Annotated[str, Field(pattern=r"^job-[0-9a-f]{12}$")]
 
 
 class Page(_Closed):
@@ -98,7 +116,12 @@ class Page(_Closed):
 
 
 def sign(
-    home: HubHome | NodeHome, text: str, origin: str, *, hours: int = DEFAULT_HOURS
+    home: HubHome | NodeHome,
+    text: str,
+    origin: str,
+    *,
+    hours: int = DEFAULT_HOURS,
+    work: Work = "train",
 ) -> tuple[str, bytes]:
     """Return the id of an order for one run of a study, and the order, signed by a folder's owner.
 
@@ -108,7 +131,7 @@ def sign(
     """
     if not 1 <= hours <= MAX_HOURS:
         raise InputInvalid(f"An order is valid for 1 to {MAX_HOURS} hours.")
-    operator, study = engines.training().order_terms(text, origin)
+    operator, study = engines.training().order_terms(text, origin, work)
     name, key = identity_of(home)
     if operator != name:
         said = "no operator" if operator is None else f"{operator} as its operator"
@@ -145,13 +168,29 @@ class OrderDesk:
         """
         found = _ordered(data)
         engine = engines.training()
-        operator, _ = engine.order_terms(found.study, found.origin)
+        operator, _ = engine.order_terms(found.study, found.origin, found.work)
         if operator != member.id:
             raise refused(Code.SIGNER)
         mine = [job for job in engine.jobs(self._hub) if job.get("operator") == member.id]
         if sum(job.get("status") not in _OVER for job in mine) >= MAX_OPEN:
             raise Refused(f"{member.id} has {MAX_OPEN} jobs that are not finished.")
-        engine.train(self._hub, found.study, found.origin, found.order.encode())
+        engine.train(self._hub, found.study, found.origin, found.order.encode(), found.work)
+
+    def stop(self, member: Member, data: bytes) -> None:
+        """Have a run end that a member ordered.
+
+        Raises:
+            InputInvalid: The member ordered no such run, or it has ended.
+            MessageInvalid: What was handed in names no run.
+        """
+        try:
+            job = Stopped.model_validate(canonical.decode(data, MAX_STOP_BYTES)).job
+        except ValidationError:
+            raise MessageInvalid("What was handed in names no run.") from None
+        engine = engines.training()
+        if engine.look(self._hub, job, operator=member.id, start=0) is None:
+            raise InputInvalid(f"{job} is no run that {member.id} ordered.")
+        engine.stop(self._hub, job)
 
     def document(self, member: Member, rest: str) -> bytes | None:
         """Return status and events of a job that the member ordered."""
@@ -187,8 +226,8 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON values
 # ------------------------------------------------------------------------------- at a node
 
 
-def hand_in(node: NodeHome, link: Link, text: str, origin: str) -> str:
-    """Order a run of a study at the hub; return the job's identifier.
+def hand_in(node: NodeHome, link: Link, text: str, origin: str, work: Work = "train") -> str:
+    """Order a run of a study, or its alignment alone, at the hub; return the job's identifier.
 
     Raises:
         StudyInvalid: The study is wrong.
@@ -196,11 +235,26 @@ def hand_in(node: NodeHome, link: Link, text: str, origin: str) -> str:
         PartyUnreachable: The hub does not answer.
         HubRefused: It refuses; the message says why.
     """
-    order, document = sign(node, text, origin)
+    order, document = sign(node, text, origin, work=work)
     name = re.sub(r"[\x00-\x1f\x7f/\\]", "_", origin.rsplit("/", 1)[-1])[:200] or "study.toml"
-    ordered = Ordered(origin=name, study=text, order=document.decode())
+    ordered = Ordered(origin=name, study=text, order=document.decode(), work=work)
     link.hand_in(ORDERS, canonical.encode(ordered.model_dump(by_alias=True)))
     return engines.training().job_of(order)
+
+
+def stop(link: Link, job: str) -> None:
+    """Have a run end that this node ordered: before its next round, or at every party.
+
+    Raises:
+        InputInvalid: The text can't be a job's identifier.
+        PartyUnreachable: The hub does not answer.
+        HubRefused: It is not this node's, or has ended.
+    """
+    try:
+        said = Stopped(job=job)
+    except ValidationError:
+        raise InputInvalid(f"{job[:63]!r} is no job that was ordered from here.") from None
+    link.hand_in(STOPS, canonical.encode(said.model_dump(by_alias=True)))
 
 
 def follow(

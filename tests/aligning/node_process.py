@@ -1,48 +1,48 @@
-"""A node that runs alignments, alone: ``python -m tests.aligning.node_process DIR [WHAT NUMBER]``.
+"""A node that answers the hub, alone: ``python -m tests.aligning.node_process DIR [WHAT NUMBER]``.
 
-Prints ``up``, serves until its standard input ends or it is killed. After it has taken so many
-messages it does WHAT: ``die``, ``freeze``, or ``lie`` in each message that it makes from then on;
-``late``: it dies when its peers have ended, and before it has written down what it learned.
+Prints ``up``, answers a request a line until its standard input ends or it is killed. After it has
+taken so many messages it does WHAT: ``die``, ``freeze``, or ``lie`` in each message that it makes
+from then on; ``late``: it dies when its peers have ended, before it has written what it learned.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fusion.alignment.talkers import SessionTalker
-from fusion.services import align_part
-from fusion.services.align_service import AlignPort, alignments_run
+from federated.cohort import Request
+from federated.seats import seat_of, vertical_seat_of
+from federated.vertical import align_job
+from federated.vertical.party import VerticalParty
+from fusion.alignment.talkers import MemberTalker, SessionTalker
 from fusion.services.homes import NodeHome
 from fusion.services.node_link import Connection
 
-if TYPE_CHECKING:
-    from fusion.alignment.session import Session
 
+def faulty(base: Any, what: str, at: int) -> type:  # noqa: ANN401 - a class of talkers
+    """Return a talker that fails after so many messages."""
 
-class Faulty(SessionTalker):
-    """A party that fails after so many messages."""
+    class Faulty(base):  # type: ignore[misc]
+        count = 0
 
-    what, number = "", -1
+        def take(self, peer: str, data: bytes) -> None:
+            super().take(peer, data)
+            self.count += 1
+            if self.count == at and what in {"die", "freeze"}:
+                os.kill(os.getpid(), signal.SIGKILL if what == "die" else signal.SIGSTOP)
 
-    def __init__(self, session: Session, on_taken: Any) -> None:  # noqa: ANN401 - as the base has it
-        super().__init__(session, on_taken)
-        self._count = 0
+        def message(self, peer: str, number: int) -> bytes:
+            data: bytes = super().message(peer, number)
+            if what == "lie" and self.count >= at:
+                return data[:-1] + bytes((data[-1] ^ 1,))
+            return data
 
-    def take(self, peer: str, data: bytes) -> None:
-        super().take(peer, data)
-        self._count += 1
-        if self._count == self.number and self.what in {"die", "freeze"}:
-            os.kill(os.getpid(), signal.SIGKILL if self.what == "die" else signal.SIGSTOP)
-
-    def message(self, peer: str, number: int) -> bytes:
-        data = super().message(peer, number)
-        if self.what == "lie" and self._count >= self.number:
-            return data[:-1] + bytes((data[-1] ^ 1,))
-        return data
+    return Faulty
 
 
 def _die(*_: object) -> None:
@@ -53,23 +53,32 @@ def main() -> None:
     """Serve."""
     node = NodeHome.open(Path(sys.argv[1]))
     if len(sys.argv) > 2:
-        if sys.argv[2] == "late":
-            setattr(align_part._Part, "_learned", _die)  # noqa: B010 - as below
-        Faulty.what, Faulty.number = sys.argv[2], int(sys.argv[3])
-        setattr(align_part, "SessionTalker", Faulty)  # noqa: B010 - a class is no variable
-    port = AlignPort(node)
+        what, at = sys.argv[2], int(sys.argv[3])
+        if what == "late":
+            setattr(align_job.AlignJob, "_finish", _die)  # noqa: B010 - as below
+        for name, base in (("SessionTalker", SessionTalker), ("MemberTalker", MemberTalker)):
+            setattr(align_job, name, faulty(base, what, at))
 
     def say(text: str) -> None:
         sys.stderr.write(f"{node.config.id}: {text}\n")
 
     with Connection(node) as connection:
-        connection.serve(say, (port.handler(),))
-        with alignments_run(port, node, connection.conversations, say):
-            assert connection.link.wait_attached(60)
-            node.ready.write_bytes(b"{}")
-            sys.stdout.write("up\n")
+        connection.serve(say)
+        assert connection.link.wait_attached(60)
+        seat = seat_of(node, say, connection.link)
+        party = VerticalParty(vertical_seat_of(node, seat, connection.conversations))
+        sys.stdout.write("up\n")
+        sys.stdout.flush()
+        for line in sys.stdin:
+            asked = json.loads(line)
+            reply = party.handle(Request(asked["kind"], asked["head"]))
+            failure = None if reply.failure is None else asdict(reply.failure)
+            said = {
+                "organisation": reply.organisation, "head": dict(reply.head), "failure": failure,
+            }  # fmt: skip
+            sys.stdout.write(json.dumps(said) + "\n")
             sys.stdout.flush()
-            sys.stdin.read()
+        party.close()
 
 
 if __name__ == "__main__":

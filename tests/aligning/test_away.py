@@ -1,19 +1,22 @@
-"""Alignments with a party whose node is not up, or goes down."""
+"""Alignments with a party whose node is not up, is stopped, or goes down."""
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.errors import FusionError, PartyUnreachable
-from fusion.services import grants
-from fusion.services.align_jobs import Job
-from fusion.services.aligning import Operator
+from federated.cohort import Request
+from federated.vertical import coordinator
+from federated.vertical.keeping import SealedKeeping
+from federated.vertical.party import VerticalParty
+from fusion.alignment.study import parse_study
+from fusion.services import align_results, earlier_runs, grants
 from fusion.services.conversing import Talk
 from fusion.services.grants import folder_of
-from tests.aligning.world import BANK, GOV, study_text
+from tests.aligning.world import BANK, COMMON, COMMON_OF_ALL, GOV, TAX, study_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,38 +24,110 @@ if TYPE_CHECKING:
     from tests.aligning.world import World
 
 
-def test_a_party_whose_node_is_down_is_named(world: World) -> None:
-    with world.serving(BANK), pytest.raises(PartyUnreachable, match=GOV):
-        world.align(study_text())
-    with world.serving(GOV):
-        world.nodes[BANK].ready.unlink()
-        with pytest.raises(FusionError, match="not up"):
-            world.align(study_text())
+def test_a_party_whose_node_is_down_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator, "SETUP_SECONDS", 0.5)
+    job = world.job(study_text())
+    with world.serving(BANK):
+        found = world.work(job)
+    assert (found["code"], found["exit_code"]) == ("F-604", 6)
+    assert GOV in found["message"]
+    # Nothing has left the bank: it was not a run.
+    assert earlier_runs.earlier(world.nodes[BANK], GOV, besides="") == []
+
+
+@pytest.mark.parametrize("parties", [(BANK, GOV), (BANK, GOV, TAX)])
+def test_a_node_that_is_stopped_and_started_goes_on(world: World, parties: tuple[str, ...]) -> None:
+    """Its owner stops it while it waits for others: what it had begun is kept."""
+    job = world.job(study_text(parties, patience=20.0))
+    stopped: list[set[str]] = []
+    with world.serving(*parties) as found:
+
+        def restart(name: str, request: Request) -> None:
+            # In the moment before the last party begins, the others have begun.
+            if name != parties[-1] or request.kind != "begin" or stopped:
+                return
+            kept = world.nodes[GOV if len(parties) > 2 else BANK].path / "jobs" / job.name
+            _until(lambda: any(kept.glob("align-*")), 10)
+            victim = kept.parent.parent.name
+            party = world.parties[victim]
+            assert isinstance(party, VerticalParty)
+            party.close()
+            stopped.append({path.name for path in kept.glob("align-*")})
+            world.start(victim, found[victim])
+
+        record = world.work(job, restart)
+    assert record["status"] == "done", (record["message"], world.said)
+    assert stopped
+    assert len(record["attempts"]) == 2
+    sizes = align_results.sizes_of(world.nodes[BANK], record)
+    assert sizes["common"] == (COMMON if len(parties) == 2 else COMMON_OF_ALL)
+    for name in parties:
+        assert not (world.nodes[name].path / "jobs" / job.name).exists()
+    runs = earlier_runs.earlier(world.nodes[BANK], GOV, besides="")
+    assert [run.job for run in runs].count(job.name) == 1
+
+
+def test_a_run_that_is_stopped_at_the_hub_ends_at_every_party(world: World) -> None:
+    job = world.job(study_text(patience=60.0))
+
+    def stop(name: str, request: Request) -> None:
+        if (name, request.kind) == (GOV, "begin"):
+            job.stop_wanted.touch()
+
+    with world.serving(BANK, GOV):
+        assert world.work(job, stop)["status"] == "stopped"
+        for name in (BANK, GOV):
+            failure = world.parties[name].handle(Request("look", {"job": job.name})).failure
+            assert failure is not None
+            assert failure.code == "F-404"
+    for name in (BANK, GOV):
+        assert not (world.nodes[name].path / "jobs" / job.name).exists()
 
 
 def test_a_revocation_ends_what_is_under_way_within_a_second(world: World) -> None:
-    node = world.nodes[BANK]
+    node, text = world.nodes[BANK], study_text(patience=60.0)
     with world.serving(BANK) as found:
         # Its part has begun, and waits for a party that is not there.
-        ordered = Operator(node, found[BANK], study_text(), "study.toml")
-        ordered._begun(BANK)
-        job = Job(node, ordered.job)
-        _until((job.path / "session.sealed").exists, 10)
-        _until(lambda: found[BANK].conversations.find(job.name, 1, GOV) is not None, 10)
-        talk = found[BANK].conversations.find(job.name, 1, GOV)
+        party = world.parties[BANK]
+        job = "job-00000000000b"
+        study = parse_study(text, "study.toml").canonical().decode()
+        head = {"job": job, "study": study, "order": world.order(text)[1].decode()}
+        assert party.handle(Request("prepare", head)).failure is None
+        assert party.handle(Request("begin", {"job": job, "attempt": 1})).failure is None
+        talks = found[BANK].conversations
+        _until(lambda: talks.find(f"{job}.align", 1, GOV) is not None, 10)
+        talk = talks.find(f"{job}.align", 1, GOV)
         assert isinstance(talk, Talk)
         time.sleep(0.3)
-        assert job.state.status == "running"
+        assert not talk.ended
         for kept in folder_of(node).all():
             if kept.signed.grant.assigners == (BANK,):
                 grants.revoke(node, kept.signed.id, "over")
         # From here on nothing is taken, made or sent.
         _until(lambda: talk.ended, 1.0)
-        _until(lambda: job.state.status == "failed", 5.0)
-        refusal = job.state.refusal
-        assert refusal is not None
-        assert refusal.code == "G-02"
-        _until(lambda: not (job.path / "session.sealed").exists(), 5.0)
+        look = Request("look", {"job": job})
+        _until(lambda: party.handle(look).head["standing"]["state"] == "failed", 5.0)
+        failure = party.handle(look).head["standing"]["failure"]
+        assert (failure["code"], failure["kind"]) == ("G-02", "final")
+        party.handle(Request("leave", {"job": job, "status": "failed"}))
+        assert not (node.path / "jobs" / job).exists()
+    world.grant(BANK, runs=51)  # another grant: one that was revoked stays so
+
+
+def test_what_is_kept_of_a_job_that_nobody_goes_on_with_is_removed(world: World) -> None:
+    node = world.nodes[TAX]
+    for age, job in ((31, "job-00000000000c"), (29, "job-00000000000d")):
+        keeping = SealedKeeping(node, job)
+        keeping.put("align-ring", b"a scalar")
+        then = time.time() - age * 86_400
+        for path in (node.path / "jobs" / job / "align-ring.sealed", node.path / "jobs" / job):
+            os.utime(path, (then, then))
+    with world.serving(BANK, GOV, TAX):
+        world.align(study_text((BANK, GOV, TAX)))
+    assert SealedKeeping(node, "job-00000000000c").names() == []
+    assert SealedKeeping(node, "job-00000000000d").names() == ["align-ring"]
+    assert any("job-00000000000c" in said for said in world.said[TAX])
+    SealedKeeping(node, "job-00000000000d").clear()
 
 
 def _until(found: Callable[[], bool], seconds: float) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from federated.jobs import OPEN, jobs_of
+from fusion.services.files import write_atomic
 from tests.aligning.world import BANK, COMMON, GOV, KEYS, study_text
 from tests.cli.test_app import Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.aligning.world import World
@@ -20,20 +26,58 @@ def fusion(capsys: pytest.CaptureFixture[str]) -> Terminal:
     return Terminal(capsys)
 
 
+@contextlib.contextmanager
+def working(world: World) -> Iterator[None]:
+    """Somebody at the hub does the jobs that are queued, as its supervisor would have done."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.05):
+            for job in jobs_of(world.hub.runs):
+                if job.state()["status"] in OPEN:
+                    world.work(job)
+
+    write_atomic(world.hub.ready, b'{"pid": %d}' % os.getpid())
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        world.hub.ready.unlink()
+
+
 def test_an_operator_aligns_and_sees_sizes(world: World, tmp_path: Path, fusion: Terminal) -> None:
     file, home = tmp_path / "study.toml", world.nodes[BANK].path
     file.write_text(study_text(), "utf-8")
     words = ("align", "--study", file, "--home", home)
-    with world.serving(BANK, GOV):
+    with world.serving(BANK, GOV), working(world):
         found = fusion.document(*words)
         assert found["schema"] == "fusion.align/1"
         assert found["common"] == COMMON
         assert found["report"]["keys"] == len(KEYS[BANK])
         assert [party["records"] for party in found["parties"]] == [60, 70]
-        assert fusion(*words) == 0
+        report = tmp_path / "report.html"
+        assert fusion(*words, "--report", report) == 0
         assert f"records of {GOV}" in fusion.out
         assert f"common                   {COMMON}" in fusion.out
-        assert not any(key in fusion.out + fusion.err for key in KEYS[BANK])
+        assert "attempt  1 begins" in fusion.err
+        assert f"told     {GOV}" in fusion.err
+        shown = fusion.out + fusion.err + report.read_text("utf-8")
+        assert not any(key in shown for key in KEYS[BANK])
+        assert "Alignment: people" in shown
+        # Ordered and left alone, it is followed later; the hub has it among its jobs.
+        job = fusion.document(*words, "--detach")["job"]
+        assert fusion.document("align", "--follow", job, "--home", home)["common"] == COMMON
+        states = fusion.document("hub", "status", world.hub.path)["jobs"]
+        assert {"job": job, "status": "done"}.items() <= states[-1].items()
+        # At the hub nobody is shown a size.
+        words_at_hub = ("train", "--follow", job, "--hub", world.hub.path, "--report", report)
+        assert fusion(*words_at_hub) == 0
+        assert "Alignment: people" in report.read_text("utf-8")
+        assert f"{BANK}, {GOV}" in fusion.out
+        assert str(COMMON) not in fusion.out.replace(job, "")
         file.write_text(study_text(minimum_intersection=COMMON + 1), "utf-8")
         assert fusion(*words) == 4
         assert "A-14" in fusion.err
@@ -42,3 +86,20 @@ def test_an_operator_aligns_and_sees_sizes(world: World, tmp_path: Path, fusion:
         assert "study.toml:14" in fusion.err
     assert fusion("align", "--home", home) == 2
     assert "--study" in fusion.err
+
+
+def test_an_operator_stops_its_own_run_and_no_other(
+    world: World, tmp_path: Path, fusion: Terminal
+) -> None:
+    file, home = tmp_path / "study.toml", world.nodes[BANK].path
+    file.write_text(study_text(patience=40.0), "utf-8")
+    with world.serving(BANK), working(world):
+        # The registry is away: the operator does not wait for it.
+        job = fusion.document("align", "--study", file, "--home", home, "--detach")["job"]
+        assert fusion("align", "--stop", job, "--home", world.nodes[GOV].path) == 6
+        assert f"no run that {GOV} ordered" in fusion.err
+        assert fusion("align", "--stop", job, "--home", home) == 1
+        assert "stopped" in fusion.err
+        assert fusion("train", "--stop", job, "--home", home) == 6
+        assert "ended already" in fusion.err
+        assert fusion("align", "--stop", "job", "--home", home) == 2

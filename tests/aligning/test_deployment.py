@@ -13,7 +13,7 @@ from tests.deployment.processes import Deployment
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.deployment, pytest.mark.soak, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.deployment, pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 def _grant(found: Deployment, owner: str) -> None:
@@ -73,11 +73,23 @@ def test_an_alignment_is_ordered_and_ends(tmp_path: Path) -> None:
         found.start(GOV)
         found.wait_ready([GOV])
         assert found.json(*words)["common"] == COMMON
+        # One that is killed, or stopped, while it is asked to take part, or just after, goes on.
+        for end in (found.kill, found.terminate):
+            job = found.json(*words, "--detach")["job"]
+            end(GOV)
+            found.start(GOV)
+            found.wait_ready([GOV])
+            followed = found.json("align", "--follow", job, "--home", found.node(BANK))
+            assert followed["common"] == COMMON
+        states = found.json("hub", "status", found.hub)["jobs"]
+        assert [each["status"] for each in states] == ["done"] * 4
         bundles = []
+        found.fusion("ledger", "export", found.hub, "--out", found.folder / "hub.bundle")
+        bundles.append(found.folder / "hub.bundle")
         for name in (BANK, GOV):
             bundles.append(found.folder / f"{name}.bundle")
             found.fusion("ledger", "export", found.node(name), "--out", bundles[-1])
             text = bundles[-1].read_text("utf-8")
-            assert text.count("set-committed") == 2
-            assert text.count("set-aligned") == 2
+            assert text.count("set-committed") == 4
+            assert text.count("set-aligned") == 4
         found.fusion("audit", *bundles, "--unwitnessed")

@@ -6,51 +6,66 @@ import json
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fusion.errors import FusionError, PartyFailed
-from fusion.services.align_jobs import Job, jobs
-from tests.aligning.world import BANK, COMMON, GOV, KEYS, make_world, node_process, study_text
+from federated.vertical import coordinator
+from fusion.services import align_results
+from tests.aligning.world import (
+    BANK,
+    COMMON,
+    COMMON_OF_ALL,
+    GOV,
+    KEYS,
+    TAX,
+    make_world,
+    node_process,
+    study_text,
+)
 from tests.link.wire import hub_process, tapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusion.services.aligning import Result
+    from federated.jobs import JobFolder
     from tests.aligning.world import World
 
 
-class Ordered:
-    """An alignment that is ordered, and waited for in a thread."""
+class Run:
+    """An alignment that the hub runs, in a thread."""
 
     def __init__(self, world: World, text: str) -> None:
-        self.result: Result | None = None
-        self.error: FusionError | None = None
-        self._thread = threading.Thread(target=self._run, args=(world, text))
+        self.world = world
+        self.job: JobFolder = world.job(text)
+        self.record: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def _run(self, world: World, text: str) -> None:
-        try:
-            self.result = world.align(text)
-        except FusionError as error:
-            self.error = error
+    def _run(self) -> None:
+        self.record = self.world.work(self.job)
 
-    def end(self, seconds: float = 60.0) -> None:
+    def end(self, seconds: float = 90.0) -> dict[str, Any]:
+        """Wait for its end; return its record. Whatever it came to, no state of it is left."""
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "it hangs"
+        return self.record
 
+    def kept(self, name: str) -> set[str]:
+        """What a party keeps of it, by name."""
+        folder = self.world.nodes[name].path / "jobs" / self.job.name
+        return {path.name for path in folder.glob("align-*")}
 
-def _nothing_partial(world: World) -> None:
-    """No job that failed has shown anything of its outcome."""
-    for name in (BANK, GOV):
-        for job in jobs(world.nodes[name]):
-            assert not (job.path / "session.sealed").exists()
-            if job.state.status == "failed":
-                assert job.state.common is None
-                assert not (job.path / "rows.json").exists()
+    def common(self) -> int | None:
+        """Return what the bank was told."""
+        found: int | None = align_results.sizes_of(self.world.nodes[BANK], self.record)["common"]
+        return found
+
+    def rows(self, name: str) -> list[int] | None:
+        """Return which rows a party has as common, if it has any."""
+        path = align_results.path_of(self.world.nodes[name], self.job.name) / "rows.json"
+        return json.loads(path.read_bytes())["rows"] if path.exists() else None
 
 
 @pytest.mark.parametrize(
@@ -67,24 +82,41 @@ def test_a_party_that_is_killed_goes_on_when_it_is_up_again(
 ) -> None:
     other = BANK if victim == GOV else GOV
     with world.serving(other):
-        with node_process(world.nodes[victim], "die", str(number)) as process:
-            ordered = Ordered(world, study_text(outcome="both", patience=40.0))
+        with node_process(world, victim, "die", str(number)) as process:
+            run = Run(world, study_text(outcome="both", patience=40.0))
             assert process.wait(30) == -signal.SIGKILL
-        (job,) = [each for each in jobs(world.nodes[victim]) if each.state.status == "running"]
-        assert (job.path / "session.sealed").exists()
+        assert run.kept(victim)
         # The same set, in another order of rows.
         turned = KEYS[victim][::-1]
         world.table(victim, turned)
-        with node_process(world.nodes[victim]):
-            ordered.end()
-    assert ordered.error is None
-    assert ordered.result is not None
-    assert ordered.result.document()["common"] == COMMON
-    job = Job(world.nodes[victim], ordered.result.job)
-    assert job.state.common == COMMON
-    rows = json.loads((job.path / "rows.json").read_bytes())["rows"]
+        with node_process(world, victim):
+            record = run.end()
+    assert record["status"] == "done", record["message"]
+    assert len(record["attempts"]) == 2
+    assert run.common() == COMMON
+    rows = run.rows(victim)
+    assert rows is not None
     assert {turned[row] for row in rows} == set(KEYS[BANK]) & set(KEYS[GOV])
-    _nothing_partial(world)
+    assert not run.kept(victim)
+    world.table(victim, KEYS[victim])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("victim", "number"), [(BANK, 2), (GOV, 1), (TAX, 2)])
+def test_a_party_of_a_ring_that_is_killed_goes_on(world: World, victim: str, number: int) -> None:
+    others = [name for name in (BANK, GOV, TAX) if name != victim]
+    with world.serving(*others):
+        with node_process(world, victim, "die", str(number)) as process:
+            run = Run(world, study_text((BANK, GOV, TAX), patience=40.0))
+            assert process.wait(30) == -signal.SIGKILL
+        kept = run.kept(victim)
+        # All that it had taken, also the last, which it had not acknowledged yet.
+        assert len([name for name in kept if name != "align-ring.sealed"]) == number
+        with node_process(world, victim):
+            record = run.end()
+    assert record["status"] == "done", record["message"]
+    assert len(record["attempts"]) == 2
+    assert run.common() == COMMON_OF_ALL
 
 
 @pytest.mark.soak
@@ -93,62 +125,47 @@ def test_a_party_that_is_killed_when_its_peer_has_ended_has_its_outcome(
     world: World, outcome: str
 ) -> None:
     with world.serving(GOV):
-        with node_process(world.nodes[BANK], "late", "0") as process:
-            ordered = Ordered(world, study_text(outcome=outcome, patience=40.0))
+        with node_process(world, BANK, "late", "0") as process:
+            run = Run(world, study_text(outcome=outcome, patience=40.0))
             assert process.wait(30) == -signal.SIGKILL
-        (job,) = [each for each in jobs(world.nodes[BANK]) if each.state.status == "running"]
-        assert (job.path / "outcome.sealed").exists()
-        assert not (job.path / "rows.json").exists()
-        with node_process(world.nodes[BANK]):
-            ordered.end()
-    assert ordered.error is None
-    assert job.state.common == COMMON
-    assert (job.path / "rows.json").exists() == (outcome == "both")
-    assert not (job.path / "outcome.sealed").exists()
+        assert run.kept(BANK)
+        assert run.rows(BANK) is None
+        with node_process(world, BANK):
+            record = run.end()
+    assert record["status"] == "done", record["message"]
+    assert run.common() == COMMON
+    assert (run.rows(BANK) is None) == (outcome == "size")
 
 
 @pytest.mark.parametrize("victim", [GOV, pytest.param(BANK, marks=pytest.mark.soak)])
-def test_a_party_that_is_frozen_is_named(world: World, victim: str) -> None:
+def test_a_party_that_is_frozen_is_named(
+    world: World, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "BACK_SECONDS", 3.0)
     other = BANK if victim == GOV else GOV
-    with world.serving(other), node_process(world.nodes[victim], "freeze", "1") as process:
-        ordered = Ordered(world, study_text(patience=3.0))
-        until = time.monotonic() + 40
-        while not (found := _silent(world, other)) and time.monotonic() < until:
-            time.sleep(0.1)
-        assert found, "the other side hangs"
-        assert found[0].state.refusal is not None
-        assert found[0].state.refusal.code == "F-604"
-        assert victim in found[0].state.refusal.message
+    with world.serving(other), node_process(world, victim, "freeze", "1") as process:
+        began = time.monotonic()
+        run = Run(world, study_text(patience=3.0))
+        record = run.end(120)
+        assert time.monotonic() - began < 90
         process.send_signal(signal.SIGCONT)
-        ordered.end()
-        assert ordered.result is None
-        assert isinstance(ordered.error, PartyFailed)
-    _nothing_partial_at(world, other)
-
-
-def _silent(world: World, name: str) -> list[Job]:
-    return [
-        job
-        for job in jobs(world.nodes[name])
-        if job.state.status == "failed" and job.state.refusal and job.state.refusal.code == "F-604"
-    ]
-
-
-def _nothing_partial_at(world: World, name: str) -> None:
-    for job in jobs(world.nodes[name]):
-        assert not (job.path / "session.sealed").exists()
-        assert job.state.status == "done" or job.state.common is None
+    assert (record["status"], record["code"]) == ("failed", "F-604")
+    assert victim in record["message"]
+    assert not run.kept(other)
+    assert run.rows(other) is None
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("number", ["1", "0"])
 def test_a_party_that_lies_ends_it_by_name(world: World, number: str) -> None:
-    with world.serving(BANK), node_process(world.nodes[GOV], "lie", number):
-        ordered = Ordered(world, study_text(outcome="both"))
-        ordered.end()
-    assert isinstance(ordered.error, PartyFailed)
-    assert ordered.error.code.startswith("A-")
-    _nothing_partial_at(world, BANK)
+    with world.serving(BANK), node_process(world, GOV, "lie", number):
+        run = Run(world, study_text(outcome="both"))
+        record = run.end()
+    assert record["status"] == "failed"
+    assert record["code"].startswith("A-")
+    assert len(record["attempts"]) == 1
+    assert not run.kept(BANK)
+    assert run.rows(BANK) is None
 
 
 @pytest.fixture
@@ -166,7 +183,7 @@ def test_no_identifier_passes_the_hub(wired: tuple[World, bytearray]) -> None:
     world, seen = wired
     with world.serving(BANK, GOV):
         result = world.align(study_text(outcome="both"))
-    assert result.document()["common"] == COMMON
+    assert result["common"] == COMMON
     assert len(seen) > 10_000
     for key in (*KEYS[BANK], *KEYS[GOV]):
         assert key.encode() not in seen

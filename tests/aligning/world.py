@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from federated.cohort import Failure, InProcessCohort, Reply
+from federated.jobs import JobFolder
+from federated.records import record
+from federated.seats import seat_of, vertical_seat_of
+from federated.vertical.hub import do_joint
+from federated.vertical.party import VerticalParty
 from fusion.catalogue.descriptor import schema_digest
-from fusion.services import grants
+from fusion.errors import PartyFailed
+from fusion.grants.order import open_order
+from fusion.services import align_results, grants, orders
 from fusion.services import node as node_service
-from fusion.services.align_service import AlignPort, alignments_run
-from fusion.services.aligning import Operator
+from fusion.services.clock import SystemClock
 from fusion.services.grants import schema_of
 from fusion.services.homes import NODE_FILE
 from fusion.services.node_link import Connection
 from tests.link.federation import admit, at_port, make_hub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from fusion.services.aligning import Result
+    from federated.cohort import Answering, Cohort, Request
+    from fusion.grants.order import Order
     from fusion.services.homes import HubHome, NodeHome
+    from fusion.types import OrgId
 
 BANK, GOV, TAX = "bank.example", "gov.example", "tax.example"
 PURPOSE = "dpv:CreditChecking"
@@ -67,6 +78,7 @@ class World:
     hub: HubHome
     nodes: dict[str, NodeHome]
     said: dict[str, list[str]] = field(default_factory=dict)
+    parties: dict[str, Answering] = field(default_factory=dict)
 
     def at(self, port: int) -> None:
         """Have every node look for its hub there, also in processes of its own."""
@@ -121,27 +133,74 @@ class World:
 
     @contextlib.contextmanager
     def serving(self, *names: str) -> Iterator[dict[str, Connection]]:
-        """Nodes that run alignments, in this process."""
+        """Nodes that answer the hub, in this process."""
         with contextlib.ExitStack() as stack:
             found = {}
             for name in names:
-                node, said = self.nodes[name], self.said.setdefault(name, [])
-                port, connection = AlignPort(node), stack.enter_context(Connection(node))
-                connection.serve(said.append, (port.handler(),))
-                stack.enter_context(
-                    alignments_run(port, node, connection.conversations, said.append)
-                )
+                found[name] = connection = stack.enter_context(Connection(self.nodes[name]))
+                connection.serve(self.said.setdefault(name, []).append)
                 assert connection.link.wait_attached(60)
-                node.ready.write_bytes(b"{}")
-                found[name] = connection
+                self.start(name, connection)
+                stack.callback(self._closed, name)
             yield found
 
-    def align(self, text: str, operator: str = BANK, stop: threading.Event | None = None) -> Result:
-        """Order an alignment and wait for its end."""
-        node = self.nodes[operator]
-        with Connection(node) as connection:
-            ordered = Operator(node, connection, text, "study.toml")
-            return ordered.run(stop or threading.Event(), lambda _: None)
+    def start(self, name: str, connection: Connection) -> VerticalParty:
+        """Have a node's party, as after a start of its process."""
+        node, note = self.nodes[name], self.said.setdefault(name, []).append
+        seat = vertical_seat_of(
+            node, seat_of(node, note, connection.link), connection.conversations
+        )
+        self.parties[name] = party = VerticalParty(seat)
+        return party
+
+    def _closed(self, name: str) -> None:
+        party = self.parties.pop(name, None)
+        if isinstance(party, VerticalParty):
+            party.close()
+
+    def order(self, text: str, operator: str = BANK) -> tuple[Order, bytes]:
+        """Return an operator's order for an alignment."""
+        _, data = orders.sign(self.nodes[operator], text, "study.toml", work="align")
+        return open_order(data, self.hub.roster(), operator), data
+
+    def job(self, text: str, operator: str = BANK) -> JobFolder:
+        """Return a queued alignment."""
+        ordered = self.order(text, operator)
+        return JobFolder.create(self.hub.runs, text, ordered=ordered, kind="alignment")
+
+    def work(
+        self, job: JobFolder, before: Callable[[str, Request], None] = lambda *_: None
+    ) -> dict[str, Any]:
+        """Do a job as the hub's ServerApp would; return its record."""
+
+        def make(keys: Mapping[OrgId, str]) -> Cohort:
+            return InProcessCohort({name: _Whoever(self, name, before) for name in keys})
+
+        do_joint(self.hub, job, make, SystemClock(), lambda seconds: time.sleep(seconds / 10))
+        return record(job.read_events())
+
+    def align(self, text: str, operator: str = BANK) -> dict[str, Any]:
+        """Order an alignment, wait for its end, and return what the operator is shown."""
+        found = self.work(self.job(text, operator))
+        if found["status"] != "done":
+            raise PartyFailed(found["message"], code=found["code"], exit_code=found["exit_code"])
+        return align_results.sizes_of(self.nodes[operator], found)
+
+
+@dataclass
+class _Whoever:
+    """Whatever party an organisation has when it is asked; none does not answer."""
+
+    world: World
+    name: str
+    before: Callable[[str, Request], None]
+
+    def handle(self, request: Request) -> Reply:
+        self.before(self.name, request)
+        party = self.world.parties.get(self.name)
+        if party is None:
+            raise TimeoutError
+        return party.handle(request)
 
 
 def make_world(path: Path) -> World:
@@ -161,14 +220,51 @@ def make_world(path: Path) -> World:
     return World(hub, nodes)
 
 
+class ProcessParty:
+    """A party in a process of its own, asked through a pipe."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._said: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._said.put(line)
+
+    def handle(self, request: Request) -> Reply:
+        """Ask; who is killed or frozen does not answer."""
+        assert self.process.stdin is not None
+        if self.process.poll() is not None:
+            raise TimeoutError
+        try:
+            asked = {"kind": request.kind, "head": dict(request.head)}
+            self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self.process.stdin.flush()
+            said = json.loads(self._said.get(timeout=ANSWER_SECONDS))
+        except (queue.Empty, BrokenPipeError):
+            raise TimeoutError from None
+        failure = said["failure"]
+        return Reply(
+            said["organisation"], said["head"], {}, None if failure is None else Failure(**failure)
+        )
+
+
+ANSWER_SECONDS = 2.0
+
+
 @contextlib.contextmanager
-def node_process(node: NodeHome, *fault: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A node that runs alignments, in a process of its own; killed at the end."""
-    command = [sys.executable, "-m", "tests.aligning.node_process", str(node.path), *fault]
+def node_process(world: World, name: str, *fault: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A node that answers the hub, in a process of its own; killed at the end."""
+    path = str(world.nodes[name].path)
+    command = [sys.executable, "-m", "tests.aligning.node_process", path, *fault]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
+        world.parties[name] = ProcessParty(process)
         try:
             yield process
         finally:
+            world.parties.pop(name, None)
             process.kill()

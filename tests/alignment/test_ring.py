@@ -24,7 +24,7 @@ PARTIES = ("a.example", "b.example", "c.example", "d.example")
 
 
 def run(agreed: Terms, sets: Mapping[str, Sequence[str]]) -> dict[str, Member]:
-    members = {party: Member(agreed, party, sets[party], masker) for party in agreed.parties}
+    members = {party: Member.begin(agreed, party, sets[party], masker) for party in agreed.parties}
     moved = True
     while moved:
         moved = False
@@ -78,8 +78,8 @@ SETS = {party: [f"k{at}" for at in range(6)] for party in PARTIES}
 
 def waiting() -> tuple[Member, Member]:
     agreed = terms(parties=PARTIES[:3])
-    one = Member(agreed, PARTIES[0], SETS[PARTIES[0]], masker)
-    return one, Member(agreed, PARTIES[1], SETS[PARTIES[1]], masker)
+    one = Member.begin(agreed, PARTIES[0], SETS[PARTIES[0]], masker)
+    return one, Member.begin(agreed, PARTIES[1], SETS[PARTIES[1]], masker)
 
 
 def spoiled(message: bytes, **more: Any) -> bytes:  # noqa: ANN401 - fields
@@ -129,7 +129,7 @@ def test_a_list_comes_once_and_whole() -> None:
 
 def test_a_party_can_not_drop_an_item_of_a_list_that_passes_it() -> None:
     agreed = terms(parties=PARTIES[:3])
-    members = {party: Member(agreed, party, SETS[party], masker) for party in agreed.parties}
+    members = {party: Member.begin(agreed, party, SETS[party], masker) for party in agreed.parties}
     # The receiver's own list comes back with one item less than it had.
     one, _, last = members.values()
     short = messages.Lists(
@@ -153,8 +153,8 @@ def test_decisions() -> None:
         run(terms(parties=PARTIES[:3], minimum_intersection=2), lists)[PARTIES[0]].outcome()
     assert caught.value.code == "A-14"
     with pytest.raises(AlignmentRefused) as caught:
-        Member(terms(parties=PARTIES[:3], set_size=2), PARTIES[0], ["a", "b", "c"], masker)
+        Member.begin(terms(parties=PARTIES[:3], set_size=2), PARTIES[0], ["a", "b", "c"], masker)
     assert caught.value.code == "A-11"
     with pytest.raises(AlignmentBroken) as refused:
-        Member(terms(), PARTIES[0], ["a"], masker)
+        Member.begin(terms(), PARTIES[0], ["a"], masker)
     assert refused.value.code == "A-52"

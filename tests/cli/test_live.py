@@ -133,3 +133,30 @@ def test_the_end_decides_the_exit_code() -> None:
 )
 def test_sizes_are_readable(size: float, words: str) -> None:
     assert size_words(size) == words
+
+
+ALIGNMENT: list[dict[str, Any]] = [
+    {"event": "start", "kind": "alignment", "job": "job-1", "study": "people", "outcome": "size",
+     "organisations": ["bank", "gov"], "operator": "bank"},
+    {"event": "setup", "organisation": "bank", "status": "ready", "message": ""},
+    {"event": "attempt", "number": 1, "step": 0, "reason": ""},
+    {"event": "attempt", "number": 2, "step": 0, "reason": "gov was started anew."},
+    {"event": "sent", "bytes": 2_500_000},
+    {"event": "told", "organisation": "bank", "told": "00ff"},
+    {"event": "end", "status": "done", "message": "", "exit_code": 0},
+]  # fmt: skip
+
+
+def test_an_alignment_says_how_far_it_is_and_no_size_of_a_set() -> None:
+    lines = plain(ALIGNMENT)
+    assert len(lines) == len(ALIGNMENT)
+    assert "alignment, outcome size" in lines[0]
+    assert "attempt  1 begins" in lines[2]
+    assert "attempt  2 goes on: gov was started anew." in lines[3]
+    assert "2.5 MB sent" in lines[4]
+    assert "00ff" not in "".join(lines)
+    table = drawn(ALIGNMENT)
+    assert "aligning people" in table
+    assert "2.5 MB travelled" in table
+    assert "bank" in table
+    assert "no model" not in table

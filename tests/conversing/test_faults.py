@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.alignment.ring import Member
 from fusion.alignment.session import Outcome, Session
-from fusion.alignment.talkers import MemberTalker, SessionTalker
+from fusion.alignment.talkers import SessionTalker
 from fusion.errors import (
     AlignmentBroken,
     AlignmentRefused,
@@ -52,14 +51,15 @@ def _sessions(outcome: str) -> dict[str, Session]:
     return {name: Session.begin(agreed, name, KEYS[name], masker) for name in (BANK, GOV)}
 
 
-def _at(sender: str, number: int, act: Callable[[bytes], bytes]) -> Callable[..., bytes]:
+def at_message(
+    sender: str, number: int, act: Callable[[bytes], bytes], peer: str = ""
+) -> Callable[..., bytes]:
     """Do something to the first time that a message of this number leaves."""
     done = False
 
-    def fault(who: str, peer: str, data: bytes) -> bytes:
+    def fault(who: str, to: str, data: bytes) -> bytes:
         nonlocal done
-        del peer
-        if who == sender and not done and data[:1] == b"P":
+        if who == sender and peer in {"", to} and not done and data[:1] == b"P":
             frame = talk.from_bytes(data)
             if isinstance(frame, talk.Part) and frame.number == number:
                 done = True
@@ -69,7 +69,7 @@ def _at(sender: str, number: int, act: Callable[[bytes], bytes]) -> Callable[...
     return fault
 
 
-def _cut(_: bytes) -> bytes:
+def cut(_: bytes) -> bytes:
     raise Cut
 
 
@@ -78,14 +78,14 @@ def _flip(data: bytes) -> bytes:
     return data[:-1] + bytes((data[-1] ^ 1,))
 
 
-def _short(data: bytes) -> bytes:
+def short(data: bytes) -> bytes:
     """A message that ends early, and says so."""
     part = talk.from_bytes(data)
     assert isinstance(part, talk.Part)
     return talk.to_bytes(talk.Part(part.number, part.total - 1, 0, part.data[:-1]))
 
 
-def _frame(_: bytes) -> bytes:
+def rubbish(_: bytes) -> bytes:
     return b"rubbish"
 
 
@@ -131,7 +131,7 @@ def test_these_are_all_messages() -> None:
 
 @pytest.mark.parametrize(("outcome", "sender", "number"), CASES)
 def test_cut_off_at_any_message_it_comes_to_its_end(outcome: str, sender: str, number: int) -> None:
-    with network(_at(sender, number, _cut)) as net:
+    with network(at_message(sender, number, cut)) as net:
         sessions = _sessions(outcome)
         errors = _run(net, sessions)
         assert set(errors.values()) == {None}
@@ -139,12 +139,12 @@ def test_cut_off_at_any_message_it_comes_to_its_end(outcome: str, sender: str, n
         assert net.connections >= 2
 
 
-@pytest.mark.parametrize("act", [_flip, _short, _frame], ids=["flip", "short", "frame"])
+@pytest.mark.parametrize("act", [_flip, short, rubbish], ids=["flip", "short", "frame"])
 @pytest.mark.parametrize(("outcome", "sender", "number"), CASES)
 def test_rubbish_at_any_message_ends_it_by_name(
     outcome: str, sender: str, number: int, act: Callable[[bytes], bytes]
 ) -> None:
-    with network(_at(sender, number, act)) as net:
+    with network(at_message(sender, number, act)) as net:
         sessions = _sessions(outcome)
         errors = _run(net, sessions)
     if act is _flip and any(error is None for error in errors.values()):
@@ -183,7 +183,7 @@ def _frozen(outcome: str, sender: str, number: int) -> None:
         frozen = True
         raise Frozen
 
-    at = _at(sender, number, freeze)
+    at = at_message(sender, number, freeze)
 
     def fault(who: str, peer: str, data: bytes) -> bytes:
         if frozen and who == sender:
@@ -201,7 +201,7 @@ def _frozen(outcome: str, sender: str, number: int) -> None:
     _check(outcome, sessions, errors)
 
 
-def _kill(waiting: Waiting) -> None:
+def kill(waiting: Waiting) -> None:
     """Have a talk take, make and say nothing more, as if its process were gone."""
     held = waiting.talk
     held._error = PartySilent("killed", party="")
@@ -233,7 +233,7 @@ def test_killed_after_any_message_it_goes_on_from_what_it_kept(
             kept[victim] = session.keep(KEY)
         if session.taken == taken and not dead.is_set():
             begun.wait(5)
-            _kill(running[victim])
+            kill(running[victim])
             dead.set()
 
     with network() as net:
@@ -252,32 +252,3 @@ def test_killed_after_any_message_it_goes_on_from_what_it_kept(
         errors = {name: each.end(30) for name, each in running.items()}
     assert set(errors.values()) == {None}
     _check(outcome, sessions, errors)
-
-
-@pytest.mark.parametrize("act", [_cut, _short, _frame], ids=["cut", "short", "frame"])
-@pytest.mark.parametrize("sender", ["a", "b", "c"])
-@pytest.mark.parametrize("number", range(3))
-def test_a_ring_goes_on_or_ends_by_name(
-    sender: str, number: int, act: Callable[[bytes], bytes]
-) -> None:
-    agreed = terms(parties=("a", "b", "c"))
-    keys = {"a": [f"k{n}" for n in range(6)], "b": [f"k{n}" for n in range(2, 8)],
-            "c": [f"k{n}" for n in range(3, 9)]}  # fmt: skip
-    with network(_at(sender, number, act)) as net:
-        members = {name: Member(agreed, name, keys[name], masker) for name in "abc"}
-        waiting = {
-            name: talking(net.join(name), MemberTalker(member), patience=PATIENCE)
-            for name, member in members.items()
-        }
-        errors = {name: each.end(30) for name, each in waiting.items()}
-    if act is _cut:
-        assert set(errors.values()) == {None}
-    else:
-        assert any(
-            isinstance(each, AlignmentBroken | ConversationBroken) for each in errors.values()
-        )
-    if errors["a"] is None:
-        assert members["a"].outcome() == Outcome(3, (3, 4, 5))
-    else:
-        with pytest.raises(AlignmentBroken):
-            members["a"].outcome()

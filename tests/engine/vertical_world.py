@@ -11,7 +11,7 @@ from federated.cohort import InProcessCohort, Request
 from federated.jobs import JobFolder
 from federated.seats import seat_of, vertical_seat_of
 from federated.vertical.dealing import Dealers
-from federated.vertical.hub import do_vertical
+from federated.vertical.hub import do_joint
 from federated.vertical.party import VerticalParty
 from federated.vertical.study import parse_vertical
 from fusion.catalogue.descriptor import schema_digest
@@ -147,7 +147,7 @@ class World:
             self.look()
             time.sleep(min(seconds, 0.05))
 
-        do_vertical(self.hub, job, make, SystemClock(), pause)
+        do_joint(self.hub, job, make, SystemClock(), pause)
         self.look()
         return job.name, job.read_events()
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from federated import seeds
 from federated.protocols.vertical.outbox import MachineTalker
-from federated.vertical.job import Brought, VerticalJob
+from federated.vertical.job import BroughtToTrain, VerticalJob
 from federated.vertical.keeping import Mark, MemoryKeeping
 from federated.vertical.own_table import own_table
 from federated.vertical.study import VerticalStudy, parse_vertical
@@ -184,9 +184,10 @@ class Party:
     def job(self, network: Network) -> VerticalJob:
         """Return a new job over what is kept, as after a start of its process."""
         return VerticalJob(
-            Brought(
+            BroughtToTrain(
                 me=self.name,
                 job="job-1",
+                patience=self.study.patience,
                 federation="f",
                 study=self.study,
                 table=own_table(self.study, self.name, self.path),

@@ -9,7 +9,7 @@ import pytest
 
 from federated.protocols.vertical import pooled
 from federated.protocols.vertical.binning import bin_columns
-from federated.vertical.keeping import ALIGNED, MOST, TRIED, Mark, MemoryKeeping, States
+from federated.vertical.keeping import MOST, TRIED, Mark, MemoryKeeping, States
 from federated.vertical.model_section import Boosting
 from federated.vertical.parts import BoostingLabel, part_of
 from federated.vertical.simulation import simulate
@@ -144,6 +144,41 @@ def test_a_run_goes_on_from_the_newest_common_step(tmp_path: Path, model: str, f
             assert joint == expected
 
 
+@pytest.mark.parametrize("frames", range(5))
+def test_an_alignment_that_is_cut_off_goes_on(tmp_path: Path, frames: int) -> None:
+    """In a ring of three, and in the sessions after it; whoever was not heard was killed."""
+    fault = Silenced("tax", frames)
+    with network(fault) as net:
+        run = Run(tmp_path, study_text(linear(epochs=1), patience=2.0), net)
+        run.begin(1)
+        states = run.finish()
+        assert states[LABEL] == "failed"
+        assert run.standings()[LABEL]["failure"]["kind"] == "again"
+        assert run.marks() == []
+        fault.on = False
+        scalars = {name: _begun(party.keeping) for name, party in run.parties.items()}
+        assert all(scalars.values())
+        run.again("tax")
+        run.begin(2, None)
+        assert set(run.finish().values()) == {"done"}, run.standings()
+        for name, party in run.parties.items():
+            # What was begun went on: the same secrets, and what was taken was not taken again.
+            now = _begun(party.keeping)
+            assert {each: now[each] for each in scalars[name]} == scalars[name]
+            assert len(party.aligned[-1].keys) == sum(run.standings()[name]["rows"])
+        assert len({tuple(party.aligned[-1].keys) for party in run.parties.values()}) == 1
+        assert len({party.aligned[-1].commitment for party in run.parties.values()}) == 3
+
+
+def _begun(keeping: MemoryKeeping) -> dict[str, bytes]:
+    """Return the ring's state, what was taken in it, and the keys of sessions."""
+    return {
+        name: (keeping.get(name) or b"")[: 32 if name.startswith("align-with") else None]
+        for name in keeping.names()
+        if name.startswith("align-")
+    }
+
+
 def test_broken_connections_heal(tmp_path: Path) -> None:
     seen = 0
 
@@ -268,25 +303,21 @@ def test_a_run_is_tried_so_often_and_no_more() -> None:
         states.count(TRIED)
 
 
-def test_records_are_aligned_a_few_times_under_one_charge(tmp_path: Path) -> None:
-    """A label party, or a hub, that ends each attempt could bring another set to each."""
-    most = MOST[ALIGNED]
+def test_records_are_aligned_once_under_one_charge(tmp_path: Path) -> None:
+    """A label party that begins attempt after attempt could bring another set to each."""
     with network() as net:
-        run = Run(tmp_path, study_text(linear(epochs=1), patience=30.0), net)
-
-        def begin(attempt: int) -> dict[str, Any]:
-            job = run.jobs["tax"]
-            job.begin(attempt, None)
-            while job.standing()["state"] == "aligning" and job._talk is None:
-                time.sleep(0.01)
-            return job.standing()
-
-        assert {begin(attempt)["state"] for attempt in range(1, most)} == {"aligning"}
-        run.jobs["tax"].end()
-        run.again("tax")  # also not after its process was ended
-        assert begin(most)["state"] == "aligning"
-        standing = begin(most + 1)
-        assert standing["state"] == "failed"
-        assert f"aligned {most} times" in standing["failure"]["message"]
-        assert standing["failure"]["kind"] == "final"
-        run.jobs["tax"].close()
+        run = Run(tmp_path, study_text(linear(epochs=1)), net)
+        run.begin(1)
+        assert set(run.finish().values()) == {"done"}, run.standings()
+        begun = {name for name in run.parties["tax"].keeping.names() if name.startswith("align-")}
+        assert len(begun) > 2
+        run.begin(2, run.marks()[0])
+        assert set(run.finish().values()) == {"done"}, run.standings()
+        # From here on nobody needs what the alignment could go on from.
+        assert not begun & set(run.parties["tax"].keeping.names())
+        run.jobs["tax"].begin(3, None)
+        while run.states()["tax"] == "aligning":
+            time.sleep(0.01)
+        failure = run.standings()["tax"]["failure"]
+        assert "aligned before" in failure["message"]
+        assert failure["kind"] == "final"

@@ -29,14 +29,16 @@ from fusion.crypto.paillier.residues import rows_of
 from fusion.errors import InputInvalid, MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from federated.protocols.vertical.binning import Columns
     from federated.protocols.vertical.scripts import Script
-    from fusion.alignment.session import Bind
     from fusion.crypto.paillier.keys import PrivateKey
+
+    Bind = Callable[[str, str, str], None]
+    """Told a party, what commits to its sums, and whom to name; raises if they were others."""
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]

@@ -1,0 +1,296 @@
+"""One party's part in a job of several parties, attempt after attempt, in a thread of its own.
+
+The hub begins an attempt and looks how it stands; what parties say to each other goes over
+conversations. An attempt that ends because somebody could not be heard is followed by another, from
+the newest mark that all have; one that ends because a rule was broken is the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from federated.cohort import Failure
+from federated.vertical.keeping import Mark, States
+from fusion.errors import FusionError, MessageInvalid, PartyFailed, Refused
+from fusion.link.talk import MAX_ATTEMPTS
+from fusion.services.conversing import Patience, is_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from federated.vertical.keeping import Keeping
+    from federated.vertical.standings import Ending
+    from fusion.services.conversing import Conversations, Talk, Talker
+
+_LOG: Final = logging.getLogger("banyan.vertical")
+
+State = Literal["ready", "aligning", "training", "done", "failed"]
+
+
+class Permission(Protocol):
+    """Under which a party works: looked at before anything leaves, and while it works.
+
+    Attributes:
+        grant: Id of the grant; empty where it works without.
+    """
+
+    @property
+    def grant(self) -> str:
+        """See the class."""
+        ...
+
+    def watch(self) -> None:
+        """Return if the work may go on.
+
+        Raises:
+            GrantRefused: It may not.
+        """
+        ...
+
+    def begin(self) -> None:
+        """Say that something is about to leave."""
+        ...
+
+    def give_up(self) -> None:
+        """Give back what was charged, if nothing has left."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What a party brings to a job.
+
+    Attributes:
+        me: The party.
+        job: The job.
+        patience: Seconds for which another may be silent.
+        permissions: Under which it works.
+        keeping: What it keeps of the job.
+        conversations: How it talks with the others.
+        note: Told what the owner should know.
+    """
+
+    me: str
+    job: str
+    patience: float
+    permissions: tuple[Permission, ...]
+    keeping: Keeping
+    conversations: Conversations
+    note: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a party's part stands, as it tells the hub.
+
+    Attributes:
+        state: What it does.
+        attempt: In which attempt.
+        step: Trees or epochs that are finished.
+        rows: How many common rows train, and how many judge, once they are known, and if the
+            hub is to know.
+        bytes: Of messages sent in this attempt.
+        part: SHA-256 of the finished part.
+        quality: Measures, at the label party.
+        told: What was learned, sealed to the operator, in hexadecimal.
+        failure: Why it ended.
+        kind: Of the failure: see :data:`federated.vertical.standings.Ending`.
+        blames: The other party that the failure is about.
+    """
+
+    state: State = "ready"
+    attempt: int = 0
+    step: int = 0
+    rows: tuple[int, int] | None = None
+    bytes: int = 0
+    part: str = ""
+    quality: dict[str, Any] | None = None
+    told: str = ""
+    failure: Failure | None = None
+    kind: Ending = "final"
+    blames: str = ""
+
+    def document(self, marks: list[Mark]) -> dict[str, Any]:
+        """Return it as JSON values, with the marks from which the party could go on."""
+        failure = self.failure
+        return {
+            "state": self.state,
+            "attempt": self.attempt,
+            "step": self.step,
+            "rows": None if self.rows is None else list(self.rows),
+            "bytes": self.bytes,
+            "part": self.part,
+            "quality": self.quality,
+            "told": self.told,
+            "failure": None
+            if failure is None
+            else {
+                "code": failure.code,
+                "message": failure.message,
+                "exit_code": failure.exit_code,
+                "kind": self.kind,
+                "blames": self.blames,
+            },
+            "marks": [list(mark) for mark in marks],
+        }
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A thread that works on one attempt."""
+
+    number: int
+    stop: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+    def end(self) -> None:
+        """Have it end, and wait for that."""
+        self.stop.set()
+        if self.thread is not None:
+            self.thread.join()
+
+
+class AttemptedJob(ABC):
+    """See the module; its methods may be called from several threads."""
+
+    def __init__(self, brought: Brought) -> None:
+        """Take what the party brings."""
+        self._brought = brought
+        self._states = States(brought.keeping)
+        self._lock = threading.Lock()
+        self._attempt: Attempt | None = None
+        self._talk: Talk | None = None
+        self._standing = Standing()
+        self._leaving = False
+
+    @abstractmethod
+    def _work(self, attempt: Attempt, start: Mark | None) -> None:
+        """Do an attempt, in its thread; the standing says how far it is.
+
+        Raises:
+            FusionError: It ended.
+        """
+
+    def check(self) -> None:
+        """Return if the work may go on.
+
+        Raises:
+            GrantRefused: It may not.
+        """
+        for permission in self._brought.permissions:
+            permission.watch()
+
+    @property
+    def works(self) -> bool:
+        """Whether an attempt is under way."""
+        return self._standing.state in {"aligning", "training"}
+
+    def standing(self) -> dict[str, Any]:
+        """Return how it stands, as JSON values."""
+        standing, talk = self._standing, self._talk
+        if talk is not None:
+            standing = replace(standing, bytes=standing.bytes + talk.bytes()[0])
+        return standing.document(self._states.marks())
+
+    def begin(self, number: int, start: Mark | None) -> None:
+        """Begin an attempt; the one before ends. Asked again for the same, nothing changes.
+
+        Args:
+            number: Of the attempt, from 1.
+            start: From where it goes on; None to align first, from what is kept of that.
+
+        Raises:
+            MessageInvalid: No attempt has that number.
+            Refused: There was a later attempt, or nothing is kept at the mark.
+            GrantRefused: The work may not go on.
+        """
+        if not 0 < number <= MAX_ATTEMPTS:
+            raise MessageInvalid(f"No attempt has the number {number}.")
+        with self._lock:
+            before = self._attempt
+            if before is not None and number <= before.number:
+                if number == before.number:
+                    return
+                raise Refused(f"Attempt {number} comes after attempt {before.number}.")
+            self.check()
+            if before is not None:
+                before.end()
+            if start is not None and start not in self._states.marks():
+                raise Refused(
+                    f"Nothing is kept after step {start.step} of attempt {start.attempt}."
+                )
+            self._attempt = attempt = Attempt(number)
+            self._leaving = False
+            state: State = "aligning" if start is None else "training"
+            step = 0 if start is None else start.step
+            self._standing = Standing(state, number, step)
+            attempt.thread = threading.Thread(
+                target=self._run,
+                args=(attempt, start),
+                name=f"{self._brought.job} {number}",
+                daemon=True,
+            )
+            attempt.thread.start()
+
+    def end(self) -> None:
+        """End what is under way, keep what is kept: another attempt goes on from there."""
+        with self._lock:
+            self._leaving = True
+            if self._attempt is not None:
+                self._attempt.end()
+
+    def close(self) -> None:
+        """End what is under way and forget the run; a charge is given back if nothing has left."""
+        self.end()
+        for permission in self._brought.permissions:
+            permission.give_up()
+        self._states.keeping.clear()
+
+    # ------------------------------------------------------------------ in the thread
+
+    def _run(self, attempt: Attempt, start: Mark | None) -> None:
+        try:
+            self._work(attempt, start)
+        except FusionError as error:
+            kind: Ending = "echo" if isinstance(error, PartyFailed) else "final"
+            if is_connection(error) or self._leaving:
+                kind = "again"
+            self._fail(attempt, Failure.of(error), kind, getattr(error, "party", ""))
+            if not isinstance(error, PartyFailed):
+                self._brought.note(f"job {self._brought.job}: {error}")
+        except Exception as error:  # noqa: BLE001 - a thread's end: the hub has to hear of it
+            # What went wrong may quote data: it stays in the organisation's own log.
+            _LOG.error("a job failed unexpectedly", exc_info=error)
+            failure = Failure("F-000", "It failed unexpectedly; its log says why.", 1)
+            self._fail(attempt, failure, "final", "")
+
+    def _fail(self, attempt: Attempt, failure: Failure, kind: Ending, blames: str) -> None:
+        if self._attempt is attempt:
+            self._standing = replace(
+                self._standing, state="failed", failure=failure, kind=kind, blames=blames
+            )
+
+    def _carry(self, attempt: Attempt, stage: str, talker: Talker) -> None:
+        brought = self._brought
+        for permission in brought.permissions:
+            permission.watch()
+            permission.begin()
+        talk = brought.conversations.open(
+            f"{brought.job}.{stage}",
+            attempt.number,
+            talker,
+            patience=Patience(silence=brought.patience),
+            check=self.check,
+        )
+        self._talk = talk
+        try:
+            talk.wait(attempt.stop)
+        finally:
+            talk.join()
+            sent, _ = talk.bytes()
+            self._talk = None
+            self._standing = replace(self._standing, bytes=self._standing.bytes + sent)
