@@ -12,6 +12,10 @@ work, on data of the attacker's own, outlast the step in which an answer about n
 answered late is taken to be there. When no late answer is left, or no work of one person outlasts
 the least step any longer, a coin decides about the others.
 
+``replayed``: ``chosen``, with as many people as there are pairs, in the steps and the account of
+events of a real node, but on a clock that does not wait: seconds of work are drawn from those that
+were measured, and those that her rows add are made as many as outlast the least step.
+
 Of each: ``now`` is the time until the answer, ``steps`` that of answers which leave at the end of
 whatever step the work ends in, ``bare`` the work itself.
 """
@@ -31,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from fusion.errors import QueryFailed, QueryRefused
 from fusion.services.query_messages import Asked, Reply, reply_of, to_bytes
 from sandbox.attached import Origin, attach
 from sandbox.lateness import least_step
@@ -38,6 +43,7 @@ from sandbox.policy import Time
 from sandbox.service import Service
 from tests.queries.world import ANALYST, PURPOSE, make_world
 from tests.sandbox.asking import write
+from tests.sandbox.late_node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,16 +53,18 @@ if TYPE_CHECKING:
     from tests.attacks.pipeline import Columns
     from tests.queries.world import World
 
+ATTACKS: Final = ("same", "chosen", "replayed")
 HER: Final = 5000
 PRESENT, ABSENT = "bare", "typed"
 PEOPLE: Final = 300
 """Of whom half are there; more than the attacker has late answers for."""
 
 OWN_TRIES: Final = 5
+REPLAYED_TERMS: Final = 32
 BEFORE: Final = 50
 """Pairs of the attacker's own data that say what steps alone would tell."""
 
-MOST_TERMS: Final = 64
+MOST_TERMS: Final = 32
 POLICY: Final = """\
 schema: fusion.policy/1
 title: People and their visits
@@ -116,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--visits", type=int, default=500)
-    parser.add_argument("--attack", choices=("same", "chosen"), action="append")
+    parser.add_argument("--attack", choices=ATTACKS, action="append")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found: dict[str, Any] = {
@@ -125,21 +133,20 @@ def main() -> None:
         "visits": options.visits,
         "fair_sd": round(0.5 / math.sqrt(options.pairs), 4),
     }
-    for name in options.attack or ("chosen", "same"):
+    for name in options.attack or ATTACKS:
         with tempfile.TemporaryDirectory() as folder:
             where = Path(folder)
-            found[name] = (
-                same(where, options.pairs, options.visits)
-                if name == "same"
-                else chosen(where, options.pairs)
-            )
+            if name == "same":
+                found[name] = same(where, options.pairs, options.visits)
+            else:
+                found[name] = (chosen if name == "chosen" else replayed)(where, options.pairs)
     if options.json:
         print(json.dumps(found))
         return
     print(f"a fair guess: .500, standard deviation {found['fair_sd']}")
-    for name in ("same", "chosen"):
+    for name in ATTACKS:
         for how, each in found.get(name, {}).items():
-            print(f"{name:7} {how:6}", each)
+            print(f"{name:8} {how:6}", each)
 
 
 def same(folder: Path, pairs: int, visits: int) -> dict[str, Any]:
@@ -211,6 +218,7 @@ def chosen(folder: Path, pairs: int) -> dict[str, Any]:
             _, reply = asking.ask(PRESENT, _statement(HER + target, terms, f"n{target}"))
             if reply.refusal is not None and reply.refusal.code == "Q-25":
                 break
+            _check_run(reply)
             asked += 1
             # At which step it left the attacker reads without an error.
             events = asking.events - before_it
@@ -234,6 +242,37 @@ def chosen(folder: Path, pairs: int) -> dict[str, Any]:
     }
 
 
+def replayed(folder: Path, pairs: int) -> dict[str, Any]:
+    """Ask about as many people as there are pairs, with work as long as it was measured."""
+    people = range(HER, HER + PEOPLE // 2)
+    asking = _asking(folder, {ABSENT: (POLICY + UNBOUNDED, _tables(people, 1000))}, BEFORE)
+    try:
+        own = np.array(_own(asking, REPLAYED_TERMS, BEFORE))
+    finally:
+        asking.service.close()
+    node, draw, right, asked = Node(folder), np.random.default_rng(9), 0.0, 0
+    adds = float(np.median(own[:, 1] - own[:, 0]))
+    for target in range(pairs):
+        there = bool(draw.integers(2))
+        least = least_step(node.time, node.events()) / 1000
+        without, with_her = own[draw.integers(len(own))]
+        more = max(0.0, float(with_her - without)) * 1.5 * least / max(adds, 0.001)
+        work = float(without) + (more if there else 0.0)
+        before = node.events()
+        try:
+            node.ask(work, f"select {'ab'[target % 2]} as n{target}")
+        except QueryRefused:
+            right += 0.5
+            continue
+        asked += 1
+        right += (node.events() > before) == there
+    return {
+        "now": {"success": round(right / pairs, 4), "asked": asked, "late": node.events()},
+        "steps": _told(np.vectorize(_step)(own)),
+        "bare": _told(own),
+    }
+
+
 def _tuned(asking: Asking, floor: float) -> tuple[int, bool]:
     """Return how many terms make the work, where she is there, outlast a step; whether they do."""
     terms = 1
@@ -252,10 +291,18 @@ def _own(asking: Asking, terms: int, pairs: int) -> list[tuple[float, float]]:
         times = []
         for who in (HER - 1, HER):
             # Its name is new, so that nothing is remembered of its step.
-            asking.ask(ABSENT, _statement(who, terms, f"own{next(_NUMBERS)}"))
+            _, reply = asking.ask(ABSENT, _statement(who, terms, f"own{next(_NUMBERS)}"))
+            _check_run(reply)
             times.append(asking.bare)
         own.append((times[0], times[1]))
     return own
+
+
+def _check_run(reply: Reply) -> None:
+    """Refuse to measure what was not run: whatever is refused is refused without data."""
+    if reply.refusal is not None and reply.refusal.code != QueryFailed.code:
+        message = f"not what was expected: {reply.refusal}"
+        raise AssertionError(message)
 
 
 def _statement(who: int, terms: int, name: str) -> str:

@@ -3,10 +3,11 @@
 Steps end 0.25, 0.5, 1, ... 32 s after work began (the policy says which is the first), and a step's
 end is the only moment at which anybody looks whether the answer is there. Where a statement begins
 follows from the policy and from what was late before. A step that ends without an answer is an
-*event*: on disk, told to the owner, and counted against what the policy lets an organisation have
-in a month. As long as there is none, time tells nothing; so of any number of people, each there or
-not by a fair coin, at most as many more than half are guessed right as there may be events
-(``docs/claims/queries.md``, ``docs/adr/0033-time.md``). A failure with data at hand is one, too.
+*event*: on disk, told to the owner, and counted against what the policy lets an organisation, or a
+pool of them, have in a month. A failure with data at hand is one, too. As long as there is none,
+time tells nothing; so of any number of people, each there or not by a fair coin, at most as many
+more than half are guessed right as there may be events (``docs/claims/queries.md``,
+``docs/adr/0033-time.md``).
 
 - A statement is answered, from its first event on and until the month is over, at the step that it
   came to; so is every statement of its shape, which is what is left without its literals.
@@ -71,13 +72,15 @@ class Question:
 
     Attributes:
         job: Names it.
-        asker: Whose.
+        caller: Who asks.
+        asker: With whom its events are counted.
         shape: Of its statement (:func:`shape_of`).
         seconds: For how long it is waited for.
         time: What the policy says.
     """
 
     job: str
+    caller: str
     asker: Asker
     shape: str
     seconds: float
@@ -138,7 +141,7 @@ class Lateness:
             used, _ = self._store.known(question.asker, month, question.shape)
         how = "failed" if failed else f"was not ready after {step / 1000:g} s"
         self._say(
-            f"{question.job} of {question.asker.organisation} {how}: {used} of"
+            f"{question.job} of {question.caller} {how}: {used} of"
             f" {question.time.late} late answers of {month} on {question.asker.dataset}"
             " (time.late and time.first_milliseconds in its policy)"
         )

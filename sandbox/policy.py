@@ -226,6 +226,7 @@ class Policy(Document):
         mode: Statistical disclosure control, or differential privacy.
         tables: What can be asked about, by name.
         release: What is done to a result, mode ``sdc``.
+        time: When answers leave, and how many may be late.
         budget: What results cost, mode ``dp``.
         functions: Which may be used; null is all.
         pools: Organisations that may put together what they are given (:mod:`sandbox.pools`).

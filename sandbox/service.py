@@ -43,6 +43,7 @@ from sandbox.attached import attached, folder
 from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
 from sandbox.lateness import Lateness, Question, shape_of
+from sandbox.pools import group_of
 from sandbox.private import answering, spending
 from sandbox.private.answering import PrivatePrepared, prepare_private, run_private
 from sandbox.python_service import PythonService, Shared, python_reply
@@ -201,7 +202,8 @@ class Service:
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
         question = Question(
             job=job,
-            asker=Asker(dataset=found.dataset, organisation=caller),
+            caller=caller,
+            asker=Asker(dataset=found.dataset, group=group_of(found.policy, caller)),
             shape=shape_of(asked.statement),
             seconds=asked.seconds,
             time=found.policy.time,

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS late_answer(
-  key TEXT PRIMARY KEY, dataset TEXT NOT NULL, organisation TEXT NOT NULL, month TEXT NOT NULL,
+  key TEXT PRIMARY KEY, dataset TEXT NOT NULL, party TEXT NOT NULL, month TEXT NOT NULL,
   shape TEXT NOT NULL, step INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS late_answer_of ON late_answer(dataset, organisation, month);
+CREATE INDEX IF NOT EXISTS late_answer_of ON late_answer(dataset, party, month);
 """
 _SQLITE: Final = """
 CREATE TRIGGER IF NOT EXISTS late_stays BEFORE DELETE ON late_answer BEGIN
@@ -47,11 +47,11 @@ class Asker:
 
     Attributes:
         dataset: Of which data.
-        organisation: That asks.
+        group: An organisation, or a pool of them.
     """
 
     dataset: str
-    organisation: str
+    group: str
 
 
 class SqlLateness:
@@ -91,8 +91,8 @@ class SqlLateness:
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT count(*), coalesce(max(CASE WHEN shape = ? THEN step ELSE 0 END), 0)"
-                " FROM late_answer WHERE dataset = ? AND organisation = ? AND month = ?",
-                (shape, asker.dataset, asker.organisation, month),
+                " FROM late_answer WHERE dataset = ? AND party = ? AND month = ?",
+                (shape, asker.dataset, asker.group, month),
             ).fetchone()
         return int(row[0]), int(row[1])
 
@@ -112,5 +112,5 @@ class SqlLateness:
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO late_answer VALUES (?, ?, ?, ?, ?, ?)",
-                (key, asker.dataset, asker.organisation, month, shape, step),
+                (key, asker.dataset, asker.group, month, shape, step),
             )

@@ -39,6 +39,12 @@ class _Here(InProcess):
         """Return it."""
         return cls()
 
+    def stand_by(self, *_: object) -> None:
+        """Nothing has to be started."""
+
+    def replenish(self, *_: object) -> None:
+        """Nothing is used up."""
+
     def close(self) -> None:
         """Nothing is open."""
 

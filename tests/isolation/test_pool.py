@@ -146,6 +146,28 @@ def test_stock_follows_what_is_asked(kind: Kind, scene: Scene) -> None:
     assert not end_of(workers(), 60)
 
 
+def test_a_worker_stands_by_is_used_and_is_replaced_when_it_is_said(
+    kind: Kind, scene: Scene
+) -> None:
+    with Isolation.open(Settings(kind=kind, running=1, spares=1)) as isolation:
+        isolation.stand_by(PROBE, scene.inputs, LONG)
+        assert isolation.idle() == 1
+        (worker,) = (each for _, each in isolation._pool._stock)
+        # The same one, ready: nothing is started for who stands by twice, or for the work.
+        isolation.stand_by(PROBE, scene.inputs, LONG)
+        assert [each for _, each in isolation._pool._stock] == [worker]
+        assert worker.ready
+        isolation.run(PROBE, b"", scene.inputs, LONG, restock=False)
+        assert not worker.alive()
+        assert isolation.idle() == 0
+        isolation.replenish(PROBE, scene.inputs, LONG)
+        end = time.monotonic() + 60
+        while isolation.idle() < 1 and time.monotonic() < end:
+            time.sleep(0.02)
+        assert isolation.idle() == 1
+    assert not end_of(workers(), 60)
+
+
 def test_a_killed_node_leaves_no_worker(kind: Kind, tmp_path: Path) -> None:
     node = subprocess.Popen(
         [sys.executable, "-m", "tests.isolation.parent", kind],

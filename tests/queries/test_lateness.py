@@ -8,7 +8,8 @@ from fusion.errors import WorkCancelled
 from fusion.services import engines
 from fusion.stores.lateness import Asker
 from sandbox.attached import attached
-from tests.queries.world import ANALYST, POLICY
+from sandbox.pools import group_of
+from tests.queries.world import ANALYST, OTHER, POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,8 @@ class Endless:
 
 
 def test_late_answers_are_ended_counted_and_told_and_then_nothing_is_run(up: Up) -> None:
-    owner, policy = up.world.owner, POLICY + "time: {late: 3}\n"
+    pooled = f"{POLICY}pools: [[{ANALYST}, {OTHER}]]\n"
+    owner, policy = up.world.owner, pooled + "time: {late: 3}\n"
     up.world.attached = engines.queries().attach_policy(
         owner, policy, "policy.yaml", "belated", None
     )
@@ -75,7 +77,8 @@ def test_late_answers_are_ended_counted_and_told_and_then_nothing_is_run(up: Up)
     assert len(told) == 3
     assert "3 of 3" in told[-1]
     assert source.run_for == [ANALYST]
-    asker = Asker(dataset="belated", organisation=ANALYST)
+    # Who is in one pool with it has no more.
+    asker = Asker(dataset="belated", group=group_of(found.policy, OTHER))
     month = up.service._clock.now().strftime("%Y-%m")
     assert up.service._late._store.known(asker, month, "")[0] == 3
     # Whatever it is, and whichever revision: nothing is run, and no run is charged.
@@ -84,5 +87,5 @@ def test_late_answers_are_ended_counted_and_told_and_then_nothing_is_run(up: Up)
     assert source.run_for == [ANALYST]
     assert up.service._left(ANALYST, "belated") == charged
     # The owner may let there be more.
-    engines.queries().attach_policy(owner, POLICY, "policy.yaml", "belated", None)
+    engines.queries().attach_policy(owner, pooled, "policy.yaml", "belated", None)
     assert up.ask(TOTAL, dataset="belated").rows == [[1200]]

@@ -2,111 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from fusion.errors import IsolationBusy, QueryFailed, QueryRefused
-from fusion.stores.lateness import Asker, SqlLateness
-from sandbox.lateness import LAST_MILLISECONDS, Lateness, Question, least_step, shape_of
+from fusion.stores.lateness import Asker
+from sandbox.lateness import LAST_MILLISECONDS, least_step
 from sandbox.policy import Time
+from tests.sandbox.late_node import NOBODY, Node, Scripted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ASKER = Asker(dataset="persons", organisation="bank")
-NOBODY = threading.Event()
-GONE = threading.Event()
-GONE.set()
-
-
-class Scripted:
-    """A clock that goes on when something waits, and what the work does meanwhile."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-        self.month = 11
-        self.done_at = float("inf")
-        self.work: Future[bytes] = Future()
-        self.failed = False
-
-    def now(self) -> datetime:
-        return datetime(2026, self.month, 26, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return self.passed
-
-    def is_set(self) -> bool:
-        return False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Pass the time; work that needs no longer is done then."""
-        self.passed += timeout or 0.0
-        if self.passed >= self.done_at and not self.work.done():
-            if self.failed:
-                self.work.set_exception(QueryFailed())
-            else:
-                self.work.set_result(b"answer")
-        return False
-
-
-class Node:
-    """An owner's node, as far as time goes, and who asks it."""
-
-    def __init__(self, path: Path, **time: int) -> None:
-        self.time = Time.model_validate(time)
-        self.path, self.said = path, list[str]()
-        self.clock = Scripted()
-        self.asked = 0
-        self.restart()
-
-    def restart(self) -> None:
-        self.store = SqlLateness.in_file(self.path / "budgets.sqlite")
-        self.late = Lateness(self.store, self.clock, self.said.append)
-
-    def question(
-        self, statement: str = "select 1", seconds: float = 60, asker: Asker = ASKER
-    ) -> Question:
-        self.asked += 1
-        return Question(
-            job=f"q-{self.asked}",
-            asker=asker,
-            shape=shape_of(statement),
-            seconds=seconds,
-            time=self.time,
-        )
-
-    def ask(
-        self,
-        needs: float,
-        statement: str = "select 1",
-        *,
-        seconds: float = 60,
-        asker: Asker = ASKER,
-        gone: bool = False,
-        fails: bool = False,
-    ) -> tuple[float, bool]:
-        """Ask what takes so long; return when something left, and whether it was the answer."""
-        clock = self.clock
-        with self.late.course(self.question(statement, seconds, asker)) as course:
-            began = clock.monotonic()
-            clock.work, clock.done_at, clock.failed = Future(), began + needs, fails
-            course.begin()
-            try:
-                course.answer(clock.work, GONE if gone else NOBODY, clock)
-            except QueryFailed:
-                assert course.over.is_set() != fails
-                return clock.monotonic() - began, False
-            return clock.monotonic() - began, True
-
-    def events(self, asker: Asker = ASKER) -> int:
-        month = f"2026-{self.clock.month:02d}"
-        return self.store.known(asker, month, "")[0]
+    from sandbox.lateness import Question
 
 
 @pytest.fixture
@@ -136,7 +48,7 @@ def test_what_was_late_once_takes_as_long_until_the_next_month(node: Node) -> No
     assert node.events() == events
     # What is of another shape, or somebody else's, begins at the first.
     assert node.ask(0.1, "select a from t where b = 5 or c in (1, 2, 3)") == (0.25, True)
-    other = Asker(dataset="persons", organisation="press")
+    other = Asker(dataset="persons", group="press")
     assert node.ask(0.1, "select a from t where b = 5 and c in (1)", asker=other) == (0.25, True)
     node.clock.month = 12
     assert node.ask(0.1, "select a from t where b = 5 and c in (1)") == (0.25, True)
@@ -188,7 +100,7 @@ def test_when_all_are_used_up_nothing_is_answered_until_the_next_month(tmp_path:
     with pytest.raises(QueryRefused):
         node.ask(0.0, "select b")
     # Others have theirs, and the next month is a new one.
-    other = Asker(dataset="persons", organisation="press")
+    other = Asker(dataset="persons", group="press")
     assert node.ask(0.0, "select b", asker=other) == (0.25, True)
     node.clock.month = 12
     assert node.ask(0.0, "select b") == (0.25, True)

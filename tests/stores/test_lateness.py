@@ -12,7 +12,7 @@ from fusion.stores.lateness import Asker
 if TYPE_CHECKING:
     from tests.stores.places import Place
 
-BANK = Asker(dataset="d", organisation="bank")
+BANK = Asker(dataset="d", group="bank")
 
 
 def test_events_are_of_a_month_and_steps_only_grow(place: Place) -> None:
@@ -24,8 +24,8 @@ def test_events_are_of_a_month_and_steps_only_grow(place: Place) -> None:
     assert late.known(BANK, "2026-11", "s") == (2, 1000)
     assert late.known(BANK, "2026-12", "t") == (1, 2000)
     assert late.known(BANK, "2026-12", "s") == (1, 0)
-    assert late.known(Asker(dataset="d", organisation="press"), "2026-11", "s") == (0, 0)
-    assert late.known(Asker(dataset="e", organisation="bank"), "2026-11", "s") == (0, 0)
+    assert late.known(Asker(dataset="d", group="press"), "2026-11", "s") == (0, 0)
+    assert late.known(Asker(dataset="e", group="bank"), "2026-11", "s") == (0, 0)
     late.close()
     assert place.lateness().known(BANK, "2026-11", "s") == (2, 1000)
 
