@@ -105,11 +105,12 @@ class ScorecardWork:
         """
         cast, training = self._cast, self._rows.training
         if self._rows.labels is not None:
-            key = own_key(self._model.key_bits)
             labels, fewest = self._rows.labels[training], self._model.min_bin
             # A bin for missing values beside those for values.
             most = {name: self._widths[name] * (self._model.bins + 1) for name in cast.features}
-            self._counting = CountingLabel(most, labels, key, fewest, bind)
+            self._counting = CountingLabel(
+                most, labels, lambda: own_key(self._model.key_bits), fewest, bind
+            )
             return self._counting, frozenset(cast.features)
         columns = Columns(self.columns.features, self.columns.codes[training])
         self._counting = CountingFeature(cast.label, columns, self.places)

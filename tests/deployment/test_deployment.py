@@ -360,6 +360,21 @@ def test_a_vertical_party_that_is_frozen_is_named(deployment: Deployment) -> Non
     assert "south" in end["message"]
 
 
+@pytest.mark.soak
+def test_a_scorecard_is_trained_and_shown_by_each_party(deployment: Deployment) -> None:
+    watch = _ordered(deployment, _vertical(vertical.scorecard(), 20.0))
+    assert watch.end()["status"] == "done", watch.events[-1]
+    joint = ENGINE.result(watch.hub, watch.job)["quality"]["joint"]
+    assert joint["train"] > 0.8
+    for name, columns in (("north", ["r0", "r1"]), ("south", ["s0", "s1", "sword"])):
+        home = deployment.node(name)
+        listed = deployment.json("model", "list", "--home", home)["models"]
+        newest = max(listed, key=lambda each: each["made"])["name"]
+        card = deployment.json("model", "card", newest, "--home", home)
+        assert (card["kind"], [each["column"] for each in card["points"]]) == ("scorecard", columns)
+        assert card["metrics"] == {} if name == "south" else card["metrics"]["joint"] == joint
+
+
 @pytest.fixture
 def stock(deployment: Deployment) -> Iterator[Deployment]:
     """The deployment with one node that serves through Flower's own SuperNode."""

@@ -53,7 +53,7 @@ def labels() -> Floats:
 
 
 def test_events_are_those_of_the_clear_table(key: PrivateKey) -> None:
-    label = CountingLabel(dict.fromkeys("ab", MOST), labels(), key, FEWEST)
+    label = CountingLabel(dict.fromkeys("ab", MOST), labels(), lambda: key, FEWEST)
     places = {name: columns_of(at) for at, name in enumerate(("a", "b"))}
     parties = {name: CountingFeature("l", *each) for name, each in places.items()}
     first: list[tuple[str, Outgoing]] = []
@@ -74,7 +74,7 @@ def test_no_bin_is_told_to_be_of_one_class(key: PrivateKey) -> None:
     rows = np.array([20, 20, 20, 20])
     assert told(np.array([0, 3, 12, 20]), rows).tolist() == [5, 5, 12, 20 - FEWEST_OF_CLASS]
     with pytest.raises(InputInvalid, match="at least 10 rows"):
-        CountingLabel({"a": MOST}, labels(), key, 9)
+        CountingLabel({"a": MOST}, labels(), lambda: key, 9)
 
 
 def answered(
@@ -82,20 +82,24 @@ def answered(
     columns: Columns,
     counted: NDArray[np.int64],
     bind: Bind = lambda *_: None,
-) -> tuple[CountingLabel, list[bytes]]:
+) -> tuple[CountingLabel, bytes]:
     """Return a label party, and what a feature party answers it."""
-    label = CountingLabel({"a": MOST}, labels(), key, FEWEST, bind)
+    label = CountingLabel({"a": MOST}, labels(), lambda: key, FEWEST, bind)
     party = CountingFeature("l", columns, counted)
-    party.start()
-    out = [each for sent in label.start() for each in party.receive("l", sent.data)]
-    return label, [each.data for each in out]
+    label.start()
+    (offer,) = party.start()
+    out = [
+        each for sent in label.receive("a", offer.data) for each in party.receive("l", sent.data)
+    ]
+    (product,) = out
+    return label, product.data
 
 
 def test_the_order_is_drawn_anew_for_every_run(key: PrivateKey) -> None:
     columns, counted = columns_of(1)
     found = []
     for _ in range(2):
-        _, (_, product) = answered(key, columns, counted)
+        _, product = answered(key, columns, counted)
         (ciphertexts,) = decode(product).arrays
         found.append(key.decrypt(ciphertexts).tobytes())
     assert len(set(found)) > 1
@@ -106,8 +110,7 @@ def test_small_bins_are_not_counted(key: PrivateKey) -> None:
     every = np.ones(ROWS, bool)
     counted = scorecards.counted(columns, every, 1)
     assert columns.counts(np.arange(ROWS))[counted[:, 0], counted[:, 1]].min() < FEWEST
-    label, (offer, product) = answered(key, columns, counted)
-    assert label.receive("a", offer) == []
+    label, product = answered(key, columns, counted)
     with pytest.raises(MessageInvalid, match="fewer than 20 rows"):
         label.receive("a", product)
 
@@ -117,34 +120,33 @@ def test_other_bins_in_a_later_attempt_are_refused(key: PrivateKey) -> None:
     binding = Binding(MemoryKeeping())
     columns, counted = columns_of(1)
     for bins in (counted, counted[::-1].copy()):
-        label, (offer, product) = answered(key, columns, bins, binding.bind)
-        label.receive("a", offer)
+        label, product = answered(key, columns, bins, binding.bind)
         assert label.receive("a", product)
-    label, (offer, product) = answered(key, columns, counted[1:], binding.bind)
-    label.receive("a", offer)
+    label, product = answered(key, columns, counted[1:], binding.bind)
     with pytest.raises(MessageInvalid, match="a counts other bins"):
         label.receive("a", product)
 
 
 @pytest.mark.parametrize("count", [0, MOST + 1])
 def test_no_bins_or_too_many_are_refused(key: PrivateKey, count: int) -> None:
-    label, _ = answered(key, *columns_of(1))
+    label = CountingLabel({"a": MOST}, labels(), lambda: key, FEWEST)
+    label.start()
     with pytest.raises(MessageInvalid, match="no bins, or too many"):
         label.receive("a", encode(Kind.OFFER, 0, 0, np.array(count, np.uint32)))
 
 
 def test_rubbish_is_refused_by_both(key: PrivateKey) -> None:
     columns, counted = columns_of(1)
-    label, (offer, product) = answered(key, columns, counted)
-    label.receive("a", offer)
+    label, product = answered(key, columns, counted)
     changed = bytearray(product)
     changed[-300:] = bytes([255]) * 300
     with pytest.raises(MessageInvalid):
         label.receive("a", bytes(changed))
     party = CountingFeature("l", columns, counted)
-    party.start()
-    other = CountingLabel({"a": MOST}, labels(), key, FEWEST)
-    first, second, *_ = (each.data for each in other.start())
+    other = CountingLabel({"a": MOST}, labels(), lambda: key, FEWEST)
+    other.start()
+    (offer,) = party.start()
+    first, second, *_ = (each.data for each in other.receive("a", offer.data))
     with pytest.raises(MessageInvalid, match="was due"):
         party.receive("l", second)
     party = CountingFeature("l", columns, counted)

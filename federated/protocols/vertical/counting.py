@@ -75,7 +75,7 @@ class CountingLabel(Scripted):
         self,
         most: Mapping[str, int],
         labels: Floats,
-        key: PrivateKey,
+        make_key: Callable[[], PrivateKey],
         fewest: int,
         bind: Bind = lambda *_: None,
     ) -> None:
@@ -85,7 +85,7 @@ class CountingLabel(Scripted):
             most: Feature parties, and how many bins each may have counted. Nothing proves what a
                 party adds up: so many events at most are told to one that cheats.
             labels: 0 or 1, of the training rows.
-            key: Its own, used for this and nothing else; of safe primes.
+            make_key: Makes its own key, used for this and nothing else; of safe primes.
             fewest: Rows that a bin has at least.
             bind: Told a party, what commits to its sums in any order, and whom to name, before
                 they are answered; raises if they were others in an earlier attempt.
@@ -96,16 +96,24 @@ class CountingLabel(Scripted):
         if fewest < 2 * FEWEST_OF_CLASS:
             raise InputInvalid(f"A bin has at least {2 * FEWEST_OF_CLASS} rows.")
         super().__init__(most)
-        self._most, self._key, self._fewest, self._bind = dict(most), key, fewest, bind
+        self._most, self._make_key, self._fewest, self._bind = dict(most), make_key, fewest, bind
         self._pairs = np.stack([labels.astype(np.int64), np.ones(len(labels), np.int64)], axis=1)
         self.smallest: dict[str, int] = {}
 
     def script(self) -> Script:
         """See :class:`~.scripts.Scripted`."""
-        public, rows = self._key.public, len(self._pairs)
-        packing, randomiser = _packing(public, rows), Exact(self._key)
+        offered: dict[str, int] = {}
+        for name, most in self._most.items():
+            (offer,) = yield Due(name, Kind.OFFER, 0, 0, (("u4", ()),))
+            if not 0 < int(offer) <= most:
+                raise MessageInvalid("A party counts no bins, or too many.")
+            offered[name] = int(offer)
+        # What takes long begins when all have been heard: until then nobody waits for it.
+        key = self._make_key()
+        public, rows = key.public, len(self._pairs)
+        packing, randomiser = _packing(public, rows), Exact(key)
         modulus = rows_of([public.n], public.residue_bytes)[0]
-        proof = np.frombuffer(prove(self._key.p, self._key.q), np.uint8)
+        proof = np.frombuffer(prove(key.p, key.q), np.uint8)
         for name in self._most:
             self.send(name, Kind.KEY, 0, 0, modulus, proof)
         for piece, (first, count) in enumerate(chunks(rows, public.ciphertext_bytes)):
@@ -114,15 +122,11 @@ class CountingLabel(Scripted):
             encrypted = randomiser.encrypt(plain)
             for name in self._most:
                 self.send(name, Kind.GRADIENTS, piece, 0, encrypted)
-        for name, most in self._most.items():
-            (offer,) = yield Due(name, Kind.OFFER, 0, 0, (("u4", ()),))
-            bins = int(offer)
-            if not 0 < bins <= most:
-                raise MessageInvalid("A party counts no bins, or too many.")
+        for name, bins in offered.items():
             shape = ("u1", (packing.ciphertexts(bins), public.ciphertext_bytes))
             (ciphertexts,) = yield Due(name, Kind.PRODUCT, 0, 0, (shape,))
             slots.check_ciphertexts(public, ciphertexts)
-            sums = slots.unpacked(public, packing, self._key.decrypt(ciphertexts), bins)
+            sums = slots.unpacked(public, packing, key.decrypt(ciphertexts), bins)
             self._check(sums)
             ordered = sums[np.lexsort(sums.T)]
             self._bind(name, hexdigest(_SUMS, ordered.astype("<i8").tobytes()), name)
@@ -171,6 +175,7 @@ class CountingFeature(Scripted):
             MessageInvalid: Ciphertexts that are none, or more events than rows.
         """
         label, columns, rows = self._label, self._columns, len(self._columns.codes)
+        self.send(label, Kind.OFFER, 0, 0, np.array(len(self._counted), np.uint32))
         shapes = ("u1", (None,)), ("u1", (None,))
         modulus, proof = yield Due(label, Kind.KEY, 0, 0, shapes)
         key = PublicKey(int(mpz.from_bytes(modulus.tobytes(), "little")))
@@ -188,7 +193,6 @@ class CountingFeature(Scripted):
         chosen = np.ascontiguousarray(cells.reshape(-1, columns.bins, width)[feature, place])
         total = slots.compressed(key, _packing(key, rows), chosen)
         fresh = Full(key).encrypt(np.zeros((len(total), key.plaintext_bytes), np.uint8))
-        self.send(label, Kind.OFFER, 0, 0, np.array(len(order), np.uint32))
         self.send(label, Kind.PRODUCT, 0, 0, key.product_ring.product([total, fresh]))
         (answer,) = yield Due(label, Kind.COUNTS, 0, 0, (("u4", (len(order),)),))
         events = np.empty(len(order), np.int64)
