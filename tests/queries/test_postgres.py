@@ -437,6 +437,7 @@ def test_cells_and_people_are_those_of_files(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1200)
 def test_cells_and_people_are_those_of_files_for_all_statements(
     up: Up, database: Database, made: dict[str, Path]  # noqa: F811
 ) -> None:  # fmt: skip
