@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sandbox.dialects import Dialect, spark_literal
+from sandbox.dialects import Dialect, cut, spark_literal
 from sandbox.values import Expr, Kind
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SparkDialect(Dialect):
             args = [self.sql(each) for each in of.args]
             return _OTHERS[of.op].format(*args)
         if of.op == "concat":
-            return self._short(f"concat_ws('', {', '.join(self.sql(each) for each in of.args)})")
+            return cut(f"concat_ws('', {', '.join(self.sql(each) for each in of.args)})")
         return super().sql(of)
 
     def _text(self, of: Expr) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
 from fusion.errors import FusionError, QueryFailed
-from sandbox.dialects import Dialect, ordering
+from sandbox.dialects import MAX_EXPRESSION, Dialect, ordering
 from sandbox.refusals import refusal
 from sandbox.relations import Relation, Result
 from sandbox.values import Kind
@@ -22,6 +23,10 @@ _STORED: Final = {
     Kind.DATE: "DATE", Kind.NULL: "BIGINT", Kind.KEY: "VARCHAR",
 }  # fmt: skip
 Table = tuple[Result, "Sequence[tuple[Any, ...]]"]
+MAX_SECONDS: Final = 10.0
+"""What the rest of a statement may take: a few results that are joined with each other without a
+condition have more rows than could ever be counted, and this runs in the node's own process."""
+_MAX_TEXT: Final = 4 * MAX_EXPRESSION
 
 
 class _Post:
@@ -97,8 +102,12 @@ def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
     """
     post = _Post()
     text = post.sql(result)
+    if len(text) > _MAX_TEXT:
+        raise refusal("Q-02")
     try:
         connection = _locked()
+        done = threading.Event()
+        threading.Thread(target=_end, args=(connection, done), daemon=True).start()
         try:
             for place, leaf in enumerate(post.tables):
                 rows = next(rows for of, rows in tables if of is leaf)
@@ -106,6 +115,7 @@ def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
             connection.execute("SET lock_configuration = true")
             found = connection.execute(text).fetchmany(most + 1)
         finally:
+            done.set()
             connection.close()
     except FusionError:
         raise
@@ -117,6 +127,17 @@ def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
         raise refusal("Q-16")
     kinds = [each.value.type for each in result.outputs]
     return [[_shown(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in found]
+
+
+def _end(connection: duckdb.DuckDBPyConnection, done: threading.Event) -> None:
+    """Interrupt what has not ended in time, and whatever it goes on with."""
+    left = MAX_SECONDS
+    while not done.wait(left):
+        left = 0.1
+        try:
+            connection.interrupt()
+        except duckdb.Error:
+            return  # it was closed in between
 
 
 def _locked() -> duckdb.DuckDBPyConnection:

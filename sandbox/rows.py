@@ -47,6 +47,7 @@ class Rows:
         self._known = known
         self._clause = "where"
         self._aliases: dict[str, exp.Expr] = {}
+        self._meant: dict[str, Expr] = {}
 
     # ------------------------------------------------------------------------- sources
 
@@ -145,6 +146,8 @@ class Rows:
     def column(self, table: str, name: str) -> Expr:
         """Return a column of a source, else what the name stands for in this SELECT."""
         found = self._names.find(table, name)
+        if found is None and not table:
+            found = self._meant.get(name.lower())
         if found is not None:
             return found
         meant = self._aliases.get(name.lower()) if not table else None
@@ -154,9 +157,10 @@ class Rows:
         rest = {each: what for each, what in self._aliases.items() if each != name.lower()}
         before, self._aliases = self._aliases, rest
         try:
-            return self.scalars.any(meant)
+            made = self._meant[name.lower()] = self.scalars.any(meant)
         finally:
             self._aliases = before
+        return made
 
     def alias(self, items: Sequence[exp.Expr]) -> None:
         """Let names given in this SELECT stand for what they name."""
@@ -165,6 +169,7 @@ class Rows:
             for each in items
             if isinstance(each, exp.Alias)
         }
+        self._meant = {}
 
     def all(self, table: str = "") -> list[Output]:
         """Return the columns that ``*`` means."""
