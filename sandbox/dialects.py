@@ -181,6 +181,10 @@ class Dialect:
         left, right = (self.sql(each) for each in of.args)
         return f"(CAST({left} AS {self.kind('huge')}) * {right})"
 
+    def _within(self, of: Expr) -> str:
+        # Where its bounds are depends on the cell: :mod:`sandbox.edges`.
+        return self.sql(of.args[0])
+
     def _round(self, of: Expr) -> str:
         return f"round({self.sql(of.args[0])}, {of.args[1]})"
 
@@ -200,8 +204,8 @@ class Dialect:
 
     # ----------------------------------------------------------------------------- texts
 
-    # A text that is put together is as long as one that was read (`sandbox.tables`), of results too:
-    # put together with itself again and again, it would fill the memory.
+    # A text that is put together is as long as one that was read (`sandbox.tables`), of results
+    # too: put together with itself again and again, it would fill the memory.
 
     def _join(self, of: Expr) -> str:
         return cut(f"({self.sql(of.args[0])} || {self.sql(of.args[1])})")

@@ -16,6 +16,7 @@ from sandbox.relations import (
     Relation,
     Result,
     Source,
+    apart,
     product_of_rows,
     rows_of_one,
 )
@@ -276,7 +277,8 @@ class Rows:
         flat = (name, of, offset, len(others), len(items), spelt, *others,
                 *(each for each, _ in items), *ties)  # fmt: skip
         made = build("window", flat, kind)
-        text = f"{name}({of.text if of else ''},{offset}) over ({keyed.text}{spelt})"
+        within = ",".join(sorted(each.text for each in others))
+        text = f"{name}({of.text if of else ''},{offset}) over ({within};{keyed.text}{spelt})"
         return Expr(made.op, made.args, kind, text, raw=made.raw, columns=made.columns,
                     sensitive=made.sensitive)  # fmt: skip
 
@@ -338,9 +340,10 @@ class Rows:
         if rows_of_one(self.sources) > MAX_ROWS_OF_ONE:
             raise refusal("Q-02", "A join of tables with several rows makes too many rows of one.")
         predicate = {each.text for each in self.conditions}
-        for source in self.sources:
+        marks = apart(self.sources, self.analysis.policy.single)
+        for own, source in zip(marks, self.sources, strict=True):
             mark = "left " if source.kind == "left" else ""
-            predicate |= {f"{mark}{each}" for each in source.relation.predicate}
+            predicate |= {f"{own}{mark}{each}" for each in source.relation.predicate}
             predicate |= {f"{mark}{each.text}" for each in source.on}
         return Relation(
             tuple(outputs),

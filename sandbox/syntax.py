@@ -143,7 +143,7 @@ class _Parser(DuckDBParser):
     def _advance(self, times: int = 1) -> None:
         self._steps += 1
         if self._steps > MAX_STEPS * (len(self._tokens) + 1):
-            raise ParseError("too many steps")  # noqa: EM101 - nobody sees it
+            raise ParseError("too many steps")
         super()._advance(times)
 
 
