@@ -11,6 +11,7 @@ import hashlib
 import logging
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -27,14 +28,16 @@ from fusion.errors import (
 )
 from fusion.grants.budget import cap_of
 from fusion.grants.decide import no_grant
+from fusion.grants.permit import Permit
 from fusion.grants.request import Request, charge_name
 from fusion.ledger import entry as entries
 from fusion.services import grant_evidence as evidence
 from fusion.services import query_messages as messages
 from fusion.services.clock import SystemClock
-from fusion.services.grants import GrantDesk, GrantFolder
+from fusion.services.grants import GrantDesk, GrantFolder, choose
 from fusion.services.ledger import Book
-from fusion.services.query_messages import Asked, Left, Note, Privacy, Refusal, Reply, Table
+from fusion.services.query_messages import Asked, Left, Note, Privacy, Reply, Table
+from fusion.services.query_messages import Refusal as Outward
 from fusion.services.storage import open_budgets, open_rho
 from fusion.types import OrgId
 from sandbox import ledgers
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fusion.grants.budget import Cap
-    from fusion.grants.permit import Permit
+    from fusion.grants.refusal import Refusal
     from fusion.ports import Clock, Stop
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
@@ -68,6 +71,9 @@ OWNER_LOG: Final = logging.getLogger("banyan.queries")
 
 MAX_A_CALLER: Final = 16
 """Queries of one organisation that are under way or wait."""
+
+MAX_REFUSALS: Final = 100
+"""Refusals of one organisation that are logged until the node is started again."""
 
 EPSILON_MICRO: Final = 1
 """What a query without differential privacy is charged of a grant's epsilon: the least there is."""
@@ -107,6 +113,7 @@ class Service:
         self._sources: dict[str, tuple[int, Source]] = {}
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
+        self._refusals: Counter[str] = Counter()
         self._closing = threading.Event()
         self._python = PythonService(
             Shared(
@@ -121,7 +128,8 @@ class Service:
                 attached=self._attached,
                 grants=self._grants,
                 history=self._history,
-                ungranted=self._refuse,
+                admit=self._admit,
+                ungranted=lambda request: self._refuse(request, no_grant(request)),
             )
         )
 
@@ -140,10 +148,10 @@ class Service:
         try:
             return self._replied(caller, messages.asked_of(asked), stop)
         except _OUTWARD as error:
-            return messages.to_bytes(Reply(refusal=Refusal.of(error)))
+            return messages.to_bytes(Reply(refusal=Outward.of(error)))
         except Exception:  # noqa: BLE001 - the edge: whoever asks gets one text
             OWNER_LOG.warning("a query of %s ended unexpectedly", caller, exc_info=True)
-            return messages.to_bytes(Reply(refusal=Refusal.of(QueryFailed())))
+            return messages.to_bytes(Reply(refusal=Outward.of(QueryFailed())))
 
     def reply_python(self, caller: str, asked: bytes, stop: Stop) -> bytes:
         """Answer a message about Python jobs."""
@@ -186,11 +194,12 @@ class Service:
         job = f"q-{rng.token(16).hex()}"
         if not self._grants(caller, asked.dataset):
             # Nor is it told who has one.
-            self._refuse(_request(caller, asked, job, found, found.columns, None))
+            request = _request(caller, asked, job, found, found.columns, None)
+            self._refuse(request, no_grant(request))
         source = self._source(found)
         prepared = self._prepared(caller, asked, found, source.dialect)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
-        permit = self._desk.admit(request)
+        permit = self._admit(request)
         began = time.monotonic()
         try:
             watch = Watch(self._desk, permit, stop, asked.seconds, self._closing)
@@ -278,17 +287,33 @@ class Service:
             and kept.signed.grant.permission("query") is not None
         ]
 
-    def _refuse(self, request: Request) -> NoReturn:
-        """Log that there is no grant for a caller, once, and say so.
+    def _admit(self, request: Request) -> Permit:
+        """Decide, and charge before any work.
+
+        Raises:
+            GrantRefused: No grant allows it; the code is that of the clause.
+        """
+        grants = self._folder.readable(self._say)
+        result = choose(grants, request, self._budgets, self._clock.now())
+        if not isinstance(result, Permit):
+            self._refuse(request, result)
+        return self._desk.admit(request)
+
+    def _refuse(self, request: Request, result: Refusal) -> NoReturn:
+        """Log that a question is refused, and say so.
 
         Raises:
             GrantRefused: Always.
         """
-        result = no_grant(request)
         error = result.error()
-        # Under one name, or whoever asks on and on would fill the log.
-        once = request.model_copy(update={"job": "q"})
-        evidence.refused(self._book, once, result, error, self._book.now())
+        # Under one name, and a number of them: or whoever asks on and on would fill the log. What
+        # is asked for, and how many rows, is the asker's own text.
+        with self._lock:
+            self._refusals[request.assignee] += 1
+            logged = self._refusals[request.assignee] <= MAX_REFUSALS
+        if logged:
+            once = request.model_copy(update={"job": request.job.partition("-")[0]})
+            evidence.refused(self._book, once, result, error, self._book.now())
         raise error
 
     def _left(self, caller: str, dataset: str) -> list[Left]:
