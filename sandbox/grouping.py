@@ -170,6 +170,7 @@ class _Entities:
         self._where = "; ".join(found.rows.relation([]).predicate)
         self._group = within(found.columns[: found.keys])
         self._aliases: dict[str, exp.Expr] = {}
+        self._meant: dict[str, Expr] = {}
 
     def alias(self, items: Sequence[exp.Expr]) -> None:
         self._aliases = {
@@ -177,10 +178,13 @@ class _Entities:
         }
 
     def column(self, table: str, name: str) -> Expr:
+        if not table and name.lower() in self._meant:
+            return self._meant[name.lower()]
         meant = self._aliases.pop(name.lower(), None) if not table else None
         if meant is None:
             raise refusal("Q-09", "A column is neither grouped by nor aggregated.")
-        return Scalars(self).any(meant)
+        made = self._meant[name.lower()] = Scalars(self).any(meant)
+        return made
 
     def special(self, node: exp.Expr) -> Expr | None:
         if isinstance(node, exp.Window | exp.Select | exp.Subquery | exp.Union):
