@@ -106,3 +106,12 @@ def test_a_text_of_results_is_as_long_as_one_of_rows() -> None:
     rows = [("r" * 200, 20)]
     found = post.run(compiled.plan.result, [(leaf, rows) for leaf in compiled.leaves], 10)
     assert found == [[200]]
+
+
+def test_a_pattern_that_java_would_go_back_over_is_refused() -> None:
+    asked = "select count(*) as n from persons where region like '{}'"
+    compile_statement(asked.format("%a%"), example(), dialect="spark")
+    compile_statement(asked.format("%a%a%b"), example())
+    with pytest.raises(QueryRefused) as refused:
+        compile_statement(asked.format("%a%a%b"), example(), dialect="spark")
+    assert refused.value.code == "Q-02"
