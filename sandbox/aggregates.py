@@ -205,10 +205,11 @@ class Aggregates:
             present = [build("not", (build("isnull", (e,), v.BOOL),), v.BOOL) for e in found]
             found = [_given(found[0], present[1]), _given(found[1], present[0])]
         found = [_given(each, call.condition) for each in found]
+        counted, found = found[0], [self._within(each) for each in found]
         products = [(found[0], found[0])]
         if len(found) == 2:
             products += [(found[1], found[1]), (found[0], found[1])]
-        measures = [self._measure("count", found[0])]
+        measures = [self._measure("count", counted)]
         # What may be shown is decided by who is counted; these are sums over the same rows.
         measures += [self._measure("sum", each, spread=True, only_total=True) for each in found]
         scales = [0, *(each.type.scale for each in found)]
@@ -217,6 +218,17 @@ class Aggregates:
             measures.append(self._measure("sum", product, only_total=True))
             scales.append(product.type.scale)
         return Statistic(kind, tuple(measures), tuple(scales), family=family)
+
+    def _within(self, value: Expr) -> Expr:
+        """Return a number whose n farthest contributors are read as the one that follows.
+
+        Else whoever gives one person a weight of her own sees from a variance, which one value far
+        away decides, that she is there.
+        """
+        top = self._policy.release.dominance
+        if top is None or self._policy.mode == "dp":
+            return value
+        return build("within", (value, top.n), value.type)
 
     def _coarse(self, value: Expr) -> Expr:
         """Return a number with few enough decimals for its square."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_CORES: Final = 16
 MAX_OUTPUTS: Final = 64
+MAX_SELECTS: Final = 300
+"""SELECTs of a statement where every name of WITH is written out: each name that is used twice
+doubles what stands on it."""
 Found = Relation | Result
 
 
@@ -57,10 +60,28 @@ class Analysis:
         """Begin."""
         self.policy = policy
         self.cores: list[Core] = []
+        self._selects = 0
+        self._within: dict[int, tuple[Found, int]] = {}
 
     def query(self, node: exp.Expr, known: Mapping[str, Found]) -> Found:
-        """Return what a query is, given the names of the WITH clauses around it."""
+        """Return what a query is, given the names of the WITH clauses around it.
+
+        Raises:
+            QueryRefused: It is not answered.
+        """
         known = self._with(node, known)
+        before, self._selects = self._selects, int(isinstance(node, exp.Select))
+        found = self._query(node, known)
+        self._within[id(found)] = found, self._selects
+        self._count(before)
+        return found
+
+    def _count(self, selects: int) -> None:
+        self._selects += selects
+        if self._selects > MAX_SELECTS:
+            raise refusal("Q-02", "Fewer subqueries, and names of WITH that are used less often.")
+
+    def _query(self, node: exp.Expr, known: Mapping[str, Found]) -> Found:
         if isinstance(node, exp.Subquery):
             return self.query(node.this, known)
         if isinstance(node, exp.Union):
@@ -114,7 +135,11 @@ class Analysis:
             if not isinstance(node.this, exp.Identifier):
                 raise refusal("Q-03", "FROM names tables.")
             name = str(node.this.this)
-            found = known.get(name.lower()) or base(self.policy, name)
+            found = known.get(name.lower())
+            if found is not None:
+                self._count(self._within[id(found)][1])
+            else:
+                found = base(self.policy, name)
             if found is None:
                 raise refusal("Q-04", "FROM names something else.")
             return (str(alias.this.this) if alias else name).lower(), found
@@ -141,6 +166,7 @@ class Analysis:
 
     def sources(self, node: exp.Select, known: Mapping[str, Found]) -> Rows:
         """Return the scope of a SELECT over rows, as far as FROM and JOIN go."""
+        self._count(1)
         if node.args.get("from_") is None:
             raise refusal("Q-04", "FROM is missing.")
         return self._rows(self._sources(node, known), node.args.get("joins") or [], known)

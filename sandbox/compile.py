@@ -9,13 +9,15 @@ the rules are in :mod:`sandbox.disclosure`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from sandbox import tables
+from sandbox import edges, tables
 from sandbox.aggregates import MAX_BOUND
 from sandbox.dialect_spark import SparkDialect
 from sandbox.dialects import Dialect, quoted, total, type_name
 from sandbox.partials import MAX_CELLS
+from sandbox.quantiles import BESIDE
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind, Type
 
@@ -213,8 +215,12 @@ def core_sql(
         texts = _outer(place, measure, dialect, keyed=bool(salt))
         outer += [f"{text} AS {name}" for name, text in texts]
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    entities = _entities(core, rows, dialect, salt, coded)
-    clauses = [writer.clauses(), f"ent AS ({entities})"]
+    clauses, counted = [writer.clauses()], rows
+    if edges.edged(core):
+        clauses += edges.clauses(core, rows, dialect, partial(_at, dialect))
+        counted = "near"
+    entities = _entities(core, counted, dialect, salt, coded)
+    clauses += [f"ent AS ({entities})"]
     clauses.append(f"cells AS (SELECT {', '.join(outer)} FROM ent{group})")
     names = [name for name, _ in columns if not name.startswith("q")]
     select, source = [f"cells.{name}" for name in names], "cells"
@@ -224,7 +230,10 @@ def core_sql(
             value = core.measures[statistic.measures[0]].value
             clauses.append(_quantile(name, statistic, rows, keys, dialect, value or 0))
             source += f" LEFT JOIN {name} ON {_same(keys, name)}"
-            select.append(f"{name}.v AS {name}")
+            select += [
+                f"{name}.{short} AS {each}"
+                for each, short in zip(_quantile_names(place, statistic), "vw", strict=False)
+            ]
     # The largest cells first, should there be too many: small ones only take part in suppression.
     last = ["cells.n DESC", *(f"cells.k{place} ASC NULLS LAST" for place in range(core.keys))]
     text = (
@@ -273,9 +282,10 @@ def columns_of(core: Core, *, noisy: bool) -> tuple[tuple[str, str], ...]:
         texts = _outer(place, measure, "duckdb", keyed=noisy)
         columns += [(name, "whole") for name, _ in texts]
     columns += [
-        (f"q{place}", "real")
+        (name, "real")
         for place, each in enumerate(core.statistics)
         if each.kind == "quantile"
+        for name in _quantile_names(place, each)
     ]
     return tuple(columns)
 
@@ -326,17 +336,20 @@ def _outer(place: int, measure: Measure, dialect: Name, *, keyed: bool) -> list[
 
 def _largest(name: str, value: str, shorts: str, dialect: Name) -> list[tuple[str, str]]:
     """Return the largest values, in their order."""
-    found = []
-    for place, short in enumerate(shorts, 1):
-        if dialect == "duckdb":
-            text = f"list_extract(max({value}, {len(shorts)}), {place})"
-        elif dialect == "spark":
-            text = f"get(sort_array(collect_list({value}), false), {place - 1})"
-        else:
-            order = f"ORDER BY {value} DESC NULLS LAST"
-            text = f"(array_agg({value} {order}) FILTER (WHERE {name} IS NOT NULL))[{place}]"
-        found.append((f"{name}{short}", f"COALESCE({text}, 0)"))
-    return found
+    return [
+        (f"{name}{short}", f"COALESCE({_at(dialect, name, value, place, len(shorts))}, 0)")
+        for place, short in enumerate(shorts, 1)
+    ]
+
+
+def _at(dialect: Name, name: str, value: str, place: int, of: int | None = None) -> str:
+    """Return what is the largest value of a group but for so many less one; NULL if none is."""
+    if dialect == "duckdb":
+        return f"list_extract(max({value}, {of or place}), {place})"
+    if dialect == "spark":
+        return f"get(sort_array(collect_list({value}), false), {place - 1})"
+    order = f"ORDER BY {value} DESC NULLS LAST"
+    return f"(array_agg({value} {order}) FILTER (WHERE {name} IS NOT NULL))[{place}]"
 
 
 def hashed(salt: str, name: str) -> str:
@@ -356,17 +369,37 @@ def _hashed(salt: str, dialect: Name) -> str:
 def _quantile(name: str, of: Statistic, rows: str, keys: list[str], dialect: Name,
               value: int) -> str:  # fmt: skip
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
-    columns = ", ".join([*keys, f"{_quantile_of(of, dialect, value)} AS v"])
-    return f"{name} AS (SELECT {columns} FROM {rows}{group})"
+    found = [
+        f"{each} AS {short}"
+        for each, short in zip(_quantile_of(of, dialect, value), "vw", strict=False)
+    ]
+    return f"{name} AS (SELECT {', '.join([*keys, *found])} FROM {rows}{group})"
 
 
-def _quantile_of(of: Statistic, dialect: Name, value: int) -> str:
-    how = "disc" if of.exact else "cont"
-    fraction = f"{of.fraction / 10_000}"
+def _quantile_names(place: int, of: Statistic) -> list[str]:
+    return [f"q{place}"] if of.exact else [f"q{place}", f"q{place}w"]
+
+
+def _quantile_of(of: Statistic, dialect: Name, value: int) -> list[str]:
+    """Return the texts of a quantile; where it may lie between two values, of one beside it too."""
+    real, fraction = type_name(dialect, "real"), of.fraction / 10_000
+    if of.exact:
+        call = (
+            f"quantile_disc(c{value}, {fraction})"
+            if dialect == "duckdb"
+            else f"percentile_disc({fraction}) WITHIN GROUP (ORDER BY c{value})"
+        )
+        return [f"CAST({call} AS {real})"]
+    both = [f"{fraction}", f"{fraction + BESIDE:.9f}"]
     if dialect == "duckdb":
-        return f"CAST(quantile_{how}(c{value}, {fraction}) AS DOUBLE)"
-    call = f"percentile_{how}({fraction}) WITHIN GROUP (ORDER BY c{value})"
-    return f"CAST({call} AS {type_name(dialect, 'real')})"
+        call = f"quantile_cont(c{value}, [{', '.join(both)}])"
+        return [f"CAST(list_extract({call}, {place}) AS {real})" for place in (1, 2)]
+    if dialect == "postgres":
+        call = f"percentile_cont(ARRAY[{', '.join(both)}]) WITHIN GROUP (ORDER BY c{value})"
+        return [f"CAST(({call})[{place}] AS {real})" for place in (1, 2)]
+    return [
+        f"CAST(percentile_cont({each}) WITHIN GROUP (ORDER BY c{value}) AS {real})" for each in both
+    ]
 
 
 def quantiles_sql(core: Core, policy: Policy, coded: Coded) -> str:
@@ -381,7 +414,12 @@ def quantiles_sql(core: Core, policy: Policy, coded: Coded) -> str:
     columns = list(keys)
     for place, each in found:
         value = core.measures[each.measures[0]].value or 0
-        columns.append(f"{_quantile_of(each, 'duckdb', value)} AS q{place}")
+        columns += [
+            f"{text} AS {name}"
+            for text, name in zip(
+                _quantile_of(each, "duckdb", value), _quantile_names(place, each), strict=True
+            )
+        ]
     group = f" GROUP BY {', '.join(keys)}" if keys else ""
     return f"WITH {writer.clauses()} SELECT {', '.join(columns)} FROM {rows}{group}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ MAX_CHARACTERS: Final = 200
 """Of a text, what is read: as many as a value of a policy may have. Longer ones are cut off, since
 a reply has room for so many: nobody's long value makes a query fail."""
 
+MAX_EXPRESSION: Final = 100_000
+"""Characters of one expression in SQL. Some operations name an argument twice, and so does each of
+those that stand in it: NULLIF is written out, since engines write it out too."""
+
 _FORMATS: Final = {"%Y": "YYYY", "%Y-%m": "YYYY-MM"}
 
 _PLAIN: Final[Mapping[str, str]] = {
@@ -33,8 +38,8 @@ _PLAIN: Final[Mapping[str, str]] = {
     "same": "({0} IS NOT DISTINCT FROM {1})", "other": "({0} IS DISTINCT FROM {1})",
     "not": "(NOT {0})", "isnull": "({0} IS NULL)", "between": "({0} BETWEEN {1} AND {2})",
     "add": "({0} + {1})", "sub": "({0} - {1})", "mul": "({0} * {1})", "neg": "(- {0})",
-    "div": "({0} / NULLIF({1}, 0))", "abs": "abs({0})", "scale": "({0} * {1})",
-    "mod": "({0} % {1})", "nullif": "NULLIF({0}, {1})",
+    "div": "({0} / CASE WHEN {1} <> 0 THEN {1} END)", "abs": "abs({0})", "scale": "({0} * {1})",
+    "mod": "({0} % {1})", "nullif": "(CASE WHEN {0} = {1} THEN NULL ELSE {0} END)",
     "sqrt": "(CASE WHEN {0} >= 0 THEN sqrt(abs({0})) END)",
     "ln": "(CASE WHEN {0} > 0 THEN ln(CASE WHEN {0} > 0 THEN {0} ELSE 1 END) END)",
     "upper": "upper({0})", "lower": "lower({0})", "trim": "trim({0})",
@@ -104,7 +109,17 @@ class Dialect:
         return _TYPES[self.name][name]
 
     def sql(self, of: Expr) -> str:
-        """Return the text of an expression."""
+        """Return the text of an expression.
+
+        Raises:
+            QueryRefused: It is too long.
+        """
+        made = self._sql(of)
+        if len(made) > MAX_EXPRESSION:
+            raise refusal("Q-02")
+        return made
+
+    def _sql(self, of: Expr) -> str:
         special = getattr(self, f"_{of.op}", None)
         if special is not None:
             return str(special(of))
@@ -166,6 +181,10 @@ class Dialect:
         left, right = (self.sql(each) for each in of.args)
         return f"(CAST({left} AS {self.kind('huge')}) * {right})"
 
+    def _within(self, of: Expr) -> str:
+        # Where its bounds are depends on the cell: :mod:`sandbox.edges`.
+        return self.sql(of.args[0])
+
     def _round(self, of: Expr) -> str:
         return f"round({self.sql(of.args[0])}, {of.args[1]})"
 
@@ -185,15 +204,14 @@ class Dialect:
 
     # ----------------------------------------------------------------------------- texts
 
+    # A text that is put together is as long as one that was read (`sandbox.tables`), of results
+    # too: put together with itself again and again, it would fill the memory.
+
     def _join(self, of: Expr) -> str:
-        return self._short(f"({self.sql(of.args[0])} || {self.sql(of.args[1])})")
+        return cut(f"({self.sql(of.args[0])} || {self.sql(of.args[1])})")
 
     def _concat(self, of: Expr) -> str:
-        return self._short(f"concat({', '.join(self.sql(each) for each in of.args)})")
-
-    def _short(self, text: str) -> str:
-        """Return a text that was put together, as long as one that was read (`sandbox.tables`)."""
-        return text if self._released else cut(text)
+        return cut(f"concat({', '.join(self.sql(each) for each in of.args)})")
 
     # ---------------------------------------------------------------------------- choice
 

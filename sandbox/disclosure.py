@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.moments import MOMENTS, PARAMETERS, Sums, moment
 from sandbox.noise import noise
+from sandbox.quantiles import answered, one_value
 from sandbox.suppression import complete
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def cells_of(core: Core, query: CoreQuery, rows: Rows) -> list[Cell]:
             for place in range(len(core.measures))
         ]  # fmt: skip
         quantiles = {
-            place: row[names[f"q{place}"]]
+            place: _quantile(core.statistics[place], parts, row, names, place)
             for place in range(len(core.statistics))
             if f"q{place}" in names
         }
@@ -110,6 +111,16 @@ def cells_of(core: Core, query: CoreQuery, rows: Rows) -> list[Cell]:
         found.append(Cell(keys, row[names["n"]], tuple(parts), quantiles))
     found.sort(key=lambda cell: [(each is None, _sortable(each)) for each in cell.keys])
     return found
+
+
+def _quantile(
+    of: Statistic, parts: Sequence[Part], row: tuple[Any, ...], names: dict[str, int], place: int
+) -> float | None:
+    found: float | None = row[names[f"q{place}"]]
+    beside = row[names[f"q{place}w"]] if f"q{place}w" in names else None
+    if found is None or beside is None:
+        return found
+    return one_value(found, beside, of.fraction, parts[of.measures[0]].total, of.bin)
 
 
 def _part(at: dict[str, Any]) -> Part:
@@ -188,7 +199,10 @@ def _safe(cell: Cell, of: Statistic, rules: Release) -> bool:
     first = parts[0]
     if of.kind == "quantile":
         edge = min(of.fraction, 10_000 - of.fraction)
-        return first.entities * edge >= rules.k * 10_000 and not _dominated(first, rules)
+        if of.bin and not answered(of.fraction, first.entities, rules.base):
+            return False
+        enough = first.entities * edge >= rules.k * 10_000
+        return enough and not _carried(first, edge, rules) and not _dominated(first, rules)
     if any(part.entities < rules.k for part in parts[: _decisive(of)]):
         return False
     if of.kind in MOMENTS and first.entities - PARAMETERS.get(of.kind, 1) < rules.freedom:
@@ -196,6 +210,18 @@ def _safe(cell: Cell, of: Statistic, rules: Release) -> bool:
     if of.kind == "entities":
         return True  # each entity counts once
     return not any(_dominated(part, rules) for part in parts[: _decisive(of)])
+
+
+def _carried(part: Part, edge: int, rules: Release) -> bool:
+    """Whether one or two with many rows can take a quantile to values of their own.
+
+    What lies beyond it on one side are so many rows: whoever has fewer can't carry it past the
+    values of all others (its breakdown point; Hampel 1971), and whoever has more may be its value.
+    """
+    if rules.dominance is None:
+        return False
+    first, second, _ = part.largest
+    return (first + (second if rules.dominance.n == 2 else 0)) * 10_000 > part.total * edge
 
 
 def _decisive(of: Statistic) -> int:

@@ -170,6 +170,7 @@ class _Entities:
         self._where = "; ".join(found.rows.relation([]).predicate)
         self._group = within(found.columns[: found.keys])
         self._aliases: dict[str, exp.Expr] = {}
+        self._meant: dict[str, Expr] = {}
 
     def alias(self, items: Sequence[exp.Expr]) -> None:
         self._aliases = {
@@ -177,10 +178,13 @@ class _Entities:
         }
 
     def column(self, table: str, name: str) -> Expr:
+        if not table and name.lower() in self._meant:
+            return self._meant[name.lower()]
         meant = self._aliases.pop(name.lower(), None) if not table else None
         if meant is None:
             raise refusal("Q-09", "A column is neither grouped by nor aggregated.")
-        return Scalars(self).any(meant)
+        made = self._meant[name.lower()] = Scalars(self).any(meant)
+        return made
 
     def special(self, node: exp.Expr) -> Expr | None:
         if isinstance(node, exp.Window | exp.Select | exp.Subquery | exp.Union):
@@ -248,17 +252,21 @@ class _Cells:
         self._aliases = {
             str(e.args["alias"].this).lower(): e.this for e in items if isinstance(e, exp.Alias)
         }
+        self._meant: dict[str, Expr] = {}
 
     def column(self, table: str, name: str) -> Expr:
+        if not table and name.lower() in self._meant:
+            return self._meant[name.lower()]
         meant = self._aliases.get(name.lower()) if not table else None
         if meant is None:
             raise refusal("Q-09", "A column is neither grouped by nor aggregated.")
         own = {each: what for each, what in self._aliases.items() if each != name.lower()}
         before, self._aliases = self._aliases, own
         try:
-            return Scalars(self).any(meant)
+            made = self._meant[name.lower()] = Scalars(self).any(meant)
         finally:
             self._aliases = before
+        return made
 
     def special(self, node: exp.Expr) -> Expr | None:
         if isinstance(node, exp.Window):

@@ -14,7 +14,6 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox.policy import Key
 from sandbox.values import Expr
 
 if TYPE_CHECKING:
@@ -83,7 +82,8 @@ class Levels:
         table = self.policy.tables[relation.table or ""]
         if value.sensitive:
             return About.SENSITIVE
-        if table.public or isinstance(table.columns[value.args[0]], Key):
+        if table.public or value.args[0] == table.entity:
+            # Another key is never read, but who has none is a property like any other.
             return About.NOTHING
         return About.PEOPLE if table.rows == 1 else About.ROWS
 
@@ -95,6 +95,9 @@ class Levels:
             # One row for each person: what it says of the rows is how many there are, at least.
             found |= About.ROWS
         if source.kind == "left":
+            # Whether anything is there says who is in the tables of the right side.
+            if below.entity:
+                found |= About.ROWS if self.several(below) else About.PEOPLE
             found |= self.conditions(below)
             for each in source.on:
                 found |= self._on(each, value, sources)

@@ -242,6 +242,13 @@ class Policy(Document):
     functions: Annotated[tuple[Word, ...], Field(max_length=200)] | None = None
     pools: Annotated[tuple[Pool, ...], Field(max_length=100)] = ()
 
+    @property
+    def single(self) -> frozenset[str]:
+        """The tables with one row of each person."""
+        return frozenset(
+            name for name, each in self.tables.items() if each.entity and each.rows == 1
+        )
+
 
 def policy_of(data: bytes) -> Policy:
     """Read the bytes that were signed, by the same rules as a file.

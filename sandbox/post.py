@@ -7,6 +7,7 @@ engine in which anything failed is closed.
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from queue import Empty, Full, LifoQueue
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from fusion.errors import FusionError, QueryFailed
-from sandbox.dialects import Dialect, ordering
+from sandbox.dialects import MAX_EXPRESSION, Dialect, ordering
 from sandbox.refusals import refusal
 from sandbox.relations import Relation, Result
 from sandbox.values import Kind
@@ -31,6 +32,10 @@ _STORED: Final = {
 _MOST_IDLE: Final = 4
 _idle: Final[LifoQueue[duckdb.DuckDBPyConnection]] = LifoQueue(_MOST_IDLE)
 Table = tuple[Result, "Sequence[tuple[Any, ...]]"]
+MAX_SECONDS: Final = 10.0
+"""What the rest of a statement may take: a few results that are joined with each other without a
+condition have more rows than could ever be counted, and this runs in the node's own process."""
+_MAX_TEXT: Final = 4 * MAX_EXPRESSION
 
 
 class _Post:
@@ -106,8 +111,10 @@ def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
     """
     post = _Post()
     text = post.sql(result)
+    if len(text) > _MAX_TEXT:
+        raise refusal("Q-02")
     try:
-        with _engine() as connection:
+        with _engine() as connection, _in_time(connection):
             for place, leaf in enumerate(post.tables):
                 rows = next(rows for of, rows in tables if of is leaf)
                 _fill(connection, f"t{place}", [o.value.type for o in leaf.outputs], rows)
@@ -141,6 +148,30 @@ def _engine() -> Iterator[duckdb.DuckDBPyConnection]:
     except BaseException:
         connection.close()
         raise
+
+
+@contextmanager
+def _in_time(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Interrupt what does not end in time; when this is left, nobody interrupts any longer."""
+    done = threading.Event()
+    waiting = threading.Thread(target=_end, args=(connection, done), daemon=True)
+    waiting.start()
+    try:
+        yield
+    finally:
+        done.set()
+        waiting.join()
+
+
+def _end(connection: duckdb.DuckDBPyConnection, done: threading.Event) -> None:
+    """Interrupt what has not ended in time, and whatever it goes on with."""
+    left = MAX_SECONDS
+    while not done.wait(left):
+        left = 0.1
+        try:
+            connection.interrupt()
+        except duckdb.Error:
+            return  # it was closed in between
 
 
 def _locked() -> duckdb.DuckDBPyConnection:

@@ -92,12 +92,13 @@ class Shared:
         isolation: Where scripts run.
         places: In which scripts and queries take turns, each until its answer leaves.
         book: The node's log of evidence.
-        desk: Decides and charges.
+        desk: Looks at what was permitted, and closes charges.
         secret: Of the node.
         closing: Set when the node goes down.
         attached: Returns the policy that holds for a dataset.
         grants: Returns the grants for queries of an organisation and a dataset.
         history: Returns the history of what was released.
+        admit: Decides and charges; raises what refuses it.
         ungranted: Logs that there is no grant, and raises that.
     """
 
@@ -113,6 +114,7 @@ class Shared:
     attached: Callable[[str], Attached]
     grants: Callable[[str, str], Sequence[Kept]]
     history: Callable[[Attached], History]
+    admit: Callable[[Request], Permit]
     ungranted: Callable[[Request], NoReturn]
 
 
@@ -282,7 +284,7 @@ class PythonService:
             raise refusal("P-06")
         columns = tuple(sorted(map(found.named, columns_read(found.policy, own.returns))))
         name = f"p-{rng.token(16).hex()}"
-        permit = self._at.desk.admit(_request(name, own.assignee, found, columns, own.purpose, own))
+        permit = self._at.admit(_request(name, own.assignee, found, columns, own.purpose, own))
         key = charge_name(permit.request)
         record = RunRecord(
             run=name,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from sandbox.farthest import Farthest
 from sandbox.runs import runs_of
 
 if TYPE_CHECKING:
@@ -229,6 +230,8 @@ class Reduction:
         measures: With the position of each value among the value columns.
         products: Of each value column, the two of which it is the product; None if it is given.
         hashes: By number of a person, where noise is wanted.
+        edges: Value columns whose farthest values are read as the one that follows.
+        beyond: How many people such values are of.
         members: Whether who is in which cell is kept.
         sizes: Entities of each cell.
         keys: Of the set of entities of each cell.
@@ -240,16 +243,20 @@ class Reduction:
     measures: Sequence[Measure]
     products: Sequence[tuple[int, int] | None]
     hashes: NDArray[np.uint64] | None = None
+    edges: Sequence[int] = ()
+    beyond: int = 1
     members: bool = False
     sizes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     alone: bool = True
     pairs: list[tuple[Members, Members]] = field(default_factory=list)
     _kept: list[_Kept] = field(default_factory=list)
+    _far: Farthest = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin without cells."""
         self._kept = [_Kept(each) for each in self.measures]
+        self._far = Farthest(len(self.edges), self.beyond)
         self._grow()
 
     def add(
@@ -278,6 +285,10 @@ class Reduction:
         batch = _Batch(runs, self._values(values, runs), hashes)
         for kept in self._kept:
             batch.measure(kept)
+        if self.edges:
+            read = [batch.values[place] for place in self.edges]
+            far = [(each.wide, each.there) for each in read]
+            self._far.add(far, runs.starts, runs.firsts, runs.cells, runs.who)
 
     def absorb(self, other: Reduction) -> None:
         """Take in the cells of another, which was of other people.
@@ -293,11 +304,27 @@ class Reduction:
         self.pairs += [(who, cells[places].astype(np.int32)) for who, places in other.pairs]
         for own, more in zip(self._kept, other._kept, strict=True):
             own.absorb(more, cells)
+        self._far.absorb(other._far, cells)
 
     def parts(self, cell: int) -> Iterator[dict[str, int | None]]:
         """Yield what is kept of each measure."""
         for kept in self._kept:
-            yield kept.columns(cell)
+            found = kept.columns(cell)
+            factors = self._factors(kept.measure.value)
+            if factors:
+                bound = min(kept.measure.bound, _LARGEST)
+                found["t"] = (found["t"] or 0) + self._far.change(cell, factors, bound)
+                edges = self._far.edges(factors[0], cell) if len(factors) == 1 else None
+                if edges is not None:
+                    found["l"], found["h"] = edges
+            yield found
+
+    def _factors(self, value: int | None) -> tuple[int, ...]:
+        """Return which of the columns that are read so a value is, or is the product of."""
+        if value is None:
+            return ()
+        places = [*(self.products[value] or (value,))]
+        return tuple(self.edges.index(each) for each in places if each in self.edges)
 
     def _values(self, given: Sequence[tuple[Any, Any]], runs: Runs) -> list[Column]:
         """Return every value column in the order of cells, products made."""
@@ -332,6 +359,7 @@ class Reduction:
             self.sizes, self.keys = _longer(self.sizes, more), _longer(self.keys, more)
             for each in self._kept:
                 each.grow(self.coding.count)
+            self._far.grow(self.coding.count)
 
 
 def _multiplied(one: Column, other: Column) -> Column:

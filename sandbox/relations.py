@@ -7,6 +7,7 @@ to be released. A result stands on released cells and public tables only.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from sandbox import values as v
 from sandbox.values import Expr, Kind, Type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
 MAX_ROWS_OF_ONE: Final = 1_000_000
 
@@ -271,6 +272,25 @@ def product_of_rows(sources: Sequence[Source]) -> int:
 def rows_of_one(sources: Sequence[Source]) -> int:
     """Return the most rows of one entity that a join can have."""
     return prod(source.relation.rows for source in sources if source.relation.entity)
+
+
+def apart(sources: Sequence[Source], single: Container[str]) -> tuple[str, ...]:
+    """Return for each source what its conditions are marked with, so that they tell it apart.
+
+    The first and the second occurrence of a table with several rows of a person are other rows:
+    which condition is on which of them is part of the meaning. Nothing for a table that is there
+    once, or that has one row of each person.
+
+    Args:
+        sources: Of a relation.
+        single: Tables with one row of each person.
+    """
+    own = [[name for name in each.relation.tables() if name not in single] for each in sources]
+    count = Counter(name for names in own for name in names)
+    return tuple(
+        f"{place}: " if any(count[name] > 1 for name in names) else ""
+        for place, names in enumerate(own)
+    )
 
 
 def columns_as(index: int, outputs: Sequence[Output]) -> tuple[Output, ...]:

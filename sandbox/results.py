@@ -197,6 +197,7 @@ class _Released:
         self.grouped = grouped
         self.keys: list[Expr] = []
         self.aliases: dict[str, exp.Expr] = {}
+        self._meant: dict[tuple[str, bool, bool], Expr] = {}
         self._inside = False
 
     def column(self, table: str, name: str) -> Expr:
@@ -205,12 +206,16 @@ class _Released:
             meant = self.aliases.get(name.lower()) if not table else None
             if meant is None:
                 raise refusal("Q-04", f"No table of FROM has a column `{name}`.")
+            known = (name.lower(), self.grouped, self._inside)
+            if known in self._meant:
+                return self._meant[known]
             own = {each: what for each, what in self.aliases.items() if each != name.lower()}
             before, self.aliases = self.aliases, own
             try:
-                return Scalars(self).any(meant)
+                made = self._meant[known] = Scalars(self).any(meant)
             finally:
                 self.aliases = before
+            return made
         if self.grouped and not self._inside and all(k.args != found.args for k in self.keys):
             raise refusal("Q-09", "A column is neither grouped by nor aggregated.")
         return found

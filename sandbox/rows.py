@@ -16,6 +16,7 @@ from sandbox.relations import (
     Relation,
     Result,
     Source,
+    apart,
     product_of_rows,
     rows_of_one,
 )
@@ -47,6 +48,7 @@ class Rows:
         self._known = known
         self._clause = "where"
         self._aliases: dict[str, exp.Expr] = {}
+        self._meant: dict[str, Expr] = {}
 
     # ------------------------------------------------------------------------- sources
 
@@ -145,6 +147,8 @@ class Rows:
     def column(self, table: str, name: str) -> Expr:
         """Return a column of a source, else what the name stands for in this SELECT."""
         found = self._names.find(table, name)
+        if found is None and not table:
+            found = self._meant.get(name.lower())
         if found is not None:
             return found
         meant = self._aliases.get(name.lower()) if not table else None
@@ -154,9 +158,10 @@ class Rows:
         rest = {each: what for each, what in self._aliases.items() if each != name.lower()}
         before, self._aliases = self._aliases, rest
         try:
-            return self.scalars.any(meant)
+            made = self._meant[name.lower()] = self.scalars.any(meant)
         finally:
             self._aliases = before
+        return made
 
     def alias(self, items: Sequence[exp.Expr]) -> None:
         """Let names given in this SELECT stand for what they name."""
@@ -165,6 +170,7 @@ class Rows:
             for each in items
             if isinstance(each, exp.Alias)
         }
+        self._meant = {}
 
     def all(self, table: str = "") -> list[Output]:
         """Return the columns that ``*`` means."""
@@ -271,7 +277,8 @@ class Rows:
         flat = (name, of, offset, len(others), len(items), spelt, *others,
                 *(each for each, _ in items), *ties)  # fmt: skip
         made = build("window", flat, kind)
-        text = f"{name}({of.text if of else ''},{offset}) over ({keyed.text}{spelt})"
+        within = ",".join(sorted(each.text for each in others))
+        text = f"{name}({of.text if of else ''},{offset}) over ({within};{keyed.text}{spelt})"
         return Expr(made.op, made.args, kind, text, raw=made.raw, columns=made.columns,
                     sensitive=made.sensitive)  # fmt: skip
 
@@ -333,9 +340,10 @@ class Rows:
         if rows_of_one(self.sources) > MAX_ROWS_OF_ONE:
             raise refusal("Q-02", "A join of tables with several rows makes too many rows of one.")
         predicate = {each.text for each in self.conditions}
-        for source in self.sources:
+        marks = apart(self.sources, self.analysis.policy.single)
+        for own, source in zip(marks, self.sources, strict=True):
             mark = "left " if source.kind == "left" else ""
-            predicate |= {f"{mark}{each}" for each in source.relation.predicate}
+            predicate |= {f"{own}{mark}{each}" for each in source.relation.predicate}
             predicate |= {f"{mark}{each.text}" for each in source.on}
         return Relation(
             tuple(outputs),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fusion.errors import MessageInvalid
 from sandbox import direct
 from sandbox.compile import CoreQuery, Writer, columns_of, core_sql, quantiles_sql
+from sandbox.edges import edged
 from sandbox.partials import MAX_REQUEST_BYTES, Asked, Kind, Limits
 from sandbox.relations import Core, Measure
 from sandbox.values import Kind as ValueKind
@@ -80,6 +81,9 @@ class Scan(_Part):
         keys: How many keys.
         products: Of each value column, the two of which it is the product; None if it is a
             column of ``rows``.
+        edges: Value columns whose farthest values are read as the one that follows
+            (:mod:`sandbox.edges`).
+        beyond: How many people such values are of.
         measures: What is added up; ``value`` counts from the first value column.
         columns: Of its cells, as :func:`sandbox.compile.columns_of` names them.
         salt: Keys the hashes of entities, where noise is wanted.
@@ -93,6 +97,8 @@ class Scan(_Part):
     rows: _Text
     keys: Annotated[int, Field(ge=0, le=200)]
     products: Annotated[tuple[tuple[_Place, _Place] | None, ...], Field(max_length=1000)]
+    edges: Annotated[tuple[_Place, ...], Field(max_length=1000)] = ()
+    beyond: Annotated[int, Field(ge=1, le=2)] = 1
     measures: Annotated[tuple[AskedMeasure, ...], Field(max_length=2000)]
     columns: Annotated[tuple[tuple[str, Kind], ...], Field(min_length=1, max_length=2000)]
     salt: Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")] = ""
@@ -184,10 +190,13 @@ class Steps:
             measures.append(AskedMeasure(how=each.how, value=value, bound=str(each.bound),  # type: ignore[arg-type]
                                          spread=each.spread, signed=each.signed,
                                          only_total=each.only_total))  # fmt: skip
+        own = edged(core).values()
         step = Scan(
             rows=rows,
             keys=core.keys,
             products=products,
+            edges=tuple(place - core.keys for place, _ in own),
+            beyond=max((n for _, n in own), default=1),
             measures=tuple(measures),
             columns=columns_of(core, noisy=bool(salt)),  # type: ignore[arg-type]
             salt=salt,

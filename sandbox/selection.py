@@ -20,7 +20,7 @@ from sandbox.levels import About, Levels
 from sandbox.names import base
 from sandbox.policy import Dimension
 from sandbox.refusals import refusal
-from sandbox.relations import Core
+from sandbox.relations import Core, apart
 from sandbox.relaxing import Mode, Relaxed, split
 
 if TYPE_CHECKING:
@@ -265,6 +265,7 @@ def _selecting(value: Expr, relation: Relation, levels: Levels, *, about: bool) 
     Raises:
         QueryRefused: Sensitive and other columns are mixed in another way.
     """
+    value = value.args[0] if value.op == "within" else value
     own = levels.of(value, relation)
     about = about or bool(own & About.SENSITIVE)
     branch = _branch(value)
@@ -310,6 +311,7 @@ class _Gathered:
         self.conditions: list[Condition] = []
         self.others: set[str] = set()
         self.measured: set[str] = set()
+        self._inner = 0
 
     def add(self, relation: Relation, mark: str) -> None:
         """Take a relation's conditions; those of one that is joined on the left select nobody."""
@@ -318,8 +320,9 @@ class _Gathered:
             stands = people is not None and self._levels.several(relation)
             table = people.table if stands and people is not None else relation.table
             self.others.add(f"{mark}from {table}")
-        for source in relation.sources:
-            under = f"left {mark}" if source.kind == "left" else mark
+        marks = apart(relation.sources, self._levels.policy.single)
+        for own, source in zip(marks, relation.sources, strict=True):
+            under = f"left {own}{mark}" if source.kind == "left" else f"{own}{mark}"
             self.add(source.relation, under)
             for each in split(source.on):
                 self.take(each, relation, under, "on ")
@@ -334,7 +337,8 @@ class _Gathered:
         if about & self._mode.measured:
             self.measured.add(f"{mark}{kind}{condition.text}")
             if condition.op == "in_entities":
-                self.add(condition.args[1], f"{mark}in ")
+                self._inner += 1
+                self.add(condition.args[1], f"{mark}in {self._inner} ")
             return
         own = None if mark or kind else _condition(condition, self._attributes)
         if own is None:

@@ -12,7 +12,7 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from fusion.crypto import rng
 from fusion.errors import (
@@ -27,14 +27,16 @@ from fusion.errors import (
 )
 from fusion.grants.budget import cap_of
 from fusion.grants.decide import no_grant
+from fusion.grants.permit import Permit
 from fusion.grants.request import Request, charge_name
 from fusion.ledger import entry as entries
 from fusion.services import grant_evidence as evidence
 from fusion.services import query_messages as messages
 from fusion.services.clock import SystemClock
-from fusion.services.grants import GrantDesk, GrantFolder
+from fusion.services.grants import GrantDesk, GrantFolder, choose
 from fusion.services.ledger import Book
-from fusion.services.query_messages import Asked, Left, Note, Privacy, Refusal, Reply, Table
+from fusion.services.query_messages import Asked, Left, Note, Privacy, Reply, Table
+from fusion.services.query_messages import Refusal as Outward
 from fusion.services.storage import open_budgets, open_lateness, open_rho
 from fusion.stores.lateness import Asker
 from fusion.types import OrgId
@@ -57,7 +59,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fusion.grants.budget import Cap
-    from fusion.grants.permit import Permit
     from fusion.ports import Clock, Stop
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
@@ -115,6 +116,7 @@ class Service:
         self._sources: dict[str, tuple[int, Source]] = {}
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
+        self._refusals = evidence.RefusalLog(self._book, self._book.now)
         self._closing = threading.Event()
         self._python = PythonService(
             Shared(
@@ -130,7 +132,8 @@ class Service:
                 attached=self._attached,
                 grants=self._grants,
                 history=self._history,
-                ungranted=self._refuse,
+                admit=self._admit,
+                ungranted=lambda request: self._refusals.refuse(request, no_grant(request)),
             )
         )
 
@@ -150,10 +153,10 @@ class Service:
         try:
             return self._replied(caller, messages.asked_of(asked), stop)
         except _OUTWARD as error:
-            return messages.to_bytes(Reply(refusal=Refusal.of(error)))
+            return messages.to_bytes(Reply(refusal=Outward.of(error)))
         except Exception:  # noqa: BLE001 - the edge: whoever asks gets one text
             OWNER_LOG.warning("a query of %s ended unexpectedly", caller, exc_info=True)
-            return messages.to_bytes(Reply(refusal=Refusal.of(QueryFailed())))
+            return messages.to_bytes(Reply(refusal=Outward.of(QueryFailed())))
 
     def reply_python(self, caller: str, asked: bytes, stop: Stop) -> bytes:
         """Answer a message about Python jobs."""
@@ -196,7 +199,8 @@ class Service:
         job = f"q-{rng.token(16).hex()}"
         if not self._grants(caller, asked.dataset):
             # Nor is it told who has one.
-            self._refuse(_request(caller, asked, job, found, found.columns, None))
+            request = _request(caller, asked, job, found, found.columns, None)
+            self._refusals.refuse(request, no_grant(request))
         source = self._source(found)
         prepared = self._prepared(caller, asked, found, source.dialect)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
@@ -211,7 +215,7 @@ class Service:
         with ExitStack() as held:
             held.enter_context(self._places.turn(caller, stop, asked.seconds))
             course = held.enter_context(self._late.course(question))
-            permit = self._desk.admit(request)
+            permit = self._admit(request)
             with suppress(FusionError):  # whatever it is, the work meets it in its own time
                 source.stand_by(prepared.compiled, self._closing)
             watch = Watch(self._desk, permit, course.over, course.most_seconds, self._closing)
@@ -303,18 +307,17 @@ class Service:
             and kept.signed.grant.permission("query") is not None
         ]
 
-    def _refuse(self, request: Request) -> NoReturn:
-        """Log that there is no grant for a caller, once, and say so.
+    def _admit(self, request: Request) -> Permit:
+        """Decide, and charge before any work.
 
         Raises:
-            GrantRefused: Always.
+            GrantRefused: No grant allows it; the code is that of the clause.
         """
-        result = no_grant(request)
-        error = result.error()
-        # Under one name, or whoever asks on and on would fill the log.
-        once = request.model_copy(update={"job": "q"})
-        evidence.refused(self._book, once, result, error, self._book.now())
-        raise error
+        grants = self._folder.readable(self._say)
+        result = choose(grants, request, self._budgets, self._clock.now())
+        if not isinstance(result, Permit):
+            self._refusals.refuse(request, result)
+        return self._desk.admit(request)
 
     def _left(self, caller: str, dataset: str) -> list[Left]:
         found = []

@@ -155,7 +155,15 @@ def _reduced(
     """Reduce rows, in several threads if there are: numpy works outside the interpreter's lock."""
     measures = [each.measure() for each in scan.measures]
     each_own = [
-        Reduction(Coding(scan.keys), measures, scan.products, hashes, members=scan.members)
+        Reduction(
+            Coding(scan.keys),
+            measures,
+            scan.products,
+            hashes,
+            edges=scan.edges,
+            beyond=scan.beyond,
+            members=scan.members,
+        )
         for _ in range(threads)
     ]
     if threads == 1:

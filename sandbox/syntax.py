@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ParseError, SqlglotError
+from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import TokenType
 
 from sandbox.functions import FUNCTIONS
@@ -27,6 +28,8 @@ MAX_TOKENS: Final = 2_000
 MAX_NODES: Final = 3_000
 MAX_DEPTH: Final = 60
 MAX_PARENTHESES: Final = 40
+MAX_STEPS: Final = 20
+"""Steps of the parser for each token; the statements of the corpora take two at most."""
 
 _PAIR: Final = "this expression"
 _LISTING: Final = {
@@ -128,6 +131,28 @@ MAX_NAME: Final = 63
 _STATEMENTS: Final = (exp.Select, exp.Union, exp.Subquery)
 
 
+class _Parser(DuckDBParser):
+    """sqlglot's, which gives up where it goes back and forth for too long.
+
+    It tries what a text could be one after the other: of types within types (``struct(struct(``)
+    every level doubles its time, so that a line of SQL would keep a node busy for good.
+    """
+
+    _steps = 0
+
+    def _advance(self, times: int = 1) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS * (len(self._tokens) + 1):
+            raise ParseError("too many steps")
+        super()._advance(times)
+
+
+def _parsed(statement: str) -> list[exp.Expr | None]:
+    dialect = sqlglot.Dialect.get_or_raise("duckdb")
+    parser = _Parser(dialect=dialect, error_level=sqlglot.ErrorLevel.RAISE)
+    return parser.parse(dialect.tokenize(statement), statement)
+
+
 def read(statement: str, functions: Collection[str] | None = None) -> exp.Expr:
     """Return the tree of one statement that is made of what is listed.
 
@@ -140,7 +165,7 @@ def read(statement: str, functions: Collection[str] | None = None) -> exp.Expr:
     """
     _check_text(statement)
     try:
-        trees = sqlglot.parse(statement, read="duckdb", error_level=sqlglot.ErrorLevel.RAISE)
+        trees = _parsed(statement)
     except (SqlglotError, RecursionError, ValueError, AssertionError):
         # Its message quotes the statement, which may be a guess at a value.
         raise refusal("Q-01") from None

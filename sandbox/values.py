@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_SCALE: Final = 9
 MIN_POWER: Final = -250.0
+MAX_SPELLING: Final = 50_000
+"""Characters of an expression's text. A column that is used twice in each of many nested selects
+has a text that doubles with each; a statement itself has 8,000 characters."""
 MAX_INTEGER: Final = 2**62
 """Scaled numbers stay below this, so that 64 bits hold them and one addition more."""
 
@@ -99,6 +102,15 @@ class Expr:
     raw: bool = False
     columns: frozenset[str] = field(default=frozenset())
     sensitive: frozenset[str] = field(default=frozenset())
+
+    def __post_init__(self) -> None:
+        """Check the length of its text.
+
+        Raises:
+            QueryRefused: It is too long.
+        """
+        if len(self.text) > MAX_SPELLING:
+            raise refusal("Q-02")
 
     @property
     def constant(self) -> bool:

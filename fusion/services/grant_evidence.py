@@ -6,8 +6,10 @@ log, so that an auditor makes every decision again (:mod:`fusion.grants.replay`)
 
 from __future__ import annotations
 
+import collections
 import hashlib
-from typing import TYPE_CHECKING, Final, Literal
+import threading
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from fusion.grants.budget import Evidence
 from fusion.grants.signing import open_revocation
@@ -16,6 +18,8 @@ from fusion.ledger.entry import encode
 from fusion.services.logbook import papers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusion.errors import GrantRefused
     from fusion.grants.budget import Amount, Counter
     from fusion.grants.permit import Permit
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 Move = Literal["reserved", "committed", "released"]
 Budget = Literal["runs", "rows", "epsilon-millionths"]
+MAX_REFUSALS: Final = 100
+"""Refusals of one organisation that are logged until the node is started again."""
+
 _NAMES: Final[dict[Counter, Budget]] = {
     "runs": "runs",
     "rows": "rows",
@@ -79,6 +86,40 @@ def refused(
         at=at, grant=grant, request=_digest(data), permit=False, code=error.code
     )
     book.once(f"refused:{grant}:{_digest(data)}:{error.code}", entry, (data,))
+
+
+class RefusalLog:
+    """Refusals of questions that are asked again and again, each organisation's up to a number.
+
+    They are logged under one name for all jobs of a kind: whoever asks on and on would fill a log,
+    since what is asked, and for how many rows, is the asker's own text.
+    """
+
+    def __init__(self, book: LogBook, now: Callable[[], str]) -> None:
+        """Count from here on.
+
+        Args:
+            book: The log.
+            now: Returns the time as it stands in entries.
+        """
+        self._book, self._now = book, now
+        self._lock = threading.Lock()
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    def refuse(self, request: Request, result: Refusal) -> NoReturn:
+        """Log that a question is refused, and say so.
+
+        Raises:
+            GrantRefused: Always.
+        """
+        error = result.error()
+        with self._lock:
+            self._counts[request.assignee] += 1
+            logged = self._counts[request.assignee] <= MAX_REFUSALS
+        if logged:
+            once = request.model_copy(update={"job": request.job.partition("-")[0]})
+            refused(self._book, once, result, error, self._now())
+        raise error
 
 
 def moves(move: Move, grant: str, action: str, key: str, amount: Amount, at: str) -> Evidence:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -47,16 +46,12 @@ from fusion.types import OrgId
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusion.grants.refusal import Refusal
     from fusion.ports import Clock, Stop
     from fusion.services.homes import NodeHome
     from fusion.services.models import KeptModel
 
 OWNER_LOG: Final = logging.getLogger("banyan.scoring")
 """Why questions failed, for the owner."""
-
-MAX_REFUSALS: Final = 100
-"""Refusals of one organisation that are logged until the node is started again."""
 
 MAX_A_CALLER: Final = 8
 """Questions of one organisation that are under way."""
@@ -121,7 +116,7 @@ class ScoreService:
         """What each model's part reads: what a grant has to name, and no more."""
         self._questions: dict[tuple[str, str], _Question] = {}
         self._beginning: set[tuple[str, str]] = set()
-        self._refusals: Counter[str] = Counter()
+        self._refusals = evidence.RefusalLog(self._book, self._book.now)
 
     def close(self) -> None:
         """End what is under way."""
@@ -292,7 +287,9 @@ class ScoreService:
         grants = self._folder.readable(self._say)
         result = choose(grants, request, self._budgets, self._clock.now())
         if not isinstance(result, Permit):
-            self._refuse(request, result if self._granted(caller, kept) else no_grant(request))
+            self._refusals.refuse(
+                request, result if self._granted(caller, kept) else no_grant(request)
+            )
         permit = self._desk.admit(request)
         permit.spend()
         key = charge_name(request)
@@ -320,22 +317,6 @@ class ScoreService:
             and each.signed.grant.permission("score") is not None
             for each in self._folder.readable(self._say)
         )
-
-    def _refuse(self, request: Request, result: Refusal) -> None:
-        """Log that a question is refused, and say so.
-
-        Raises:
-            GrantRefused: Always.
-        """
-        error = result.error()
-        # Under one name, and a number of them: or whoever asks on and on would fill the log.
-        with self._lock:
-            self._refusals[request.assignee] += 1
-            logged = self._refusals[request.assignee] <= MAX_REFUSALS
-        if logged:
-            once = request.model_copy(update={"job": "s"})
-            evidence.refused(self._book, once, result, error, self._book.now())
-        raise error
 
     def _check_load(self, caller: str) -> None:
         """Drop questions that nobody goes on with; hold a caller to its number of open ones."""

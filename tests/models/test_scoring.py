@@ -23,13 +23,14 @@ from fusion.errors import (
 from fusion.grants.budget import Amount
 from fusion.grants.refusal import Code
 from fusion.services import score_messages as messages
+from fusion.services.grant_evidence import MAX_REFUSALS
 from fusion.services.grants import folder_of
 from fusion.services.ledger import Book
 from fusion.services.maskers import maskers
 from fusion.services.models import find_model, keep_part, revoke_model
 from fusion.services.score_messages import Asked, Epoch, Reply
 from fusion.services.score_port import OnFirstModel
-from fusion.services.score_service import MAX_REFUSALS, ScoreService, evaluate
+from fusion.services.score_service import ScoreService, evaluate
 from fusion.services.scoring import Scorer
 from fusion.services.storage import open_budgets
 from tests.models.world import (

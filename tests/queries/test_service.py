@@ -87,6 +87,28 @@ def test_another_purpose_is_refused(up: Up) -> None:
     assert up.refused(TOTAL, purpose="dpv:Marketing").code == "G-16"
 
 
+def test_refusals_do_not_fill_the_log(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    up.world.grant(rows=100)
+    home = NodeHome.open(up.world.owner.path)
+
+    def logged() -> int:
+        with Book(home) as book:
+            return len(book.bundle().entries)
+
+    before = logged()
+    for purpose in (f"dpv:Made{n}" for n in range(4)):
+        assert up.refused(TOTAL, purpose=purpose).code == "G-16"
+    # Another question is another entry, until they are many: of nobody with a grant alike.
+    assert logged() - before == 4
+    monkeypatch.setattr("fusion.services.grant_evidence.MAX_REFUSALS", 0)
+    before = logged()
+    for n in range(4):
+        assert up.refused(TOTAL, purpose=f"dpv:More{n}").code == "G-16"
+        asked = up.refused(TOTAL, purpose=f"dpv:More{n}", rows=n + 1, connection=up.other)
+        assert asked.code == "G-00"
+    assert logged() == before
+
+
 def test_without_a_policy_nothing_is_answered(up: Up) -> None:
     for dataset in ("bare", "nowhere", "..", "a/b"):
         refused = up.refused(TOTAL, dataset=dataset)

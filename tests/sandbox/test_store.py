@@ -202,6 +202,14 @@ def test_every_statement_of_the_corpus_has_the_same_cells(stored: Stored) -> Non
     "sql",
     [
         "select count(*) from visits",
+        "select dept, stddev(duration_min), corr(duration_min - 50, duration_min) from visits "
+        "group by dept",
+        "select region, variance(birth_year), stddev(income), sum(birth_year) from persons "
+        "where birth_year > 1950 group by region",
+        "select sex, covar_samp(v.duration_min, p.birth_year - 1960) filter (where dept = 'er') "
+        "from visits v join persons p on p.person_id = v.person_id group by sex, education",
+        "select dept, median(cost), quantile_cont(duration_min, 0.3), quantile_disc(cost, 0.9) "
+        "from visits group by dept",
         "select sex, region, count(*), sum(income) from persons group by 1, 2",
         "select dept = 'er' as x, sum(duration_min - 50), avg(cost) from visits group by 1",
         "select upper(dept) as d, visit_date - date '2020-01-01' > 9 as l, count(cost) from visits "
