@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ROWS, PEOPLE = 3_000_000, 1000
+ROWS, PEOPLE = 4_000_000, 1000
 PATIENCE = 20.0
 
 
@@ -58,7 +58,7 @@ def copies(tmp_path: Path) -> Iterator[Copies]:
 
 
 class Begun(threading.Event):
-    """Is set once rows are being written."""
+    """Is set once a file is being written."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Begun(threading.Event):
         self.at = 0.0
 
     def is_set(self) -> bool:
-        if not self.at and any(each.stat().st_size for each in self.folder.glob(".reading-*/*/*")):
+        if not self.at and any(self.folder.glob(".reading-*/*/*")):
             self.at = time.monotonic()
         return self.at > 0
 
