@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flwr.serverapp import Grid, ServerApp
 
 from federated.jobs import OPEN, JobFolder
 from federated.pings import do_pings
+from federated.runtime.environment import HUB_VARIABLE
 from federated.runtime.grid import GridCohort, bells_of
 from federated.runtime.logs import log_to_stderr
 from federated.runtime.patience import shorten
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from flwr.app import Context
 
     from fusion.types import OrgId
-
-HUB_VARIABLE: Final = "BANYAN_HUB"
-"""Environment variable with the hub's folder."""
 
 app = ServerApp()
 

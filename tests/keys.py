@@ -1,4 +1,4 @@
-"""A dealt key for tests: 2048 bits, 3 of 4 holders, made once a test session."""
+"""A dealt key for tests: the 2048-bit vector key, dealt to 4 holders of whom 3 decrypt."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fusion.crypto.paillier.modulus_proof import prove
-from fusion.crypto.paillier.primes import safe_prime
 from fusion.crypto.paillier.randomisers import Djn
 from fusion.crypto.paillier.residues import integers, rows_of
 from fusion.crypto.paillier.threshold import ThresholdKey, deal
+from tests.vectors.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,8 +33,9 @@ class Dealt:
 
 
 def deal_for_tests() -> Dealt:
-    """Deal a real key with real safe primes."""
-    p, q = safe_prime(1024), safe_prime(1024)
+    """Deal a real key with real safe primes: those of the vectors, as a search takes its time."""
+    private = known(2048).private
+    p, q = private.p, private.q
     key, shares = deal(p, q, threshold=3, holders=4)
     return Dealt(key, tuple(shares), (p, q))
 

@@ -11,5 +11,8 @@ QUIET: Final = {
 }
 """Environment in which Flower contacts nobody."""
 
+HUB_VARIABLE: Final = "BANYAN_HUB"
+"""Environment variable with the hub's folder, for the ServerApp."""
+
 STOP_SECONDS: Final = 8.0
 """Time that a Flower process has to stop before it is ended."""

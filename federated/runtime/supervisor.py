@@ -17,9 +17,9 @@ import httpx
 from federated.evidence import log_end
 from federated.jobs import JobFolder, jobs_of
 from federated.runtime import contract
+from federated.runtime.environment import HUB_VARIABLE
 from federated.runtime.logs import log_to_stderr
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
-from federated.server_app import HUB_VARIABLE
 from federated.vertical.dealing import Dealers
 from fusion.identity.members import AUTHORITY
 from fusion.link.bell import Bell

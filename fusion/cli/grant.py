@@ -15,6 +15,8 @@ from fusion.cli.options import Json, folder
 from fusion.errors import InputInvalid, PartyUnreachable
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from fusion.services.grants import Kept
     from fusion.services.homes import HubHome, NodeHome
 
@@ -91,13 +93,23 @@ def _print(kept: Kept, *, as_json: bool) -> None:
             ("dataset", f"{grant.dataset.id}: {', '.join(grant.dataset.columns)}"),
             ("purpose", grant.purpose),
             ("valid", f"{grant.not_before} until {grant.not_after}"),
-            *((name, grant.permission(name)) for name in actions),
+            *((name, _in_words(grant.permission(name))) for name in actions),
             ("fee", fee),
-            *((duty.kind, duty) for duty in grant.duties),
+            *((duty.kind, _in_words(duty)) for duty in grant.duties),
             ("signed by", ", ".join(sorted(kept.signed.signed))),
             ("to be signed by", ", ".join(kept.signed.missing) or "nobody"),
             ("file", kept.path),
         ]
+    )
+
+
+def _in_words(part: BaseModel | None) -> str:
+    """Return what a part of a grant says: its keys as one writes them, and their values."""
+    said = {} if part is None else part.model_dump(mode="json", by_alias=True, exclude_none=True)
+    said.pop("kind", None)
+    return "; ".join(
+        f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in said.items()
     )
 
 

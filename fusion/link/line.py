@@ -148,6 +148,15 @@ class Line:
             told = self._said_last and self._next is None and isinstance(self._last, Failed)
             return self._peer_over or self._peer_failed or told
 
+    @property
+    def owes_last(self) -> bool:
+        """Whether the other side, which is over, waits to hear that this one is.
+
+        The connection broke under this side's last word: the other will linger for it.
+        """
+        with self._lock:
+            return self._peer_over and self._last is not None and not self._said_last
+
     def silent(self) -> float:
         """Return for how many seconds nothing was heard, though somebody listened."""
         with self._lock:

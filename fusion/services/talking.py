@@ -35,6 +35,8 @@ _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
 _JUDGE_SECONDS: Final = 0.5
 _LAST_SECONDS: Final = 1.0
+_LAST_TRIES: Final = 5
+"""To say the last word to a side that is over and may be gone."""
 _MOST_CALLS: Final = 64
 """Streams of one member at a time."""
 
@@ -111,7 +113,9 @@ async def keep_dialling(
         connect: Opens a connection to a peer.
     """
     pause = _FIRST_PAUSE
-    while not line.flushed:
+    again = _LAST_TRIES
+    while not line.flushed or (line.owes_last and again):
+        again -= line.owes_last
         try:
             async with connect(line.peer) as stream:
                 if await _dial_once(held, line, stream):

@@ -139,6 +139,30 @@ def test_cut_off_at_any_message_it_comes_to_its_end(outcome: str, sender: str, n
         assert net.connections >= 2
 
 
+@pytest.mark.parametrize("sender", [GOV, BANK])
+def test_a_last_word_that_is_cut_off_is_said_again(sender: str) -> None:
+    """Else the other side lingers for it, is late at the job's next stage, and silent there."""
+    cut = False
+
+    def fault(who: str, peer: str, data: bytes) -> bytes:
+        nonlocal cut
+        del peer
+        if who == sender and not cut and isinstance(talk.from_bytes(data), talk.Over):
+            cut = True
+            raise Cut
+        return data
+
+    endless = Patience(silence=60.0, standstill=60.0, linger=60.0)
+    with network(fault) as net:
+        waiting = [
+            talking(net.join(name), SessionTalker(session), patience=endless)
+            for name, session in _sessions("one").items()
+        ]
+        assert [each.end() for each in waiting] == [None, None]
+        assert cut
+        assert all(line.peer_over for each in waiting for line in each.talk.lines.values())
+
+
 @pytest.mark.parametrize("act", [_flip, short, rubbish], ids=["flip", "short", "frame"])
 @pytest.mark.parametrize(("outcome", "sender", "number"), CASES)
 def test_rubbish_at_any_message_ends_it_by_name(

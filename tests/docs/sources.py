@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,8 +17,9 @@ def python_files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
+@cache
 def tree(path: Path) -> ast.Module:
-    """Parse a file."""
+    """Parse a file; the tree is everybody's, and nobody changes it."""
     return ast.parse(path.read_text("utf-8"), str(path))
 
 
@@ -46,7 +48,8 @@ def table_of(page: str, heading: str) -> dict[str, list[str]]:
     return {row[0].strip("`"): row for row in rows}
 
 
-def imported_modules(path: Path) -> set[str]:
+@cache
+def imported_modules(path: Path) -> frozenset[str]:
     """Return the full names of all modules that a file imports, wherever the import stands."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
@@ -54,7 +57,7 @@ def imported_modules(path: Path) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
-    return found
+    return frozenset(found)
 
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

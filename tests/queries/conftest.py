@@ -47,6 +47,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "shelled",
         "jobs",
         "sums",
+        "rarer",
         "moving",
         "commands",
         *("agreeing", "budgeted", "noisy", "bounded", "agreed", "crowd", "costly", "revised"),

@@ -115,7 +115,7 @@ def test_eight_analysts_at_once_spend_what_there_is(up: Up) -> None:
 def test_what_goes_wrong_after_the_charge_costs_the_asker(up: Up) -> None:
     grant = private(up, "costly")
     assert up.ask(COUNT, dataset="costly", rho_micro=1000).rows
-    (table,) = (up.world.owner.path / "queries/costly").glob("r2/persons.csv")
+    (table,) = (up.world.owner.path / "queries/costly").glob("r1/persons.csv")
     whole = table.read_bytes()
     table.write_bytes(b"\xff\xfe")
     failed = up.refused("select sum(income) as s from persons", dataset="costly", rho_micro=2000)

@@ -49,8 +49,8 @@ def test_truncation_is_right_to_one_unit_for_every_number(values: list[int], bit
 @pytest.mark.parametrize(
     ("series", "function", "most"),
     [
-        (ring.SIGMOID, lambda z: 1 / (1 + np.exp(-z)), 8e-4),
-        (ring.EXPONENTIAL, np.exp, 3e-3),
+        (ring.sigmoid(), lambda z: 1 / (1 + np.exp(-z)), 8e-4),
+        (ring.exponential(), np.exp, 3e-3),
     ],
 )
 def test_a_series_is_as_near_as_it_says(
@@ -62,7 +62,7 @@ def test_a_series_is_as_near_as_it_says(
     assert error <= 1.05 * series.error
 
 
-@pytest.mark.parametrize("series", [ring.SIGMOID, ring.EXPONENTIAL])
+@pytest.mark.parametrize("series", [ring.sigmoid(), ring.exponential()])
 def test_shares_of_a_function_add_up_to_its_series(series: ring.Series) -> None:
     z = np.linspace(series.low, series.high, 2000)
     bits, wave_bits, coefficient_bits = 34, 14, 14

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from federated.protocols.vertical.ring import EXPONENTIAL, HEADROOM_BITS, SIGMOID, Series
+from federated.protocols.vertical.ring import HEADROOM_BITS, Series, exponential, sigmoid
 from fusion.errors import DataInvalid, InputInvalid
 
 if TYPE_CHECKING:
@@ -75,7 +75,13 @@ class LinearTerms:
     @property
     def series(self) -> Series | None:
         """How the mean is computed from the score; None where they are the same."""
-        return {"logistic": SIGMOID, "poisson": EXPONENTIAL, "linear": None}[self.family]
+        match self.family:
+            case "logistic":
+                return sigmoid()
+            case "poisson":
+                return exponential()
+            case "linear":
+                return None
 
     @property
     def row_bits(self) -> int:

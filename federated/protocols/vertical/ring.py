@@ -14,6 +14,7 @@ it. Adding, and multiplying with a public integer, are local. Three things need 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -247,8 +248,13 @@ def _sigmoid(z: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-z)))
 
 
-SIGMOID: Final = series(_sigmoid, -24.0, 24.0, period_bits=6, harmonics=20, smallest=1e-4, odd=True)
-"""The logistic function."""
+@cache
+def sigmoid() -> Series:
+    """Return the logistic function's; fitted once a process, where it is first needed."""
+    return series(_sigmoid, -24.0, 24.0, period_bits=6, harmonics=20, smallest=1e-4, odd=True)
 
-EXPONENTIAL: Final = series(np.exp, -7.0, 4.0, period_bits=4, harmonics=12, smallest=1e-5)
-"""The exponential function."""
+
+@cache
+def exponential() -> Series:
+    """Return the exponential function's; fitted once a process, where it is first needed."""
+    return series(np.exp, -7.0, 4.0, period_bits=4, harmonics=12, smallest=1e-5)
