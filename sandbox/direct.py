@@ -47,7 +47,11 @@ def values_of(
     """Return the column that each of these value columns is; None if one of them is none."""
     found: list[Given] = []
     for place in places:
-        given = _given(core.rows.outputs[place].value, core.rows, policy, coded)
+        value = core.rows.outputs[place].value
+        if value.op == "within":
+            # Which of its values are far away is found when they are added up.
+            value = value.args[0]
+        given = _given(value, core.rows, policy, coded)
         if given is None:
             return None
         found.append(given)

@@ -178,7 +178,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(EnvironmentUnfit, match="Is a directory"):
         write_atomic(tmp_path / "target", b"x")
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 

@@ -109,7 +109,8 @@ def test_a_noisy_answer_says_its_accuracy_and_its_price(
     up.world.grant("told", permissions={"query": query})
     at = ("--dataset", f"{OWNER}/told", "--purpose", PURPOSE, "--home", home)
     count = "select count(*) as n from persons"
-    assert fusion("query", count, *at, "--rho-micro", "5000", "--explain", "--budget") == 0
+    asked = fusion("query", count, *at, "--rho-micro", "5000", "--explain", "--budget")
+    assert asked == 0, fusion.err
     assert "n: noise with a standard deviation of 10" in fusion.err
     assert "spent 5000 millionths of rho" in fusion.err
     assert "45000 millionths of rho, of the dataset 45000" in fusion.err
