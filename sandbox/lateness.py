@@ -98,6 +98,11 @@ class Lateness:
         self._lock = threading.Lock()
         self._kept: dict[Asker, int] = {}
 
+    def left(self, asker: Asker, time: Time) -> int:
+        """Return how many events of this month are left."""
+        used, _ = self._store.known(asker, self._clock.now().strftime("%Y-%m"), "")
+        return max(0, time.late - used)
+
     @contextmanager
     def course(self, question: Question) -> Iterator[Course]:
         """Give a query its steps, and keep the events that it may have until its end.

@@ -321,6 +321,11 @@ class Service:
 
     def _left(self, caller: str, dataset: str) -> list[Left]:
         found = []
+        policy = attached(self._node, dataset)
+        late = None
+        if policy is not None:
+            asker = Asker(dataset=dataset, group=group_of(policy.policy, caller))
+            late = self._late.left(asker, policy.policy.time)
         for kept in self._grants(caller, dataset):
             permission = kept.signed.grant.permission("query")
             if permission is None or kept.revoked:
@@ -332,6 +337,7 @@ class Service:
                     runs=left.runs,
                     rows=left.rows,
                     not_after=kept.signed.grant.not_after,
+                    late=late,
                     privacy=self._privacy(dataset, kept.signed.id, cap_of(permission)),
                 )
             )

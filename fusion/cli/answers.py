@@ -98,8 +98,8 @@ def show_left(left: Sequence[Left], datasets: Sequence[str] = ()) -> None:
         left: Of each grant.
         datasets: Which dataset each is about, where that was not asked for.
     """
-    rows = [[each.grant[:16], each.runs, each.rows, each.not_after] for each in left]
-    heads = ["grant", "queries", "rows", "until"]
+    rows = [[each.grant[:16], each.runs, each.rows, each.late, each.not_after] for each in left]
+    heads = ["grant", "queries", "rows", "late answers", "until"]
     if datasets:
         heads.append("dataset")
         rows = [[*row, dataset] for row, dataset in zip(rows, datasets, strict=True)]

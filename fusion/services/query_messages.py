@@ -161,12 +161,23 @@ class Privacy(_Part):
 
 
 class Left(_Part):
-    """What a grant has left for queries of a dataset."""
+    """What a grant has left for queries of a dataset.
+
+    Attributes:
+        grant: Its id.
+        runs: Queries.
+        rows: Of results.
+        not_after: Until when it holds.
+        late: Answers of this month that may still be late, under all grants of the organisation and
+            of who pools with it; null where no policy is attached.
+        privacy: Of a privacy budget.
+    """
 
     grant: _Digest
     runs: Annotated[int, Field(ge=0)]
     rows: Annotated[int, Field(ge=0)]
     not_after: Annotated[str, Field(max_length=32)]
+    late: Annotated[int, Field(ge=0)] | None = None
     privacy: Privacy | None = None
 
 

@@ -83,6 +83,7 @@ def test_late_answers_are_ended_counted_and_told_and_then_nothing_is_run(up: Up)
     assert up.service._late._store.known(asker, month, "")[0] == 3
     # Whatever it is, and whichever revision: nothing is run, and no run is charged.
     charged = up.service._left(ANALYST, "belated")
+    assert [each.late for each in charged] == [0]
     assert up.refused("select sex from persons group by sex", dataset="belated").code == "Q-25"
     assert source.run_for == [ANALYST]
     assert up.service._left(ANALYST, "belated") == charged
