@@ -141,6 +141,7 @@ def test_a_node_reaches_another_through_the_hub(deployment: Deployment) -> None:
     assert "nobody" in refused.stderr
 
 
+@pytest.mark.soak
 def test_a_masked_study_runs_to_its_end(deployment: Deployment) -> None:
     text = study_text(rounds=1).replace("[deadlines]", "[aggregation]\nmasks = true\n\n[deadlines]")
     watch = Watch(deployment, text)
