@@ -159,7 +159,7 @@ class SealedKeeping:
         return f"{_CONTEXT}, {self._job}, {name}".encode()
 
 
-def sweep(node: NodeHome, now: datetime) -> list[str]:
+def sweep(node: NodeHome, now: datetime, end: Callable[[str], None]) -> list[str]:
     """Remove what is kept of jobs that nobody has gone on with for long; return their names.
 
     The hub says when a job has ended; one that never does would leave secrets here for good.
@@ -167,6 +167,11 @@ def sweep(node: NodeHome, now: datetime) -> list[str]:
     Args:
         node: The node.
         now: The time.
+        end: Ends a job for good. Told each before anything is removed: without what was counted
+            and bound it could be run anew, under one charge.
+
+    Returns:
+        The jobs of which nothing is left; what can't be removed is tried again the next time.
     """
     gone = []
     for folder in (node.path / JOBS).glob("*"):
@@ -175,8 +180,10 @@ def sweep(node: NodeHome, now: datetime) -> list[str]:
         except FileNotFoundError:  # somebody is at it
             continue
         if newest < now.timestamp() - LEFT_SECONDS:
+            end(folder.name)
             shutil.rmtree(folder, ignore_errors=True)
-            gone.append(folder.name)
+            if not folder.exists():
+                gone.append(folder.name)
     return gone
 
 
