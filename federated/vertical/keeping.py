@@ -187,6 +187,24 @@ def sweep(node: NodeHome, now: datetime, end: Callable[[str], None]) -> list[str
     return gone
 
 
+def of_the_job(keeping: Keeping, name: str) -> bytes | None:
+    """Return what holds for every attempt, if it is kept.
+
+    Args:
+        keeping: Of the job.
+        name: Such as :data:`TRIED`.
+
+    Raises:
+        DataInvalid: It is kept, and does not open: it is not counted or bound anew over that.
+    """
+    found = keeping.get(name)
+    if found is None and name in keeping.names():
+        raise DataInvalid(
+            f"What was kept of the run ({name}) does not open.", hint="Start a new run."
+        )
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """The states of one job.
@@ -212,9 +230,9 @@ class States:
             table: Its digest.
 
         Raises:
-            DataInvalid: The job was begun over another.
+            DataInvalid: The job was begun over another, or what was kept of it does not open.
         """
-        kept = self.keeping.get(TABLE)
+        kept = of_the_job(self.keeping, TABLE)
         if kept is None:
             self.keeping.put(TABLE, table.encode())
         elif kept != table.encode():
@@ -230,9 +248,10 @@ class States:
 
         Raises:
             Refused: There were as many as one charge is for.
-            DataInvalid: What was kept of it is no number.
+            DataInvalid: What was kept of it does not open, or is no number.
         """
-        kept = self.keeping.get(what) or b"0"
+        found = of_the_job(self.keeping, what)
+        kept = b"0" if found is None else found
         if not re.fullmatch(rb"\d{1,9}", kept):
             raise DataInvalid(
                 f"How often the run was {what} is not well formed.", hint="Start a new run."
