@@ -68,8 +68,7 @@ class AlignJob(AttemptedJob):
         self._own = brought
         self._terms = brought.study.terms(brought.federation, brought.job)
         self._peers = tuple(name for name in brought.study.organisations if name != brought.me)
-        keys = brought.prepared.keys
-        self._marks = controls.sketch(earlier_runs.secret_of(brought.node), keys)
+        self._marks = b""
         self._left = resuming.begun(brought.keeping) or self._was_committed()
 
     def close(self) -> None:
@@ -85,6 +84,9 @@ class AlignJob(AttemptedJob):
         if start is not None:
             raise Refused("An alignment goes on from what each party keeps, and from no step.")
         self._states.count(TRIED)
+        if not self._marks:  # not while the hub waits for an answer: large sets take seconds
+            own = self._own
+            self._marks = controls.sketch(earlier_runs.secret_of(own.node), own.prepared.keys)
         self._hold_to_earlier()
         align = self._ring if len(self._terms.parties) > 2 else self._session
         self._finish(align(attempt))
