@@ -13,13 +13,12 @@ from federated.orders import take_order
 from federated.vertical.align_job import AlignJob, BroughtToAlign
 from federated.vertical.evidence import AlignmentEvidence
 from federated.vertical.job import BroughtToTrain, VerticalJob
-from federated.vertical.keeping import sweep
 from federated.vertical.own_table import own_table
 from federated.vertical.permits import take_align_leave, take_leaves
 from federated.vertical.study import VerticalStudy
 from fusion.alignment.preparation import prepare
 from fusion.connectors.files import read_table
-from fusion.errors import GrantRefused, Refused
+from fusion.errors import FusionError, GrantRefused, Refused
 from fusion.grants.refusal import Code
 from fusion.services import align_results
 from fusion.services.catalogue import check_usable
@@ -116,8 +115,6 @@ def agree(seat: VerticalSeat, log: VerticalEvidence, asked: Agreement) -> Attemp
         GrantRefused: No grant of this party allows it.
         DataInvalid: The table can't be read.
     """
-    for left in sweep(seat.node, seat.clock.now()):
-        seat.note(f"job {left}: nobody went on with it; what was kept of it is removed")
     roster, study = seat.roster(), asked.study
     for other in study.organisations:
         roster.member(other)
@@ -192,24 +189,28 @@ def _to_align(seat: VerticalSeat, job: str, study: AlignmentStudy, roster: Roste
     leave, reservation = take_align_leave(
         seat.align_desk, seat.organisation, job, study, seat.clock
     )
-    return AlignJob(
-        BroughtToAlign(
-            me=seat.organisation,
-            job=job,
-            patience=study.patience,
-            permissions=(leave,),
-            keeping=seat.keeping(job),
-            conversations=seat.conversations,
-            note=seat.note,
-            node=seat.node,
-            federation=roster.federation,
-            study=study,
-            prepared=_prepared(seat, job, study),
-            allowed=_allowed(seat, leave.grant),
-            operator=roster.member(study.operator).sealing_key,
-            log=AlignmentEvidence(seat.log, seat.clock, job, reservation),
+    try:
+        return AlignJob(
+            BroughtToAlign(
+                me=seat.organisation,
+                job=job,
+                patience=study.patience,
+                permissions=(leave,),
+                keeping=seat.keeping(job),
+                conversations=seat.conversations,
+                note=seat.note,
+                node=seat.node,
+                federation=roster.federation,
+                study=study,
+                prepared=_prepared(seat, job, study),
+                allowed=_allowed(seat, leave.grant),
+                operator=roster.member(study.operator).sealing_key,
+                log=AlignmentEvidence(seat.log, seat.clock, job, reservation),
+            )
         )
-    )
+    except FusionError:
+        leave.give_up()  # nothing has left: what can't be read or prepared is no run
+        raise
 
 
 def _allowed(seat: VerticalSeat, grant: str) -> Align:

@@ -68,9 +68,8 @@ class AlignJob(AttemptedJob):
         self._own = brought
         self._terms = brought.study.terms(brought.federation, brought.job)
         self._peers = tuple(name for name in brought.study.organisations if name != brought.me)
-        keys = brought.prepared.keys
-        self._marks = controls.sketch(earlier_runs.secret_of(brought.node), keys)
-        self._left = resuming.begun(brought.keeping)
+        self._marks = b""
+        self._left = resuming.begun(brought.keeping) or self._was_committed()
 
     def close(self) -> None:
         """End what is under way and forget the run, and that there was one if nothing has left."""
@@ -85,6 +84,9 @@ class AlignJob(AttemptedJob):
         if start is not None:
             raise Refused("An alignment goes on from what each party keeps, and from no step.")
         self._states.count(TRIED)
+        if not self._marks:  # not while the hub waits for an answer: large sets take seconds
+            own = self._own
+            self._marks = controls.sketch(earlier_runs.secret_of(own.node), own.prepared.keys)
         self._hold_to_earlier()
         align = self._ring if len(self._terms.parties) > 2 else self._session
         self._finish(align(attempt))
@@ -94,12 +96,16 @@ class AlignJob(AttemptedJob):
         controls.granted(own.allowed, self._terms)
         limits = Limits(own.allowed.runs, own.allowed.minimum_difference)
         earlier_runs.hold_to_earlier(own.node, self._peers, limits, self._remembered(0, ""))
-        committed = (earlier_runs.was_committed(own.node, peer, own.job) for peer in self._peers)
-        if any(committed) and not resuming.begun(own.keeping):
+        if self._was_committed() and not resuming.begun(own.keeping):
             raise DataInvalid(
                 "What was kept of the alignment is gone: a second set would be masked for it.",
                 hint="Order it again.",
             )
+
+    def _was_committed(self) -> bool:
+        """Return whether the own set was masked for this job, also where its state is gone."""
+        own = self._own
+        return any(earlier_runs.was_committed(own.node, peer, own.job) for peer in self._peers)
 
     def _ring(self, attempt: Attempt) -> Outcome | None:
         own, ring = self._own, KeptRing(self._own.keeping)

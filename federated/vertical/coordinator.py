@@ -33,9 +33,11 @@ LOOK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 10.0
 """For one look; who is later is asked again."""
 SETUP_SECONDS: Final = 120.0
-"""For reading a table and preparing its identifiers."""
+"""For agreeing, over and above :data:`READ_SECONDS`."""
+READ_SECONDS: Final = 20e-6
+"""For reading a record and preparing its identifier, of the most records that a study allows."""
 BACK_SECONDS: Final = 30.0
-"""A party that was not heard has at least so long to come back."""
+"""A party that was not heard has at least so long to come back, before it reads."""
 UNKNOWN: Final = "F-404"
 
 
@@ -50,6 +52,11 @@ class Joint(Protocol):
     @property
     def patience(self) -> float:
         """Seconds for which a party may be silent."""
+        ...
+
+    @property
+    def set_size(self) -> int:
+        """Most records of a party."""
         ...
 
     def canonical(self) -> bytes:
@@ -177,8 +184,14 @@ class Coordinator(ABC, Generic[StudyT]):
         return dict(self.run.cohort.ask(requests, seconds=seconds))  # type: ignore[arg-type]
 
     def prepare(self, seconds: float, *, tell: bool) -> None:
-        """Have every party agree, and tell how it stands; those that are away may come back."""
+        """Have every party agree, and tell how it stands; those that are away may come back.
+
+        Args:
+            seconds: To wait for them, besides the time in which they read their tables.
+            tell: Whether to tell that nobody refused, as well.
+        """
         run = self.run
+        seconds += run.study.set_size * READ_SECONDS
         head: dict[str, Any] = {"job": run.job, "study": run.study.canonical().decode()}
         if run.order is not None:
             head["order"] = run.order.decode()

@@ -159,7 +159,7 @@ class SealedKeeping:
         return f"{_CONTEXT}, {self._job}, {name}".encode()
 
 
-def sweep(node: NodeHome, now: datetime) -> list[str]:
+def sweep(node: NodeHome, now: datetime, end: Callable[[str], None]) -> list[str]:
     """Remove what is kept of jobs that nobody has gone on with for long; return their names.
 
     The hub says when a job has ended; one that never does would leave secrets here for good.
@@ -167,6 +167,11 @@ def sweep(node: NodeHome, now: datetime) -> list[str]:
     Args:
         node: The node.
         now: The time.
+        end: Ends a job for good. Told each before anything is removed: without what was counted
+            and bound it could be run anew, under one charge.
+
+    Returns:
+        The jobs of which nothing is left; what can't be removed is tried again the next time.
     """
     gone = []
     for folder in (node.path / JOBS).glob("*"):
@@ -175,9 +180,29 @@ def sweep(node: NodeHome, now: datetime) -> list[str]:
         except FileNotFoundError:  # somebody is at it
             continue
         if newest < now.timestamp() - LEFT_SECONDS:
+            end(folder.name)
             shutil.rmtree(folder, ignore_errors=True)
-            gone.append(folder.name)
+            if not folder.exists():
+                gone.append(folder.name)
     return gone
+
+
+def of_the_job(keeping: Keeping, name: str) -> bytes | None:
+    """Return what holds for every attempt, if it is kept.
+
+    Args:
+        keeping: Of the job.
+        name: Such as :data:`TRIED`.
+
+    Raises:
+        DataInvalid: It is kept, and does not open: it is not counted or bound anew over that.
+    """
+    found = keeping.get(name)
+    if found is None and name in keeping.names():
+        raise DataInvalid(
+            f"What was kept of the run ({name}) does not open.", hint="Start a new run."
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +230,9 @@ class States:
             table: Its digest.
 
         Raises:
-            DataInvalid: The job was begun over another.
+            DataInvalid: The job was begun over another, or what was kept of it does not open.
         """
-        kept = self.keeping.get(TABLE)
+        kept = of_the_job(self.keeping, TABLE)
         if kept is None:
             self.keeping.put(TABLE, table.encode())
         elif kept != table.encode():
@@ -223,9 +248,10 @@ class States:
 
         Raises:
             Refused: There were as many as one charge is for.
-            DataInvalid: What was kept of it is no number.
+            DataInvalid: What was kept of it does not open, or is no number.
         """
-        kept = self.keeping.get(what) or b"0"
+        found = of_the_job(self.keeping, what)
+        kept = b"0" if found is None else found
         if not re.fullmatch(rb"\d{1,9}", kept):
             raise DataInvalid(
                 f"How often the run was {what} is not well formed.", hint="Start a new run."

@@ -25,7 +25,7 @@ from federated.requests import number, text
 from federated.vertical.agreeing import Agreement, StrangerRefused, agree
 from federated.vertical.evidence import VerticalEvidence
 from federated.vertical.job import VerticalJob
-from federated.vertical.keeping import Mark
+from federated.vertical.keeping import Mark, sweep
 from federated.vertical.products import facts_of_run
 from federated.vertical.study import joint_from_canonical
 from fusion.errors import FusionError, IsolationBusy, JobUnknown, MessageInvalid, Refused
@@ -84,6 +84,8 @@ class VerticalParty:
     def _prepare(self, name: str, head: Mapping[str, Any]) -> dict[str, Any]:
         study = joint_from_canonical(text(head, "study").encode())
         order = text(head, "order").encode() if "order" in head else None
+        for left in sweep(self._seat.node, self._seat.clock.now(), self._end_left):
+            self._seat.note(f"job {left}: nobody went on with it; what was kept of it is removed")
         kept = self._seat.log.job(name)
         if self._log.is_over(name):
             raise Refused(f"Job {name} has ended.", hint="Start a new job.")
@@ -144,13 +146,24 @@ class VerticalParty:
         with self._lock:
             job = self._jobs.pop(name, None)
         if job is not None:
+            job.end()
+        # Over before what was counted and bound of it is gone: it could be run anew in between.
+        self._log.ended(name, done=status == "done")
+        if job is not None:
             job.close()
         self._seat.keeping(name).clear()
-        self._log.ended(name, done=status == "done")
         self._seat.note(f"job {name}: {status}")
         return {}
 
     # ------------------------------------------------------------------ jobs
+
+    def _end_left(self, name: str) -> None:
+        """End a job that nobody went on with: it is never agreed to again."""
+        with self._lock:
+            job = self._jobs.pop(name, None)
+        if job is not None:
+            job.end()
+        self._log.ended(name, done=False)
 
     def _check_room(self) -> None:
         """Return if another job may be agreed to: none that works is ended for it.

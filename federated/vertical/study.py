@@ -83,6 +83,11 @@ class VerticalStudy:
         return self.document.study.patience
 
     @property
+    def set_size(self) -> int:
+        """Most records of a party."""
+        return self.document.set_size
+
+    @property
     def identifiers(self) -> Identifiers:
         """How records are told apart."""
         return self.document.identifiers

@@ -1,7 +1,8 @@
 """Alignments that go on after a crash: what is kept of one, and when.
 
-Of a session of two its state is kept before anything leaves, and again after the peer's hello: the
-peer is held to the list that it committed to, and sends everything after that again. Of a ring,
+Of a session of two its state is kept before anything leaves, and again after the peer's hello and
+after its pledge: the peer is held to the list and to the answer that it committed to, and sends
+everything after that again. Of a ring,
 where nobody commits to a list, the own list is kept before it leaves, and every message before its
 sender hears that it was taken: it goes on from the last message that was acknowledged.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from fusion.alignment.ring import Member
 from fusion.alignment.rules import Broken, broken
 from fusion.alignment.session import Session
+from fusion.alignment.states import Role, State
 from fusion.crypto import rng
 from fusion.errors import InputInvalid
 
@@ -88,6 +90,7 @@ class KeptSession:
     peer: str
     _key: bytes = b""
     _order: bytes = b""
+    _holds: State | None = None
 
     def open(self, terms: Terms, me: str, keys: Sequence[str], open_masker: Maskers) -> Session:
         """Return the session that was kept, or a new one, kept before anything of it leaves.
@@ -108,7 +111,9 @@ class KeptSession:
         if found is not None:
             self._key = found[:_KEY]
             _hold_to(found[_KEY : _KEY + _ORDER], self._order)
-            return Session.go_on(terms, me, found[_KEY + _ORDER :], self._key, open_masker)
+            session = Session.go_on(terms, me, found[_KEY + _ORDER :], self._key, open_masker)
+            self._holds = session.state
+            return session
         session = Session.begin(terms, me, keys, open_masker)
         self._key = rng.token(_KEY)
         self._keep(session)
@@ -116,10 +121,12 @@ class KeptSession:
 
     def taken(self, session: Session) -> None:
         """Keep what the peer is held to; called after each message, before the next leaves."""
-        if session.taken == 1:
+        pledged = session.role is Role.MUTUAL and session.state is State.ANSWERING
+        if session.taken == 1 or (pledged and self._holds is not State.ANSWERING):
             self._keep(session)
 
     def _keep(self, session: Session) -> None:
+        self._holds = session.state
         self.keeping.put(self._name, self._key + self._order + session.keep(self._key))
 
     @property

@@ -9,7 +9,8 @@ The carrier calls :meth:`Session.take` with each message of the peer, and sends
 :meth:`Session.message` for each number below :attr:`Session.ready`. Messages are numbered from 0 in
 each direction and made again as the same bytes, so after a broken connection each side says its
 :attr:`Session.taken` and the other goes on from there. State that was kept (:meth:`Session.keep`)
-after the peer's hello, and before the answer to it left, goes on as well after a crash.
+after the peer's hello or its pledge, and before the answer to it left, goes on as well after a
+crash.
 """
 
 from __future__ import annotations

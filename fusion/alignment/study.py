@@ -139,6 +139,11 @@ class AlignmentStudy(Part):
         return self.study.patience
 
     @property
+    def set_size(self) -> int:
+        """Most records of a party."""
+        return self.alignment.set_size
+
+    @property
     def organisations(self) -> tuple[str, ...]:
         """Who takes part; the first one learns."""
         return tuple(party.organisation for party in self.party)

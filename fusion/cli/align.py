@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from fusion.cli import output
 from fusion.cli.files import check_writable
-from fusion.errors import InputInvalid, PartyFailed
+from fusion.errors import EnvironmentUnfit, InputInvalid, PartyFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,19 +134,30 @@ def run(
 
 
 def _end(node: NodeHome, record: Mapping[str, Any], report: Path | None, *, as_json: bool) -> None:
-    """Print what an alignment came to; raise as the party did that ended it."""
+    """Print what an alignment came to; raise as the party did that ended it.
+
+    Raises:
+        InputInvalid: What was followed is no alignment.
+        PartyFailed: A party ended it.
+    """
     from fusion.reports.alignment import render
     from fusion.services.align_results import sizes_of
     from fusion.services.files import write_atomic
 
     done = record["status"] == "done"
+    if done and record.get("kind") != "alignment":
+        raise InputInvalid(
+            f"{record.get('job')} is no alignment.",
+            hint=f"fusion train --follow {record.get('job')}",
+        )
     sizes = sizes_of(node, record) if done else {}
     if report is not None:
         try:
             write_atomic(report, render(record, sizes).encode(), 0o644)
             output.note(f"report: {report}")
-        except OSError as error:
-            output.note(f"the report could not be written to {report}: {error.strerror}")
+        except EnvironmentUnfit as error:
+            # It could be written when this began; the result is printed all the same.
+            output.note(f"the report is not there: {error.message}")
     if not done:
         raise PartyFailed(
             record["message"], code=record.get("code") or "F-002", exit_code=record["exit_code"]

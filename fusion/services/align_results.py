@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 TYPE: Final = "application/vnd.fusion.align-told/1+json"
 KEPT: Final = 50
 """Alignments whose report and rows stay in a node's folder: the newest."""
+_TOLD_BYTES: Final = 2048
+"""What is sealed always has so many bytes: the hub sees the length, which would tell magnitudes."""
 MAX_TOLD_BYTES: Final = 4096
 _JOB: Final = re.compile(r"(align|job)-[0-9a-f]{12}")
 _Organisation = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$")]
@@ -62,7 +64,7 @@ class Told(Document):
 
 
 def tell(node: NodeHome, told: Told, operator: SealingPublicKey) -> bytes:
-    """Return what a party tells, signed by it and sealed to the operator.
+    """Return what a party tells, signed by it and sealed to the operator; always as many bytes.
 
     Raises:
         KeyRefused: Nothing can be sealed to the operator's key.
@@ -71,7 +73,8 @@ def tell(node: NodeHome, told: Told, operator: SealingPublicKey) -> bytes:
         told.model_dump(mode="json", by_alias=True, exclude_none=True),
         TYPE, node.statement_key, told.organisation,
     )  # fmt: skip
-    return operator.seal(signed, _context(told.job))
+    # Every told fits: names have 63 characters, numbers 16.
+    return operator.seal(signed.ljust(_TOLD_BYTES), _context(told.job))
 
 
 def open_told(node: NodeHome, roster: Roster, job: str, organisation: str, sealed: bytes) -> Told:
@@ -84,7 +87,7 @@ def open_told(node: NodeHome, roster: Roster, job: str, organisation: str, seale
     """
     if len(sealed) > MAX_TOLD_BYTES:
         raise MessageInvalid("What a party told is too large.")
-    signed = node.open_sealed(sealed, _context(job))
+    signed = node.open_sealed(sealed, _context(job)).rstrip(b" ")
     member = roster.member(organisation)
     _, payload = envelope.open_signed(signed, TYPE, {organisation: member.statement_key})
     try:

@@ -100,6 +100,28 @@ def test_what_a_party_told_is_its_own_word_about_this_alignment(up: World) -> No
         align_results.open_told(node, roster, job, GOV, good[:-1] + bytes(5000))
 
 
+def test_what_a_party_told_has_one_length(up: World) -> None:
+    """The hub hands it on: longer numbers would show it how much is common."""
+    key = up.hub.roster().member(BANK).sealing_key
+    long = "x" * 63
+    lengths = {
+        len(
+            align_results.tell(
+                up.nodes[GOV],
+                Told(job="job-0123456789ab", organisation=org, operator=org, records=n, common=c),
+                key,
+            )
+        )
+        for org, n, c in (
+            (GOV, 70, 5),
+            (GOV, 70, None),
+            (GOV, 70_000, 50_000),
+            (long, 2**53 - 1, 0),
+        )
+    }
+    assert len(lengths) == 1
+
+
 def test_the_logs_of_both_have_the_same_commitments_and_pass_an_audit(
     up: World, tmp_path: Path
 ) -> None:

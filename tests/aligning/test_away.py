@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from federated.cohort import Request
+from federated.seats import seat_of, vertical_seat_of
 from federated.vertical import coordinator
-from federated.vertical.keeping import SealedKeeping
+from federated.vertical.keeping import TRIED, SealedKeeping
 from federated.vertical.party import VerticalParty
 from fusion.alignment.study import parse_study
+from fusion.errors import EnvironmentUnfit
+from fusion.ledger.entry import BudgetMoved, decode
 from fusion.services import align_results, earlier_runs, grants
 from fusion.services.conversing import Talk
 from fusion.services.grants import folder_of
+from fusion.services.ledger import Book
 from tests.aligning.world import BANK, COMMON, COMMON_OF_ALL, GOV, TAX, study_text
 
 if TYPE_CHECKING:
@@ -128,6 +134,98 @@ def test_what_is_kept_of_a_job_that_nobody_goes_on_with_is_removed(world: World)
     assert SealedKeeping(node, "job-00000000000d").names() == ["align-ring"]
     assert any("job-00000000000c" in said for said in world.said[TAX])
     SealedKeeping(node, "job-00000000000d").clear()
+
+
+def test_a_job_that_was_left_is_not_agreed_to_again(world: World) -> None:
+    """What counted its attempts is gone with the rest: it would begin anew under one charge."""
+    node, job = world.nodes[BANK], "job-0000000000c1"
+    with world.serving(BANK) as found:
+        head = _head(world, job)
+        assert world.parties[BANK].handle(Request("prepare", head)).failure is None
+        SealedKeeping(node, job).put(TRIED, b"24")
+        folder = node.path / "jobs" / job
+        then = time.time() - 31 * 86_400
+        for path in (folder / f"{TRIED}.sealed", folder):
+            os.utime(path, (then, then))
+        world.start(BANK, found[BANK])
+        failure = world.parties[BANK].handle(Request("prepare", head)).failure
+        assert failure is not None
+        assert "has ended" in failure.message
+        assert not folder.exists()
+
+
+def test_a_run_of_which_something_left_stays_one_though_its_state_is_gone(world: World) -> None:
+    node, job = world.nodes[BANK], "job-0000000000c2"
+    kept = node.path / "jobs" / job
+    with world.serving(BANK) as found:
+        head = _head(world, job)
+        party = world.parties[BANK]
+        assert party.handle(Request("prepare", head)).failure is None
+        assert party.handle(Request("begin", {"job": job, "attempt": 1})).failure is None
+        _until(lambda: earlier_runs.was_committed(node, GOV, job), 10)
+        assert isinstance(party, VerticalParty)
+        party.close()
+        shutil.rmtree(kept)
+        party = world.start(BANK, found[BANK])
+        assert party.handle(Request("prepare", head)).failure is None
+        party.handle(Request("leave", {"job": job, "status": "failed"}))
+    runs = earlier_runs.earlier(node, GOV, besides="")
+    assert job in {run.job for run in runs}
+
+
+class _Stuck(SealedKeeping):
+    """On a disk from which nothing can be removed."""
+
+    def clear(self) -> None:
+        raise EnvironmentUnfit("It can't be removed.")
+
+
+def test_a_job_is_over_before_what_it_counted_is_gone(world: World) -> None:
+    node, job = world.nodes[BANK], "job-0000000000c3"
+    with world.serving(BANK) as found:
+        head, connection = _head(world, job), found[BANK]
+        seat = vertical_seat_of(
+            node, seat_of(node, lambda _: None, connection.link), connection.conversations
+        )
+        stuck = VerticalParty(replace(seat, keeping=lambda name: _Stuck(node, name)))
+        assert stuck.handle(Request("prepare", head)).failure is None
+        failure = stuck.handle(Request("leave", {"job": job, "status": "failed"})).failure
+        assert failure is not None
+        assert failure.code == "F-300"
+        failure = world.parties[BANK].handle(Request("prepare", head)).failure
+        assert failure is not None
+        assert "has ended" in failure.message
+
+
+def test_a_table_that_can_not_be_prepared_costs_no_run(world: World) -> None:
+    node, job = world.nodes[BANK], "job-0000000000c4"
+    table = node.config.data["people"]
+    whole = table.read_text("utf-8")
+    with world.serving(BANK):
+        head = _head(world, job, duplicates="refuse")
+        world.table(BANK, ["k00001", "k00001"])
+        with Book(node) as book:
+            before = book.ledger.size()
+        try:
+            failure = world.parties[BANK].handle(Request("prepare", head)).failure
+        finally:
+            table.write_text(whole, "utf-8")
+    assert failure is not None
+    assert failure.code == "A-10"
+    with Book(node) as book:
+        logged = [decode(data) for data in book.ledger.entries(before, book.ledger.size())]
+    moves = [each for each in logged if isinstance(each, BudgetMoved)]
+    assert [each.move for each in moves] == ["reserved", "released"]
+
+
+def _head(world: World, job: str, duplicates: str = "first") -> dict[str, str]:
+    """What a party is asked to agree to, of the bank and the registry."""
+    text = study_text(patience=60.0).replace('"first"', f'"{duplicates}"')
+    return {
+        "job": job,
+        "study": parse_study(text, "study.toml").canonical().decode(),
+        "order": world.order(text)[1].decode(),
+    }
 
 
 def _until(found: Callable[[], bool], seconds: float) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from federated.jobs import OPEN, jobs_of
+from fusion.cli import align
+from fusion.errors import InputInvalid
 from fusion.services.files import write_atomic
 from tests.aligning.world import BANK, COMMON, GOV, KEYS, study_text
 from tests.cli.test_app import Terminal
@@ -103,3 +105,19 @@ def test_an_operator_stops_its_own_run_and_no_other(
         assert fusion("train", "--stop", job, "--home", home) == 6
         assert "ended already" in fusion.err
         assert fusion("align", "--stop", "job", "--home", home) == 2
+
+
+def test_sizes_are_shown_though_the_report_can_not_be_written_and_of_alignments_alone(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = world.nodes[BANK]
+    with world.serving(BANK, GOV):
+        found = world.work(world.job(study_text()))
+    # It could be written when the run began.
+    align._end(node, found, tmp_path / "gone" / "report.html", as_json=True)
+    shown = capsys.readouterr()
+    assert f'"common": {COMMON}' in shown.out
+    assert "report is not there" in shown.err
+    with pytest.raises(InputInvalid, match="no alignment"):
+        align._end(node, {**found, "kind": "vertical"}, None, as_json=False)
+    assert capsys.readouterr().out == ""

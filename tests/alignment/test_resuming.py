@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from federated.vertical.keeping import MemoryKeeping
+from fusion.alignment.resuming import KeptSession
 from fusion.alignment.session import Session
 from fusion.alignment.states import State
 from fusion.errors import AlignmentBroken
@@ -128,3 +130,48 @@ def test_who_was_put_back_answers_no_second_list() -> None:
     assert caught.value.code == "A-63"
     with pytest.raises(AlignmentBroken):
         restored.message(restored.taken)
+
+
+def test_a_pledge_holds_in_the_next_attempt() -> None:
+    """Who has seen the other's answer ends the attempt and would give another answer."""
+    agreed = terms("both")
+    keeping = {GOV: MemoryKeeping(), BANK: MemoryKeeping()}
+
+    def opened() -> dict[str, tuple[KeptSession, Session]]:
+        found = {}
+        for me, peer, keys in ((GOV, BANK, GOV_KEYS), (BANK, GOV, BANK_KEYS)):
+            kept = KeptSession(keeping[me], peer)
+            found[me] = kept, kept.open(agreed, me, keys, masker)
+        return found
+
+    def step(sides: dict[str, tuple[KeptSession, Session]], name: str, peer: str) -> bool:
+        (_, speaker), (kept, listener) = sides[name], sides[peer]
+        if listener.over or listener.taken >= speaker.ready:
+            return False
+        listener.take(speaker.message(listener.taken))
+        kept.taken(listener)
+        return True
+
+    def finish(sides: dict[str, tuple[KeptSession, Session]]) -> None:
+        while step(sides, GOV, BANK) | step(sides, BANK, GOV):
+            pass
+
+    sides = opened()
+    # Until the bank has seen the whole answer to its list: it knows what is common.
+    while sides[BANK][1].state is not State.AGREEING:
+        assert step(sides, GOV, BANK) | step(sides, BANK, GOV)
+    sides = opened()
+    assert sides[GOV][1].state is State.ANSWERING
+    while sides[BANK][1].state < State.ANSWERING:
+        assert step(sides, GOV, BANK) | step(sides, BANK, GOV)
+    # An honest one goes on to the same end from there; this one answers with another item.
+    sides[BANK][1]._answer[:16] = bytes(16)
+    with pytest.raises(AlignmentBroken) as caught:
+        finish(sides)
+    assert caught.value.code == "A-63"
+    sides = opened()
+    finish(sides)
+    for _, session in sides.values():
+        learned = session.outcome()
+        assert learned is not None
+        assert learned.size == len(COMMON)
