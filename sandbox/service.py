@@ -27,13 +27,12 @@ from fusion.errors import (
 )
 from fusion.grants.budget import cap_of
 from fusion.grants.decide import no_grant
-from fusion.grants.permit import Permit
 from fusion.grants.request import Request, charge_name
 from fusion.ledger import entry as entries
 from fusion.services import grant_evidence as evidence
 from fusion.services import query_messages as messages
 from fusion.services.clock import SystemClock
-from fusion.services.grants import GrantDesk, GrantFolder, choose
+from fusion.services.grants import GrantDesk, GrantFolder
 from fusion.services.ledger import Book
 from fusion.services.query_messages import Asked, Left, Note, Privacy, Reply, Table
 from fusion.services.query_messages import Refusal as Outward
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fusion.grants.budget import Cap
+    from fusion.grants.permit import Permit
     from fusion.ports import Clock, Stop
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
@@ -109,14 +109,19 @@ class Service:
         self._late = Lateness(open_lateness(node), self._clock, say)
         self._folder = GrantFolder(node.grants, node.roster)
         self._secret = ledgers.secret_of(node)
+        self._refusals = evidence.RefusalLog(self._book, self._book.now)
         self._desk = GrantDesk(
-            node, roster=node.roster, clock=self._clock, note=say, book=self._book
+            node,
+            roster=node.roster,
+            clock=self._clock,
+            note=say,
+            book=self._book,
+            refused=self._refusals.refused,
         )
         self._histories: dict[int, History] = {}
         self._sources: dict[str, tuple[int, Source]] = {}
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
-        self._refusals = evidence.RefusalLog(self._book, self._book.now)
         self._closing = threading.Event()
         self._python = PythonService(
             Shared(
@@ -132,7 +137,7 @@ class Service:
                 attached=self._attached,
                 grants=self._grants,
                 history=self._history,
-                admit=self._admit,
+                admit=self._desk.admit,
                 ungranted=lambda request: self._refusals.refuse(request, no_grant(request)),
             )
         )
@@ -215,7 +220,7 @@ class Service:
         with ExitStack() as held:
             held.enter_context(self._places.turn(caller, stop, asked.seconds))
             course = held.enter_context(self._late.course(question))
-            permit = self._admit(request)
+            permit = self._desk.admit(request)
             with suppress(FusionError):  # whatever it is, the work meets it in its own time
                 source.stand_by(prepared.compiled, self._closing)
             watch = Watch(self._desk, permit, course.over, course.most_seconds, self._closing)
@@ -306,18 +311,6 @@ class Service:
             and self._node.config.id in kept.signed.grant.assigners
             and kept.signed.grant.permission("query") is not None
         ]
-
-    def _admit(self, request: Request) -> Permit:
-        """Decide, and charge before any work.
-
-        Raises:
-            GrantRefused: No grant allows it; the code is that of the clause.
-        """
-        grants = self._folder.readable(self._say)
-        result = choose(grants, request, self._budgets, self._clock.now())
-        if not isinstance(result, Permit):
-            self._refusals.refuse(request, result)
-        return self._desk.admit(request)
 
     def _left(self, caller: str, dataset: str) -> list[Left]:
         found = []
