@@ -19,6 +19,7 @@ more than half are guessed right as there may be events (``docs/claims/queries.m
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,8 @@ from sqlglot.tokenizer_core import TokenType
 
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import IsolationBusy, QueryFailed
+from fusion.stores.lateness import Asker
+from sandbox.pools import others_of
 from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from fusion.ports import Clock, Stop
-    from fusion.stores.lateness import Asker, SqlLateness
-    from sandbox.policy import Time
+    from fusion.stores.lateness import SqlLateness
+    from sandbox.policy import Policy, Time
 
 LAST_MILLISECONDS: Final = 32_000
 """The last step: work that is not done at its end is ended."""
@@ -45,6 +48,11 @@ LAST_MILLISECONDS: Final = 32_000
 QUARTERS: Final = 4
 _GRACE_SECONDS: Final = 10.0
 _LITERALS: Final = frozenset({TokenType.NUMBER, TokenType.STRING})
+
+
+def asker_of(dataset: str, policy: Policy, organisation: str) -> Asker:
+    """Return with whom an organisation's events are counted under a policy."""
+    return Asker(dataset=dataset, party=organisation, others=others_of(policy, organisation))
 
 
 def shape_of(statement: str) -> str:
@@ -73,7 +81,7 @@ class Question:
     Attributes:
         job: Names it.
         caller: Who asks.
-        asker: With whom its events are counted.
+        asker: Who asks, and with whom its events are counted.
         shape: Of its statement (:func:`shape_of`).
         seconds: For how long it is waited for.
         time: What the policy says.
@@ -96,7 +104,7 @@ class Lateness:
         self._clock = clock
         self._say = say
         self._lock = threading.Lock()
-        self._kept: dict[Asker, int] = {}
+        self._kept: Counter[tuple[str, str]] = Counter()
 
     @contextmanager
     def course(self, question: Question) -> Iterator[Course]:
@@ -113,17 +121,18 @@ class Lateness:
             most = question.time.late
             if used >= most:
                 raise refusal("Q-25")
-            left = most - used - self._kept.get(asker, 0)
+            kept = sum(many for whose, many in self._kept.items() if asker.counts(*whose))
+            left = most - used - kept
             if left < 1:
                 raise IsolationBusy("Too many queries are under way for the late answers left.")
             first = least_step(question.time, used)
             steps = _steps(max(first, remembered), question.seconds)[:left]
-            self._kept[asker] = self._kept.get(asker, 0) + len(steps)
+            self._kept[asker.dataset, asker.party] += len(steps)
         try:
             yield Course(self, question, month, steps, self._clock)
         finally:
             with self._lock:
-                self._kept[asker] -= len(steps)
+                self._kept[asker.dataset, asker.party] -= len(steps)
 
     def count(self, question: Question, month: str, step: int, *, failed: bool = False) -> None:
         """Write down that a step ended without an answer, and tell the owner.

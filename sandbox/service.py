@@ -37,14 +37,12 @@ from fusion.services.ledger import Book
 from fusion.services.query_messages import Asked, Left, Note, Privacy, Reply, Table
 from fusion.services.query_messages import Refusal as Outward
 from fusion.services.storage import open_budgets, open_lateness, open_rho
-from fusion.stores.lateness import Asker
 from fusion.types import OrgId
 from sandbox import ledgers
 from sandbox.attached import attached, folder
 from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
-from sandbox.lateness import Lateness, Question, shape_of
-from sandbox.pools import group_of
+from sandbox.lateness import Lateness, Question, asker_of, shape_of
 from sandbox.private import answering, spending
 from sandbox.private.answering import PrivatePrepared, prepare_private, run_private
 from sandbox.python_service import PythonService, Shared, python_reply
@@ -212,7 +210,7 @@ class Service:
         question = Question(
             job=job,
             caller=caller,
-            asker=Asker(dataset=found.dataset, group=group_of(found.policy, caller)),
+            asker=asker_of(found.dataset, found.policy, caller),
             shape=shape_of(asked.statement),
             seconds=asked.seconds,
             time=found.policy.time,

@@ -15,7 +15,7 @@ from sandbox.policy import Time
 if TYPE_CHECKING:
     from pathlib import Path
 
-ASKER = Asker(dataset="persons", group="bank")
+ASKER = Asker(dataset="persons", party="bank")
 NOBODY = threading.Event()
 GONE = threading.Event()
 GONE.set()
