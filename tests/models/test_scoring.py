@@ -20,11 +20,9 @@ from fusion.errors import (
     PartyFailed,
     VerificationFailed,
 )
-from fusion.grants import signing
 from fusion.grants.budget import Amount
 from fusion.grants.refusal import Code
 from fusion.services import score_messages as messages
-from fusion.services.clock import SystemClock, timestamp
 from fusion.services.grant_evidence import MAX_REFUSALS
 from fusion.services.grants import folder_of
 from fusion.services.ledger import Book
@@ -351,27 +349,6 @@ def test_questions_that_are_refused_do_not_fill_the_log(trees: Served) -> None:
         for number in range(MAX_REFUSALS + 20):
             refused(2000 + number, 900_001 + number)
         assert book.ledger.size() <= begun + MAX_REFUSALS
-
-
-def test_a_refusal_is_logged_after_the_revocation_that_it_follows_from(trees: Served) -> None:
-    """A crash left files of revocations without entries: they are logged before the refusal."""
-    service, model, node = trees.services[FIRST], trees.shared.id, trees.nodes[FIRST]
-    with trees.scorer() as scorer:
-        scorer.prepare()
-        epoch = scorer._sides[0].epoch
-    assert isinstance(epoch, Epoch)
-    at = timestamp(SystemClock().now())
-    for kept in folder_of(node).all():
-        if FIRST in kept.signed.grant.assigners and not kept.revoked:
-            data = signing.revoke(kept.signed, FIRST, node.statement_key, reason="a test", now=at)
-            folder_of(node).keep_revocation(data)
-    refused = ask(
-        service, LABEL, b"rubbish", kind="ask", terms=epoch.terms.digest, question="7" * 32,
-        records=1, model=model,
-    ).refusal  # fmt: skip
-    assert refused.code == Code.REVOKED
-    trees.audited(FIRST)
-    trees.grant(FIRST)
 
 
 def test_rubbish_in_a_question_is_charged_and_ends_it(trees: Served) -> None:
