@@ -144,10 +144,15 @@ class Lateness:
             failed: Whether it ended with a failure, which a longer step would not mend.
         """
         after = step if failed else min(2 * step, LAST_MILLISECONDS)
-        key = f"{question.job}:{step}"
+        key, asker = f"{question.job}:{step}", question.asker
         with self._lock:
-            self._store.late(key, question.asker, month, question.shape, after)
-            used, _ = self._store.known(question.asker, month, question.shape)
+            try:
+                self._store.late(key, asker, month, question.shape, after)
+                used, _ = self._store.known(asker, month, question.shape)
+            except BaseException:
+                # It happened, on disk or not: kept from others until this process ends.
+                self._kept[asker.dataset, asker.party] += 1
+                raise
         how = "failed" if failed else f"was not ready after {step / 1000:g} s"
         self._say(
             f"{question.job} of {question.caller} {how}: {used} of"
@@ -206,18 +211,26 @@ class Course:
             closing: Says that the node goes down.
 
         Raises:
-            QueryFailed: It was not done in time; :attr:`over` is set, for it to end.
+            QueryFailed: It was not done in time.
+            fusion.errors.EnvironmentUnfit: An event could not be written.
+
+        Whatever is raised, :attr:`over` is set, for the work to end.
         """
-        for step in self._steps:
-            rest = self._began + step / 1000 - self._clock.monotonic()
-            if closing.wait(max(0.0, rest)):
-                break
-            if work.done():
-                if isinstance(work.exception(), QueryFailed):
-                    self._late.count(self._question, self._month, step, failed=True)
-                return work.result()
-            self._late.count(self._question, self._month, step)
-            if stop.is_set():
-                break
+        try:
+            for step in self._steps:
+                rest = self._began + step / 1000 - self._clock.monotonic()
+                if closing.wait(max(0.0, rest)):
+                    break
+                if work.done():
+                    if isinstance(work.exception(), QueryFailed):
+                        self._late.count(self._question, self._month, step, failed=True)
+                    return work.result()
+                self._late.count(self._question, self._month, step)
+                if stop.is_set():
+                    break
+        except BaseException:
+            # An event that can't be written, too: nobody waits for the work any more.
+            self.over.set()
+            raise
         self.over.set()
         raise QueryFailed

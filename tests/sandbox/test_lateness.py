@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from fusion.errors import IsolationBusy, QueryFailed, QueryRefused
+from fusion.errors import EnvironmentUnfit, IsolationBusy, QueryFailed, QueryRefused
 from fusion.stores.lateness import Asker
 from sandbox.lateness import LAST_MILLISECONDS, least_step
 from sandbox.policy import Time
@@ -142,6 +142,21 @@ def test_a_query_under_way_keeps_its_events_from_a_pool_that_is_made_meanwhile(
         with pytest.raises(IsolationBusy):
             held.enter_context(node.late.course(node.question(asker=pooled)))
     assert node.ask(0.0, asker=pooled) == (0.25, True)
+
+
+def test_an_event_that_cant_be_written_ends_the_work_and_counts(tmp_path: Path) -> None:
+    node = Node(tmp_path, late=8)
+    with node.late.course(node.question()) as course:
+        with node.store._database.transaction() as connection:
+            connection.execute("ALTER TABLE late_answer RENAME TO away")
+            connection.execute("CREATE VIEW late_answer AS SELECT * FROM away")
+        with pytest.raises(EnvironmentUnfit):
+            course.answer(Future(), NOBODY, node.clock)
+        assert course.over.is_set()
+    assert node.events() == 0
+    # One of eight is used, so that a query has seven steps, the last of 16 s.
+    with node.late.course(node.question("select 2")) as course:
+        assert course.most_seconds < 27
 
 
 def test_many_at_once_never_have_more_events_than_there_may_be(tmp_path: Path) -> None:
