@@ -125,8 +125,8 @@ def test_a_pool_that_is_made_or_grows_brings_no_new_events(
     node = Node(tmp_path, late=6)
     while node.events() < 6:
         node.ask(40.0, f"select {'a' * (node.asked + 1)}")
-    for party, with_it in (("bank", others), ("press", None if others is None else {"bank"})):
-        asker = Asker(dataset="persons", party=party, others=with_it and frozenset(with_it))
+    for party, with_it in (("bank", others), ("press", others and frozenset({"bank"}))):
+        asker = Asker(dataset="persons", party=party, others=with_it)
         with pytest.raises(QueryRefused) as refused:
             node.ask(0.0, "select b", asker=asker)
         assert refused.value.code == "Q-25"
