@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion.wire.limits import MEBI
@@ -188,7 +189,7 @@ def _block(rows: pa.Table, columns: dict[str, Stored], file: BinaryIO) -> Block:
 
 def _values(column: pa.Array, stored: Stored) -> NDArray[np.generic]:
     if stored.texts is not None:
-        column = pa.compute.index_in(column, pa.array(stored.texts, pa.string()))
+        column = pc.index_in(column, pa.array(stored.texts, pa.string()))
     whole: NDArray[np.int64] = column.cast(pa.int64()).fill_null(0).to_numpy()
     # Nothing is cut off: it was clamped to the policy's bounds.
     info = np.iinfo(stored.type)

@@ -130,6 +130,8 @@ class Isolation:
     ) -> None:
         """Wait until a worker is ready for what will be asked, as if one were kept (``spares``).
 
+        Another than those that stand by for others, of whom there are ``running`` at most.
+
         Raises:
             InputInvalid: As :meth:`run`.
             WorkCrashed: None could be started.
@@ -137,9 +139,14 @@ class Isolation:
         if not self._settings.spares:
             return
         plan = self._plan(entry, inputs, limits)
-        worker = self._worker(plan)
-        if worker.get_ready(stop):
-            self._pool.put(_key(plan), worker)
+        worker = self._worker(plan, self._settings.running)
+        try:
+            ready = worker.get_ready(stop)
+        except BaseException:
+            worker.kill()
+            raise
+        if ready:
+            self._pool.put(_key(plan), worker, self._settings.running)
         else:
             worker.kill()
 
@@ -216,8 +223,8 @@ class Isolation:
     def _stock(self, plan: Plan) -> None:
         self._pool.stock(_key(plan), lambda: start(plan, self._program))
 
-    def _worker(self, plan: Plan) -> Worker:
-        return self._pool.take(_key(plan), lambda: start(plan, self._program))
+    def _worker(self, plan: Plan, enough: int = 0) -> Worker:
+        return self._pool.take(_key(plan), lambda: start(plan, self._program), enough)
 
     def _plan(self, entry: str, inputs: Mapping[str, Path], limits: Limits) -> Plan:
         real = _checked(inputs, self._user)

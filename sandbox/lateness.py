@@ -19,6 +19,7 @@ more than half are guessed right as there may be events (``docs/claims/queries.m
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,8 @@ from sqlglot.tokenizer_core import TokenType
 
 from fusion.crypto.hashing import hexdigest
 from fusion.errors import IsolationBusy, QueryFailed
+from fusion.stores.lateness import Asker
+from sandbox.pools import others_of
 from sandbox.refusals import refusal
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from fusion.ports import Clock, Stop
-    from fusion.stores.lateness import Asker, SqlLateness
-    from sandbox.policy import Time
+    from fusion.stores.lateness import SqlLateness
+    from sandbox.policy import Policy, Time
 
 LAST_MILLISECONDS: Final = 32_000
 """The last step: work that is not done at its end is ended."""
@@ -45,6 +48,11 @@ LAST_MILLISECONDS: Final = 32_000
 QUARTERS: Final = 4
 _GRACE_SECONDS: Final = 10.0
 _LITERALS: Final = frozenset({TokenType.NUMBER, TokenType.STRING})
+
+
+def asker_of(dataset: str, policy: Policy, organisation: str) -> Asker:
+    """Return with whom an organisation's events are counted under a policy."""
+    return Asker(dataset=dataset, party=organisation, others=others_of(policy, organisation))
 
 
 def shape_of(statement: str) -> str:
@@ -73,7 +81,7 @@ class Question:
     Attributes:
         job: Names it.
         caller: Who asks.
-        asker: With whom its events are counted.
+        asker: Who asks, and with whom its events are counted.
         shape: Of its statement (:func:`shape_of`).
         seconds: For how long it is waited for.
         time: What the policy says.
@@ -96,7 +104,7 @@ class Lateness:
         self._clock = clock
         self._say = say
         self._lock = threading.Lock()
-        self._kept: dict[Asker, int] = {}
+        self._kept: Counter[tuple[str, str]] = Counter()
 
     def left(self, asker: Asker, time: Time) -> int:
         """Return how many events of this month are left."""
@@ -118,17 +126,18 @@ class Lateness:
             most = question.time.late
             if used >= most:
                 raise refusal("Q-25")
-            left = most - used - self._kept.get(asker, 0)
+            kept = sum(many for whose, many in self._kept.items() if asker.counts(*whose))
+            left = most - used - kept
             if left < 1:
                 raise IsolationBusy("Too many queries are under way for the late answers left.")
             first = least_step(question.time, used)
             steps = _steps(max(first, remembered), question.seconds)[:left]
-            self._kept[asker] = self._kept.get(asker, 0) + len(steps)
+            self._kept[asker.dataset, asker.party] += len(steps)
         try:
             yield Course(self, question, month, steps, self._clock)
         finally:
             with self._lock:
-                self._kept[asker] -= len(steps)
+                self._kept[asker.dataset, asker.party] -= len(steps)
 
     def count(self, question: Question, month: str, step: int, *, failed: bool = False) -> None:
         """Write down that a step ended without an answer, and tell the owner.
@@ -140,10 +149,15 @@ class Lateness:
             failed: Whether it ended with a failure, which a longer step would not mend.
         """
         after = step if failed else min(2 * step, LAST_MILLISECONDS)
-        key = f"{question.job}:{step}"
+        key, asker = f"{question.job}:{step}", question.asker
         with self._lock:
-            self._store.late(key, question.asker, month, question.shape, after)
-            used, _ = self._store.known(question.asker, month, question.shape)
+            try:
+                self._store.late(key, asker, month, question.shape, after)
+                used, _ = self._store.known(asker, month, question.shape)
+            except BaseException:
+                # It happened, on disk or not: kept from others until this process ends.
+                self._kept[asker.dataset, asker.party] += 1
+                raise
         how = "failed" if failed else f"was not ready after {step / 1000:g} s"
         self._say(
             f"{question.job} of {question.caller} {how}: {used} of"
@@ -202,18 +216,26 @@ class Course:
             closing: Says that the node goes down.
 
         Raises:
-            QueryFailed: It was not done in time; :attr:`over` is set, for it to end.
+            QueryFailed: It was not done in time.
+            fusion.errors.EnvironmentUnfit: An event could not be written.
+
+        Whatever is raised, :attr:`over` is set, for the work to end.
         """
-        for step in self._steps:
-            rest = self._began + step / 1000 - self._clock.monotonic()
-            if closing.wait(max(0.0, rest)):
-                break
-            if work.done():
-                if isinstance(work.exception(), QueryFailed):
-                    self._late.count(self._question, self._month, step, failed=True)
-                return work.result()
-            self._late.count(self._question, self._month, step)
-            if stop.is_set():
-                break
+        try:
+            for step in self._steps:
+                rest = self._began + step / 1000 - self._clock.monotonic()
+                if closing.wait(max(0.0, rest)):
+                    break
+                if work.done():
+                    if isinstance(work.exception(), QueryFailed):
+                        self._late.count(self._question, self._month, step, failed=True)
+                    return work.result()
+                self._late.count(self._question, self._month, step)
+                if stop.is_set():
+                    break
+        except BaseException:
+            # An event that can't be written, too: nobody waits for the work any more.
+            self.over.set()
+            raise
         self.over.set()
         raise QueryFailed

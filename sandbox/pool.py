@@ -38,11 +38,16 @@ class Pool:
         self._starter = threading.Thread(target=self._serve, name="sandbox-starter", daemon=True)
         self._starter.start()
 
-    def take(self, key: Hashable, start: Start) -> Worker:
+    def take(self, key: Hashable, start: Start, enough: int = 0) -> Worker:
         """Return a worker for this key that nobody else gets.
 
         Order the next one (:meth:`stock`) when its work is done: starting it would take processor
         time away from this one.
+
+        Args:
+            key: Its function and inputs.
+            start: Starts one.
+            enough: Where given: ready ones are others', unless there are so many of them.
 
         Raises:
             WorkCrashed: None could be started.
@@ -50,8 +55,11 @@ class Pool:
         with self._lock:
             if self._closed:
                 raise WorkCrashed("the pool is closed")
-            place = next((i for i, (kept, _) in enumerate(self._stock) if kept == key), None)
-            worker = None if place is None else self._stock.pop(place)[1]
+            own = [i for i, (kept, _) in enumerate(self._stock) if kept == key]
+            if enough:
+                unready = [i for i in own if not self._stock[i][1].ready]
+                own = unready or (own if len(own) >= enough else [])
+            worker = self._stock.pop(own[0])[1] if own else None
         if worker is not None and not worker.alive():
             worker.kill()
             worker = None
@@ -70,13 +78,16 @@ class Pool:
         if self._most:
             self._orders.put((key, start, None))
 
-    def put(self, key: Hashable, worker: Worker) -> None:
-        """Put a worker back that was not used; it is the next one for its key."""
+    def put(self, key: Hashable, worker: Worker, most: int) -> None:
+        """Put a worker back that was not used; it is the next one for its key.
+
+        For so many at most there is room, whatever the size of the stock.
+        """
         with self._lock:
             dropped = [worker] if self._closed else []
             if not self._closed:
                 self._stock.insert(0, (key, worker))
-                dropped += self._beyond(key)
+                dropped += self._beyond(key, max(most, self._most))
         for old in dropped:
             old.kill()
 
@@ -127,13 +138,13 @@ class Pool:
             dropped = [worker] if self._closed else []
             if not self._closed:
                 self._stock.append((key, worker))
-                dropped += self._beyond(key)
+                dropped += self._beyond(key, self._most)
         for old in dropped:
             old.kill()
 
-    def _beyond(self, key: Hashable) -> list[Worker]:
+    def _beyond(self, key: Hashable, most: int) -> list[Worker]:
         """Take what there is no room for out of the stock: another key's, oldest first."""
-        if len(self._stock) <= self._most:
+        if len(self._stock) <= most:
             return []
         others = (i for i, (kept, _) in enumerate(self._stock) if kept != key)
         return [self._stock.pop(next(others, -1))[1]]

@@ -30,6 +30,16 @@ def group_of(policy: Policy, organisation: str) -> str:
     return organisation
 
 
+def others_of(policy: Policy, organisation: str) -> frozenset[str] | None:
+    """Return who is in one pool with an organisation; None if it is everybody."""
+    for pool in policy.pools:
+        if EVERYBODY in pool:
+            return None
+        if organisation in pool:
+            return frozenset(pool) - {organisation}
+    return frozenset()
+
+
 def next_group(before: Policy, after: Policy, group: str) -> str:
     """Return the group that a group's history goes on in under a new policy.
 

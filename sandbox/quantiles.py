@@ -20,9 +20,6 @@ _WHOLE: Final = 10_000
 _STEPS: Final = (5000, 2500, 500, 100, 10, 1)
 """Each divides the one before: fractions that a cell answers lie at least one step apart."""
 
-_MANY: Final = 100_000
-"""From so many rows on, neighbours in the order are no further apart than steps of fractions."""
-
 
 def answered(fraction: int, entities: int, base: int) -> bool:
     """Return whether a fraction, in ten-thousandths, is coarse enough for so many people.
@@ -36,8 +33,11 @@ def answered(fraction: int, entities: int, base: int) -> bool:
     return base <= 1 or entities * step >= base * _WHOLE
 
 
-def one_value(first: float, beside: float, fraction: int, rows: int, width: int) -> float:
+def one_value(first: float, beside: float, fraction: int, rows: int, width: int) -> float | None:
     """Return a quantile, or the lower of two values where it lies between two far apart.
+
+    Among more than 100,000 rows the fraction beside it can lie beyond the next value. Then the gap
+    is known up to a bound, and there is None where that is wider than a quantile is rounded to.
 
     Args:
         first: The quantile, interpolated (type 7 of Hyndman & Fan 1996).
@@ -47,7 +47,10 @@ def one_value(first: float, beside: float, fraction: int, rows: int, width: int)
         width: What a quantile is rounded to; 0 for nothing.
     """
     weight = Fraction((rows - 1) * fraction, _WHOLE) % 1
-    if not width or not weight or rows >= _MANY:
+    if not width or not weight:
         return first
-    gap = (beside - first) / (BESIDE * (rows - 1))
+    to_next, step = float(1 - weight), BESIDE * (rows - 1)
+    if step > to_next:
+        return first if beside - first <= width * to_next else None
+    gap = (beside - first) / step
     return first if gap <= width else float(round(first - float(weight) * gap))

@@ -312,8 +312,9 @@ class Reduction:
             found = kept.columns(cell)
             factors = self._factors(kept.measure.value)
             if factors:
-                bound = min(kept.measure.bound, _LARGEST)
-                found["t"] = (found["t"] or 0) + self._far.change(cell, factors, bound)
+                if kept.measure.how == "sum":  # how many there are stays
+                    bound = min(kept.measure.bound, _LARGEST)
+                    found["t"] = (found["t"] or 0) + self._far.change(cell, factors, bound)
                 edges = self._far.edges(factors[0], cell) if len(factors) == 1 else None
                 if edges is not None:
                     found["l"], found["h"] = edges

@@ -27,25 +27,22 @@ from fusion.errors import (
 )
 from fusion.grants.budget import cap_of
 from fusion.grants.decide import no_grant
-from fusion.grants.permit import Permit
 from fusion.grants.request import Request, charge_name
 from fusion.ledger import entry as entries
 from fusion.services import grant_evidence as evidence
 from fusion.services import query_messages as messages
 from fusion.services.clock import SystemClock
-from fusion.services.grants import GrantDesk, GrantFolder, choose
+from fusion.services.grants import GrantDesk, GrantFolder
 from fusion.services.ledger import Book
 from fusion.services.query_messages import Asked, Left, Note, Privacy, Reply, Table
 from fusion.services.query_messages import Refusal as Outward
 from fusion.services.storage import open_budgets, open_lateness, open_rho
-from fusion.stores.lateness import Asker
 from fusion.types import OrgId
 from sandbox import ledgers
 from sandbox.attached import attached, folder
 from sandbox.describe import describe, granted_columns, no_grant_for
 from sandbox.isolate import Isolation, Settings
-from sandbox.lateness import Lateness, Question, shape_of
-from sandbox.pools import group_of
+from sandbox.lateness import Lateness, Question, asker_of, shape_of
 from sandbox.private import answering, spending
 from sandbox.private.answering import PrivatePrepared, prepare_private, run_private
 from sandbox.python_service import PythonService, Shared, python_reply
@@ -59,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fusion.grants.budget import Cap
+    from fusion.grants.permit import Permit
     from fusion.ports import Clock, Stop
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
@@ -109,14 +107,19 @@ class Service:
         self._late = Lateness(open_lateness(node), self._clock, say)
         self._folder = GrantFolder(node.grants, node.roster)
         self._secret = ledgers.secret_of(node)
+        self._refusals = evidence.RefusalLog(self._book, self._book.now)
         self._desk = GrantDesk(
-            node, roster=node.roster, clock=self._clock, note=say, book=self._book
+            node,
+            roster=node.roster,
+            clock=self._clock,
+            note=say,
+            book=self._book,
+            refused=self._refusals.refused,
         )
         self._histories: dict[int, History] = {}
         self._sources: dict[str, tuple[int, Source]] = {}
         self._lock = threading.Lock()
         self._under_way: dict[str, int] = {}
-        self._refusals = evidence.RefusalLog(self._book, self._book.now)
         self._closing = threading.Event()
         self._python = PythonService(
             Shared(
@@ -132,7 +135,7 @@ class Service:
                 attached=self._attached,
                 grants=self._grants,
                 history=self._history,
-                admit=self._admit,
+                admit=self._desk.admit,
                 ungranted=lambda request: self._refusals.refuse(request, no_grant(request)),
             )
         )
@@ -207,7 +210,7 @@ class Service:
         question = Question(
             job=job,
             caller=caller,
-            asker=Asker(dataset=found.dataset, group=group_of(found.policy, caller)),
+            asker=asker_of(found.dataset, found.policy, caller),
             shape=shape_of(asked.statement),
             seconds=asked.seconds,
             time=found.policy.time,
@@ -215,7 +218,7 @@ class Service:
         with ExitStack() as held:
             held.enter_context(self._places.turn(caller, stop, asked.seconds))
             course = held.enter_context(self._late.course(question))
-            permit = self._admit(request)
+            permit = self._desk.admit(request)
             with suppress(FusionError):  # whatever it is, the work meets it in its own time
                 source.stand_by(prepared.compiled, self._closing)
             watch = Watch(self._desk, permit, course.over, course.most_seconds, self._closing)
@@ -307,25 +310,12 @@ class Service:
             and kept.signed.grant.permission("query") is not None
         ]
 
-    def _admit(self, request: Request) -> Permit:
-        """Decide, and charge before any work.
-
-        Raises:
-            GrantRefused: No grant allows it; the code is that of the clause.
-        """
-        grants = self._folder.readable(self._say)
-        result = choose(grants, request, self._budgets, self._clock.now())
-        if not isinstance(result, Permit):
-            self._refusals.refuse(request, result)
-        return self._desk.admit(request)
-
     def _left(self, caller: str, dataset: str) -> list[Left]:
         found = []
         policy = attached(self._node, dataset)
         late = None
         if policy is not None:
-            asker = Asker(dataset=dataset, group=group_of(policy.policy, caller))
-            late = self._late.left(asker, policy.policy.time)
+            late = self._late.left(asker_of(dataset, policy.policy, caller), policy.policy.time)
         for kept in self._grants(caller, dataset):
             permission = kept.signed.grant.permission("query")
             if permission is None or kept.revoked:

@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from fusion.grants.budget import Evidence
+from fusion.grants.permit import Permit
 from fusion.grants.signing import open_revocation
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import encode
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
     from fusion.errors import GrantRefused
     from fusion.grants.budget import Amount, Counter
-    from fusion.grants.permit import Permit
     from fusion.grants.refusal import Refusal
     from fusion.grants.request import Request
     from fusion.grants.signing import SignedGrant
     from fusion.identity.roster import Roster
     from fusion.services.logbook import LogBook
+
+    Refused = Callable[[LogBook, Request, Refusal | Permit, GrantRefused, str], None]
+    """Logs a refusal, as :func:`refused` does."""
 
 Move = Literal["reserved", "committed", "released"]
 Budget = Literal["runs", "rows", "epsilon-millionths"]
@@ -107,19 +110,34 @@ class RefusalLog:
         self._counts: collections.Counter[str] = collections.Counter()
 
     def refuse(self, request: Request, result: Refusal) -> NoReturn:
-        """Log that a question is refused, and say so.
+        """Log that there is no grant for a question, and say so.
+
+        A refusal by a grant is logged where it is decided: an auditor decides again at its place.
 
         Raises:
             GrantRefused: Always.
         """
         error = result.error()
+        self.refused(self._book, request, result, error, self._now())
+        raise error
+
+    def refused(
+        self,
+        book: LogBook,
+        request: Request,
+        result: Refusal | Permit,
+        error: GrantRefused,
+        at: str,
+    ) -> None:
+        """Log a refusal, if there were not as many before; see :func:`refused`."""
         with self._lock:
             self._counts[request.assignee] += 1
             logged = self._counts[request.assignee] <= MAX_REFUSALS
+        # A grant that refuses does so whatever the job is called; a store refuses this very job.
+        if not isinstance(result, Permit):
+            request = request.model_copy(update={"job": request.job.partition("-")[0]})
         if logged:
-            once = request.model_copy(update={"job": request.job.partition("-")[0]})
-            refused(self._book, once, result, error, self._now())
-        raise error
+            refused(book, request, result, error, at)
 
 
 def moves(move: Move, grant: str, action: str, key: str, amount: Amount, at: str) -> Evidence:

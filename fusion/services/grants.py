@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from fusion.grants.signing import Revocation
     from fusion.identity.roster import Roster
     from fusion.ports import Clock
+    from fusion.services.grant_evidence import Refused
     from fusion.services.logbook import LogBook
 
     Home = HubHome | NodeHome
@@ -255,8 +256,7 @@ def propose(home: Home, text: str, origin: str) -> Kept:
     folder.look(folder.path, data)
     with home.lock():
         kept = folder.keep(data)
-    _log(home, kept)
-    return kept
+    return _logged(home, kept)
 
 
 def sign(home: Home, data: bytes) -> Kept:
@@ -271,8 +271,7 @@ def sign(home: Home, data: bytes) -> Kept:
         data = signing.sign(data, name, key)
     with home.lock():
         kept = folder.keep(data)
-    _log(home, kept)
-    return kept
+    return _logged(home, kept)
 
 
 def add(home: Home, data: bytes) -> Kept:
@@ -290,14 +289,14 @@ def add(home: Home, data: bytes) -> Kept:
     else:
         with home.lock():
             kept = folder.get(folder.keep_revocation(data).grant)
-    _log(home, kept)
-    return kept
+    return _logged(home, kept)
 
 
-def _log(home: Home, kept: Kept) -> None:
-    """Log what has just been kept; not while the folder is locked."""
+def _logged(home: Home, kept: Kept) -> Kept:
+    """Log what has just been kept, and return it; not while the folder is locked."""
     with Book(home) as book:
         _see(book, folder_of(home), home.roster(), kept, book.now())
+    return kept
 
 
 def _see(book: LogBook, folder: GrantFolder, roster: Roster, kept: Kept, at: str) -> None:
@@ -325,8 +324,7 @@ def revoke(home: Home, name: str, reason: str, *, clock: Clock | None = None) ->
         if not kept.revoked:
             folder.keep_revocation(data)
         kept = folder.get(kept.signed.id)
-    _log(home, kept)
-    return kept, data
+    return _logged(home, kept), data
 
 
 def check(
@@ -385,8 +383,7 @@ def choose(
             continue
         name, action = kept.signed.id, request.action
         used = NOTHING if budgets is None else budgets.used(name, action, besides=key)
-        state = State(revoked=kept.revoked, used=used)
-        result = decide(kept.signed, request, state, now)
+        result = decide(kept.signed, request, State(revoked=kept.revoked, used=used), now)
         if isinstance(result, Permit):
             return result
         refusals.append(result)
@@ -410,6 +407,7 @@ class GrantDesk:
         clock: Time.
         note: Writes a line to the node's own log.
         book: The node's log of evidence.
+        refused: Logs a refusal, at the time and under the lock of the decision.
     """
 
     def __init__(
@@ -420,6 +418,7 @@ class GrantDesk:
         clock: Clock,
         note: Callable[[str], None],
         book: LogBook,
+        refused: Refused = evidence.refused,
     ) -> None:
         """Open the node's budgets."""
         self._node = node
@@ -429,6 +428,7 @@ class GrantDesk:
         self._clock = clock
         self._note = note
         self._book = book
+        self._refused = refused
 
     def schema_digest(self, dataset: str) -> str:
         """Return the digest of a dataset's schema as it is now."""
@@ -458,7 +458,7 @@ class GrantDesk:
             said = evidence.permitted(request, result, key, at)
             self._budgets.reserve(key, result.grant, request.action, result.cost, result.cap, said)
         except GrantRefused as error:
-            evidence.refused(self._book, request, result, error, at)
+            self._refused(self._book, request, result, error, at)
             raise
         self._note(f"{request.job}: {request.action} permitted under grant {result.grant[:16]}")
         return result

@@ -104,8 +104,14 @@ class ScoreService:
         self._book = Book(node, self._clock)
         self._budgets = open_budgets(node)
         self._folder = GrantFolder(node.grants, node.roster)
+        self._refusals = evidence.RefusalLog(self._book, self._book.now)
         self._desk = GrantDesk(
-            node, roster=node.roster, clock=self._clock, note=say, book=self._book
+            node,
+            roster=node.roster,
+            clock=self._clock,
+            note=say,
+            book=self._book,
+            refused=self._refusals.refused,
         )
         self._epochs = Epochs(
             node, self._engine, self._clock, self._book, say, pace=pace, chunk=chunk
@@ -116,7 +122,6 @@ class ScoreService:
         """What each model's part reads: what a grant has to name, and no more."""
         self._questions: dict[tuple[str, str], _Question] = {}
         self._beginning: set[tuple[str, str]] = set()
-        self._refusals = evidence.RefusalLog(self._book, self._book.now)
 
     def close(self) -> None:
         """End what is under way."""
@@ -284,12 +289,8 @@ class ScoreService:
         request = self._request(caller, kept, asked, f"s-{asked.question}", asked.records)
         if self._budgets.charged_to(charge_name(request)) is not None:
             raise MessageInvalid("A question was asked before under this name.")
-        grants = self._folder.readable(self._say)
-        result = choose(grants, request, self._budgets, self._clock.now())
-        if not isinstance(result, Permit):
-            self._refusals.refuse(
-                request, result if self._granted(caller, kept) else no_grant(request)
-            )
+        if not self._granted(caller, kept):
+            self._refusals.refuse(request, no_grant(request))
         permit = self._desk.admit(request)
         permit.spend()
         key = charge_name(request)

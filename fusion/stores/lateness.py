@@ -43,15 +43,24 @@ LATENESS: Final = LEDGER + Schema(tables=_TABLES, sqlite=_SQLITE, postgres=_POST
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Whose events are counted together.
+    """Who asks, and whose events are counted together with its own.
+
+    Events are kept by organisation: a pool that is made, or grows, has what its members had.
 
     Attributes:
         dataset: Of which data.
-        group: An organisation, or a pool of them.
+        party: The organisation that asks.
+        others: Those that pool with it; None: whoever asks.
     """
 
     dataset: str
-    group: str
+    party: str
+    others: frozenset[str] | None = frozenset()
+
+    def counts(self, dataset: str, party: str) -> bool:
+        """Return whether an organisation's events about a dataset count here."""
+        mine = self.others is None or party == self.party or party in self.others
+        return mine and dataset == self.dataset
 
 
 class SqlLateness:
@@ -86,22 +95,23 @@ class SqlLateness:
     def known(self, asker: Asker, month: str, shape: str) -> tuple[int, int]:
         """Return the events of a month, and the longest step of a shape in it, in milliseconds.
 
-        The step is 0 where there was none.
+        Those of all who are counted together. The step is 0 where there was none.
         """
         with self._database.reading() as connection:
-            row = connection.execute(
-                "SELECT count(*), coalesce(max(CASE WHEN shape = ? THEN step ELSE 0 END), 0)"
-                " FROM late_answer WHERE dataset = ? AND party = ? AND month = ?",
-                (shape, asker.dataset, asker.group, month),
-            ).fetchone()
-        return int(row[0]), int(row[1])
+            found = connection.execute(
+                "SELECT party, count(*), max(CASE WHEN shape = ? THEN step ELSE 0 END)"
+                " FROM late_answer WHERE dataset = ? AND month = ? GROUP BY party",
+                (shape, asker.dataset, month),
+            ).fetchall()
+        own = [row for row in found if asker.counts(asker.dataset, row[0])]
+        return sum(int(row[1]) for row in own), max((int(row[2]) for row in own), default=0)
 
     def late(self, key: str, asker: Asker, month: str, shape: str, step: int) -> None:
         """Write an event, durably.
 
         Args:
             key: Names the event, once.
-            asker: Whose.
+            asker: Who asked; it is the one organisation's.
             month: Of it, ``2026-11``.
             shape: Names what was asked.
             step: At which the shape is answered from now on, in milliseconds.
@@ -112,5 +122,5 @@ class SqlLateness:
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO late_answer VALUES (?, ?, ?, ?, ?, ?)",
-                (key, asker.dataset, asker.group, month, shape, step),
+                (key, asker.dataset, asker.party, month, shape, step),
             )

@@ -20,6 +20,7 @@ import numpy as np
 from fusion.errors import HistoryBroken, InputInvalid
 from fusion.wire import canonical
 from sandbox.history import records
+from sandbox.history.charges import bring
 from sandbox.history.decide import Rules, decide
 from sandbox.history.joining import joined
 from sandbox.history.replay import Open, replay
@@ -236,7 +237,7 @@ class History:
 
         The unknowns are the same people's: what was released of them stays. Their numbers stay
         too, newcomers have the numbers after (:mod:`sandbox.history.cohorts`). Earlier results are
-        counted, not given again. Ledgers of several groups, all of one epoch, become one.
+        counted, not given again. Ledgers of several groups become one, with all their refusals.
 
         Args:
             before: The ledgers of the last epoch.
@@ -265,11 +266,12 @@ class History:
                 connection, epoch.text, epoch.event(0, "open", 0, epoch.body), b""
             )
             released = [self._released(connection, each, cohort.entities) for each in before]
-            together = joined(released, cohort.entities, self.policy.h_max)
+            together = joined(released, cohort.entities, self.policy)
             for number, (query, measure, addition) in enumerate(together, start=1):
-                packed = records.encode(measure, addition)
-                carried = epoch.event(number, "carried", query, *packed)
+                carried = epoch.event(number, "carried", query, *records.encode(measure, addition))
                 link = self._store.append(connection, epoch.text, carried, link)
+            former = [_party(each) for each in before]
+            bring(self._store, connection, epoch.text, epoch.party, former, link)
 
     def _released(
         self, connection: sqlite3.Connection, scope: Scope, entities: int

@@ -15,11 +15,13 @@ from sandbox.history.state import Addition, State
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from sandbox.history.thresholds import Policy
+
     Table = tuple[int, str, Addition]
     """Number of a query, what was measured, and what it added to its ledger."""
 
 
-def joined(ledgers: Sequence[Iterable[Table]], entities: int, h_max: float) -> Iterator[Table]:
+def joined(ledgers: Sequence[Iterable[Table]], entities: int, policy: Policy) -> Iterator[Table]:
     """Yield the tables of all ledgers as one ledger has them, one after the other.
 
     Those of a single ledger are as they were.
@@ -27,10 +29,10 @@ def joined(ledgers: Sequence[Iterable[Table]], entities: int, h_max: float) -> I
     Args:
         ledgers: The tables of each, in their order, over one cohort.
         entities: Of the cohort.
-        h_max: Largest leverage of anybody.
+        policy: Bounds of a ledger.
 
     Raises:
-        InputInvalid: At the end: together they are beyond that bound, which each of them kept.
+        InputInvalid: At the end: together they are beyond a bound, which each of them kept.
     """
     if len(ledgers) == 1:
         yield from (table for table in ledgers[0] if len(table[2].rows))
@@ -42,9 +44,15 @@ def joined(ledgers: Sequence[Iterable[Table]], entities: int, h_max: float) -> I
             if len(addition.rows):
                 state.absorb(f"Q-{query}", measure, addition, carried=True)
                 yield query, measure, addition
-    if float(state.leverage.h.max(initial=0)) > h_max * (1 + 1e-9):
+    h, slack = state.leverage.h, 1 + 1e-9
+    if float(h.max(initial=0)) > policy.h_max * slack:
         raise InputInvalid(
             "Together, what was released to several groups singles somebody out.",
+            hint="Their histories can't become one; leave them apart.",
+        )
+    if float(h.sum()) > policy.capacity * policy.h_max * entities * slack:
+        raise InputInvalid(
+            "Together, what was released to several groups is more than one history has room for.",
             hint="Their histories can't become one; leave them apart.",
         )
 

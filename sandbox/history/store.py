@@ -61,9 +61,9 @@ class Event:
         number: Of the step, from 0.
         party: Owner and grantee group whose refusals and queries are counted together.
         month: When it was asked.
-        kind: ``open`` (cohort and declaration), ``carried`` (a decision of the last epoch),
+        kind: ``open`` (cohort and declaration), ``carried`` (a decision, or charge, of before),
             ``table`` (a decision), ``values`` (what was answered).
-        query: Number of the query in its group, from 1; 0 for ``open``.
+        query: Number of the query in its group, from 1; 0 for ``open`` and charges of before.
         charged: Whether it counts as a refusal of the month.
         body: Canonical JSON.
         codes: A table, compressed.
@@ -163,6 +163,31 @@ class Store:
         (count,) = connection.execute(
             "SELECT count(*) FROM event WHERE party = ? AND month = ? AND charged = 1",
             (party, month),
+        ).fetchone()
+        return int(count)
+
+    def last_charges(self, connection: sqlite3.Connection, party: str) -> tuple[str, int]:
+        """Return the last month in which a group was charged refusals, and how many; or none."""
+        row = connection.execute(
+            "SELECT month, count(*) FROM event WHERE party = ? AND charged = 1"
+            " GROUP BY month ORDER BY month DESC LIMIT 1",
+            (party,),
+        ).fetchone()
+        return ("", 0) if row is None else (str(row[0]), int(row[1]))
+
+    def brought(self, connection: sqlite3.Connection, party: str, month: str, body: bytes) -> int:
+        """Return how many refusals of a month a group took over, by what they say."""
+        (count,) = connection.execute(
+            "SELECT count(*) FROM event WHERE party = ? AND month = ? AND charged = 1"
+            " AND kind = 'carried' AND body = ?",
+            (party, month, body),
+        ).fetchone()
+        return int(count)
+
+    def length(self, connection: sqlite3.Connection, scope: str) -> int:
+        """Return how many events a ledger has."""
+        (count,) = connection.execute(
+            "SELECT count(*) FROM event WHERE scope = ?", (scope,)
         ).fetchone()
         return int(count)
 

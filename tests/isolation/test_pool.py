@@ -168,6 +168,33 @@ def test_a_worker_stands_by_is_used_and_is_replaced_when_it_is_said(
     assert not end_of(workers(), 60)
 
 
+@pytest.mark.parametrize("spares", [1, 2])
+def test_each_of_two_at_once_has_a_worker_that_stands_by(
+    kind: Kind, scene: Scene, spares: int
+) -> None:
+    with Isolation.open(Settings(kind=kind, running=2, spares=spares)) as isolation:
+        for number in (1, 2, 2):
+            isolation.stand_by(PROBE, scene.inputs, LONG)
+            assert [each.ready for _, each in isolation._pool._stock] == [True] * number
+        for number in (1, 0):
+            isolation.run(PROBE, b"", scene.inputs, LONG, restock=False)
+            assert isolation.idle() == number
+    assert not end_of(workers(), 60)
+
+
+class _Failing(threading.Event):
+    def is_set(self) -> bool:
+        raise OSError("nobody can tell")
+
+
+def test_who_fails_while_a_worker_gets_ready_leaves_none(kind: Kind, scene: Scene) -> None:
+    with Isolation.open(Settings(kind=kind, running=1, spares=1)) as isolation:
+        with pytest.raises(OSError, match="nobody can tell"):
+            isolation.stand_by(PROBE, scene.inputs, LONG, _Failing())
+        assert isolation.idle() == 0
+        assert not end_of(workers(), 60)
+
+
 def test_a_killed_node_leaves_no_worker(kind: Kind, tmp_path: Path) -> None:
     node = subprocess.Popen(
         [sys.executable, "-m", "tests.isolation.parent", kind],

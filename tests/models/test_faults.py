@@ -15,12 +15,24 @@ import pytest
 from federated import seeds
 from fusion.alignment.asking import Asker
 from fusion.errors import FusionError, ModelRefused, VerificationFailed
+from fusion.grants import signing
+from fusion.grants.refusal import Code
+from fusion.services.clock import SystemClock, timestamp
+from fusion.services.grants import folder_of
 from fusion.services.maskers import maskers
 from fusion.services.models import find_model, keep_part, revoke_model
-from fusion.services.score_messages import Asked, Preparing, Reply, asked_of, reply_of, to_bytes
+from fusion.services.score_messages import (
+    Asked,
+    Epoch,
+    Preparing,
+    Reply,
+    asked_of,
+    reply_of,
+    to_bytes,
+)
 from fusion.services.score_rules import Ruled
 from fusion.services.scoring import Scorer
-from tests.models.test_scoring import check_scores, linear, trees
+from tests.models.test_scoring import ask, check_scores, linear, trees
 from tests.models.world import FIRST, LABEL, PURPOSE, D, Served, facts, identifier, shared
 
 if TYPE_CHECKING:
@@ -262,3 +274,24 @@ def test_nobody_waits_for_answers_after_a_revocation(trees: Served) -> None:
         with pytest.raises(ModelRefused, match="revoked"):
             scorer.score([identifier(1)])
         thread.join()
+
+
+def test_a_refusal_is_logged_after_the_revocation_that_it_follows_from(trees: Served) -> None:
+    """A crash left files of revocations without entries: they are logged before the refusal."""
+    service, model, node = trees.services[FIRST], trees.shared.id, trees.nodes[FIRST]
+    with trees.scorer() as scorer:
+        scorer.prepare()
+        epoch = scorer._sides[0].epoch
+    assert isinstance(epoch, Epoch)
+    at = timestamp(SystemClock().now())
+    for kept in folder_of(node).all():
+        if FIRST in kept.signed.grant.assigners and not kept.revoked:
+            data = signing.revoke(kept.signed, FIRST, node.statement_key, reason="a test", now=at)
+            folder_of(node).keep_revocation(data)
+    refused = ask(
+        service, LABEL, b"rubbish", kind="ask", terms=epoch.terms.digest, question="7" * 32,
+        records=1, model=model,
+    ).refusal  # fmt: skip
+    assert refused.code == Code.REVOKED
+    trees.audited(FIRST)
+    trees.grant(FIRST)

@@ -12,9 +12,10 @@ from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
 from fusion.crypto import rng
 from fusion.ledger import entry as entries
-from fusion.ledger.verify import Expectations, audit
+from fusion.ledger.verify import Expectations
 from fusion.services import engines, grants
 from fusion.services import node as node_service
+from fusion.services.audit import audit_whole
 from fusion.services.homes import NODE_FILE
 from fusion.services.ledger import Book
 from fusion.services.model_facts import Holder, Identifier, ModelFacts, Own, Shared
@@ -163,7 +164,7 @@ class Served:
     def audited(self, name: str) -> None:
         """Audit a node's log."""
         with Book(self.nodes[name]) as book:
-            audit(book.bundle(), Expectations(witnessed=False))
+            audit_whole(book.bundle(), Expectations(witnessed=False), ())
 
     def document(self, owner: str, runs: int, rows: int) -> dict[str, Any]:
         """Return a grant as somebody writes it."""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from fusion.errors import WorkCancelled
 from fusion.services import engines
-from fusion.stores.lateness import Asker
 from sandbox.attached import attached
-from sandbox.pools import group_of
+from sandbox.lateness import asker_of
 from tests.queries.world import ANALYST, OTHER, POLICY
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def test_late_answers_are_ended_counted_and_told_and_then_nothing_is_run(up: Up)
     assert "3 of 3" in told[-1]
     assert source.run_for == [ANALYST]
     # Who is in one pool with it has no more.
-    asker = Asker(dataset="belated", group=group_of(found.policy, OTHER))
+    asker = asker_of("belated", found.policy, OTHER)
     month = up.service._clock.now().strftime("%Y-%m")
     assert up.service._late._store.known(asker, month, "")[0] == 3
     # Whatever it is, and whichever revision: nothing is run, and no run is charged.

@@ -17,11 +17,13 @@ import grpc.aio
 import pytest
 
 from fusion.errors import PartyFailed, PartyUnreachable
+from fusion.grants import signing
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import decode
 from fusion.ledger.verify import Expectations
 from fusion.services import engines, grants, querying
 from fusion.services.audit import audit_whole
+from fusion.services.clock import SystemClock, timestamp
 from fusion.services.homes import NodeHome
 from fusion.services.ledger import Book
 from fusion.services.node_link import Connection
@@ -161,6 +163,19 @@ def test_a_revocation_holds_at_once(up: Up) -> None:
     # For the very next question, whatever was verified before.
     assert up.refused(TOTAL, dataset="ended").code == "G-02"
     assert querying.budget(up.analyst, f"{OWNER}/ended") == []
+
+
+def test_a_refusal_is_logged_after_the_revocation_that_it_follows_from(up: Up) -> None:
+    """A crash left the file of a revocation without an entry: it is logged before the refusal."""
+    grant = up.world.grant("unsaid")
+    owner = up.world.owner
+    kept = grants.folder_of(owner).get(grant)
+    key, at = owner.statement_key, timestamp(SystemClock().now())
+    data = signing.revoke(kept.signed, owner.config.id, key, reason="no longer needed", now=at)
+    grants.folder_of(owner).keep_revocation(data)
+    assert up.refused(TOTAL, dataset="unsaid").code == "G-02"
+    with Book(owner) as book:
+        audit_whole(book.bundle(), Expectations(witnessed=False), ())
 
 
 def test_a_query_under_way_ends_within_a_second_of_the_revocation(up: Up) -> None:

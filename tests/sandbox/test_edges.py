@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from sandbox.coding import Coding
 from sandbox.farthest import Farthest
 from sandbox.policy import Dominance
+from sandbox.reduction import Reduction
+from sandbox.relations import Measure
+from sandbox.runs import ByPerson
 from tests.sandbox.asking import ask, example, with_release, write
 from tests.sandbox.test_neighbours import UNIQUE, tables
 
@@ -110,3 +114,16 @@ def test_rows_in_parts_have_the_edges_and_sums_of_all(seed: int) -> None:
         whole, cut = (np.prod([rows[each] for each in factors], axis=0).sum()
                       for rows in (values, read))  # fmt: skip
         assert parts[0].change(0, factors, 2**62) == cut - whole
+
+
+def test_how_many_have_a_value_does_not_change_with_the_edges() -> None:
+    people = 30
+    measures = [Measure(how=how, value=0, bound=2**40) for how in ("count", "sum")]
+    found = Reduction(Coding(0), measures, [None], edges=[0], beyond=1)
+    values = np.arange(people) ** 4
+    own = np.arange(people, dtype=np.int32)
+    found.add(ByPerson(own, np.ones_like(own), people), [], [(values, None)])
+    count, total = found.parts(0)
+    assert count["t"] == people
+    read = np.clip(values, values[1], values[-2])
+    assert total["t"] == read.sum() < values.sum()

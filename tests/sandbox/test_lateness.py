@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from fusion.errors import IsolationBusy, QueryFailed, QueryRefused
+from fusion.errors import EnvironmentUnfit, IsolationBusy, QueryFailed, QueryRefused
 from fusion.stores.lateness import Asker
 from sandbox.lateness import LAST_MILLISECONDS, least_step
 from sandbox.policy import Time
@@ -48,7 +48,7 @@ def test_what_was_late_once_takes_as_long_until_the_next_month(node: Node) -> No
     assert node.events() == events
     # What is of another shape, or somebody else's, begins at the first.
     assert node.ask(0.1, "select a from t where b = 5 or c in (1, 2, 3)") == (0.25, True)
-    other = Asker(dataset="persons", group="press")
+    other = Asker(dataset="persons", party="press")
     assert node.ask(0.1, "select a from t where b = 5 and c in (1)", asker=other) == (0.25, True)
     node.clock.month = 12
     assert node.ask(0.1, "select a from t where b = 5 and c in (1)") == (0.25, True)
@@ -100,7 +100,7 @@ def test_when_all_are_used_up_nothing_is_answered_until_the_next_month(tmp_path:
     with pytest.raises(QueryRefused):
         node.ask(0.0, "select b")
     # Others have theirs, and the next month is a new one.
-    other = Asker(dataset="persons", group="press")
+    other = Asker(dataset="persons", party="press")
     assert node.ask(0.0, "select b", asker=other) == (0.25, True)
     node.clock.month = 12
     assert node.ask(0.0, "select b") == (0.25, True)
@@ -116,6 +116,47 @@ def test_queries_under_way_keep_what_they_may_need(tmp_path: Path) -> None:
         with pytest.raises(IsolationBusy):
             held.enter_context(node.late.course(node.question("select 3")))
     assert node.ask(0.0, "select 3") == (0.25, True)
+
+
+@pytest.mark.parametrize("others", [frozenset({"press"}), frozenset({"press", "shop"}), None])
+def test_a_pool_that_is_made_or_grows_brings_no_new_events(
+    tmp_path: Path, others: frozenset[str] | None
+) -> None:
+    node = Node(tmp_path, late=6)
+    while node.events() < 6:
+        node.ask(40.0, f"select {'a' * (node.asked + 1)}")
+    for party, with_it in (("bank", others), ("press", others and frozenset({"bank"}))):
+        asker = Asker(dataset="persons", party=party, others=with_it)
+        with pytest.raises(QueryRefused) as refused:
+            node.ask(0.0, "select b", asker=asker)
+        assert refused.value.code == "Q-25"
+
+
+def test_a_query_under_way_keeps_its_events_from_a_pool_that_is_made_meanwhile(
+    tmp_path: Path,
+) -> None:
+    node = Node(tmp_path, late=8)
+    pooled = Asker(dataset="persons", party="press", others=frozenset({"bank"}))
+    with ExitStack() as held:
+        held.enter_context(node.late.course(node.question()))  # 8 steps, 0.25 to 32 s
+        with pytest.raises(IsolationBusy):
+            held.enter_context(node.late.course(node.question(asker=pooled)))
+    assert node.ask(0.0, asker=pooled) == (0.25, True)
+
+
+def test_an_event_that_cant_be_written_ends_the_work_and_counts(tmp_path: Path) -> None:
+    node = Node(tmp_path, late=8)
+    with node.late.course(node.question()) as course:
+        with node.store._database.transaction() as connection:
+            connection.execute("ALTER TABLE late_answer RENAME TO away")
+            connection.execute("CREATE VIEW late_answer AS SELECT * FROM away")
+        with pytest.raises(EnvironmentUnfit):
+            course.answer(Future(), NOBODY, node.clock)
+        assert course.over.is_set()
+    assert node.events() == 0
+    # One of eight is used, so that a query has seven steps, the last of 16 s.
+    with node.late.course(node.question("select 2")) as course:
+        assert course.most_seconds < 27
 
 
 def test_many_at_once_never_have_more_events_than_there_may_be(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from fusion.errors import InputInvalid, PolicyInvalid
 from sandbox.history.request import Reason, Scope, Status
+from sandbox.history.thresholds import Policy
 from sandbox.policy import EVERYBODY
 from sandbox.pools import group_of, next_group
 from sandbox.reading import parse_policy
@@ -19,7 +21,7 @@ from tests.sandbox.history_people import DEFINED, by, where
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sandbox.policy import Policy
+    from sandbox.policy import Policy as Document
 
 BANK = Scope("tax", "persons", "bank", "income", "r1")
 INSURER = Scope("tax", "persons", "insurer", "income", "r1")
@@ -31,7 +33,7 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def _policy(pools: str) -> Policy:
+def _policy(pools: str) -> Document:
     return parse_policy(f"{TEMPLATE}\npools: {pools}\n", "policy.yaml")
 
 
@@ -143,3 +145,54 @@ def test_only_ledgers_of_one_dataset_and_epoch_become_one(node: Node) -> None:
     for wrong in ([BANK, later], [BANK, elsewhere], []):
         with pytest.raises(InputInvalid, match="another epoch of the same"):
             node.history.carry(wrong, TOGETHER, "2000-01", DEFINED, COHORT)
+
+
+def _collide(node: Node, scope: Scope) -> None:
+    """Be refused once, for a difference of a few."""
+    oldest = int(np.sort(PEOPLE.columns["age"])[-5])
+    node.ask(where(), scope=scope, noise=0.0)
+    assert node.ask(where(age=range(18, oldest)), scope=scope, noise=0.0).decision.charged
+
+
+@pytest.mark.parametrize("refusals", [2, 3])
+def test_a_pool_that_is_made_or_grows_has_the_refusals_of_its_members(
+    tmp_path: Path, refusals: int
+) -> None:
+    node = Node(tmp_path, Policy(refusals=refusals))
+    for scope in (BANK, INSURER):
+        _collide(node, scope)
+    _join(node)
+    larger = replace(TOGETHER, group="larger", epoch="r3")
+    node.history.carry([TOGETHER], larger, "2000-01", DEFINED, COHORT)
+    for scope in (TOGETHER, larger):
+        (outcome,) = node.ask(where(sex="f"), scope=scope, noise=0.0).decision.outcomes
+        assert (outcome.reason is Reason.BUDGET) is (refusals == 2)
+    node.again()
+    assert node.history.verify() == 4
+    # The next month is a new one.
+    request = PEOPLE.table(where(sex="f"), scope=larger, noise=0.0, month="2026-12")
+    (found,) = node.history.release(request, DEFINED, COHORT, node.answer).decision.outcomes
+    assert found.reason is not Reason.BUDGET
+
+
+def test_refusals_that_come_with_two_datasets_come_once(tmp_path: Path) -> None:
+    """They are a group's, over all of an owner's datasets."""
+    node = Node(tmp_path, Policy(refusals=2))
+    visits = replace(BANK, dataset="visits")
+    _collide(node, BANK)
+    node.ask(where(), scope=visits, noise=0.0)
+    for scope in (BANK, visits):
+        after = replace(scope, group="pool", epoch="r2")
+        node.history.carry([scope], after, "2000-01", DEFINED, COHORT)
+        (outcome,) = node.ask(where(sex="f"), scope=after, noise=0.0).decision.outcomes
+        assert outcome.reason is not Reason.BUDGET
+
+
+def test_histories_that_are_too_much_for_one_do_not_become_one(tmp_path: Path) -> None:
+    node = Node(tmp_path, Policy(capacity=0.005))
+    (one,) = node.ask(where(sex="f"), scope=BANK, noise=0.0).decision.outcomes
+    (other,) = node.ask(where(region="north"), scope=INSURER, noise=0.0).decision.outcomes
+    assert one.status is other.status is Status.SERVED
+    with pytest.raises(InputInvalid, match="room for"):
+        _join(node)
+    assert TOGETHER.text() not in node.history.heads()

@@ -80,6 +80,34 @@ def test_between_values_far_apart_it_is_the_lower(seed: int) -> None:
     assert one_value(own, beside, fraction, rows, 0) == own
 
 
+@pytest.mark.parametrize("rows", [100_000, 100_002, 2_000_000])
+def test_the_half_of_many_is_not_told_by_a_value_between(rows: int) -> None:
+    """Of two levels, the median would be half-way if exactly half of them are on each."""
+    values = np.repeat([0.0, 1000.0], rows // 2)
+    own, beside = (float(np.quantile(values, each)) for each in (0.5, 0.5 + BESIDE))
+    assert own == 500
+    assert one_value(own, beside, 5000, rows, 100) == 0
+
+
+@pytest.mark.parametrize("gap", [0.0, 50.0, 1000.0])
+@pytest.mark.parametrize("after", [0.0, 1000.0])
+def test_beyond_the_next_of_very_many_a_gap_is_not_taken_for_small(
+    gap: float, after: float
+) -> None:
+    rows, fraction = 1_000_001, 3333
+    rows += next(n for n in range(10_000) if (rows + n - 1) * fraction % 10_000 == 9999)
+    place = (rows - 1) * fraction // 10_000
+    values = np.zeros(rows)
+    values[place + 1 :] += gap
+    values[place + 2 :] += after
+    own, beside = (
+        float(np.quantile(values, each / 10_000)) for each in (fraction, fraction + 1e4 * BESIDE)
+    )
+    found = one_value(own, beside, fraction, rows, 100)
+    assert found is None or found == pytest.approx(own if gap <= 100 else 0, abs=0.01)
+    assert (found is None) is (gap > 100 or after > 0)
+
+
 def _floor(value: float) -> int:
     return int(np.floor(round(value, 6)))
 
