@@ -41,6 +41,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "changed",
         "endless",
         "told",
+        "numbered",
+        "addressed",
         "described",
         "likewise",
         "begun",

@@ -90,8 +90,8 @@ def test_what_for_follows_from_grants_that_agree(up: Up) -> None:
     assert f"{OWNER}/agreeing" in datasets_granted(analyst, now)
     if len(datasets_granted(analyst, now)) == 1:
         assert only_dataset(analyst, now) == f"{OWNER}/agreeing"
-    up.world.grant("told")
-    with pytest.raises(InputInvalid, match=f"are kept here for .*{OWNER}/told"):
+    up.world.grant("addressed")
+    with pytest.raises(InputInvalid, match=f"are kept here for .*{OWNER}/addressed"):
         only_dataset(analyst, now)
     with pytest.raises(InputInvalid, match="No grant for queries is kept"):
         only_dataset(up.world.other, now)

@@ -76,8 +76,8 @@ def test_a_policy_is_added_asked_and_refused(
 
 
 def test_a_note_names_an_earlier_answer_by_its_number(up: Up, home: Path, fusion: Terminal) -> None:
-    up.world.grant("told", title="Numbered")
-    at = ("--dataset", f"{OWNER}/told", "--purpose", PURPOSE, "--home", home)
+    up.world.grant("numbered", title="Numbered")
+    at = ("--dataset", f"{OWNER}/numbered", "--purpose", PURPOSE, "--home", home)
     first = fusion.document("query", BY_REGION, *at)
     assert len(first["numbers"]) >= 1
     # These cells have been given: nothing new was decided.
@@ -88,10 +88,10 @@ def test_a_note_names_an_earlier_answer_by_its_number(up: Up, home: Path, fusion
     (number,) = re.findall(r"\(no\. (\d+)\)", near["notes"][0]["message"])
     assert int(number) in first["numbers"]
     assert fusion("query", "history", "--home", home) == 0
-    lines = [each.split() for each in fusion.out.splitlines() if f"{OWNER}/told" in each]
+    lines = [each.split() for each in fusion.out.splitlines() if f"{OWNER}/numbered" in each]
     assert number in lines[0][:4]
     said = fusion.document("query", "history", "--home", home)["queries"]
-    assert [each["numbers"] for each in said if each["dataset"] == f"{OWNER}/told"][:2] == [
+    assert [each["numbers"] for each in said if each["dataset"] == f"{OWNER}/numbered"][:2] == [
         first["numbers"], [],
     ]  # fmt: skip
 
