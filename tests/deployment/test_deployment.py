@@ -192,6 +192,7 @@ def test_a_node_killed_in_mid_round_is_left_out_and_joins_again(
     assert f"{long_run.job} lost its worker" not in deployment.log("hub")
 
 
+@pytest.mark.soak
 def test_a_straggler_is_left_out_and_not_waited_for(
     deployment: Deployment, long_run: Watch
 ) -> None:
@@ -388,6 +389,7 @@ def stock(deployment: Deployment) -> Iterator[Deployment]:
     deployment.wait_ready(["south"])
 
 
+@pytest.mark.soak
 def test_the_stock_supernode_serves_when_ours_can_not(stock: Deployment) -> None:
     assert "Flower's SuperNode" in stock.log("south")
     hub = HubHome.open(stock.hub)

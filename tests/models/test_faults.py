@@ -46,7 +46,7 @@ ROWS = [*map(identifier, range(40))]
 Heard = list[tuple[str, bytes, bytes]]
 """Of each message: who answered, the question, the answer."""
 
-EVERY = [97, pytest.param(1, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+EVERY = [389, pytest.param(1, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 """One of so many faults is tried."""
 
 

@@ -69,6 +69,7 @@ def test_whoever_operates_orders_the_run_here_too(tmp_path: Path, operator: str)
     assert (record["status"], record["message"]) == ("done", "")
 
 
+@pytest.mark.soak
 def test_masked_sums_are_tried_the_same_way(tmp_path: Path) -> None:
     masked = STUDY.replace("[deadlines]", "[aggregation]\nmasks = true\n\n[deadlines]")
     parties = tables(tmp_path, "a", "b", "c")

@@ -281,7 +281,7 @@ def _kill_loop(place: Place, folder: Path, *, kills: int, cap: int) -> None:
 
 
 def test_a_few_kills_lose_nothing_and_overspend_nothing(place: Place, tmp_path: Path) -> None:
-    _kill_loop(place, tmp_path, kills=4, cap=10_000)
+    _kill_loop(place, tmp_path, kills=2, cap=10_000)
 
 
 @pytest.mark.soak

@@ -95,7 +95,7 @@ def _ended(party: Party, start: Mark) -> dict[str, Any] | None:
         return failure
 
 
-@pytest.mark.parametrize("every", [15, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("every", [45, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_opens_and_is_no_state_is_named(finished: Finished, name: str, every: int) -> None:
     kept = finished.parties[name].keeping

@@ -144,7 +144,9 @@ def test_a_run_goes_on_from_the_newest_common_step(tmp_path: Path, model: str, f
             assert joint == expected
 
 
-@pytest.mark.parametrize("frames", range(5))
+@pytest.mark.parametrize(
+    "frames", [1, 4, *(pytest.param(some, marks=pytest.mark.soak) for some in (0, 2, 3))]
+)
 def test_an_alignment_that_is_cut_off_goes_on(tmp_path: Path, frames: int) -> None:
     """In a ring of three, and in the sessions after it; whoever was not heard was killed."""
     fault = Silenced("tax", frames)
