@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from fusion.cli import output
 from fusion.cli.files import check_writable
-from fusion.errors import EnvironmentUnfit, InputInvalid, PartyFailed
+from fusion.errors import InputInvalid, PartyFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +106,7 @@ def run(
     The verb may be left out: fusion align --study STUDY.toml.
     Every party decides by its own grants. Ctrl-C stops the watching, not the run.
     """
-    from fusion.cli.runs import at_node, follow, read_study
+    from fusion.cli.runs import at_node, follow, take_up
     from fusion.services.homes import NodeHome
 
     check_writable(report)
@@ -117,16 +117,8 @@ def run(
         )
     node = NodeHome.open(home)
     with at_node(node, "align") as runs:
-        if stop:
-            runs.stop(stop)
-            job = stop
-        if study is not None:
-            job = runs.start(read_study(study), str(study))
-        if detach:
-            if as_json:
-                output.document("fusion.job/1", {"job": job})
-            else:
-                output.result(job)
+        job = take_up(runs, study=study, job=job, stop=stop, detach=detach, as_json=as_json)
+        if not job:
             return
         follow(runs, job, "align")
         record = runs.record(job)
@@ -140,9 +132,9 @@ def _end(node: NodeHome, record: Mapping[str, Any], report: Path | None, *, as_j
         InputInvalid: What was followed is no alignment.
         PartyFailed: A party ended it.
     """
+    from fusion.cli.runs import write_report
     from fusion.reports.alignment import render
     from fusion.services.align_results import sizes_of
-    from fusion.services.files import write_atomic
 
     done = record["status"] == "done"
     if done and record.get("kind") != "alignment":
@@ -152,12 +144,7 @@ def _end(node: NodeHome, record: Mapping[str, Any], report: Path | None, *, as_j
         )
     sizes = sizes_of(node, record) if done else {}
     if report is not None:
-        try:
-            write_atomic(report, render(record, sizes).encode(), 0o644)
-            output.note(f"report: {report}")
-        except EnvironmentUnfit as error:
-            # It could be written when this began; the result is printed all the same.
-            output.note(f"the report is not there: {error.message}")
+        write_report(report, render(record, sizes))
     if not done:
         raise PartyFailed(
             record["message"], code=record.get("code") or "F-002", exit_code=record["exit_code"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
-from fusion.errors import FusionError, InputInvalid
+from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,3 +140,45 @@ def read_study(path: Path) -> str:
         raise InputInvalid(
             f"{path} is not UTF-8 text.", hint="Name a study file, such as study.toml."
         ) from error
+
+
+def take_up(
+    runs: Runs, *, study: Path | None, job: str, stop: str, detach: bool, as_json: bool
+) -> str:
+    """Start a study, or stop or take up a run; return the run to follow, or nothing if detached.
+
+    Args:
+        runs: Where.
+        study: The file of a study to start.
+        job: A run to take up.
+        stop: A run to stop.
+        detach: Print the run's name and follow nothing.
+        as_json: Print it as a document.
+
+    Raises:
+        InputInvalid: The file can't be read.
+    """
+    if stop:
+        runs.stop(stop)
+        job = stop
+    if study is not None:
+        job = runs.start(read_study(study), str(study))
+    if not detach:
+        return job
+    if as_json:
+        output.document("fusion.job/1", {"job": job})
+    else:
+        output.result(job)
+    return ""
+
+
+def write_report(path: Path, page: str) -> None:
+    """Write a run's page; if that fails, say so: its result is printed all the same."""
+    from fusion.services.files import write_atomic
+
+    try:
+        write_atomic(path, page.encode(), 0o644)
+        output.note(f"report: {path}")
+    except EnvironmentUnfit as error:
+        # It could be written when this began.
+        output.note(f"the report is not there: {error.message}")

@@ -12,8 +12,8 @@ import typer
 
 from fusion.cli import output
 from fusion.cli.files import check_writable
-from fusion.cli.runs import Runs, at_hub, at_node, follow, read_study
-from fusion.errors import EnvironmentUnfit, InputInvalid
+from fusion.cli.runs import Runs, at_hub, at_node, follow, take_up, write_report
+from fusion.errors import InputInvalid
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -87,16 +87,8 @@ def train(  # noqa: PLR0913 - one parameter an option
     else:
         source = at_hub(opened, order)
     with source as runs:
-        if stop:
-            runs.stop(stop)
-            job = stop
-        if study is not None:
-            job = runs.start(read_study(study), str(study))
-        if detach:
-            if as_json:
-                output.document("fusion.job/1", {"job": job})
-            else:
-                output.result(job)
+        job = take_up(runs, study=study, job=job, stop=stop, detach=detach, as_json=as_json)
+        if not job:
             return
         code = follow(runs, job)
         record = runs.record(job)
@@ -110,17 +102,10 @@ def finish(record: Mapping[str, Any], *, report: Path | None, as_json: bool) -> 
     from fusion.cli.vertical_lines import alignment_facts, vertical_facts
     from fusion.reports import alignment
     from fusion.reports.training import render
-    from fusion.services.files import write_atomic
 
     if report is not None:
-        try:
-            aligns = record.get("kind") == "alignment"
-            page = alignment.render(record, {}) if aligns else render(record)
-            write_atomic(report, page.encode(), 0o644)
-            output.note(f"report: {report}")
-        except EnvironmentUnfit as error:
-            # It could be written when this began; the result is printed all the same.
-            output.note(f"the report is not there: {error.message}")
+        aligns = record.get("kind") == "alignment"
+        write_report(report, alignment.render(record, {}) if aligns else render(record))
     if as_json:
         output.document("fusion.run/1", record)
         return
