@@ -347,10 +347,11 @@ def test_an_attempt_is_open_once_and_not_with_oneself() -> None:
             registry.open("job-2", 1, counting("ab", 3)["a"], patience=SHORT, check=lambda: None)
         waiting.stop.set()
         assert waiting.end() is not None
-    with pytest.raises(InputInvalid):
-        Conversations("a").open(
-            "job", 1, counting("ab", 3)["a"], patience=SHORT, check=lambda: None
-        )
+    alone = Conversations("a")
+    with pytest.raises(InputInvalid, match="no way to b"):
+        alone.open("job", 1, counting("ab", 3)["a"], patience=SHORT, check=lambda: None)
+    assert alone.find("job", 1, "b") is None
+    assert "talk job" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_end_of_a_talk_is_told_to_who_was_away() -> None:
