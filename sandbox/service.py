@@ -206,7 +206,8 @@ class Service:
             self._refusals.refuse(request, no_grant(request))
         source = self._source(found)
         prepared = self._prepared(caller, asked, found, source.dialect)
-        request = _request(caller, asked, job, found, prepared.columns(), prepared.study)
+        paying = self._paying(caller, prepared, found)
+        request = _request(caller, asked, job, found, prepared.columns(), prepared.study, paying)
         question = Question(
             job=job,
             caller=caller,
@@ -236,19 +237,14 @@ class Service:
             if asked.rho_micro is not None:
                 raise refusal("Q-24")
             return prepare(asked.statement, found, self._secret, dialect)
-        prepared = prepare_private(asked, found, self._secret, dialect)
-        # A budget that does not reach is said before the grant is charged; the charge of rho has
-        # the last word (sandbox.private.answering).
-        if self._rho.answer(answering.answer_name(prepared, caller)) is None:
-            left = [
-                answering.left(self._rho, found, kept.signed.id, cap_of(permission).epsilon_micro)
-                for kept in self._grants(caller, asked.dataset)
-                if (permission := kept.signed.grant.permission("query")) and not kept.revoked
-            ]
-            most = max(left, key=lambda each: each.least, default=None)
-            if most is not None and most.least < prepared.statement.rho_micro:
-                raise spending.beyond(prepared.statement.rho_micro, most)
-        return prepared
+        return prepare_private(asked, found, self._secret, dialect)
+
+    def _paying(self, caller: str, prepared: Prepared, found: Attached) -> tuple[str, ...]:
+        """Return the only grants that a query may be charged to; none named, any that allows it."""
+        if not isinstance(prepared, PrivatePrepared):
+            return ()
+        grants = self._grants(caller, found.dataset)
+        return answering.paying(self._rho, prepared, found, caller, grants)
 
     def _attached(self, dataset: str) -> Attached:
         try:
@@ -457,6 +453,7 @@ def _request(
     found: Attached,
     columns: tuple[str, ...],
     study: str | None,
+    grants: tuple[str, ...] = (),
 ) -> Request:
     """Return what is asked, as a grant is asked about it: made here, of what is known here."""
     if not asked.purpose:
@@ -475,6 +472,7 @@ def _request(
         rows=asked.rows,
         output="table",
         study=study,
+        grants=grants,
     )
 
 

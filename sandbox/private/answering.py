@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from fusion.crypto.hashing import digest, hexdigest
 from fusion.errors import EnvironmentUnfit, GrantRefused
+from fusion.grants.budget import cap_of
+from fusion.grants.document import MAX_PARTIES
 from fusion.grants.request import charge_name
 from fusion.services import query_messages as messages
 from fusion.services.query_messages import Accuracy, Reply, Table
@@ -24,8 +26,11 @@ from sandbox.refusals import refusal
 from sandbox.runner import Prepared, executed, statement_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fusion.grants.permit import Permit
     from fusion.ports import Stop
+    from fusion.services.grants import Kept
     from fusion.services.query_messages import Asked
     from fusion.stores.rho import Rho, SqlRho
     from sandbox.attached import Attached
@@ -177,6 +182,38 @@ def budget_of(attached: Attached) -> Budget:
     if attached.policy.mode != "dp" or attached.policy.budget is None:
         raise refusal("Q-24")
     return attached.policy.budget
+
+
+def paying(
+    rho: SqlRho, prepared: PrivatePrepared, attached: Attached, caller: str, grants: Iterable[Kept]
+) -> tuple[str, ...]:
+    """Return which grants have the rho that a query spends; none, if it spends none anew.
+
+    A budget that does not reach is said before a grant is charged; the charge of rho itself has the
+    last word (:func:`run_private`).
+
+    Args:
+        rho: What was spent.
+        prepared: The query.
+        attached: The policy that holds.
+        caller: Who asks.
+        grants: Those that the caller has for the dataset.
+
+    Raises:
+        QueryRefused: None of them has enough (Q-23).
+    """
+    if rho.answer(answer_name(prepared, caller)) is not None:
+        return ()
+    found = {
+        kept.signed.id: left(rho, attached, kept.signed.id, cap_of(permission).epsilon_micro)
+        for kept in grants
+        if (permission := kept.signed.grant.permission("query")) and not kept.revoked
+    }
+    asked = prepared.statement.rho_micro
+    enough = tuple(grant for grant, each in found.items() if each.least >= asked)
+    if found and not enough:
+        raise spending.beyond(asked, max(found.values(), key=lambda each: each.least))
+    return enough[:MAX_PARTIES]
 
 
 def left(rho: SqlRho, attached: Attached, grant: str, epsilon_micro: int | None) -> Rho:

@@ -64,8 +64,11 @@ def test_a_noisy_table_with_its_accuracy_and_price(up: Up) -> None:
     assert "Nothing is left" in up.refused(fresh, dataset="noisy").hint
     assert up.ask(COUNT, dataset="noisy").again
     # Another grant has a budget of its own, and the dataset's is one for all.
-    up.world.grant("noisy", permissions={"query": NOISY}, title="Another")
+    other = up.world.grant("noisy", permissions={"query": NOISY}, title="Another")
     assert "--rho-micro 40000" in up.refused(fresh, dataset="noisy", rho_micro=40_001).hint
+    # It pays, whichever of the two is read first.
+    assert up.ask(fresh, dataset="noisy", rho_micro=30_000).rho_micro == 30_000
+    assert open_rho(up.world.owner).used("noisy", other) == Rho(grant=30_000, dataset=90_000)
 
 
 def test_rules_are_looked_at_before_anything_is_charged(up: Up) -> None:
