@@ -205,7 +205,7 @@ class Service:
             request = _request(caller, asked, job, found, found.columns, None)
             self._refusals.refuse(request, no_grant(request))
         source = self._source(found)
-        prepared = self._prepared(caller, asked, found, source.dialect)
+        prepared = self._prepared(asked, found, source.dialect)
         paying = self._paying(caller, prepared, found)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study, paying)
         question = Question(
@@ -232,7 +232,7 @@ class Service:
             finally:
                 work.add_done_callback(lambda _: _gone(after, source, prepared))
 
-    def _prepared(self, caller: str, asked: Asked, found: Attached, dialect: Name) -> Prepared:
+    def _prepared(self, asked: Asked, found: Attached, dialect: Name) -> Prepared:
         if found.policy.mode == "sdc":
             if asked.rho_micro is not None:
                 raise refusal("Q-24")

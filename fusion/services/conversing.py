@@ -406,15 +406,13 @@ class Conversations:
             check: Raises a ``FusionError`` when the work may not go on; :meth:`Talk.wait` calls it.
 
         Raises:
-            InputInvalid: The talker talks with nobody or with itself, this attempt is open, or there
-                is no way to a peer that this side dials.
+            InputInvalid: The talker talks with nobody or with itself, this attempt is open, or no
+                way leads to a peer that this side dials.
         """
         peers = talker.peers
         if not peers or self.me in peers:
             raise InputInvalid(f"{self.me} can't talk about {job} with itself alone.")
-        dialled = sorted(peer for peer in peers if dials(self.me, peer))
-        ways = self._ways
-        if dialled and ways is None:
+        if self._ways is None and (dialled := sorted(p for p in peers if dials(self.me, p))):
             raise InputInvalid(f"{self.me} has no way to {dialled[0]}.")
         with self._lock:
             if any((job, attempt, peer) in self._talks for peer in peers):
@@ -424,10 +422,9 @@ class Conversations:
                 self._talks[job, attempt, peer] = talk
                 self._kept.pop((job, attempt, peer), None)
         talk.closes(lambda: self._closed(talk))
-        for peer in dialled:
-            assert ways is not None
-            line = talk.lines[peer]
-            talk.closes(_unless_flushed(line, ways.keep_talking(talk, line)))
+        for peer, line in talk.lines.items():
+            if self._ways is not None and dials(self.me, peer):
+                talk.closes(_unless_flushed(line, self._ways.keep_talking(talk, line)))
         return talk
 
     def _closed(self, talk: Talk) -> None:
