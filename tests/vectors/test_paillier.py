@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 DEGREES = damgard_jurik.DEGREES
 BATCHES = (1, 7, 8, 9, 17)
 """One lane, one fewer than a vector has, a full vector, one more, and two vectors and one."""
+UNDER_ENGINES = [
+    pytest.param(bits, marks=[pytest.mark.soak] if bits == 3072 else []) for bits in SIZES
+]
+"""The shortest and the longest key in every test run; what lies between takes its time."""
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -93,7 +97,7 @@ def test_the_largest_packed_plaintext_is_that_of_the_layout(bits: int, degree: i
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-@pytest.mark.parametrize("bits", SIZES)
+@pytest.mark.parametrize("bits", UNDER_ENGINES)
 def test_encrypting_gives_the_fixed_ciphertexts(engine: Engine, bits: int, degree: int) -> None:
     vectors = known(bits)
     key = vectors.public
@@ -105,7 +109,7 @@ def test_encrypting_gives_the_fixed_ciphertexts(engine: Engine, bits: int, degre
         assert made.tobytes() == expected[:batch].tobytes(), f"{engine.name}, {batch}"
 
 
-@pytest.mark.parametrize("bits", SIZES)
+@pytest.mark.parametrize("bits", UNDER_ENGINES)
 def test_the_key_holder_s_powers_are_those_of_pow(engine: Engine, bits: int) -> None:
     """The exact randomiser draws its exponents, so what it computes with them is held to pow."""
     del engine
@@ -124,7 +128,7 @@ def test_the_key_holder_s_powers_are_those_of_pow(engine: Engine, bits: int) -> 
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-@pytest.mark.parametrize("bits", SIZES)
+@pytest.mark.parametrize("bits", UNDER_ENGINES)
 def test_decrypting_gives_the_fixed_plaintexts(engine: Engine, bits: int, degree: int) -> None:
     vectors = known(bits)
     private, expected = vectors.private, vectors.plaintexts(degree)
@@ -135,7 +139,7 @@ def test_decrypting_gives_the_fixed_plaintexts(engine: Engine, bits: int, degree
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-@pytest.mark.parametrize("bits", SIZES)
+@pytest.mark.parametrize("bits", UNDER_ENGINES)
 def test_the_product_is_the_fixed_one(engine: Engine, bits: int, degree: int) -> None:
     del engine
     vectors, rows = known(bits), known(bits).ciphertexts(degree)
@@ -145,7 +149,7 @@ def test_the_product_is_the_fixed_one(engine: Engine, bits: int, degree: int) ->
     assert numbers(ring.product([rows[i : i + 1] for i in range(len(rows))])) == [expected]
 
 
-@pytest.mark.parametrize("bits", SIZES)
+@pytest.mark.parametrize("bits", UNDER_ENGINES)
 def test_a_full_randomiser_is_the_fixed_one(engine: Engine, bits: int) -> None:
     del engine
     key, full = known(bits).public, known(bits).document["full"]
@@ -156,7 +160,7 @@ def test_a_full_randomiser_is_the_fixed_one(engine: Engine, bits: int) -> None:
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-@pytest.mark.parametrize("bits", SIZES)
+@pytest.mark.parametrize("bits", UNDER_ENGINES)
 def test_a_dealing_decrypts_as_written(engine: Engine, bits: int, degree: int) -> None:
     del engine
     vectors = known(bits)
