@@ -349,9 +349,9 @@ def test_an_attempt_is_open_once_and_not_with_oneself() -> None:
         assert waiting.end() is not None
     alone = Conversations("a")
     with pytest.raises(InputInvalid, match="no way to b"):
-        alone.open("job", 1, counting("ab", 3)["a"], patience=SHORT, check=lambda: None)
-    assert alone.find("job", 1, "b") is None
-    assert "talk job" not in {thread.name for thread in threading.enumerate()}
+        alone.open("job-3", 1, counting("ab", 3)["a"], patience=SHORT, check=lambda: None)
+    assert alone.find("job-3", 1, "b") is None
+    assert "talk job-3" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_end_of_a_talk_is_told_to_who_was_away() -> None:

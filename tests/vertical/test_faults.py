@@ -64,6 +64,7 @@ def test_every_fault_is_refused_by_name_or_understood(
 def _check(folder: Path, name: str, names: tuple[str, ...], faults: list[Fault]) -> int:
     """Run a study with each fault, some at once; return how many faults were due."""
     model = (STUDIES | WITHOUT_A_DEALER)[name]
+    before = set(threading.enumerate())
     expected = undisturbed(folder / "undisturbed", model, names)
 
     def run(item: tuple[int, Fault]) -> bool:
@@ -78,7 +79,9 @@ def _check(folder: Path, name: str, names: tuple[str, ...], faults: list[Fault])
         due = sum(pool.map(run, enumerate(faults)))
     until = time.monotonic() + 10
     while left := [
-        t.name for t in threading.enumerate() if t.name.startswith(("talk", "vertical"))
+        thread.name
+        for thread in set(threading.enumerate()) - before
+        if thread.name.startswith(("talk", "vertical"))
     ]:
         assert time.monotonic() < until, left
         time.sleep(0.05)
