@@ -131,7 +131,9 @@ class Scorer:
             FeatureSide(connection, kept, name, self._purpose, tell)
             for name in shared.feature_parties
         ]
-        self._lock = threading.Lock()
+        # Two, so that whoever needs only the own table does not wait for who waits for others.
+        self._preparing = threading.Lock()
+        self._reading = threading.Lock()
         self._table: OwnTable | None = None
         self._pool = ThreadPoolExecutor(max(4, 2 * len(self._sides)), thread_name_prefix="scoring")
 
@@ -160,24 +162,36 @@ class Scorer:
             PartyFailed: A feature party refuses.
             PartyUnreachable: One does not answer, or answers are not ready in time.
         """
-        with self._lock:
-            if all(side.epoch is not None for side in self._sides):
+        if self._prepared:
+            return
+        while not self._preparing.acquire(timeout=_LOOK_SECONDS):
+            check()  # also while another thread waits for the parties
+        try:
+            if not self._prepared:
+                self._prepare(check)
+        finally:
+            self._preparing.release()
+
+    @property
+    def _prepared(self) -> bool:
+        return all(side.epoch is not None for side in self._sides)
+
+    def _prepare(self, check: Callable[[], None]) -> None:
+        number = max(self._everywhere(methodcaller("take")))
+        wrong = Ruled.OVER
+        for _ in range(_TRIES):
+            found = self._everywhere(partial(self._waited, number, check))
+            epochs = [each for each in found if isinstance(each, Epoch)]
+            if len(epochs) < len(found):
+                number = max(each for each in found if isinstance(each, int))
+            elif len({epoch.pairing for epoch in epochs}) > 1:
+                # Made under two rosters: under the next number all see the same.
+                number, wrong = number + 1, Ruled.PAIRING
+            else:
+                for side, epoch in zip(self._sides, epochs, strict=True):
+                    side.fetch(epoch, check)
                 return
-            number = max(self._everywhere(methodcaller("take")))
-            wrong = Ruled.OVER
-            for _ in range(_TRIES):
-                found = self._everywhere(partial(self._waited, number, check))
-                epochs = [each for each in found if isinstance(each, Epoch)]
-                if len(epochs) < len(found):
-                    number = max(each for each in found if isinstance(each, int))
-                elif len({epoch.pairing for epoch in epochs}) > 1:
-                    # Made under two rosters: under the next number all see the same.
-                    number, wrong = number + 1, Ruled.PAIRING
-                else:
-                    for side, epoch in zip(self._sides, epochs, strict=True):
-                        side.fetch(epoch, check)
-                    return
-            raise refused(wrong)
+        raise refused(wrong)
 
     def _waited(self, number: int, check: Callable[[], None], side: FeatureSide) -> Epoch | int:
         until = self._clock.monotonic() + PATIENCE_SECONDS
@@ -197,7 +211,7 @@ class Scorer:
 
     def _own(self) -> OwnTable:
         """Return the own table, read anew if its file is another."""
-        with self._lock:
+        with self._reading:
             if self._table is None or self._table.mark != mark_of(self._node, self._kept):
                 self._table = own_table(self._node, self._kept, self._part)
             return self._table

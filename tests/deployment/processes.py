@@ -76,14 +76,24 @@ class Deployment:
         *,
         data: Mapping[str, Path] | None = None,
         more: Mapping[str, Mapping[str, Path]] | None = None,
+        grants: bool = False,
     ) -> None:
-        """Lay out, start nothing; ``more`` has further files by organisation and dataset."""
+        """Lay out, start nothing.
+
+        Args:
+            folder: An empty folder.
+            names: The nodes.
+            data: The file of each one's dataset ``people``.
+            more: Further files, by organisation and dataset.
+            grants: Whether nodes take part in nothing without a grant.
+        """
         self.folder = folder
         self.names = list(names)
         self.hub = folder / "hub"
         self.logs = folder / "logs"
         self._data = data or {}
         self._more = more or {}
+        self._grants = "--require-grants" if grants else "--no-require-grants"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -148,7 +158,7 @@ class Deployment:
         making = []
         for name in self.names:
             words: list[str | Path] = ["node", "init", self.node(name), "--org", name]
-            words += ["--hub", invitation, "--no-require-grants", "--no-passphrase"]
+            words += ["--hub", invitation, self._grants, "--no-passphrase"]
             if name in self._data:
                 words += ["--data", f"people={self._data[name]}"]
             for dataset, path in self._more.get(name, {}).items():

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from federated import seeds
 from fusion.alignment.asking import Asker
-from fusion.errors import FusionError, ModelRefused, VerificationFailed
+from fusion.errors import FusionError, ModelRefused, PartyUnreachable, VerificationFailed
 from fusion.grants import signing
 from fusion.grants.refusal import Code
+from fusion.services import score_asking
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.grants import folder_of
 from fusion.services.maskers import maskers
@@ -32,13 +34,23 @@ from fusion.services.score_messages import (
 )
 from fusion.services.score_rules import Ruled
 from fusion.services.scoring import Scorer
+from tests.models.faults import At, between
 from tests.models.test_scoring import ask, check_scores, linear, trees
-from tests.models.world import FIRST, LABEL, PURPOSE, D, Served, facts, identifier, shared
+from tests.models.world import (
+    FIRST,
+    LABEL,
+    PURPOSE,
+    D,
+    Served,
+    facts,
+    identifier,
+    served,
+    shared,
+)
+from tests.vertical import trained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fusion.services.score_service import ScoreService
+    from collections.abc import Callable, Iterator
 
 __all__ = ["linear", "trees"]
 
@@ -46,35 +58,20 @@ ROWS = [*map(identifier, range(40))]
 Heard = list[tuple[str, bytes, bytes]]
 """Of each message: who answered, the question, the answer."""
 
+LATE = 0.4
+"""Seconds after which a party is taken for silent, where answers do not come."""
+
+KINDS = ["linear", "trees", "card"]
 EVERY = [389, pytest.param(1, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 """One of so many faults is tried."""
 
 
-@contextmanager
-def _between(world: Served, put: Any) -> Iterator[None]:  # noqa: ANN401 - a function
-    """Have something else stand between label party and feature parties.
-
-    Args:
-        world: Parties.
-        put: Told who answers, the question and the answer; returns the answer.
-    """
-
-    def reply(service: ScoreService, name: str) -> None:
-        answer = type(service).reply
-
-        def answered(caller: str, frame: bytes, stop: Any) -> bytes:  # noqa: ANN401
-            found: bytes = put(name, frame, answer(service, caller, frame, stop))
-            return found
-
-        service.reply = answered  # type: ignore[method-assign]
-
-    for name, service in world.services.items():
-        reply(service, name)
-    try:
-        yield
-    finally:
-        for service in world.services.values():
-            del service.reply
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A scorecard of which one feature party has points: they open by themselves."""
+    model = trained.scorecard((LABEL, FIRST), [1, 1])
+    with served(tmp_path_factory.mktemp("card"), model, "scorecard", {FIRST: {3}}) as found:
+        yield found
 
 
 def _score(world: Served) -> list[Any]:
@@ -91,7 +88,7 @@ def _heard(world: Served) -> Heard:
         found.append((name, frame, answer))
         return answer
 
-    with _between(world, put):
+    with between(world, put):
         check_scores(world, _score(world))
     return found
 
@@ -141,43 +138,55 @@ def _forgotten(world: Served) -> None:
         service._questions.clear()
 
 
+def _shown(kind: str, what: str, messages: int, said: Counter[str]) -> None:
+    """Write what became of the faults of a walk, by code; none where all went well."""
+    sys.stdout.write(f"{kind}, {what}: {messages} messages, {said.total()} faults, {dict(said)}\n")
+
+
 def _framed(head: dict[str, Any], body: bytes) -> bytes:
     data = json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
     return len(data).to_bytes(4, "big") + data + body
 
 
 @pytest.mark.parametrize("every", EVERY)
-@pytest.mark.parametrize("kind", ["linear", "trees"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_whatever_a_label_party_asks_is_answered_or_refused_by_rule(
     kind: str, every: int, request: pytest.FixtureRequest
 ) -> None:
     world: Served = request.getfixturevalue(kind)
-    heard, refused, number = _heard(world), 0, 0
+    heard, number = _heard(world), 0
+    said: Counter[str] = Counter()
     for at, (name, frame, _) in enumerate(heard):
         service = world.services[name]
-        for wrong in _faults(frame, [heard[at - 1][1], heard[-1][1]]):
+        earlier = [question for _, question, _ in heard[:at]] or [heard[-1][1]]
+        for wrong in _faults(frame, earlier):
             number += 1
             if number % every:
                 continue
             reply, _ = reply_of(service.reply(LABEL, wrong, None))  # type: ignore[arg-type]
-            if reply.refusal is not None:
-                refused += 1
-                assert reply.refusal.code != Ruled.UNANSWERED.value.code, (at, wrong, world.said)
-    assert refused > number / every / 3
+            code = "" if reply.refusal is None else reply.refusal.code
+            said[code] += 1
+            assert code != Ruled.UNANSWERED.value.code, (at, wrong, world.said)
+    _shown(kind, "questions", len(heard), said)
+    assert said.total() - said[""] > number / every / 3
     check_scores(world, _score(world))
 
 
 @pytest.mark.parametrize("every", EVERY)
-@pytest.mark.parametrize("kind", ["linear", "trees"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_whatever_a_feature_party_answers_ends_by_name(
     kind: str, every: int, request: pytest.FixtureRequest
 ) -> None:
     world: Served = request.getfixturevalue(kind)
-    heard, number, refused = _heard(world), 0, 0
+    heard, number = _heard(world), 0
+    said: Counter[str] = Counter()
+    earlier = [answer for name, _, answer in _heard(world) if name == heard[0][0]]
     own = len([1 for name, *_ in heard if name == heard[0][0]])
     for at in range(own):
         mine = [answer for name, _, answer in heard if name == heard[0][0]]
-        for wrong in _faults(mine[at], [mine[at - 1], to_bytes(Reply(take=2**31 - 1))]):
+        # Those of this question, and of the one before it.
+        others = [*mine[:at], earlier[at], to_bytes(Reply(take=2**31 - 1))]
+        for wrong in _faults(mine[at], others):
             number += 1
             if number % every:
                 continue
@@ -195,13 +204,53 @@ def test_whatever_a_feature_party_answers_ends_by_name(
                 asked += 1
                 return wrong if asked == at + 1 else answer
 
-            with _between(world, put):
+            with between(world, put):
                 ended = _ended(world)
             _forgotten(world)
             assert ended != FusionError.code, (at, wrong)
-            refused += bool(ended)
+            said[ended] += 1
             check_scores(world, _score(world)) if number % 50 == 0 else None
-    assert refused > number / every / 3
+    _shown(kind, "answers", own, said)
+    assert said.total() - said[""] > number / every / 3
+    check_scores(world, _score(world))
+
+
+def _unheard(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
+    """Yield in which ways an answer does not come."""
+    monkeypatch.setattr(score_asking, "CALL_SECONDS", LATE)
+
+    def frozen(answer: bytes) -> bytes:
+        time.sleep(2 * LATE)
+        return answer
+
+    def gone(_: bytes) -> bytes:
+        raise ConnectionResetError
+
+    yield "frozen", frozen
+    yield "gone", gone
+
+
+@pytest.mark.parametrize(
+    ("kind", "every"),
+    [("card", 7), *(pytest.param(kind, 1, marks=pytest.mark.soak) for kind in KINDS)],
+)
+def test_an_answer_that_does_not_come_ends_by_name(
+    kind: str, every: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every message of every feature party: it is frozen, or its connection is lost."""
+    world: Served = request.getfixturevalue(kind)
+    messages = Counter(name for name, *_ in _heard(world))
+    said: Counter[str] = Counter()
+    for way, act in _unheard(monkeypatch):
+        for who, count in messages.items():
+            for at in range(0, count, every):
+                began = time.monotonic()
+                with between(world, At(who, at, act)), pytest.raises(PartyUnreachable, match=who):
+                    _score(world)
+                said[way] += 1
+                assert time.monotonic() - began < LATE + 10
+                _forgotten(world)
+    _shown(kind, "answers that do not come", messages.total(), said)
     check_scores(world, _score(world))
 
 
@@ -268,7 +317,7 @@ def test_nobody_waits_for_answers_after_a_revocation(trees: Served) -> None:
         time.sleep(0.5)
         revoke_model(node, kept, "a test")
 
-    with _between(trees, put), Scorer(trees.connection, node, kept) as scorer:
+    with between(trees, put), Scorer(trees.connection, node, kept) as scorer:
         thread = threading.Thread(target=revoke)
         thread.start()
         with pytest.raises(ModelRefused, match="revoked"):
