@@ -135,6 +135,24 @@ class Engine:
             return None
         return str(state["status"]), events, following
 
+    def ending(self, hub: HubHome, job: str, *, party: str) -> str | None:
+        """Return how a job has ended, empty if it has not; None if a party takes no part in it.
+
+        Args:
+            hub: The hub's folder.
+            job: The job.
+            party: Who asks.
+        """
+        folder = JobFolder(hub.runs / Path(job).name)
+        try:
+            status = folder.state()["status"]
+            first = next(iter(folder.some_events(0)[0]), {})
+        except InputInvalid:
+            return None
+        if party not in first.get("organisations", ()):
+            return None
+        return "" if status in OPEN else str(status)
+
     def record(self, events: Sequence[Event]) -> dict[str, Any]:
         """Return the record of a run whose events came from elsewhere."""
         return record(list(events))

@@ -17,6 +17,7 @@ from fusion.services.grants import GrantDesk, schema_of
 from fusion.services.keys import keyring_of
 from fusion.services.ledger import Book
 from fusion.services.models import keep_part
+from fusion.services.open_charges import OpenCharges
 from fusion.services.storage import open_rounds
 from fusion.types import OrgId
 
@@ -107,6 +108,7 @@ def vertical_seat_of(node: NodeHome, seat: Seat, conversations: Conversations) -
         desk=seat.desk,
         align_desk=seat.desk
         or GrantDesk(node, roster=node.roster, clock=seat.clock, note=seat.note, book=Book(node)),
+        charges=OpenCharges(node, seat.clock),
         node=node,
         keeping=lambda job: SealedKeeping(node, job),
         conversations=conversations,

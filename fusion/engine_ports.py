@@ -74,6 +74,10 @@ class TrainingEngine(Protocol):
         """Return a job's status, some events and where to go on; None if it is another's."""
         ...
 
+    def ending(self, hub: Any, job: str, *, party: str) -> str | None:  # noqa: ANN401 - a HubHome
+        """Return how a job has ended, empty if it has not; None if a party takes no part in it."""
+        ...
+
     def record(self, events: Sequence[Event]) -> dict[str, Any]:
         """Return the record of a run whose events came from elsewhere."""
         ...

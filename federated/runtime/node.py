@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from federated.runtime.environment import QUIET
 from federated.runtime.logs import log_to_stderr
 from fusion.link.rules import FLEET_BELL
 from fusion.services.clock import SystemClock
+from fusion.services.endings import ending
 from fusion.services.files import write_atomic
 from fusion.services.node_link import Connection
 from fusion.services.query_port import queries_served
@@ -85,6 +87,7 @@ def _serve_own(
     from federated.runtime.fleet import FleetNode, Served  # noqa: PLC0415
     from federated.runtime.fleet_client import dial, public_key_of  # noqa: PLC0415
     from federated.seats import seat_of, vertical_seat_of  # noqa: PLC0415
+    from federated.vertical.catching_up import CatchingUp  # noqa: PLC0415
     from federated.vertical.party import VerticalParty  # noqa: PLC0415
 
     key, link = node.fleet_private_key(), connection.link
@@ -100,6 +103,7 @@ def _serve_own(
         note=say,
     )
     try:
-        fleet.serve(ready)
+        with CatchingUp(lambda: vertical.catch_up(partial(ending, link)), say):
+            fleet.serve(ready)
     finally:
         vertical.close()

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fusion.services.conversing import Conversations
     from fusion.services.homes import NodeHome
     from fusion.services.model_facts import ModelFacts
+    from fusion.services.open_charges import OpenCharges
     from fusion.types import OrgId
 
 
@@ -65,6 +66,7 @@ class VerticalSeat:
         note: Writes a line to the organisation's own log.
         desk: Where it decides what its grants allow; ``None`` if it works without grants.
         align_desk: The same for alignments by themselves, which nobody takes part in without one.
+        charges: What it was charged for runs that never began.
         node: Its folder: what an alignment comes to is written there.
         keeping: Returns what it keeps of a job.
         conversations: How it talks with others.
@@ -83,6 +85,7 @@ class VerticalSeat:
     note: Callable[[str], None]
     desk: Desk | None
     align_desk: Desk
+    charges: OpenCharges
     node: NodeHome
     keeping: Callable[[str], Keeping]
     conversations: Conversations
@@ -134,7 +137,13 @@ def _to_train(
 ) -> VerticalJob:
     # Charged before data is read: whether a table fits is an answer too.
     leaves = take_leaves(seat.desk, seat.organisation, job, study, seat.clock)
-    table = own_table(study, seat.organisation, seat.file(study.party(seat.organisation).dataset))
+    try:
+        file = seat.file(study.party(seat.organisation).dataset)
+        table = own_table(study, seat.organisation, file)
+    except FusionError:
+        for leave in leaves:
+            leave.begin()
+        raise
     _note(seat, job, table.prepared.report)
     return VerticalJob(
         BroughtToTrain(

@@ -276,8 +276,8 @@ class AttemptedJob(ABC):
 
     def _carry(self, attempt: Attempt, stage: str, talker: Talker) -> None:
         brought = self._brought
+        self.check()  # all of them, before the first charge is final
         for permission in brought.permissions:
-            permission.watch()
             permission.begin()
         talk = brought.conversations.open(
             f"{brought.job}.{stage}",

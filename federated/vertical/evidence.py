@@ -61,6 +61,11 @@ class VerticalEvidence(Evidence):
         agreed = self._log.job(job)
         return agreed is not None and agreed[1] == _OVER
 
+    def is_sum(self, job: str) -> bool:
+        """Whether a job was agreed to as one of sums, which has a key: others remember its end."""
+        agreed = self._log.job(job)
+        return agreed is not None and agreed[1] not in {"", _OVER}
+
     def aligned(self, job: str, attempt: int, aligned: Aligned) -> None:
         """Log an alignment: commitments and sizes, no record."""
         entry = vertical_entries.RecordsAligned(

@@ -159,6 +159,11 @@ class SealedKeeping:
         return f"{_CONTEXT}, {self._job}, {name}".encode()
 
 
+def kept_jobs(node: NodeHome) -> set[str]:
+    """Return the jobs of which something is kept."""
+    return {folder.name for folder in (node.path / JOBS).glob("*")}
+
+
 def sweep(node: NodeHome, now: datetime, end: Callable[[str], None]) -> list[str]:
     """Remove what is kept of jobs that nobody has gone on with for long; return their names.
 

@@ -25,13 +25,13 @@ from federated.requests import number, text
 from federated.vertical.agreeing import Agreement, StrangerRefused, agree
 from federated.vertical.evidence import VerticalEvidence
 from federated.vertical.job import VerticalJob
-from federated.vertical.keeping import Mark, sweep
+from federated.vertical.keeping import Mark, kept_jobs, sweep
 from federated.vertical.products import facts_of_run
 from federated.vertical.study import joint_from_canonical
 from fusion.errors import FusionError, IsolationBusy, JobUnknown, MessageInvalid, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from federated.vertical.agreeing import VerticalSeat
     from federated.vertical.attempts import AttemptedJob
@@ -68,11 +68,14 @@ class VerticalParty:
             if not _JOB.fullmatch(name):
                 raise MessageInvalid("A request names no job.")
             # Requests of one job are answered one after the other.
-            with self._turns[hash(name) % len(self._turns)]:
+            with self._turn(name):
                 return Reply(self._seat.organisation, answer(name, request.head))
         except FusionError as error:
             self._seat.note(f"{request.kind} refused: {error}")
             return Reply(self._seat.organisation, failure=Failure.of(error))
+
+    def _turn(self, name: str) -> threading.Lock:
+        return self._turns[hash(name) % len(self._turns)]
 
     def close(self) -> None:
         """End what is under way; what is kept stays."""
@@ -142,7 +145,10 @@ class VerticalParty:
         return {"model": facts.id, "name": facts.shared.name, "version": version}
 
     def _leave(self, name: str, head: Mapping[str, Any]) -> dict[str, Any]:
-        status = text(head, "status")
+        self._forget(name, text(head, "status"))
+        return {}
+
+    def _forget(self, name: str, status: str) -> None:
         with self._lock:
             job = self._jobs.pop(name, None)
         if job is not None:
@@ -151,9 +157,28 @@ class VerticalParty:
         self._log.ended(name, done=status == "done")
         if job is not None:
             job.close()
+        # What an earlier process of this node was permitted, and never began.
+        self._seat.charges.give_back(name)
         self._seat.keeping(name).clear()
         self._seat.note(f"job {name}: {status}")
-        return {}
+
+    def catch_up(self, ending: Callable[[str], str]) -> None:
+        """Forget the jobs that have ended while nobody here heard of it.
+
+        Args:
+            ending: Returns how a job has ended, as the hub knows; empty if it has not.
+
+        Raises:
+            FusionError: As `ending`.
+        """
+        left = self._seat.charges.jobs() | kept_jobs(self._seat.node)
+        for name in sorted(filter(_JOB.fullmatch, left)):
+            if self._log.is_sum(name):
+                continue  # what of it has left, its own party knows
+            status = "unfinished" if self._log.is_over(name) else ending(name)
+            if status:
+                with self._turn(name):
+                    self._forget(name, status)
 
     # ------------------------------------------------------------------ jobs
 
@@ -164,6 +189,7 @@ class VerticalParty:
         if job is not None:
             job.end()
         self._log.ended(name, done=False)
+        self._seat.charges.give_back(name)
 
     def _check_room(self) -> None:
         """Return if another job may be agreed to: none that works is ended for it.

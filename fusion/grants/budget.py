@@ -149,6 +149,10 @@ class Budgets(Protocol):
         """Return grant, action and amount of a charge that is still reserved, if it is."""
         ...
 
+    def reserved(self) -> list[str]:
+        """Return the keys of all charges that are still reserved, in their order."""
+        ...
+
     def commit(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Make a reservation final, durably, before anything leaves.
 

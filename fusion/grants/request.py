@@ -6,7 +6,7 @@ schema, its name, the digest of the study); it never takes one over from the oth
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ from fusion.wire.documents import Part
 
 Asked = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Word = Annotated[str, Field(min_length=1, max_length=63)]
+RUN_ACTIONS: Final = ("align", "train")
+"""What is done in a run that a hub begins, and tells the end of."""
 
 
 class Request(Part):
@@ -98,3 +100,13 @@ class Request(Part):
 def charge_name(request: Request) -> str:
     """Return under which name a request is charged: another study is another use."""
     return f"{request.action}/{request.job}/{request.study or ''}"
+
+
+def run_of_charge(name: str) -> str | None:
+    """Return the job that a charge is for, if it is one to align or to train; else None.
+
+    Args:
+        name: As :func:`charge_name` has it.
+    """
+    action, _, rest = name.partition("/")
+    return rest.partition("/")[0] if action in RUN_ACTIONS else None

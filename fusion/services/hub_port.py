@@ -12,11 +12,12 @@ from fusion.link.bell import Bell
 from fusion.link.callers import Callers
 from fusion.link.port import Box, Port, PortConfig, version_of
 from fusion.link.rules import PortLimits
-from fusion.services import talking
+from fusion.services import endings, talking
 from fusion.services.board import receive
 from fusion.services.catalogue import CATALOGUE, collected, deliver
 from fusion.services.clock import SystemClock
 from fusion.services.conversing import Conversations
+from fusion.services.endings import ENDS
 from fusion.services.enrolment import ROSTER
 from fusion.services.files import read_file
 from fusion.services.grant_exchange import GRANTS, Shelf
@@ -79,6 +80,7 @@ def port_of(
         documents={
             NOW: lambda *_: str(int(clock.now().timestamp())).encode(),
             CATALOGUE: _catalogue(hub),
+            ENDS: lambda member, rest: endings.document(hub, member, rest),
             GRANTS: shelf.document,
             JOBS: orders.document,
             ROSTER: _roster(hub),

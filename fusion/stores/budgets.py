@@ -210,6 +210,14 @@ class SqlBudgets:
             found = _entry(connection, key)
         return None if found is None or found[3] != "reserved" else found[:3]
 
+    def reserved(self) -> list[str]:
+        """Return the keys of all charges that are still reserved, in their order."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT key FROM charge WHERE state = 'reserved' ORDER BY key"
+            ).fetchall()
+        return [str(row[0]) for row in rows]
+
     def commit(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Make a reservation final; again is fine."""
         self._end(key, "committed", evidence)
@@ -312,6 +320,11 @@ class MemoryBudgets:
         """Return grant, action and amount of a charge that is still reserved, if it is."""
         found = self._entries.get(key)
         return None if found is None or found[3] != "reserved" else found[:3]
+
+    def reserved(self) -> list[str]:
+        """Return the keys of all charges that are still reserved, in their order."""
+        with self._lock:
+            return sorted(k for k, entry in self._entries.items() if entry[3] == "reserved")
 
     def commit(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Make a reservation final; again is fine."""

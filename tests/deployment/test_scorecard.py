@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import signal
 import subprocess
 import sys
+import threading
 import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from federated.engine import ENGINE
 from federated.metrics import auc
 from federated.vertical.parts import floats
 from federated.vertical.tables import training_rows
@@ -21,7 +24,7 @@ from fusion.catalogue.descriptor import schema_digest
 from fusion.connectors.schemas import read_schema
 from fusion.ledger.verify import Expectations
 from fusion.services.audit import audit_all
-from fusion.services.homes import NodeHome
+from fusion.services.homes import HubHome, NodeHome
 from fusion.services.ledger import Book
 from fusion.services.storage import open_budgets
 from tests.deployment.processes import Deployment
@@ -95,6 +98,11 @@ class Trained:
             "model", "export", MODEL, "--part", "--out", file, "--home", self.deployment.node(name)
         )
         return json.loads(file.read_text())["part"]
+
+    def trained(self, name: str) -> int:
+        """Return runs that count as used for training at a party."""
+        budgets = open_budgets(NodeHome.open(self.deployment.node(name)))
+        return budgets.used(self.grants[name], "train").runs
 
     def used(self, name: str) -> tuple[int, int]:
         """Return runs and rows that were charged for scores at a party."""
@@ -233,6 +241,32 @@ def test_another_purpose_is_not_permitted(trained: Trained) -> None:
     assert refused.returncode == 4
     assert "G-16" in refused.stderr
     assert trained.used("south") == before
+
+
+def test_a_node_that_was_away_at_the_end_of_a_run_gives_back_its_charge(trained: Trained) -> None:
+    """It had agreed, nothing was begun: one party did not answer, and this one was killed."""
+    run = trained.deployment
+    study = run.folder / "again.toml"
+    text = study_text(scorecard(epochs=13), OTHERS, label=LABEL, patience=5.0)
+    study.write_text(text)
+    before = trained.trained("south")
+    run.signal("east", signal.SIGSTOP)
+    try:
+        job = run.json("train", study, "--home", run.node(LABEL), "--detach")["job"]
+        while trained.trained("south") == before:
+            time.sleep(0.1)
+        run.kill("south")
+        *_, end = ENGINE.follow(HubHome.open(run.hub), job, stop=threading.Event())
+        assert (end["status"], end["code"]) == ("failed", "F-604")
+    finally:
+        run.signal("east", signal.SIGCONT)
+    assert trained.trained("south") == before + 1
+    run.start("south")
+    run.wait_ready(["south"])
+    began = time.monotonic()
+    while trained.trained("south") != before:
+        assert time.monotonic() - began < 30
+        time.sleep(0.1)
 
 
 def test_who_is_killed_is_found_again(

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
     from federated.cohort import Reply
     from fusion.services.homes import HubHome
+    from tests.conversing.network import Network
 
 UNWITNESSED = Expectations(witnessed=False)
 
 
-@pytest.fixture
-def world(hub: HubHome, nodes: dict[str, NodeHome], tmp_path: Path) -> Iterator[World]:
-    """Nodes with a table each, which take part in nothing without a grant."""
+def made(hub: HubHome, nodes: dict[str, NodeHome], tmp_path: Path, net: Network) -> World:
+    """Return nodes with a table each, which take part in nothing without a grant."""
     data = tables(tmp_path, OTHERS, label=LABEL)
     strict = {
         name: NodeHome(
@@ -50,10 +50,16 @@ def world(hub: HubHome, nodes: dict[str, NodeHome], tmp_path: Path) -> Iterator[
         )
         for name in (LABEL, *OTHERS)
     }
+    return World(hub, strict, net)
+
+
+@pytest.fixture
+def world(hub: HubHome, nodes: dict[str, NodeHome], tmp_path: Path) -> Iterator[World]:
+    """What :func:`made` makes, in a network of its own."""
     with network() as net:
-        made = World(hub, strict, net)
-        yield made
-        for party in made.parties.values():
+        found = made(hub, nodes, tmp_path, net)
+        yield found
+        for party in found.parties.values():
             party.close()
 
 

@@ -40,6 +40,16 @@ def test_what_is_reserved_is_used(budgets: Budgets) -> None:
     assert budgets.used("h", "train") == Amount()
 
 
+def test_what_is_still_reserved_is_listed(budgets: Budgets) -> None:
+    assert budgets.reserved() == []
+    for key in "cab":
+        budgets.reserve(key, "g", "train", ONE, CAP)
+    assert budgets.reserved() == ["a", "b", "c"]
+    budgets.commit("a")
+    budgets.release("b")
+    assert budgets.reserved() == ["c"]
+
+
 def test_the_same_again_is_charged_once(budgets: Budgets) -> None:
     for _ in range(3):
         budgets.reserve("a", "g", "train", ONE, CAP)
