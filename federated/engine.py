@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from federated.jobs import OPEN, JobFolder, job_of, jobs_of
+from federated.jobs import OPEN, JobFolder, job_of, listed
 from federated.records import record
 from federated.study import parse_study
 from federated.vertical.study import is_vertical, parse_vertical
@@ -147,7 +147,7 @@ class Engine:
         try:
             status = folder.state()["status"]
             first = next(iter(folder.some_events(0)[0]), {})
-        except InputInvalid:
+        except (InputInvalid, EnvironmentUnfit):
             return None
         if party not in first.get("organisations", ()):
             return None
@@ -213,7 +213,7 @@ class Engine:
 
     def jobs(self, hub: HubHome) -> list[dict[str, Any]]:
         """Return the state of every job of a hub."""
-        return [job.state() for job in jobs_of(hub.runs)]
+        return listed(hub.runs)
 
     def key_terms(self, study_text: str, origin: str) -> dict[str, Any]:
         """Return what a study asks of a key: ``bits``, ``threshold`` and ``holders``.

@@ -10,10 +10,11 @@ import fcntl
 import json
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
+from federated.job_files import JobState, read_job_file
 from fusion.crypto import rng
-from fusion.errors import InputInvalid
+from fusion.errors import EnvironmentUnfit, InputInvalid
 from fusion.grants.order import Code, refused
 from fusion.services.files import write_atomic
 from fusion.stores.journal import SqliteJournal
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from federated.job_files import Kind, Status
     from fusion.grants.order import Order
     from fusion.ports import Clock
 
-Kind = Literal["training", "vertical", "alignment"]
-Status = Literal["queued", "starting", "running", "done", "failed", "stopped"]
 OPEN: Final[tuple[Status, ...]] = ("queued", "starting", "running")
 """A job in one of these states is not finished."""
 
+_SCHEMA: Final = "fusion.job/1"
 FOLLOW_SECONDS: Final = 0.1
 _SOME_BYTES: Final = 1 << 20
 """Events that are read at a time for somebody elsewhere; one is far smaller."""
@@ -152,19 +153,33 @@ class JobFolder:
 
         Raises:
             InputInvalid: There is no such job.
+            EnvironmentUnfit: Its ``job.json`` is damaged, or another job's.
         """
-        try:
-            state: dict[str, Any] = json.loads((self.path / "job.json").read_text("utf-8"))
-        except FileNotFoundError:
+        state = self._state()
+        if state is None:
             msg = f"There is no job {self.name}."
-            raise InputInvalid(msg, hint="`fusion hub status` lists the jobs.") from None
+            raise InputInvalid(msg, hint="`fusion hub status` lists the jobs.")
         return state
 
     def update(self, **changes: Any) -> None:  # noqa: ANN401 - JSON values
-        """Change the job's state."""
+        """Change the job's state.
+
+        Raises:
+            EnvironmentUnfit: What is there is damaged, or can't be replaced.
+        """
+        state = self._state() or {"job": self.name}
+        said = {"schema": _SCHEMA, **state, **changes}
+        write_atomic(self.path / "job.json", json.dumps(said, indent=1).encode())
+
+    def _state(self) -> dict[str, Any] | None:
         file = self.path / "job.json"
-        state = json.loads(file.read_text("utf-8")) if file.exists() else {"job": self.name}
-        write_atomic(file, json.dumps({**state, **changes}, indent=1).encode())
+        found = read_job_file(file, JobState)
+        if found is not None and found.job != self.name:
+            raise EnvironmentUnfit(
+                f"{file} is that of another job.",
+                hint=f"Put it back from a backup, or move {self.path} away: the other jobs go on.",
+            )
+        return None if found is None else found.model_dump(exclude={"schema_"}, exclude_none=True)
 
     @contextmanager
     def work(self) -> Iterator[bool]:
@@ -253,5 +268,25 @@ def job_of(order: str) -> str:
 def jobs_of(runs: Path) -> list[JobFolder]:
     """Return the jobs of a hub, in the order they were made."""
     jobs = [JobFolder(file.parent) for file in runs.glob("*/job.json")]
-    # The study is written once; everything else in the folder changes while the job runs.
-    return sorted(jobs, key=lambda job: (job.study.stat().st_mtime_ns, job.name))
+    return sorted(jobs, key=lambda job: (_made(job), job.name))
+
+
+def _made(job: JobFolder) -> int:
+    """Return when a job was made; its study is written once, all else changes while it runs."""
+    try:
+        return job.study.stat().st_mtime_ns
+    except OSError:
+        return 0  # somebody removed it: its job says so when it is begun
+
+
+def listed(runs: Path) -> list[dict[str, Any]]:
+    """Return the state of every job of a hub; of one whose state is damaged, that it is."""
+    found = []
+    for job in jobs_of(runs):
+        try:
+            found.append(job.state())
+        except InputInvalid:
+            continue  # gone since
+        except EnvironmentUnfit as error:
+            found.append({"job": job.name, "status": "damaged", "message": error.message})
+    return found

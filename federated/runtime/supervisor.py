@@ -21,6 +21,7 @@ from federated.runtime.environment import HUB_VARIABLE
 from federated.runtime.logs import log_to_stderr
 from federated.runtime.superlink import Control, SuperLink, SuperLinkFiles
 from federated.vertical.dealing import Dealers
+from fusion.errors import FusionError
 from fusion.identity.members import AUTHORITY
 from fusion.link.bell import Bell
 from fusion.link.loopback import free_port
@@ -124,19 +125,31 @@ class _Jobs:
         self._roster_version = -1
         self._failing = False
         self._started: dict[str, float] = {}
+        self._damaged: dict[str, str] = {}
 
     def look(self) -> None:
         """Do whatever there is to do now; what the SuperLink can't do now is done later."""
         try:
             self._register()
             for job in jobs_of(self._hub.runs):
-                self._tend(job)
+                self._look_at(job)
         except httpx.HTTPError as error:
             if not self._failing:
                 self._say(f"the SuperLink does not do what it is asked ({error}); trying again")
             self._failing = True
         else:
             self._failing = False
+
+    def _look_at(self, job: JobFolder) -> None:
+        """Tend a job; one whose files are damaged stands, and is spoken of once."""
+        try:
+            self._tend(job)
+        except FusionError as error:
+            if self._damaged.get(job.name) != str(error):
+                self._say(f"{job.name} stands: {error}")
+            self._damaged[job.name] = str(error)
+        else:
+            self._damaged.pop(job.name, None)
 
     def _register(self) -> None:
         version = self._hub.roster_file.stat().st_mtime_ns

@@ -11,8 +11,9 @@ import json
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from federated.job_files import Begun, Dealing, read_job_file
 from federated.jobs import OPEN, jobs_of
 from federated.protocols.vertical.linear_dealing import LinearDealer
 from federated.protocols.vertical.outbox import MachineTalker
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("banyan.dealing")
 _FILE: Final = "dealing.json"
 _BEGUN: Final = "dealing-begun.json"
+_FILES: Final[dict[str, type[Dealing | Begun]]] = {_FILE: Dealing, _BEGUN: Begun}
 
 
 def ask_to_deal(job: JobFolder, attempt: int, rows: int, step: int) -> None:
@@ -49,14 +51,22 @@ def ask_to_deal(job: JobFolder, attempt: int, rows: int, step: int) -> None:
 
 
 def is_asked(job: JobFolder, attempt: int) -> bool:
-    """Return whether the dealer of an attempt was asked for."""
+    """Return whether the dealer of an attempt was asked for.
+
+    Raises:
+        EnvironmentUnfit: What is written down of it is damaged.
+    """
     return _number(job, _FILE) == attempt
 
 
 def _number(job: JobFolder, file: str) -> int:
-    """Return the attempt that a file of a job is about; 0 without one."""
-    path = job.path / file
-    return int(json.loads(path.read_text("utf-8"))["attempt"]) if path.exists() else 0
+    """Return the attempt that a file of a job is about; 0 without one.
+
+    Raises:
+        EnvironmentUnfit: It is damaged: whether something was dealt is not known.
+    """
+    found = read_job_file(job.path / file, _FILES[file])
+    return 0 if found is None else found.attempt
 
 
 @dataclass(slots=True)
@@ -74,53 +84,55 @@ class Dealers:
         """Begin with none."""
         self._hub, self._conversations = hub, conversations
         self._work: dict[str, _Dealing] = {}
+        self._failing: dict[str, str] = {}
 
     def look(self) -> None:
-        """Begin what was asked for, end what is over."""
+        """Begin what was asked for, end what is over; a job whose files are damaged stands."""
         for job in jobs_of(self._hub.runs):
-            state = job.state()
-            if state.get("kind") != "vertical":
-                continue
-            now = self._work.get(job.name)
-            if state["status"] not in OPEN:
-                if now is not None:
-                    now.stop.set()
-                    del self._work[job.name]
-                continue
-            asked = self._asked(job)
-            if asked is not None and (now is None or now.attempt < asked["attempt"]):
-                if now is not None:
-                    now.stop.set()
-                stop = threading.Event()
-                self._work[job.name] = _Dealing(int(asked["attempt"]), stop)
-                try:
-                    self._begin(job, asked, stop)
-                except FusionError as error:
-                    # Sizes are a party's word: one that can't be dealt for ends its own run, whose
-                    # parties wait in vain, and not the hub.
-                    _LOG.warning("there is no dealer for %s: %s", job.name, error)
+            try:
+                self._tend(job)
+            except FusionError as error:
+                if self._failing.get(job.name) != str(error):
+                    _LOG.warning("nothing is dealt for %s: %s", job.name, error)
+                self._failing[job.name] = str(error)
+
+    def _tend(self, job: JobFolder) -> None:
+        """Begin what was asked for a job, end what is over.
+
+        Raises:
+            FusionError: It can't be dealt for; it ends its own run, whose parties wait in vain.
+        """
+        state = job.state()
+        if state["kind"] != "vertical":
+            return
+        now = self._work.get(job.name)
+        if state["status"] not in OPEN:
+            if now is not None:
+                now.stop.set()
+                del self._work[job.name]
+            return
+        asked = read_job_file(job.path / _FILE, Dealing)
+        if asked is not None and (now is None or now.attempt < asked.attempt):
+            if now is not None:
+                now.stop.set()
+            stop = threading.Event()
+            self._work[job.name] = _Dealing(asked.attempt, stop)
+            self._begin(job, asked, stop)
 
     def close(self) -> None:
         """End all."""
         for each in self._work.values():
             each.stop.set()
 
-    def _asked(self, job: JobFolder) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = json.loads((job.path / _FILE).read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        return found
-
-    def _begin(self, job: JobFolder, asked: dict[str, Any], stop: threading.Event) -> None:
+    def _begin(self, job: JobFolder, asked: Dealing, stop: threading.Event) -> None:
         study = parse_vertical(job.study.read_text("utf-8"), job.origin)
-        cast, attempt = study.cast, int(asked["attempt"])
+        cast, attempt = study.cast, asked.attempt
         peers = cast.peers(DEALER, linear=True)
         if _number(job, _BEGUN) >= attempt:
             # By a process that is gone, and with it all that was dealt: parties begin another.
             self._conversations.lost(f"{job.name}.train", attempt, peers)
             return
-        machine = dealer_of(cast, study.model, int(asked["rows"]), int(asked["step"]))
+        machine = dealer_of(cast, study.model, asked.rows, asked.step)
         write_atomic(job.path / _BEGUN, json.dumps({"attempt": attempt}).encode())
         opening = machine.start() if isinstance(machine, LinearDealer) else []
         talk = self._conversations.open(
