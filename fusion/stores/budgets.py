@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS charge(
   state TEXT NOT NULL CHECK (state IN ('reserved', 'committed', 'released')),
   FOREIGN KEY (grant_id, action) REFERENCES charge_cap) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS charge_of ON charge(grant_id, action);
+CREATE INDEX IF NOT EXISTS charge_open ON charge(key) WHERE state = 'reserved';
 """
 _SQLITE: Final = """
 CREATE TRIGGER IF NOT EXISTS charge_within_cap AFTER INSERT ON charge BEGIN
