@@ -82,6 +82,8 @@ def _score(world: Served) -> list[Any]:
 
 
 def _heard(world: Served) -> Heard:
+    """Return the messages of a question, when answers are prepared: the same number each time."""
+    check_scores(world, _score(world))
     found: Heard = []
 
     def put(name: str, frame: bytes, answer: bytes) -> bytes:
