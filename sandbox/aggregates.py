@@ -7,6 +7,7 @@ person's, so they are refused there and answered within one entity (:func:`of_on
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from sqlglot import exp
@@ -16,7 +17,7 @@ from sandbox.names import ENTITY
 from sandbox.policy import MAX_MAGNITUDE, Number
 from sandbox.refusals import refusal
 from sandbox.relations import Measure, Statistic
-from sandbox.values import Expr, Kind, Type, build
+from sandbox.values import Expr, Kind, Type, binned, build
 
 if TYPE_CHECKING:
     from sandbox.policy import Policy
@@ -85,7 +86,8 @@ def _given(value: Expr, condition: Expr | None) -> Expr:
     if value.op == "case" and value.args[-1] == v.NOTHING and len(value.args) == 3:
         condition = build("and", (condition, value.args[0]), v.BOOL, raw=False)
         value = value.args[1]
-    return build("case", (condition, value, v.NOTHING), value.type, raw=value.raw)
+    own = build("case", (condition, value, v.NOTHING), value.type, raw=value.raw, exact=True)
+    return own if value.known is None else replace(own, known=_given(value.known, condition))
 
 
 def carried(value: Expr) -> frozenset[str]:
@@ -154,7 +156,7 @@ class Aggregates:
             value = _given(v.integer(1), self._scalars.truth(of))
             value = _given(value, call.condition)
         elif isinstance(node, exp.RegrCount):
-            left, right = self._scalars.number(of), self._scalars.number(node.expression)
+            left, right = self._scalars.measure(of), self._scalars.measure(node.expression)
             both = [build("not", (build("isnull", (e,), v.BOOL),), v.BOOL) for e in (left, right)]
             value = _given(_given(v.integer(1), build("and", tuple(both), v.BOOL)), call.condition)
         else:
@@ -179,12 +181,7 @@ class Aggregates:
         return Statistic("entities", (self._measure("count", value),))
 
     def _numeric(self, node: exp.Expr | None) -> Expr:
-        found = self._scalars.number(node)
-        if found.type.kind is Kind.REAL:
-            # Whole numbers add up to the same in any order.
-            kind = Type(Kind.INT, _REAL_DECIMALS, found.type.low, found.type.high)
-            found = build("round_real", (found, 10**_REAL_DECIMALS), kind)
-        return found
+        return _whole(self._scalars.measure(node))
 
     def _summed(self, call: Call) -> Statistic:
         if isinstance(call.node.this, exp.Distinct):
@@ -199,7 +196,11 @@ class Aggregates:
         return Statistic("mean", (count, total), (0, value.type.scale), family=family)
 
     def _moments(self, kind: str, call: Call, nodes: list[exp.Expr]) -> Statistic:
-        found = [self._coarse(self._numeric(each)) for each in nodes]
+        found = [self._scalars.measure(each) for each in nodes]
+        if len(found) == 2 and not all(each.type.bin or _bare(each) for each in found):
+            # A factor that can be moved shows in how the product is rounded.
+            found = [binned(each) for each in found]
+        found = [self._coarse(_whole(each)) for each in found]
         family = ",".join(sorted(frozenset().union(*(carried(each) for each in found))))
         if len(found) == 2:
             present = [build("not", (build("isnull", (e,), v.BOOL),), v.BOOL) for e in found]
@@ -228,14 +229,15 @@ class Aggregates:
         top = self._policy.release.dominance
         if top is None or self._policy.mode == "dp":
             return value
-        return build("within", (value, top.n), value.type)
+        return build("within", (value, top.n), value.type, exact=True)
 
     def _coarse(self, value: Expr) -> Expr:
         """Return a number with few enough decimals for its square."""
         if value.type.scale <= _SQUARE_DECIMALS:
             return value
         kind = Type(Kind.INT, _SQUARE_DECIMALS, value.type.low - 1, value.type.high + 1)
-        return build("round_int", (value, 10 ** (value.type.scale - _SQUARE_DECIMALS)), kind)
+        factor = 10 ** (value.type.scale - _SQUARE_DECIMALS)
+        return build("round_int", (value, factor), kind, exact=True)
 
     def _product(self, one: Expr, other: Expr) -> Expr:
         most = one.type.most * other.type.most
@@ -252,11 +254,12 @@ class Aggregates:
                 columns=one.columns | other.columns,
                 sensitive=one.sensitive | other.sensitive,
             )
-        return build("mul", (one, other),
-                     Type(Kind.INT, one.type.scale + other.type.scale, low, most))  # fmt: skip
+        return build("mul", (one, other), Type(Kind.INT, scale, low, most), exact=True)
 
     def _bin(self, value: Expr) -> int:
         """Return what a quantile is rounded to: a column's bin, or a thousandth of its range."""
+        if value.type.bin and not value.type.added:
+            return int(value.type.bin * 10**value.type.scale)
         table, _, column = value.text.partition(".")
         found = self._policy.tables.get(table)
         what = found.columns.get(column) if found is not None else None
@@ -277,18 +280,39 @@ class Aggregates:
         low, high = rules.low_percent, rules.high_percent
         if not low <= 100 * fraction <= high:
             raise refusal("Q-10", f"Quantiles from {low} % to {high} % are answered.")
-        value = self._numeric(of)
-        step = self._bin(value) if rules.rounding == "bin" else 0
-        value = _given(value, call.condition)
+        value, step, floor = self._scalars.measure(of), 0, 0
+        if rules.rounding == "bin":
+            # Values of one bin are one value, so that a quantile tells no more than its bin.
+            value = binned(value) if value.type.added else value
+            step = self._bin(_whole(value))
+            floor = step if value.type.bin else 0
+        value = _given(_whole(value), call.condition)
         return Statistic(
             "quantile",
             (self._measure("count", value),),
             (value.type.scale,),
             round(fraction * 10_000),
             step,
+            floor,
             exact=isinstance(call.node, exp.PercentileDisc),
             family=",".join(sorted(carried(value))),
         )
+
+
+def _whole(value: Expr) -> Expr:
+    """Return a number as a whole one: those add up to the same in any order."""
+    if value.type.kind is not Kind.REAL:
+        return value
+    # A real number is added up of others, so that its bin says nothing here.
+    of = value.type
+    kind = Type(Kind.INT, _REAL_DECIMALS, of.low, of.high, bin=of.bin, added=of.added)
+    made = build("round_real", (value, 10**_REAL_DECIMALS), kind, exact=True)
+    return made if value.known is None else replace(made, known=_whole(value.known))
+
+
+def _bare(value: Expr) -> bool:
+    """Whether a value is a column as the policy has it."""
+    return value.text.partition("#")[0] in value.columns
 
 
 def of_one(node: exp.Expr, scalars: Scalars, where: str, rows: int) -> Expr:
@@ -316,22 +340,30 @@ def of_one(node: exp.Expr, scalars: Scalars, where: str, rows: int) -> Expr:
         return _agg("count", scalars.any(of), call.condition, where, counted)
     value = scalars.data(of)
     if name in {"Sum", "Avg"}:
-        value = scalars.number(of)
-        if value.type.kind is Kind.REAL:
-            kind = Type(Kind.INT, _REAL_DECIMALS, value.type.low, value.type.high)
-            value = build("round_real", (value, 10**_REAL_DECIMALS), kind)
-    if name == "Avg":
-        kind = Type(Kind.REAL, 0, value.type.low, value.type.high, tiny=-value.type.scale - 7)
-        return _agg("avg", value, call.condition, where, kind)
-    if name == "Sum":
+        value = _whole(scalars.measure(of))
+    name = name.lower()
+    made = _agg(name, value, call.condition, where, _type_of(name, value.type, rows))
+    if not made.type.added:
+        return made
+    known = binned(value)
+    own = _agg(name, known, call.condition, where, _type_of(name, known.type, rows))
+    return replace(made, known=own)
+
+
+def _type_of(name: str, of: Type, rows: int) -> Type:
+    """Return the type of a sum, an average, a least or greatest value of so many rows."""
+    added = of.bin > 0
+    if name == "avg":
+        return Type(Kind.REAL, 0, of.low, of.high, tiny=-of.scale - 7, bin=of.bin, added=added)
+    if name == "sum":
         most = float(MAX_MAGNITUDE)
-        low, high = max(value.type.low * rows, -most), min(value.type.high * rows, most)
-        kind = Type(Kind.INT, value.type.scale, min(low, 0.0), max(high, 0.0))
-        return _agg("sum", value, call.condition, where, kind)
-    return _agg(name.lower(), value, call.condition, where, value.type)
+        low, high = max(of.low * rows, -most), min(of.high * rows, most)
+        return Type(Kind.INT, of.scale, min(low, 0.0), max(high, 0.0), bin=of.bin, added=added)
+    return of
 
 
 def _agg(name: str, of: Expr, condition: Expr | None, where: str, kind: Type) -> Expr:
-    made = build("agg", (name, _given(of, condition)), kind, raw=of.raw and name != "count")
+    raw = of.raw and name != "count"
+    made = build("agg", (name, _given(of, condition)), kind, raw=raw, exact=True)
     return Expr(made.op, made.args, made.type, f"{made.text} over [{where}]", made.raw,
                 made.columns, made.sensitive)  # fmt: skip

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sandbox import edges, tables
 from sandbox.aggregates import MAX_BOUND
 from sandbox.dialect_spark import SparkDialect
-from sandbox.dialects import Dialect, quoted, total, type_name
+from sandbox.dialects import Dialect, lower_end, quoted, total, type_name
 from sandbox.partials import MAX_CELLS
 from sandbox.quantiles import BESIDE
 from sandbox.refusals import refusal
@@ -382,23 +382,25 @@ def _quantile_names(place: int, of: Statistic) -> list[str]:
 
 def _quantile_of(of: Statistic, dialect: Name, value: int) -> list[str]:
     """Return the texts of a quantile; where it may lie between two values, of one beside it too."""
-    real, fraction = type_name(dialect, "real"), of.fraction / 10_000
+    real, fraction, read = type_name(dialect, "real"), of.fraction / 10_000, f"c{value}"
+    if of.floor:
+        read = lower_end(read, of.floor, signed=True)
     if of.exact:
         call = (
-            f"quantile_disc(c{value}, {fraction})"
+            f"quantile_disc({read}, {fraction})"
             if dialect == "duckdb"
-            else f"percentile_disc({fraction}) WITHIN GROUP (ORDER BY c{value})"
+            else f"percentile_disc({fraction}) WITHIN GROUP (ORDER BY {read})"
         )
         return [f"CAST({call} AS {real})"]
     both = [f"{fraction}", f"{fraction + BESIDE:.9f}"]
     if dialect == "duckdb":
-        call = f"quantile_cont(c{value}, [{', '.join(both)}])"
+        call = f"quantile_cont({read}, [{', '.join(both)}])"
         return [f"CAST(list_extract({call}, {place}) AS {real})" for place in (1, 2)]
     if dialect == "postgres":
-        call = f"percentile_cont(ARRAY[{', '.join(both)}]) WITHIN GROUP (ORDER BY c{value})"
+        call = f"percentile_cont(ARRAY[{', '.join(both)}]) WITHIN GROUP (ORDER BY {read})"
         return [f"CAST(({call})[{place}] AS {real})" for place in (1, 2)]
     return [
-        f"CAST(percentile_cont({each}) WITHIN GROUP (ORDER BY c{value}) AS {real})" for each in both
+        f"CAST(percentile_cont({each}) WITHIN GROUP (ORDER BY {read}) AS {real})" for each in both
     ]
 
 

@@ -58,7 +58,7 @@ def describe(policy: Policy, granted: Collection[str]) -> Described:
     tables = []
     for name, table in policy.tables.items():
         columns = [
-            _column(column, what)
+            _column(column, what, policy)
             for column, what in table.columns.items()
             if table.public or column_name(policy, f"{name}.{column}") in granted
         ]
@@ -81,12 +81,17 @@ def _entity(table: Table, columns: list[ColumnDescribed]) -> str | None:
     return table.entity if any(each.name == table.entity for each in columns) else None
 
 
-def _column(name: str, what: Column) -> ColumnDescribed:
+def _column(name: str, what: Column, policy: Policy) -> ColumnDescribed:
     """Return a column's description; bounds that a policy leaves open are not stated."""
     match what:
         case Number():
             return ColumnDescribed(
-                name=name, class_="number", type="number", low=what.low, high=what.high
+                name=name,
+                class_="number",
+                type="number",
+                low=what.low,
+                high=what.high,
+                bin=policy.bin_of(what) or None,
             )
         case Date():
             return ColumnDescribed(

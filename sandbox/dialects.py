@@ -88,6 +88,15 @@ def total(value: str, dialect: Name) -> str:
     return f"sum(CAST({value} AS DECIMAL(38, 0)))" if dialect == "spark" else f"sum({value})"
 
 
+def lower_end(value: str, step: int, *, signed: bool) -> str:
+    """Return the greatest multiple of a step that is not above a whole number."""
+    over = f"{value} % {step}"
+    if signed:
+        # A remainder has the sign of what is divided.
+        over = f"({over} + {step}) % {step}"
+    return f"({value} - {over})"
+
+
 class Dialect:
     """Writes expressions for one engine."""
 
@@ -192,6 +201,10 @@ class Dialect:
         return f"{of.op}({self.sql(of.args[0])})"
 
     _ceil = _floor
+
+    def _bin(self, of: Expr) -> str:
+        value, step, half = of.args
+        return f"({lower_end(self.sql(value), step, signed=value.type.low < 0)} + {half})"
 
     def _sign(self, of: Expr) -> str:
         return f"CAST(sign(CAST({self.sql(of.args[0])} AS {self.kind('real')})) AS BIGINT)"

@@ -28,6 +28,7 @@ def explain(compiled: Compiled) -> dict[str, Any]:
     ]
     return {
         "policy": compiled.policy.digest,
+        "notes": [message for message, _hint in compiled.notes],
         "columns": [each.name for each in compiled.plan.result.outputs],
         "cores": cores,
         "sql": [query.sql for query in compiled.asked.queries],

@@ -24,6 +24,7 @@ from sandbox.relations import (
     columns_as,
     key_output,
     product_of_rows,
+    with_known,
     within,
 )
 from sandbox.results import Sorting, finish
@@ -53,7 +54,7 @@ def projection(node: exp.Select, rows: Rows) -> Relation:
     outputs: list[Output] = []
     for each in node.expressions:
         outputs += _expand(each, rows)
-    outputs = _distinct_names(outputs)
+    outputs = with_known(_distinct_names(outputs))
     qualify = node.args.get("qualify")
     if qualify is None:
         return rows.relation(outputs)
@@ -192,12 +193,18 @@ class _Entities:
         if isinstance(node, aggregates.NODES):
             where = f"{self._where} by {self._group}"
             made = of_one(node, self._found.rows.scalars, where, self._found.rows_of_one())
-            name, of = made.args
-            return v.replaced(made, (name, v.column(0, self._found.value(of), of)))
+            return self._collected(made)
         if isinstance(node, exp.In) and node.args.get("query") is not None:
             raise refusal("Q-12", "It stands in WHERE.")
         place = self._found.matching(node)
         return None if place is None else v.column(0, place, self._found.columns[place])
+
+    def _collected(self, made: Expr) -> Expr:
+        """Return an aggregate over a column of the rows that are collected."""
+        name, of = made.args
+        known = None if made.known is None else self._collected(made.known)
+        own = v.column(0, self._found.value(of), of)
+        return replace(made, args=(name, own), known=known)
 
 
 def of_entities(node: exp.Select, rows: Rows, keys: Sequence[Expr]) -> Relation:
@@ -212,6 +219,8 @@ def of_entities(node: exp.Select, rows: Rows, keys: Sequence[Expr]) -> Relation:
         raise refusal("Q-03", "QUALIFY stands on rows, not on groups.")
     if any(each.type.kind is Kind.KEY and each.text != ENTITY for each in keys):
         raise refusal("Q-07")
+    if any(each.type.bin and not rows.once(each) for each in keys):
+        raise refusal("Q-27", "Rows of one person are grouped by it.")
     found = _Collected(rows, keys)
     scope = _Entities(found)
     scalars = Scalars(scope)
@@ -226,7 +235,7 @@ def of_entities(node: exp.Select, rows: Rows, keys: Sequence[Expr]) -> Relation:
     others = [place for place in range(found.keys) if found.columns[place].text != ENTITY]
     texts = tuple(f"having {each.text}" for each in conditions)
     return Relation(
-        tuple(_distinct_names(outputs)),
+        tuple(with_known(_distinct_names(outputs))),
         True,
         1 if not others else inner.rows,
         sources=(Source(inner),),

@@ -12,9 +12,9 @@ from __future__ import annotations
 from enum import Flag, auto
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from sandbox.values import Expr
+from sandbox.values import Expr, ties_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,10 +32,6 @@ class About(Flag):
     ROWS = auto()
     """A column of a table with several, or how many rows there are."""
     SENSITIVE = auto()
-
-
-_WINDOW_PARTS: Final = 6
-"""Arguments of a window before its partition, order and ties."""
 
 
 class Levels:
@@ -146,8 +142,7 @@ class Levels:
 
     def _window(self, value: Expr, relation: Relation) -> About:
         """Return what a window is about; ties are broken by all columns of a row, people's too."""
-        others, items = value.args[3], value.args[4]
-        end = _WINDOW_PARTS + others + items
+        end = ties_of(value)
         found = self._all(_exprs(value.args[:end]), relation)
         ties = self._all(_exprs(value.args[end:]), relation)
         rows = About.ROWS if self.several(relation) else About.NOTHING

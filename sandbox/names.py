@@ -24,24 +24,25 @@ def base(policy: Policy, name: str) -> Relation | None:
     """Return a table of the policy by a name in any case; None if there is none."""
     for own, table in policy.tables.items():
         if own.lower() == name.lower():
-            return _relation(own, table)
+            return _relation(own, table, policy)
     return None
 
 
-def _relation(name: str, table: Table) -> Relation:
+def _relation(name: str, table: Table, policy: Policy) -> Relation:
     outputs = tuple(
-        Output(column, _column(name, table, column, what)) for column, what in table.columns.items()
+        Output(column, _column(name, table, column, what, policy.bin_of(what)))
+        for column, what in table.columns.items()
     )
     return Relation(outputs, not table.public, table.rows, table=name, predicate=(f"from {name}",))
 
 
-def _column(name: str, table: Table, column: str, what: Column) -> Expr:
+def _column(name: str, table: Table, column: str, what: Column, width: int) -> Expr:
     full = f"{name}.{column}"
     sensitive = isinstance(what, Dimension | Number | Date) and what.sensitive
     return Expr(
         "base",
         (column,),
-        type_of(what),
+        replace(type_of(what), bin=width),
         ENTITY if column == table.entity else full,
         isinstance(what, Number | Date),
         frozenset({full}),
@@ -129,6 +130,10 @@ class Names:
 
     def at(self, index: int, position: int) -> Expr:
         """Return a column by its place."""
+        made, known = self._at(index, position), self.sources[index].outputs[position].known
+        return made if known is None else replace(made, known=self._at(index, known))
+
+    def _at(self, index: int, position: int) -> Expr:
         source = self.sources[index]
         made = v.column(index, position, source.outputs[position].value)
         before = frozenset().union(*(each.tables for each in self.sources[:index]))
@@ -146,7 +151,8 @@ class Names:
             if table and source.name != table.lower():
                 continue
             for position, output in enumerate(source.outputs):
-                if index and not table and output.name.lower() in self._merged:
+                merged = index and not table and output.name.lower() in self._merged
+                if merged or not output.name:
                     continue
                 found.append(Output(output.name, self.at(index, position)))
         return found

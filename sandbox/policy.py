@@ -86,7 +86,17 @@ class Dimension(Part):
 
 
 class Number(Part):
-    """A measure: added up and averaged; a cell beyond its bounds is read as the bound."""
+    """A measure: added up and averaged; a cell beyond its bounds is read as the bound.
+
+    Attributes:
+        low: Least value, in units.
+        high: Greatest value, in units.
+        decimals: Cells are rounded to these.
+        bin: To what, in units, values are told: by quantiles, and where ``release.conditions``
+            says so by all that is no sum of them. None: as they are, quantiles to a thousandth of
+            the range.
+        sensitive: Whether a history of releases protects it.
+    """
 
     class_: Literal["number"] = Field(alias="class")
     low: Bound
@@ -166,6 +176,7 @@ class Release(Part):
         freedom: Fewest observations beyond the parameters of a statistic.
         base: Counts are rounded to multiples of this.
         sums: Whether sums and statistics are rounded to ``base`` largest contributions.
+        conditions: Whether what conditions know of a number that states a ``bin`` is the bin.
         quantiles: Which are answered.
         noise: On counts and sums.
         rows: Most rows of a result.
@@ -177,6 +188,7 @@ class Release(Part):
     freedom: Annotated[int, Field(ge=0, le=100_000)] = 10
     base: Annotated[int, Field(ge=1, le=1000)] = 5
     sums: Literal["largest", "none"] = "largest"
+    conditions: Literal["bin", "exact"] = "bin"
     quantiles: Quantiles = Quantiles()
     noise: Noise = Noise()
     rows: Annotated[int, Field(ge=1, le=100_000)] = 10_000
@@ -241,6 +253,16 @@ class Policy(Document):
     budget: Budget | None = None
     functions: Annotated[tuple[Word, ...], Field(max_length=200)] | None = None
     pools: Annotated[tuple[Pool, ...], Field(max_length=100)] = ()
+
+    def bin_of(self, what: Column) -> int:
+        """Return what conditions may know of a column's values, in units; 0 is all of them.
+
+        Under mode ``dp`` that is what noise is for.
+        """
+        if self.mode != "sdc" or self.release.conditions != "bin" or not isinstance(what, Number):
+            return 0
+        # A bin of one last decimal tells all there is.
+        return 0 if what.bin is None or what.bin * 10**what.decimals == 1 else what.bin
 
     @property
     def single(self) -> frozenset[str]:
@@ -366,6 +388,9 @@ def weaker_than_usual(policy: Policy) -> list[str]:
         found.append(f"Counts are rounded to {own.base}; ACRO's base is {usual.base}.")
     if own.sums == "none" or own.quantiles.rounding == "none":
         found.append("Sums or quantiles are not rounded: differences of answers show one person.")
+    stated = (c for t in policy.tables.values() for c in t.columns.values())
+    if own.conditions == "exact" and any(isinstance(c, Number) and c.bin for c in stated):
+        found.append("Conditions know numbers as they are, not to their bin: values can be listed.")
     if own.freedom < usual.freedom:
         found.append(f"{own.freedom} degrees of freedom are asked for; ACRO asks for 10.")
     return found

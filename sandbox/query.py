@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sandbox import disclosure, post
+from sandbox import bins, disclosure, post
 from sandbox.analyse import analyse
 from sandbox.compile import CoreQuery, codes_sql, core_sql, public_sql
 from sandbox.noise import salt_of
@@ -56,6 +56,11 @@ class Compiled:
     def cores(self) -> tuple[Core, ...]:
         """The cores, each of which has ``family``, ``predicate`` and ``key_texts``."""
         return self.plan.cores
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What is to be said beside an answer, message and hint: what was read at its bin."""
+        return bins.notes(self.plan)
 
     def codes(self, core: Core) -> str:
         """Return SQL that yields (entity, number of the cell) for a core.

@@ -102,6 +102,10 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "The answer leaves later than is waited for.",
         "Wait longer.",
     ),
+    "Q-27": (
+        "A number is told to its bin, and this would tell more.",
+        "Compare the column with multiples of its bin; fusion query describe shows bins.",
+    ),
 }
 
 

@@ -23,10 +23,17 @@ MAX_ROWS_OF_ONE: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A column of a relation or result: its name, and what it means."""
+    """A column of a relation or result: its name, and what it means.
+
+    Attributes:
+        name: Empty where no statement can name it.
+        value: What it means.
+        known: Place of the column with what may be known of it (:attr:`.Expr.known`), if another.
+    """
 
     name: str
     value: Expr
+    known: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +147,7 @@ class Statistic:
         scale: Decimals of each.
         fraction: Of a quantile, in ten-thousandths.
         bin: What a quantile is rounded to, as a scaled whole number.
+        floor: Of a quantile: its values are read as the lower ends of bins so wide; 0 as they are.
         exact: Of a quantile: one of the values, not one between two.
         family: Columns that it is made of, one spelling: what its noise is keyed by.
     """
@@ -149,6 +157,7 @@ class Statistic:
     scale: tuple[int, ...] = ()
     fraction: int = 0
     bin: int = 0
+    floor: int = 0
     exact: bool = False
     family: str = ""
 
@@ -293,9 +302,19 @@ def apart(sources: Sequence[Source], single: Container[str]) -> tuple[str, ...]:
     )
 
 
+def with_known(outputs: Sequence[Output]) -> list[Output]:
+    """Return outputs, followed by what may be known of those that are added up."""
+    found = list(outputs)
+    for place, each in enumerate(outputs):
+        if each.value.known is not None:
+            found[place] = Output(each.name, each.value, len(found))
+            found.append(Output("", each.value.known))
+    return found
+
+
 def columns_as(index: int, outputs: Sequence[Output]) -> tuple[Output, ...]:
     """Return the outputs of a source, as columns of it."""
     return tuple(
-        Output(each.name, v.column(index, position, each.value))
+        Output(each.name, v.column(index, position, each.value), each.known)
         for position, each in enumerate(outputs)
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlglot import exp
 
@@ -21,7 +22,7 @@ from sandbox.relations import (
     rows_of_one,
 )
 from sandbox.scalars import Scalars
-from sandbox.values import Expr, Kind, Type, build
+from sandbox.values import Expr, Kind, Type, binned, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,24 @@ if TYPE_CHECKING:
 _RANKS: Final = {"RowNumber": "row_number", "Rank": "rank", "DenseRank": "dense_rank"}
 _SHIFTED: Final = {"Lag": "lag", "Lead": "lead"}
 _OVER: Final = {"Count": "count", "Sum": "sum", "Min": "min", "Max": "max", "Avg": "avg"}
+
+
+class _Called(NamedTuple):
+    """The function of a window.
+
+    Attributes:
+        name: Of the function.
+        of: Its argument.
+        kind: Type of its value.
+        offset: Of lag and lead.
+        known: Of what is added up of numbers with a bin: argument and type of what may be known.
+    """
+
+    name: str
+    of: Expr | None
+    kind: Type
+    offset: int = 0
+    known: tuple[Expr, Type] | None = None
 
 
 class Rows:
@@ -202,6 +221,8 @@ class Rows:
             op = "in_entities"
         elif not found.entity and Kind.KEY not in {value.type.kind, of.type.kind}:
             value, of = self.scalars.alike([value, of])
+            if value.type.bin:
+                raise refusal("Q-27", "A public table is a list of constants.")
             if of.op == "scale" or value.op == "scale":
                 raise refusal("Q-05", "The numbers differ in their decimals.")
             op = "in_public"
@@ -259,44 +280,63 @@ class Rows:
         self.conditions.append(self.scalars.truth(node))
 
     def _window(self, node: exp.Window) -> Expr:
-        partition = [self.scalars.any(each) for each in node.args.get("partition_by") or []]
+        partition = [binned(self.scalars.any(each)) for each in node.args.get("partition_by") or []]
         if not self.has_entity(partition):
             raise refusal("Q-11")
         if node.args.get("spec") is not None:
             raise refusal("Q-03", "Windows over rows take no frame.")
         order = node.args.get("order")
-        items = [(self.scalars.any(e.this), bool(e.args.get("desc")))
+        items = [(binned(self.scalars.any(e.this)), bool(e.args.get("desc")))
                  for e in (order.expressions if order else [])]  # fmt: skip
-        name, of, kind, offset = self._function(node.this)
-        # Ties are broken by all that a row has, so that rows that tie are equal.
-        picks = name in {"row_number", "lag", "lead"}
-        ties = [each.value for each in self._names.all()] if picks else []
+        called = self._function(node.this)
         others = tuple(each for each in partition if each.text != ENTITY)
+        made = self._over(called, others, items)
+        if called.known is None:
+            return made
+        known = called._replace(of=called.known[0], kind=called.known[1])
+        return replace(made, known=self._over(known, others, items))
+
+    def _over(self, called: _Called, others: tuple[Expr, ...],
+              items: Sequence[tuple[Expr, bool]]) -> Expr:  # fmt: skip
+        """Return a function over the rows of a person, in parts and in an order."""
+        name, of, kind, offset, _ = called
         keyed = build("sort", (*(e for e, _ in items),), v.BOOL)
         spelt = "".join("-" if down else "+" for _, down in items)
+        ties = self._ties() if name in {"row_number", "lag", "lead"} else []
         flat = (name, of, offset, len(others), len(items), spelt, *others,
                 *(each for each, _ in items), *ties)  # fmt: skip
-        made = build("window", flat, kind)
+        made = build("window", flat, kind, exact=True)
         within = ",".join(sorted(each.text for each in others))
         text = f"{name}({of.text if of else ''},{offset}) over ({within};{keyed.text}{spelt})"
         return Expr(made.op, made.args, kind, text, raw=made.raw, columns=made.columns,
                     sensitive=made.sensitive)  # fmt: skip
 
-    def _function(self, node: exp.Expr) -> tuple[str, Expr | None, Type, int]:
-        """Return name, argument, type and offset of a window's function."""
+    def _ties(self) -> list[Expr]:
+        """Return what breaks ties: all that a row has, so that rows that tie are equal.
+
+        What conditions may know comes first. Rows that are equal in that look alike to all that is
+        made of them, whichever the numbers as they are put first.
+        """
+        found = [each.value for each in self._names.all()]
+        return [*map(binned, found), *(each for each in found if each.type.bin)]
+
+    def _function(self, node: exp.Expr) -> _Called:
+        """Return what a window calls."""
         name, rows = type(node).__name__, product_of_rows(self.sources)
         if name in _RANKS:
-            return _RANKS[name], None, Type(Kind.INT, 0, 1, rows), 0
+            return _Called(_RANKS[name], None, Type(Kind.INT, 0, 1, rows))
         if name in _SHIFTED:
             given = node.args.get("offset")
             offset = self.scalars.number(given) if given is not None else v.integer(1)
             if offset.op != "int" or offset.type.scale or not 0 <= offset.args[0] <= 1000:
                 raise refusal("Q-05", "An offset is written out, 0 to 1000.")
             of = self.scalars.data(node.this)
-            return _SHIFTED[name], of, of.type, offset.args[0]
+            known = None if of.known is None else (of.known, of.known.type)
+            return _Called(_SHIFTED[name], of, of.type, offset.args[0], known)
         if name in _OVER:
             made = aggregates.of_one(node, self.scalars, "window", rows)
-            return str(made.args[0]), made.args[1], made.type, 0
+            known = None if made.known is None else (made.known.args[1], made.known.type)
+            return _Called(str(made.args[0]), made.args[1], made.type, known=known)
         raise refusal("Q-11", "Windows over rows: row_number, rank, lag, lead, sum and the like.")
 
     # ----------------------------------------------------------------------------- keys
@@ -326,6 +366,12 @@ class Rows:
                 raise refusal("Q-09", "GROUP BY names a column that is not there.")
             node = select.expressions[place - 1]
         return self.scalars.any(_bare(node))
+
+    def once(self, key: Expr) -> bool:
+        """Whether one entity has one value of a key: a column of a table with one row of each."""
+        table, _, _ = key.text.partition(".")
+        bare = key.text.partition("#")[0] in key.columns
+        return bare and table in self.analysis.policy.single
 
     def has_entity(self, keys: Sequence[Expr]) -> bool:
         """Whether the entity is among keys."""

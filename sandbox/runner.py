@@ -131,7 +131,8 @@ class Released:
 
     Attributes:
         answer: The table.
-        notes: What was held back in view of earlier results: message and hint of each.
+        notes: What was held back in view of earlier results, and what was read at its bin: message
+            and hint of each.
         numbers: Of what was decided for it, in the group's ledger: later notes name these.
     """
 
@@ -213,7 +214,7 @@ def _released(
 
     rules = Rules(prepared.attached.policy.release, ledgers.noise_secret(secret))
     answer = finish_rows(prepared.compiled, found.rows, rules, withheld, most)
-    return Released(answer, list(held.notes), held.numbers)
+    return Released(answer, [*held.notes, *prepared.compiled.notes], held.numbers)
 
 
 class Held:

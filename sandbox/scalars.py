@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlglot import exp
 
-from sandbox import days, texts
+from sandbox import bins, days, texts
 from sandbox import values as v
 from sandbox.dialects import MAX_CHARACTERS
 from sandbox.places import placed
 from sandbox.refusals import refusal
-from sandbox.values import Expr, Kind, Type, build
+from sandbox.values import Expr, Kind, Type, binned, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,9 +87,13 @@ class Scalars:
         return self._of(node, {Kind.BOOL}, "A condition is wanted.")
 
     def number(self, node: exp.Expr | Expr | None) -> Expr:
-        """Return the expression of a number; of a result's, as a real one."""
-        made = self._of(node, {Kind.INT, Kind.REAL}, "A number is wanted.")
+        """Return the expression of a number to compute with; of a result's, as a real one."""
+        made = binned(self.measure(node))
         return v.real(made) if self.scope.released and not made.constant else made
+
+    def measure(self, node: exp.Expr | Expr | None) -> Expr:
+        """Return the expression of a number as it is, to be added up (:mod:`sandbox.bins`)."""
+        return self._of(node, {Kind.INT, Kind.REAL}, "A number is wanted.")
 
     def text(self, node: exp.Expr | None) -> Expr:
         """Return the expression of a text."""
@@ -152,16 +156,16 @@ class Scalars:
         return build("not", (self.truth(node.this),), v.BOOL, raw=False)
 
     def _compare(self, node: exp.Expr) -> Expr:
-        left, right = self.alike([node.this, node.expression])
+        left, right = self.compared([node.this, node.expression])
         op = _COMPARE[type(node).__name__]
         if op in {"gt", "ge"}:
             # One spelling: b < a for a > b.
             left, right, op = right, left, "lt" if op == "gt" else "le"
-        return build(op, (left, right), v.BOOL, raw=False)
+        return build(op, (left, right), v.BOOL, raw=False, exact=True)
 
     def _between(self, node: exp.Expr) -> Expr:
-        value, low, high = self.alike([node.this, node.args["low"], node.args["high"]])
-        return build("between", (value, low, high), v.BOOL, raw=False)
+        sides = self.compared([node.this, node.args["low"], node.args["high"]])
+        return build("between", tuple(sides), v.BOOL, raw=False, exact=True)
 
     def _is(self, node: exp.Expr) -> Expr:
         if isinstance(node.expression, exp.Null):
@@ -175,11 +179,11 @@ class Scalars:
         items = node.expressions
         if node.args.get("query") is not None or not items or len(items) > MAX_ITEMS:
             raise refusal("Q-12")
-        value, *others = self.alike([node.this, *items])
+        value, *others = self.compared([node.this, *items])
         if not all(each.constant for each in others):
             raise refusal("Q-03", "IN takes a list of constants.")
         others.sort(key=lambda each: each.text)
-        return build("in", (value, *others), v.BOOL, raw=False)
+        return build("in", (value, *others), v.BOOL, raw=False, exact=True)
 
     # ----------------------------------------------------------------------- arithmetic
 
@@ -266,7 +270,7 @@ class Scalars:
         return build("sign", (self.number(node.this),), Type(Kind.INT, 0, -1, 1), raw=False)
 
     def _rounded(self, node: exp.Expr) -> Expr:
-        of, places = self.number(node.this), 0
+        of, places = self.measure(node.this), 0
         decimals = node.args.get("decimals")
         if decimals is not None:
             given = self.number(decimals)
@@ -278,9 +282,11 @@ class Scalars:
 
     def _round(self, op: str, of: Expr, places: int) -> Expr:
         if self.scope.released:
+            of = self.number(of)
             return build(op, (v.real(of), places), of.type)
         if of.type.kind is Kind.INT and of.type.scale <= places:
             return of
+        of = binned(of)
         kind = Type(Kind.INT, places, of.type.low - 1, of.type.high + 1)
         factor = 10 ** (of.type.scale - places) if of.type.kind is Kind.INT else 10**places
         how = "int" if of.type.kind is Kind.INT else "real"
@@ -300,8 +306,8 @@ class Scalars:
         conditions, results = [], []
         for branch in node.args["ifs"]:
             if node.this is not None:
-                left, right = self.alike([node.this, branch.this])
-                conditions.append(build("eq", (left, right), v.BOOL, raw=False))
+                sides = self.compared([node.this, branch.this])
+                conditions.append(build("eq", tuple(sides), v.BOOL, raw=False, exact=True))
             else:
                 conditions.append(self.truth(branch.this))
             results.append(branch.args.get("true"))
@@ -314,18 +320,17 @@ class Scalars:
 
     def _choose(self, conditions: Sequence[Expr], results: Sequence[exp.Expr]) -> Expr:
         found = self.alike(results)
-        pairs = [part for pair in zip(conditions, found, strict=False) for part in pair]
-        raw = any(each.raw for each in found)
-        return build("case", (*pairs, found[-1]), hull(found), raw=raw)
+        return bins.chosen("case", found, conditions, raw=any(each.raw for each in found))
 
     def _coalesce(self, node: exp.Expr) -> Expr:
         found = self.alike([node.this, *node.expressions])
         op = {"Greatest": "greatest", "Least": "least"}.get(type(node).__name__, "coalesce")
-        return build(op, tuple(found), hull(found))
+        return bins.chosen(op, found)
 
     def _nullif(self, node: exp.Expr) -> Expr:
-        left, right = self.alike([node.this, node.expression])
-        return build("nullif", (left, right), left.type)
+        left, right = self.compared([node.this, node.expression])
+        # What is left of a number is itself; one that a constant is compared with is not.
+        return build("nullif", (left, right), left.type, exact=True)
 
     def _cast(self, node: exp.Expr) -> Expr:
         of, to = self.data(node.this), str(node.args["to"].this.value)
@@ -338,16 +343,21 @@ class Scalars:
             args = (of, v.integer(1), build("not", (of,), v.BOOL), v.integer(0), v.NOTHING)
             made = build("case", args, Type(Kind.INT, 0, 0, 1), raw=False)
         elif of.type.number and to in _REALS:
-            made = v.real(of)
+            # With decimals it is computed with as a real one is, and its bin is known.
+            made = of if of.type.bin else v.real(of)
         elif (
             of.type.number
             and to in _WHOLE
             and (self.scope.released or of.type.most < _WHOLE[to] - 1)
         ):
-            made = self._round("round", self.number(of), 0)
+            made = self._round("round", of, 0)
         if made is None:
             raise refusal("Q-05", "This CAST is not answered: it could fail on a value.")
         return made
+
+    def compared(self, nodes: Sequence[exp.Expr]) -> list[Expr]:
+        """Return the sides of a comparison, of one kind and scale."""
+        return self.alike(bins.compared([self.data(each) for each in nodes]))
 
     def alike(self, nodes: Sequence[exp.Expr | Expr]) -> list[Expr]:
         """Return expressions of one kind, numbers at one scale."""
@@ -365,17 +375,6 @@ class Scalars:
         if len(kinds) > 1:
             raise refusal("Q-05", f"A {' and a '.join(sorted(kinds))} do not compare.")
         return found
-
-
-def hull(found: Sequence[Expr]) -> Type:
-    """Return the type that covers expressions of one kind."""
-    known = [each.type for each in found if each.type.kind is not Kind.NULL]
-    if not known:
-        return v.NULL
-    first = known[0]
-    low, high = min(each.low for each in known), max(each.high for each in known)
-    tiny = min(each.tiny for each in known)
-    return Type(first.kind, first.scale, low, high, first.finest, tiny)
 
 
 def _times(left: Expr, right: Expr) -> Expr:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import inf
+from math import floor, inf
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.policy import MAX_MAGNITUDE
@@ -26,6 +26,9 @@ MIN_POWER: Final = -250.0
 MAX_SPELLING: Final = 50_000
 """Characters of an expression's text. A column that is used twice in each of many nested selects
 has a text that doubles with each; a statement itself has 8,000 characters."""
+_WINDOW_PARTS: Final = 6
+"""Arguments of a window before its partition, order and ties."""
+
 MAX_INTEGER: Final = 2**62
 """Scaled numbers stay below this, so that 64 bits hold them and one addition more."""
 
@@ -53,6 +56,10 @@ class Type:
         high: Greatest value, in units; of a day, in years.
         finest: Of a day: the unit below which the policy groups no days.
         tiny: Of a real number: power of ten below which it is 0, so that nothing underflows.
+        bin: Of a number that is as the data has it: what conditions may know of it, in units, by
+            the policy; 0 where they may know it as it is (:mod:`sandbox.bins`).
+        added: Whether such a number is made of several values, so that its own multiples of
+            ``bin`` are no bound on what it tells of one.
     """
 
     kind: Kind
@@ -61,6 +68,8 @@ class Type:
     high: float = inf
     finest: str = "day"
     tiny: float = 0.0
+    bin: int = 0
+    added: bool = False
 
     @property
     def number(self) -> bool:
@@ -93,6 +102,7 @@ class Expr:
         raw: Whether it may tell single values of a number or a day apart.
         columns: ``table.column`` of what the value is made of (conditions included).
         sensitive: Those of them that the policy calls sensitive.
+        known: Of what is ``added``: the same made of what may be known of each value.
     """
 
     op: str
@@ -102,6 +112,7 @@ class Expr:
     raw: bool = False
     columns: frozenset[str] = field(default=frozenset())
     sensitive: frozenset[str] = field(default=frozenset())
+    known: Expr | None = None
 
     def __post_init__(self) -> None:
         """Check the length of its text.
@@ -125,12 +136,36 @@ class Expr:
                 yield from each.parts()
 
 
+_HARMLESS: Final = {"isnull", "scale", "real"}
+"""What is the same for all values of a number, or another way to write it."""
+
 _COMMUTATIVE: Final = {"and", "or", "eq", "ne", "add", "mul", "least", "greatest", "same"}
 
 
-def build(op: str, args: tuple[Any, ...], kind: Type, *, raw: bool | None = None) -> Expr:
-    """Return an operation, with what follows from its arguments."""
+def build(
+    op: str,
+    args: tuple[Any, ...],
+    kind: Type,
+    *,
+    raw: bool | None = None,
+    exact: bool = False,
+) -> Expr:
+    """Return an operation, with what follows from its arguments.
+
+    Args:
+        op: Its name.
+        args: What it is applied to.
+        kind: Of the result.
+        raw: Whether it may tell single values apart; by default if an argument does.
+        exact: Whether it may have numbers as the data has them, where conditions may know their
+            bin alone (:mod:`sandbox.bins`).
+
+    Raises:
+        QueryRefused: It has such a number and may not.
+    """
     exprs = [each for each in args if isinstance(each, Expr)]
+    if not exact and op not in _HARMLESS and any(each.type.bin for each in exprs):
+        raise refusal("Q-27")
     texts = [each.text if isinstance(each, Expr) else repr(each) for each in args]
     if op in _COMMUTATIVE:
         texts = sorted(texts)
@@ -205,8 +240,11 @@ NOTHING: Final = Expr("null", (), NULL, "null")
 
 
 def column(source: int, position: int, of: Expr) -> Expr:
-    """Return what stands in a column of a source: it means what the column's expression does."""
-    return replace(of, op="col", args=(source, position))
+    """Return what stands in a column of a source: it means what the column's expression does.
+
+    What may be known of what was added up stands in another column (:class:`sandbox.names.Names`).
+    """
+    return replace(of, op="col", args=(source, position), known=None)
 
 
 def scaled(value: Expr, scale: int) -> Expr:
@@ -217,16 +255,50 @@ def scaled(value: Expr, scale: int) -> Expr:
     if value.op == "int":
         return Expr("int", (value.args[0] * factor,), replace(value.type, scale=scale), value.text)
     made = build("scale", (value, factor), replace(value.type, scale=scale))
-    return replace(made, text=value.text)
+    known = None if value.known is None else scaled(value.known, scale)
+    return replace(made, text=value.text, known=known)
 
 
 def real(value: Expr) -> Expr:
     """Return a number as a real one."""
     if value.type.kind is Kind.REAL:
         return value
-    kind = Type(Kind.REAL, 0, value.type.low, value.type.high, tiny=-value.type.scale)
-    made = build("real", (value, value.type.scale), kind)
-    return replace(made, text=value.text)
+    of = value.type
+    kind = Type(Kind.REAL, 0, of.low, of.high, tiny=-of.scale, bin=of.bin, added=of.bin > 0)
+    made = build("real", (value, of.scale), kind)
+    known = real(binned(value)) if of.bin else None
+    return replace(made, text=value.text, known=known)
+
+
+def binned(value: Expr) -> Expr:
+    """Return what may be known of a value wherever more than sums of it are made.
+
+    That is the middle of its bin: whole numbers of decimals, exactly, so that every engine has the
+    same. What was added up is added up of those.
+
+    Raises:
+        QueryRefused: It was added up of what is not known here.
+    """
+    if not value.type.bin:
+        return value
+    if value.known is not None:
+        return value.known
+    if value.type.added or value.type.kind is not Kind.INT:
+        raise refusal("Q-27")
+    scale = value.type.scale
+    step = value.type.bin * 10**scale
+    half = step // 2
+    low, high = (
+        floor(each / value.type.bin) * value.type.bin + half / 10**scale
+        for each in (value.type.low, value.type.high)
+    )
+    return build("bin", (value, step, half), Type(Kind.INT, scale, low, high), exact=True)
+
+
+def ties_of(window: Expr) -> int:
+    """Return the place of the first argument of a window that only breaks ties."""
+    others, items = window.args[3], window.args[4]
+    return _WINDOW_PARTS + int(others) + int(items)
 
 
 def replaced(of: Expr, args: tuple[Any, ...]) -> Expr:

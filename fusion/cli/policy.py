@@ -99,8 +99,15 @@ def _rounded(release: dict[str, Any]) -> list[tuple[str, object]]:
         ("dominance", _dominance(release)),
         ("counts", f"rounded to {release['base']}"),
         ("sums", _sums(release)),
+        ("conditions", _conditions(release)),
         ("noise", f"standard deviation {release['noise']['sd_milli'] / 1000:g}"),
     ]
+
+
+def _conditions(release: dict[str, Any]) -> str:
+    if release["conditions"] == "exact":
+        return "know numbers as they are"
+    return "know no more of a number than its bin, where it has one"
 
 
 def _noisy(policy: dict[str, Any]) -> list[tuple[str, object]]:
@@ -138,6 +145,8 @@ def _values(column: dict[str, Any]) -> str:
         said.append(", ".join(map(str, listed[:_LISTED])) + more)
     elif low is not None and column["class"] != "public":
         said.append(f"{low} to {high}")
+    if column.get("bin") is not None:
+        said.append(f"bin {column['bin']}")
     if "finest" in column:
         said.append(f"by {column['finest']} at the finest")
     said += [word for word in ("complete", "sensitive") if column.get(word)]
@@ -208,6 +217,8 @@ def try_policy(
     output.table(["line", "verdict", "rule", "why"], rows)
     for each in found["statements"]:
         _show_tried(each)
+        for note in each.get("notes", []):
+            output.note(f"line {each['line']}: {note}")
     counts = found["counts"]
     output.note(
         f"{counts['accepted']} accepted, {counts['refused']} refused, {counts['error']} errors"

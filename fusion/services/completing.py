@@ -182,7 +182,8 @@ def about_column(column: ColumnDescribed) -> str:
     bounded = column.low is not None and column.high is not None
     within = f" {column.low} to {column.high}" if bounded else ""
     kind = column.class_ if column.class_ == column.type else f"{column.class_}, {column.type}"
-    return f"{kind}{within}"
+    known = f", bin {column.bin}" if column.bin is not None else ""
+    return f"{kind}{within}{known}"
 
 
 def _about_table(table: TableDescribed) -> str:

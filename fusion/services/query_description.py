@@ -36,6 +36,7 @@ class ColumnDescribed(Part):
         type: Of its values.
         low: Least value that counts, if it is bounded; what is below is read as this.
         high: Greatest value that counts, likewise.
+        bin: Of a number that conditions and quantiles know to multiples of this alone: in units.
         finest: Of a date, the finest unit to group by.
         values: Of a dimension that everybody has: all its values. Else empty.
     """
@@ -45,6 +46,7 @@ class ColumnDescribed(Part):
     type: Literal["text", "integer", "number", "boolean", "date"]
     low: Bound | None = None
     high: Bound | None = None
+    bin: Annotated[int, Field(ge=1, le=10**12)] | None = None
     finest: Literal["day", "week", "month", "quarter", "year"] | None = None
     values: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=5000)

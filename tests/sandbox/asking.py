@@ -32,6 +32,7 @@ EXACT = Release(
     freedom=0,
     base=1,
     sums="none",
+    conditions="exact",
     quantiles=Quantiles(low_percent=1, high_percent=99, rounding="none"),
 )
 """A release that changes nothing: what is computed can be compared with any database."""
@@ -51,6 +52,11 @@ def with_release(policy: Policy, **changed: Any) -> Policy:
 def exact() -> Policy:
     """Return the example's policy with a release that changes nothing."""
     return example().model_copy(update={"release": EXACT})
+
+
+def in_bins() -> Policy:
+    """Return the example's policy with a release that changes nothing; conditions know bins."""
+    return with_release(exact(), conditions="bin")
 
 
 def noisy(policy: Policy, sd_milli: int = 2000) -> Policy:

@@ -56,7 +56,7 @@ def test_columns_of_a_whole_table_need_no_engine(sql: str) -> None:
         "select p.region, count(*) from visits v join persons p using (person_id) group by 1",
         "select n, count(*) from (select person_id, count(*) as n from visits group by 1) as t "
         "group by n",
-        "select count(*) from (select dept from visits where cost > 5) as t",
+        "select count(*) from (select dept from visits where cost > 10) as t",
         "with t as (select person_id from visits group by person_id having count(*) > 2) "
         "select count(*) from t",
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -10,8 +11,9 @@ import pytest
 
 from fusion.errors import QueryRefused
 from sandbox.analyse import analyse
+from sandbox.query import compile_statement
 from sandbox.refusals import RULES
-from tests.sandbox.asking import ask, corpus, exact, example
+from tests.sandbox.asking import ask, corpus, exact, example, in_bins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 HOSTILE = corpus("hostile.txt")
 LEGIT = [*corpus("legit.txt"), *corpus("analysts.txt")]
+NUMBERS = [each for each in LEGIT if re.search("income|cost|duration_min", each.sql)]
+"""Those about columns with a bin."""
 
 
 def _name(statement: Statement) -> str:
@@ -81,6 +85,30 @@ def test_what_is_computed_is_what_a_database_computes(
     theirs = plain.execute(reference).fetchall()
     # Rows that tie may come in any order.
     assert_same(own, theirs)
+
+
+COARSE = (
+    "cost / duration_min > 2", "cost / nullif(duration_min, 0) > 2", "ln(income + 1)",
+    "greatest(cost, 100)", "abs(income - 40000)", "cost * 1.19", "cost * duration_min",
+)  # fmt: skip
+"""What of the corpora computes with numbers that have a bin."""
+
+
+@pytest.mark.parametrize("statement", LEGIT, ids=_name)
+def test_bins_change_only_what_says_so(
+    statement: Statement, made: dict[str, Path], plain: duckdb.DuckDBPyConnection
+) -> None:
+    """Where conditions know a bin alone, answers are the database's, or near it with a note."""
+    policy = in_bins()
+    notes = compile_statement(statement.sql, policy).notes
+    assert bool(notes) == any(each in statement.sql for each in COARSE)
+    if not notes and statement in NUMBERS:
+        own = ask(statement.sql, policy, made).rows
+        assert_same(own, ask(statement.sql, exact(), made).rows)
+    if notes:
+        ((own,),) = ask(statement.sql, policy, made).rows
+        ((theirs,),) = plain.execute(statement.sql).fetchall()
+        assert own == pytest.approx(float(theirs), rel=0.05)
 
 
 def test_order_and_limit_are_kept(made: dict[str, Path]) -> None:

@@ -174,7 +174,7 @@ def test_the_same_people_get_the_same_noise_however_they_are_asked_for(
     phrasings = [
         "select count(*) as n, sum(income) as s from persons where sex = 'F'",
         "select count(*) as n, sum(income) as s from persons where not sex <> 'F'",
-        "select count(distinct person_id) as n, sum(income + 0) from persons where sex in ('F')",
+        "select count(distinct person_id) as n, sum(round(income, 2)) from persons where sex in ('F')",
         "select count(*) filter (where sex = 'F'), sum(income) filter (where sex='F') from persons",
         "with t as (select sex, count(*) n, sum(income) s from persons group by sex)\n"
         "select n, s from t where sex = 'F'",

@@ -50,7 +50,7 @@ def test_the_template_is_a_policy_as_strong_as_usual() -> None:
 
 
 def test_what_is_weak_is_said() -> None:
-    assert len(weaker_than_usual(exact())) == 5
+    assert len(weaker_than_usual(exact())) == 6
 
 
 def test_it_is_signed_and_opened_as_it_was() -> None:

@@ -25,7 +25,7 @@ from sandbox.engine import execute
 from sandbox.partials import ask as asked
 from sandbox.partials import reply_of
 from sandbox.query import compile_statement, finish
-from tests.sandbox.asking import EXACT, corpus, exact, example
+from tests.sandbox.asking import EXACT, corpus, exact, example, in_bins
 from tests.sandbox.test_corpora import assert_same
 from tests.sandbox.test_totality import Expressions
 
@@ -87,8 +87,8 @@ def test_postgres_answers_what_duckdb_answers(uri: str, made: dict[str, Path]) -
     different = []
     legit = {each.sql for each in corpus("legit.txt")}
     for sql in [*legit, *(each.sql for each in corpus("analysts.txt"))]:
-        own = compile_statement(sql, exact(), dialect="postgres")
-        theirs = compile_statement(sql, exact())
+        own = compile_statement(sql, in_bins(), dialect="postgres")
+        theirs = compile_statement(sql, in_bins())
         replies = postgres.execute(own.asked.request, uri), execute(theirs.asked.request, made)
         same = _cells(own, replies[0]) == _cells(theirs, replies[1])
         # Of the very same cells the rules release the same: they see nothing else.

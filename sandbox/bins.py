@@ -1,0 +1,165 @@
+"""Numbers whose bin alone may be known: what of an expression reads them exactly, what does not.
+
+A threshold that is walked question by question finds values exactly, and so does whatever else is
+not linear, or has a constant that can be walked: ``least(greatest((x - 51234) * 100, 0), 1)`` is a
+step, and the rounding of ``sum(x * 1.234)`` tells where its largest contribution passes a power of
+ten. So a number with a ``bin`` (:meth:`sandbox.policy.Policy.bin_of`) is read as it is where the
+statement has nothing to move: added up and averaged, by groups or by person, chosen among others of
+its kind, and compared with a multiple of its bin. Everywhere else it is read as the middle of its
+bin, or the statement is refused. Which it is follows from types: :attr:`sandbox.values.Type.bin`
+says that an expression has such numbers, and :func:`sandbox.values.build` takes them for no
+operation that does not say that it may.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import lcm
+from typing import TYPE_CHECKING, Any
+
+from sandbox import values as v
+from sandbox.policy import MAX_MAGNITUDE
+from sandbox.refusals import refusal
+from sandbox.values import Expr, Kind, Type, binned, build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sandbox.relations import Plan, Relation
+
+_CONSTANTS = frozenset({"int", "null"})
+
+
+def compared(sides: Sequence[Expr]) -> list[Expr]:
+    """Return the sides of a comparison as it may read them.
+
+    Raises:
+        QueryRefused: A number with a bin is compared with a constant that is no multiple of it.
+    """
+    exact = [each for each in sides if each.type.bin]
+    others = [each for each in sides if not each.type.bin]
+    if len(exact) != 1 or exact[0].type.added or not all(e.op in _CONSTANTS for e in others):
+        return [binned(each) for each in sides]
+    for each in others:
+        if each.op == "int":
+            _check(exact[0].type, Fraction(each.args[0], 10**each.type.scale))
+    return list(sides)
+
+
+def _check(of: Type, constant: Fraction) -> None:
+    if not of.low <= constant <= of.high or constant % of.bin == 0:
+        return
+    below = constant // of.bin * of.bin
+    near = [str(each) for each in (below, below + of.bin) if of.low <= each <= of.high]
+    hint = f"Write {' or '.join(near)}, which are nearest." if near else ""
+    raise refusal("Q-27", f"The bin is {of.bin}.", hint)
+
+
+def chosen(
+    op: str, values: Sequence[Expr], conditions: Sequence[Expr] = (), *, raw: bool | None = None
+) -> Expr:
+    """Return one of several values of a kind: CASE, COALESCE, GREATEST and LEAST.
+
+    Numbers with a bin stay as they are among themselves and beside 0 and NULL. Any other constant
+    could be moved.
+
+    Args:
+        op: The operation.
+        values: What is chosen among, of one kind.
+        conditions: Of CASE, one for each value but the last.
+        raw: As :func:`sandbox.values.build` takes it.
+    """
+    values = _alike(values)
+    made = build(op, _args(values, conditions), hull(values), raw=raw, exact=True)
+    if made.type.added:
+        known = [binned(each) for each in values]
+        own = build(op, _args(known, conditions), hull(known), raw=raw)
+        made = replace(made, known=own)
+    return made
+
+
+def _alike(values: Sequence[Expr]) -> Sequence[Expr]:
+    bins = [each.type.bin for each in values if each.type.bin]
+    plain = all(e.type.bin or e.op == "null" or (e.op == "int" and e.args[0] == 0) for e in values)
+    return values if plain and lcm(*bins) <= MAX_MAGNITUDE else [binned(each) for each in values]
+
+
+def _args(values: Sequence[Expr], conditions: Sequence[Expr]) -> tuple[Expr, ...]:
+    pairs = (part for pair in zip(conditions, values, strict=False) for part in pair)
+    return (*pairs, *values[len(conditions) :])
+
+
+def hull(found: Sequence[Expr]) -> Type:
+    """Return the type that covers expressions of one kind."""
+    known = [each.type for each in found if each.type.kind is not Kind.NULL]
+    if not known:
+        return v.NULL
+    first = known[0]
+    low, high = min(each.low for each in known), max(each.high for each in known)
+    tiny = min(each.tiny for each in known)
+    bins = [each.bin for each in known if each.bin]
+    own, added = lcm(*bins) if bins else 0, any(each.added for each in known)
+    return Type(first.kind, first.scale, low, high, first.finest, tiny, own, added)
+
+
+# --------------------------------------------------------------------------- what is said of it
+
+
+def notes(plan: Plan) -> list[tuple[str, str]]:
+    """Return what is to be said of numbers that a statement reads at their bin: message and hint.
+
+    A function of statement and policy, like the plan.
+    """
+    read: dict[str, int] = {}
+    for core in plan.cores:
+        for expr in _read(core.rows, range(len(core.rows.outputs))):
+            if expr.op == "bin":
+                read |= dict.fromkeys(_columns(expr), expr.args[0].type.bin)
+    return [
+        (
+            f"{name} is computed with as the middle of its bin of {width}.",
+            "Added up alone, and compared with multiples of its bin, it is read as it is.",
+        )
+        for name, width in sorted(read.items())
+    ]
+
+
+def _columns(of: Expr) -> set[str]:
+    """Return the columns with a bin that a value is made of, conditions left out."""
+    parts = [each for each in of.args if isinstance(each, Expr) and each.type.bin]
+    return set().union(*map(_columns, parts)) if parts else set(of.columns)
+
+
+def _parts(of: Expr) -> Iterator[Expr]:
+    """Yield the operations of an expression, itself first, but those that only break ties."""
+    yield of
+    for each in of.args[: v.ties_of(of)] if of.op == "window" else of.args:
+        if isinstance(each, Expr):
+            yield from _parts(each)
+
+
+def _read(
+    relation: Relation, places: Sequence[int], seen: dict[int, set[int]] | None = None
+) -> Iterator[Expr]:
+    """Yield every operation that is carried out for these columns of a relation."""
+    seen = {} if seen is None else seen
+    first = id(relation) not in seen
+    own = seen.setdefault(id(relation), set())
+    new = [place for place in places if place not in own]
+    own |= set(new)
+    exprs = [relation.outputs[place].value for place in new]
+    if first:
+        exprs += [*relation.where, *relation.having, *(relation.group or ())]
+        exprs += [each for source in relation.sources for each in source.on]
+        for source in relation.sources:
+            yield from _read(source.relation, (), seen)
+    for expr in exprs:
+        for part in _parts(expr):
+            yield part
+            if part.op == "col":
+                yield from _read(relation.sources[part.args[0]].relation, [part.args[1]], seen)
+            inner: list[Any] = [arg for arg in part.args if not isinstance(arg, Expr)]
+            if part.op in {"in_entities", "in_public"}:
+                for arg in inner:
+                    yield from _read(arg, () if part.op == "in_entities" else [0], seen)
