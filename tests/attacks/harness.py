@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from math import exp, lgamma, log
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from tests.attacks import attacks as a
+from tests.attacks import walking
 from tests.attacks.people import make
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.attacks.attacks import Attack, Estimates
     from tests.attacks.people import People
     from tests.attacks.pipeline import Attacker, Owner
@@ -41,6 +43,7 @@ class Case:
         colleague: Who the second analyst is.
         part: Targets of one attacker.
         most: Targets, where nothing is claimed.
+        made: Makes the people up.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Case:
     colleague: Literal["same", "other"] = "same"
     part: int = PART
     most: int = 10**9
+    made: Callable[[Owner, int, str, int], People] = make
 
     @property
     def title(self) -> str:
@@ -105,7 +109,16 @@ CASES: Final = (
     ),
     Case("a rare value", a.rare_value, "rules", None, most=200),
     Case("a rare value", a.rare_value, "noise", None, most=200),
-)
+    Case("threshold walk", walking.plainly, "rules", part=20, made=walking.make),
+    Case("threshold walk, in other words", walking.in_other_words, "rules", part=30,
+         made=walking.make),
+    Case("threshold walk", walking.plainly, "sharp", None, part=30, most=200, made=walking.make),
+    Case("threshold walk, in other words", walking.in_other_words, "sharp", None, part=30,
+         most=200, made=walking.make),
+    Case("factor walk", walking.by_a_factor, "rules", part=5, most=200, made=walking.make_thirds),
+    Case("factor walk", walking.by_a_factor, "sharp", None, part=5, most=200,
+         made=walking.make_thirds),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,10 +169,13 @@ class Arena:
     def __init__(self, owner: Owner) -> None:
         """Take the node."""
         self._owner = owner
-        self._people = cache(self._made)
+        self._people: dict[tuple[object, ...], People] = {}
 
-    def _made(self, count: int, release: str, seed: int) -> People:
-        return make(self._owner, count, release, seed)
+    def _of(self, case: Case, count: int, seed: int) -> People:
+        own = (case.made, case.release, count, seed)
+        if own not in self._people:
+            self._people[own] = case.made(self._owner, count, case.release, seed)
+        return self._people[own]
 
     def run(self, case: Case, targets: int, *, guarded: bool = True) -> Found:
         """Attack so many people, or a few more where a dataset is a target as a whole."""
@@ -167,7 +183,7 @@ class Arena:
         targets = min(targets, case.most)
         right = done = asked = attacked = seed = 0
         while attacked < targets:
-            people = self._people(GROUP if case.whole else CROWD, case.release, seed)
+            people = self._of(case, GROUP if case.whole else CROWD, seed)
             own = people.persons if case.whole else people.persons[: targets - attacked]
             size = len(own) if case.whole else case.part
             for first in range(0, len(own), size):
