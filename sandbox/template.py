@@ -22,7 +22,8 @@ tables:
     columns:
       person_id: {class: key, type: integer}
       # dimension: to group and filter by. number: to add up and average, within bounds that
-      # everybody may know. date: grouped by month at the finest.
+      # everybody may know; conditions, quantiles and arithmetic know its bin alone. date: grouped
+      # by month at the finest.
       birth_year: {class: dimension, type: integer, low: 1900, high: 2030}
       sex: {class: dimension, values: [F, M]}
       region: {class: dimension}
@@ -51,6 +52,7 @@ release:
   freedom: 10
   base: 5
   sums: largest
+  conditions: bin
   quantiles: {low_percent: 5, high_percent: 95, rounding: bin}
   # Noise by the set of people behind a value: 2000 is a standard deviation of 2.
   noise: {sd_milli: 2000}

@@ -135,8 +135,8 @@ def _verdict(
             return found | _private(statement.sql, policy, execute, secret, dialect)
         compiled = compile_statement(statement.sql, policy, dialect=dialect, secret=secret)
         found |= {"verdict": "accepted", "code": "", "message": ""}
-        if compiled.notes:
-            found["notes"] = [message for message, _hint in compiled.notes]
+        if notes := compiled.notes:
+            found["notes"] = [message for message, _hint in notes]
         if execute is not None:
             reply = execute(compiled.asked.request)
             answer = finish(compiled, reply, Rules(policy.release, secret))

@@ -86,7 +86,7 @@ class Table(_Part):
         policy: Digest of the policy that it was answered by.
         columns: Names.
         rows: Released values alone.
-        notes: What was held back.
+        notes: What was held back, and of which columns the bin was computed with.
         numbers: Of what was decided for it, counted for the dataset and the asking organisation,
             with those that pool with it: notes beside later tables name these.
         rho_micro: What it spent of a privacy budget, in millionths of rho; 0 without one.

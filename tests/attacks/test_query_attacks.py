@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from fusion.errors import InputInvalid
+from tests.attacks import walking
 from tests.attacks.harness import CASES, GUESS, tail
 from tests.attacks.people import make
-from tests.attacks.pipeline import BANK, OTHER, asking, owner
+from tests.attacks.pipeline import BANK, OTHER, asking
+from tests.attacks.pipeline import owner as an_owner
 
 if TYPE_CHECKING:
     from tests.attacks.harness import Arena, Case
+    from tests.attacks.pipeline import Owner
 
 CLAIMED: Final = [case for case in CASES if case.bound is not None]
 QUICK: Final = [
@@ -80,9 +83,22 @@ def test_a_threshold_finds_values_where_conditions_know_them(
     assert (found.success, found.done) == (1, 1)
 
 
+def test_what_is_read_at_its_bin_is_said_beside_the_answer(owner: Owner) -> None:
+    who = walking.make(owner, 80, "rules", 9).dataset.attacker()
+    plain, made = (
+        who.ask(f"select avg({each}) as a from persons")  # noqa: S608 - of our own making
+        for each in ("income", "income * 2")
+    )
+    who.close()
+    assert plain.notes == []
+    ((message, hint),) = made.notes
+    assert message == "persons.income is computed with as the middle of its bin of 500."
+    assert hint
+
+
 def test_a_pool_that_is_made_later_counts_what_all_were_given() -> None:
     """Attached anew with both in one pool: what one has and what the other would get are one."""
-    with owner() as tax:
+    with an_owner() as tax:
         people = make(tax, 200, "exact", 5)
         (target,) = [each for each in people.persons if each.born == 100]
         whole = f"select count(*) as n from persons where region = '{target.region}'"  # noqa: S608 - of our own making

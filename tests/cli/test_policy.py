@@ -56,6 +56,7 @@ def test_what_is_shown_of_a_column_is_what_holds_for_it(fusion: Terminal, tmp_pa
     assert fusion("policy", "show", POLICY) == 0
     shown = {line.split()[0]: line.split()[1:] for line in fusion.out.splitlines() if "." in line}
     assert shown["persons.birth_year"] == ["dimension", "integer", "1900", "to", "2030"]
+    assert shown["persons.income"][-3:] == ["bin", "500;", "sensitive"]
     assert shown["visits.visit_date"][:2] == ["date", "date"]
     assert shown["visits.visit_date"][-3:] == ["at", "the", "finest"]
     assert shown["visits.diagnosis"] == ["dimension", "text", "sensitive"]
@@ -107,6 +108,19 @@ def test_statements_are_tried(fusion: Terminal, data: Path) -> None:
     assert (third["line"], third["verdict"], third["code"]) == (7, "refused", "Q-01")
     assert fusion(*arguments, str(data / "questions.sql")) == 0
     assert "Q-06" in fusion.out
+
+
+def test_what_is_read_at_its_bin_is_said(fusion: Terminal, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bins.sql"
+    file.write_text("select avg(income) from persons\nselect avg(income * 2) from persons\n")
+    arguments = ("policy", "try", POLICY, "--data", str(data), "--file", str(file))
+    assert fusion(*arguments) == 0
+    assert fusion.err.count("middle of its bin of 500") == 1
+    assert "line 2: persons.income" in fusion.err
+    assert fusion(*arguments, "--json") == 0
+    first, second = json.loads(fusion.out)["statements"]
+    assert "notes" not in first
+    assert len(second["notes"]) == 1
 
 
 def test_a_table_without_a_file_is_named(fusion: Terminal, data: Path, tmp_path: Path) -> None:
