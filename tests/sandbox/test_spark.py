@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from sandbox.dialects import spark_literal
 from sandbox.disclosure import Rules
 from sandbox.engine import execute
 from sandbox.query import answer, compile_statement, finish
-from tests.sandbox.asking import EXACT, exact, write
+from tests.sandbox.asking import EXACT, exact, in_bins, write
 from tests.sandbox.test_totality import Expressions, ends  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def test_names_and_types_are_those_of_spark() -> None:
     assert "HUGEINT" not in text
     assert "sum(CAST(" in text
     assert "sum(c" not in text
+
+
+def test_the_middle_of_a_bin_is_made_of_whole_numbers() -> None:
+    text = compile_statement("select sum(cost * 2) from visits", in_bins(), dialect="spark")
+    assert re.search(r"\(\(s0\.c\d - s0\.c\d % 1000\) \+ 500\)", text.asked.queries[0].sql)
 
 
 def test_a_folder_is_named_with_its_tables(tmp_path: Path) -> None:
