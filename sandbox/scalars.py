@@ -343,7 +343,7 @@ class Scalars:
             args = (of, v.integer(1), build("not", (of,), v.BOOL), v.integer(0), v.NOTHING)
             made = build("case", args, Type(Kind.INT, 0, 0, 1), raw=False)
         elif of.type.number and to in _REALS:
-            # With decimals it is computed with as a real one is, and its bin is known.
+            # A number of decimals is computed with as a real one all the same, and has a bin.
             made = of if of.type.bin else v.real(of)
         elif (
             of.type.number

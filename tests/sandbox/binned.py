@@ -44,6 +44,9 @@ tables:
 BINS = {"income": (500, 2), "balance": (7, 1), "cost": (10, 2), "minutes": (5, 0)}
 """Of each column with one: the bin, and the decimals."""
 
+AIMED_AT = {"income": 1234.5, "balance": -1.5, "cost": 51.23, "minutes": 51.0}
+"""A value of each that several have, and that statements name."""
+
 Tables = dict[str, dict[str, list[Any]]]
 
 
@@ -59,7 +62,7 @@ def policy() -> Policy:
     return with_release(own, conditions="bin", quantiles=rounding)
 
 
-def tables(rng: random.Random, people: int = 60) -> Tables:
+def tables(rng: random.Random, people: int = 120) -> Tables:
     """Make people and visits up; some numbers are multiples of their bin, some are missing."""
 
     def drawn(name: str, low: float, high: float) -> float | None:
@@ -67,9 +70,11 @@ def tables(rng: random.Random, people: int = 60) -> Tables:
         value = round(rng.uniform(low, high), decimals)
         if rng.random() < 0.15:
             value = float(value // width * width)
+        elif rng.random() < 0.1:
+            value = AIMED_AT[name]
         return None if rng.random() < 0.05 else value
 
-    numbers = [n for n in range(people) for _ in range(rng.randint(0, 4))]
+    numbers = [n for n in range(people) for _ in range(rng.randint(0, 8))]
     return {
         "persons": {
             "person_id": list(range(people)),
@@ -92,7 +97,7 @@ def moved(rng: random.Random, of: Tables) -> Tables:
     """Return tables with every number that is no multiple of its bin elsewhere in its bin."""
     found = {name: dict(columns) for name, columns in of.items()}
     for columns in found.values():
-        for name in BINS.keys() & columns.keys():
+        for name in [each for each in BINS if each in columns]:
             columns[name] = [_moved(rng, name, each) for each in columns[name]]
     return found
 
@@ -219,6 +224,8 @@ class Grammar:
         """Return a number, a multiple of many bins as often as not."""
         if self.rng.random() < 0.6:
             return str(self.rng.choice((0, 10, 20, 50, 70, 100, 500, 1000, 3500)))
+        if self.rng.random() < 0.3:
+            return str(self.rng.choice((*AIMED_AT.values(), 51)))
         return f"{self.rng.uniform(0, 100):.{self.rng.randint(0, 2)}f}"
 
     def _sign(self) -> str:
