@@ -79,6 +79,12 @@ def test_every_path_on_the_map_exists() -> None:
     assert not sorted(path for path in paths if not (ROOT / path).exists())
 
 
+def test_every_section_of_the_map_says_a_thing_once() -> None:
+    for section in (ROOT / "docs/map.md").read_text("utf-8").split("\n## ")[1:]:
+        rows = [line.split("|")[1].strip() for line in section.splitlines() if line[:1] == "|"]
+        assert len(set(rows)) == len(rows), section.partition("\n")[0]
+
+
 def test_every_source_file_is_on_the_map() -> None:
     paths = _mapped_paths()
     off = [
