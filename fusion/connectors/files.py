@@ -7,12 +7,14 @@ organisations: what it says about the file beyond the rule is a note of the erro
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from fusion.connectors import headers
+from fusion.connectors.numerals import Mixed, numerals
 from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
@@ -28,15 +30,44 @@ MAX_FILE_BYTES: Final = 4 * 1024**3
 _READABLE: Final = "CSV with a header row (.csv) and Parquet (.parquet) can be read."
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a column was read; for the owner of the file.
+
+    Attributes:
+        read_as: What its cells are.
+        marks: Cells with a usual mark for a missing one (``NA``), which were read as missing.
+        widened: Cells with numbers in full-width forms, which were read as the usual ones.
+    """
+
+    read_as: Literal["numbers", "words"]
+    marks: int = 0
+    widened: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "read_as": self.read_as,
+            "missing_marks": self.marks,
+            "full_width_numbers": self.widened,
+        }
+
+
 class Table(Mapping[str, Any]):
     """Columns of one length, by name.
 
     Numbers are float64 with NaN for a missing cell; words are objects with ``None`` for one.
+
+    Attributes:
+        rows: Of each column.
+        readings: How each column was read, where it comes from a file.
     """
 
-    __slots__ = ("_columns", "rows")
+    __slots__ = ("_columns", "readings", "rows")
 
-    def __init__(self, columns: Mapping[str, Column]) -> None:
+    def __init__(
+        self, columns: Mapping[str, Column], readings: Mapping[str, Reading] | None = None
+    ) -> None:
         """Take columns over.
 
         Raises:
@@ -46,6 +77,7 @@ class Table(Mapping[str, Any]):
         if len(lengths) > 1:
             raise DataInvalid("The columns of a table differ in length.")
         self._columns = dict(columns)
+        self.readings: Mapping[str, Reading] = dict(readings or {})
         self.rows: int = lengths.pop() if lengths else 0
 
     def __getitem__(self, name: str) -> Column:
@@ -60,6 +92,18 @@ class Table(Mapping[str, Any]):
         """Return the number of columns."""
         return len(self._columns)
 
+    def notices(self) -> list[str]:
+        """Return what was read otherwise than it is written, a line a column; no cell is quoted."""
+        said = []
+        for name, reading in self.readings.items():
+            if reading.marks:
+                said.append(
+                    f"{reading.marks} cells of column {name!r} hold a mark for a missing one."
+                )
+            if reading.widened:
+                said.append(f"{reading.widened} cells of column {name!r} hold full-width numbers.")
+        return said
+
 
 def read_table(
     path: Path,
@@ -67,29 +111,43 @@ def read_table(
     *,
     text: Collection[str] = (),
     max_rows: int = MAX_ROWS,
+    blank_lines: bool = False,
 ) -> Table:
     """Read some columns of a file.
+
+    A column of a CSV file holds numbers if its cells do; see :mod:`fusion.connectors.numerals`.
 
     Args:
         path: File ending in ``.csv`` or ``.parquet``.
         columns: What to read; other columns are not looked at.
         text: Columns to read as words even where a CSV file's cells look like numbers (``"01"``).
         max_rows: More rows than these are refused.
+        blank_lines: Whether a line of a CSV file with nothing on it is a row, of missing cells.
 
     Raises:
-        DataInvalid: The file is missing, unreadable, damaged, too large, or lacks a column. The
-            message quotes no cell.
+        DataInvalid: The file is missing, unreadable, damaged, too large, or lacks a column; or a
+            column of a CSV file holds numbers but for a few cells. The message quotes no cell.
     """
-    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
-    if read is None:
+    kind = path.suffix.lower()
+    if kind not in {".csv", ".parquet"}:
         raise DataInvalid(f"The data file {path.name} is of no known kind.", hint=_READABLE)
     import pyarrow as pa  # noqa: PLC0415 - 30 MB that a waiting node need not hold
 
+    wanted = list(dict.fromkeys(columns))
     try:
         _check_size(path)
-        loaded = read(path, list(dict.fromkeys(columns)), text, max_rows)
+        if kind == ".parquet":
+            loaded, stated = _read_parquet(path, wanted, max_rows), wanted
+        else:
+            loaded = _read_csv(path, wanted, text, max_rows, blank_lines=blank_lines)
+            stated = [name for name in wanted if name in text]
+        found = {
+            name: _array(path, name, loaded.column(name), stated=name in stated)
+            for name in loaded.column_names
+        }
         return Table(
-            {name: _array(path, name, loaded.column(name)) for name in loaded.column_names}
+            {name: column for name, (column, _) in found.items()},
+            {name: reading for name, (_, reading) in found.items()},
         )
     except FileNotFoundError:
         hint = "Give the path of the file as this machine sees it."
@@ -98,6 +156,8 @@ def read_table(
         reason = error.strerror or "input error"
         raise _refused(path, f"can't be read ({reason})", _READABLE, str(path)) from None
     except (pa.ArrowException, UnicodeError):
+        if kind == ".csv":
+            raise headers.complaint(path) from None
         problem = "is damaged, or not what its name says"
         raise _refused(path, problem, _READABLE, str(path)) from None
     finally:
@@ -131,22 +191,28 @@ def _check_rows(path: Path, rows: int, max_rows: int) -> None:
 def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in found:
-            near = difflib.get_close_matches(name, found, n=1)
-            note = f"the nearest that it has is {near[0]!r}" if near else "it has none like it"
+            note = headers.likeness(name, found)
             raise _refused(path, f"has no column {name!r}", "", note, name)
         if found.count(name) > 1:
             raise _refused(path, f"has two columns {name!r}", "", str(path), name)
 
 
-def _read_csv(path: Path, columns: list[str], text: Collection[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+def _read_csv(
+    path: Path,
+    columns: list[str],
+    text: Collection[str],
+    max_rows: int,
+    *,
+    blank_lines: bool,
+) -> Any:  # noqa: ANN401 - pyarrow has no types
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
 
-    with pa.OSFile(str(path)) as file, csv.open_csv(file) as head:
-        _check_columns(path, head.schema.names, columns)
+    _check_columns(path, headers.read_header(path, blank_lines=blank_lines), columns)
     table = csv.read_csv(
         str(path),
         read_options=csv.ReadOptions(use_threads=False),
+        parse_options=csv.ParseOptions(ignore_empty_lines=not blank_lines),
         convert_options=csv.ConvertOptions(
             include_columns=columns,
             column_types={name: pa.string() for name in columns if name in text},
@@ -161,21 +227,26 @@ def _read_csv(path: Path, columns: list[str], text: Collection[str], max_rows: i
     return table
 
 
-def _read_parquet(path: Path, columns: list[str], text: Collection[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
+def _read_parquet(path: Path, columns: list[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
     from pyarrow import parquet  # noqa: PLC0415
 
-    del text  # Parquet says itself what is a word
     with parquet.ParquetFile(str(path)) as file:
         _check_columns(path, file.schema_arrow.names, columns)
         _check_rows(path, file.metadata.num_rows, max_rows)
         return file.read(columns=columns, use_threads=False)
 
 
-def _array(path: Path, name: str, column: Any) -> Column:  # noqa: ANN401 - pyarrow has no types
-    """Return a column as float64 or as objects.
+def _array(path: Path, name: str, column: Any, *, stated: bool) -> tuple[Column, Reading]:  # noqa: ANN401 - pyarrow has no types
+    """Return a column as float64 or as objects, and how it was read.
+
+    Args:
+        path: The file, for messages.
+        name: Of the column.
+        column: Its cells.
+        stated: Whether words are words, because the file or the caller says so.
 
     Raises:
-        DataInvalid: Its type is neither numbers nor words.
+        DataInvalid: Its type is neither numbers nor words, or it holds numbers but for a few cells.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -188,9 +259,12 @@ def _array(path: Path, name: str, column: Any) -> Column:  # noqa: ANN401 - pyar
         or kind.is_decimal(column.type)
     ):
         numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
-        return numbers
+        return numbers, Reading("numbers", int(np.isnan(numbers).sum()) - column.null_count)
+    stated = stated or not kind.is_string(column.type)
     if kind.is_boolean(column.type) or kind.is_temporal(column.type) or kind.is_null(column.type):
         column = column.cast(pa.string())
+    if kind.is_binary(column.type) and path.suffix.lower() == ".csv":
+        raise headers.not_utf8(path)
     if not (kind.is_string(column.type) or kind.is_large_string(column.type)):
         raise DataInvalid(
             f"The column {name!r} of {path.name} is of type {column.type}.",
@@ -199,6 +273,39 @@ def _array(path: Path, name: str, column: Any) -> Column:  # noqa: ANN401 - pyar
         )
     # Equal cells share one object: a column of few different words costs 8 bytes a row.
     encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
-    words = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
-    found: NDArray[np.object_] = words[encoded.indices.fill_null(-1).to_numpy()]
-    return found
+    words = encoded.dictionary.to_pylist()
+    places: NDArray[np.int64] = encoded.indices.fill_null(-1).to_numpy()
+    if not stated:
+        numbered = _numbered(path, name, words, places)
+        if numbered is not None:
+            return numbered
+    found: NDArray[np.object_] = np.array([*words, None], dtype=object)[places]
+    return found, Reading("words")
+
+
+def _numbered(
+    path: Path, name: str, words: list[str], places: NDArray[np.int64]
+) -> tuple[Column, Reading] | None:
+    """Return a column of words as numbers, if it holds such; ``places`` are -1 for no word.
+
+    Raises:
+        DataInvalid: It does but for a few cells.
+    """
+    counts = np.bincount(places[places >= 0], minlength=len(words))
+    try:
+        found = numerals(words, counts)
+    except Mixed as mixed:
+        odd = np.append(mixed.odd, np.False_)[places]
+        row = int(np.flatnonzero(odd)[0]) + 2
+        raise _refused(
+            path,
+            f"has a column {name!r} of numbers with cells that are none",
+            "Write these cells as plain numbers (1000, not 1,000) or leave them empty; or say that "
+            "the column holds words.",
+            f"column {name!r}: {int(odd.sum())} of {int(counts.sum())} cells; "
+            f"the first is in row {row}, counting the header as row 1",
+            name,
+        ) from None
+    if found is None:
+        return None
+    return np.append(found.values, np.nan)[places], Reading("numbers", found.marks, found.widened)

@@ -6,12 +6,14 @@ there every column is a ``cell``: a grant on it is bound to the names alone.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.connectors.headers import complaint, read_header
 from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 MAX_SCHEMA_COLUMNS: Final = 10_000
@@ -23,18 +25,12 @@ def read_schema(path: Path) -> dict[str, str]:
     Raises:
         DataInvalid: The file is missing, can't be read, or has two columns of one name.
     """
-    import pyarrow as pa  # noqa: PLC0415 - a node that waits does not carry it
-
-    try:
-        if path.suffix == ".parquet":
+    kind = path.suffix.lower()
+    with _reading(path):
+        if kind == ".parquet":
             return _unique(path, _parquet(path))
-        if path.suffix == ".csv":
-            return _unique(path, ((name, "cell") for name in _header(path)))
-    except (OSError, pa.ArrowException) as error:
-        # Its message may quote cells.
-        refused = DataInvalid("The table can't be read.", hint="Check the file and its name.")
-        refused.add_note(f"{path}: {type(error).__name__}")
-        raise refused from None
+        if kind == ".csv":
+            return _unique(path, ((name, "cell") for name in read_header(path)))
     unknown = DataInvalid("The table is neither CSV (.csv) nor Parquet (.parquet).")
     unknown.add_note(str(path))
     raise unknown
@@ -46,11 +42,21 @@ def count_rows(path: Path) -> int:
     Raises:
         DataInvalid: The file is missing or can't be read.
     """
-    import pyarrow as pa  # noqa: PLC0415
+    with _reading(path):
+        return _parquet_rows(path) if path.suffix.lower() == ".parquet" else _csv_rows(path)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Make refusals of what goes wrong with a file; what they quote are no cells."""
+    import pyarrow as pa  # noqa: PLC0415 - a node that waits does not carry it
 
     try:
-        return _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
+        yield
     except (OSError, pa.ArrowException, UnicodeError) as error:
+        text = path.suffix.lower() == ".csv" and not isinstance(error, OSError)
+        if text and path.stat().st_size:
+            raise complaint(path) from None
         refused = DataInvalid("The table can't be read.", hint="Check the file and its name.")
         refused.add_note(f"{path}: {type(error).__name__}")
         raise refused from None
@@ -68,7 +74,7 @@ def _csv_rows(path: Path) -> int:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
 
-    first = _header(path)[0]
+    first = read_header(path)[0]
     options = csv.ConvertOptions(include_columns=[first], column_types={first: pa.string()})
     with pa.OSFile(str(path)) as file, csv.open_csv(file, convert_options=options) as blocks:
         return sum(block.num_rows for block in blocks)
@@ -79,7 +85,8 @@ def _unique(path: Path, columns: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, kind in columns:
         if name in found or len(found) >= MAX_SCHEMA_COLUMNS:
             refused = DataInvalid("The table has two columns of one name, or too many columns.")
-            refused.add_note(f"{path}: {name!r}")
+            told = repr(name) if name else "columns without a name"
+            refused.add_note(f"{path}: {told}")
             raise refused
         found[name] = kind
     return found
@@ -90,14 +97,6 @@ def _parquet(path: Path) -> list[tuple[str, str]]:
 
     with parquet.ParquetFile(str(path)) as file:
         return [(each.name, _kind(each.type)) for each in file.schema_arrow]
-
-
-def _header(path: Path) -> list[str]:
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import csv  # noqa: PLC0415
-
-    with pa.OSFile(str(path)) as file, csv.open_csv(file) as head:
-        return [str(name) for name in head.schema.names]
 
 
 def _kind(arrow: Any) -> str:  # noqa: ANN401 - pyarrow has no types
