@@ -173,7 +173,9 @@ def _prepared(name: str, cells: Iterable[object], column: Column) -> Prepared:
     except AlignmentRefused as error:
         raise _of(name, error) from None
     if not side.keys:
-        raise _of(name, refused(Decided.EMPTY))
+        empty = _of(name, refused(Decided.EMPTY))
+        empty.add_note(side.report.sentence())
+        raise empty
     return side
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
+from federated.protocols.vertical.binning import MAX_BINS
 from federated.protocols.vertical.gradients import Goss
 from federated.protocols.vertical.linear_terms import LinearTerms
 from federated.protocols.vertical.trees import Growth
@@ -25,6 +26,16 @@ Backend = Literal["paillier", "dealer", "plain"]
 BACKENDS: Final = ("paillier", "dealer", "plain")
 LINEAR_BACKENDS: Final = ("dealer", "paillier")
 MODELS: Final = ("boosting", "logistic", "linear", "poisson", "scorecard")
+_OF_TREES: Final = ("trees", "depth", "bins", "min_leaf", "goss", "patience", "monotone")
+_OF_DESCENT: Final = ("epochs",)
+_OPTIONS: Final = {
+    "boosting": _OF_TREES,
+    "scorecard": ("bins", *_OF_DESCENT),
+    "logistic": _OF_DESCENT,
+    "linear": _OF_DESCENT,
+    "poisson": _OF_DESCENT,
+}
+"""Which options beyond those that every model has."""
 
 
 def check(model: str, options: Mapping[str, Any]) -> None:
@@ -43,8 +54,18 @@ def check(model: str, options: Mapping[str, Any]) -> None:
     if not 0 <= options["test_fraction"] < 1:
         raise InputInvalid("The share of rows that judge is from 0 to below 1.")
     backend(model, options)
+    others = [name for name in (*_OF_TREES, *_OF_DESCENT) if name not in _OPTIONS[model]]
+    for name in others:
+        if options.get(name) is not None and options[name] != {}:
+            option = name.replace("_", "-")
+            raise InputInvalid(f"The model {model} has no --{option}.", hint="Leave it out.")
     if model == "boosting":
         growth(options, "logistic")
+        bins = options.get("bins")
+        if bins is not None and not 2 <= bins <= MAX_BINS:
+            raise InputInvalid(
+                "The value of 'bins' is out of its range.", hint=f"It is from 2 to {MAX_BINS}."
+            )
         if options.get("patience") and not options["test_fraction"]:
             raise InputInvalid(
                 "Without rows that judge nobody sees when to stop.",
@@ -55,10 +76,6 @@ def check(model: str, options: Mapping[str, Any]) -> None:
         simulated_scorecard.section(options, backend(model, options))
     else:
         linear_terms(model, options, rows=2)
-    for name in ("goss", "min_leaf", "patience", "monotone"):
-        if options.get(name):
-            option = name.replace("_", "-")
-            raise InputInvalid(f"Linear models have no --{option}.", hint="Leave it out.")
 
 
 def backend(model: str, options: Mapping[str, Any]) -> Backend:

@@ -88,7 +88,9 @@ def own_table(study: VerticalStudy, me: str, path: Path) -> OwnTable:
         fold=identifiers.fold,
     )
     if not prepared.keys:
-        raise refused(Decided.EMPTY)
+        empty = refused(Decided.EMPTY)
+        empty.add_note(prepared.report.sentence())
+        raise empty
     labels = None
     if party.label is not None:
         labels = _labels(table[party.label], party.label, party.positive)

@@ -41,8 +41,11 @@ def section(options: Mapping[str, Any], backend: str) -> Scorecard:
     try:
         return Scorecard.model_validate({"kind": "scorecard", "backend": backend, **chosen})
     except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        raise InputInvalid(f"The value of {name!r} is out of its range.") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0])
+        raise InputInvalid(
+            f"The value of {name!r} is out of its range.", hint=f"{first['msg']}."
+        ) from None
 
 
 def train(

@@ -32,7 +32,7 @@ from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
 from federated.vertical import leakage, leaves, simulated_scorecard
 from federated.vertical import options as choices
 from federated.vertical.measures import METRICS, measure
-from federated.vertical.tables import Joined, coded, read
+from federated.vertical.tables import Joined, Label, coded, read
 from federated.vertical.trained import Trained, Trees, Weights
 from fusion.crypto.hashing import digest
 from fusion.crypto.paillier.keys import PrivateKey
@@ -282,7 +282,8 @@ def simulate(
         label: Column of the label party.
         model: One of :data:`federated.vertical.options.MODELS`.
         options: ``test_fraction``, ``seed``, ``backend``, and what is not None of ``trees``,
-            ``depth``, ``bins``, ``learning_rate``, ``epochs``, ``l2``, and of boosting
+            ``depth``, ``bins``, ``learning_rate``, ``epochs``, ``l2``, ``positive`` (the label's
+            value that counts as 1), ``words`` (columns that hold such), and of boosting
             ``min_leaf``, ``patience``, ``goss`` (two shares) and ``monotone`` (signs by column).
         limits: What the leak report is held to.
         tell: Told how far it is.
@@ -297,7 +298,8 @@ def simulate(
         raise InputInvalid("A vertical study needs another party.", hint="Add --party FILE.")
     processor = _processors()
     joined = read(
-        label_party, parties, identifier, label,
+        label_party, parties, identifier, Label(label, options.get("positive")),
+        words=options.get("words") or (),
         test_fraction=options["test_fraction"], seed=options["seed"], tell=tell,
     )  # fmt: skip
     run = {"boosting": _boosting, "scorecard": _scorecard}.get(model, _linear)
@@ -310,6 +312,7 @@ def simulate(
         seed=options["seed"],
     )  # fmt: skip
     document = _document(joined, model, costs, found, spent)
+    document |= {"label": label, "positive": options.get("positive")}
     return document | {"leak": {"report": told.document(), "verdict": verdict(told, limits)}}
 
 
@@ -346,6 +349,10 @@ def _document(
         "rows_aligned": len(joined.labels),
         "rows_training": int(joined.training.sum()),
         "identifiers": dict(alignment.reports),
+        "columns": {
+            name: {column: each.document() for column, each in read.items()}
+            for name, read in zip(joined.names, joined.readings, strict=True)
+        },
         unit: steps,
         "auc": measure(metric, found["outputs"], joined.labels, joined.training),
         "auc_label_party_alone": measure(metric, found["alone"], joined.labels, joined.training),
@@ -376,7 +383,7 @@ def _boosting(
     objective: Objective = "logistic" if np.isin(joined.labels, (0, 1)).all() else "squared"
     plan = Boosting(
         growth=choices.growth(options, objective),
-        bins=options.get("bins") or 32,
+        bins=32 if options.get("bins") is None else options["bins"],
         backend=choices.backend(model, options),
         monotone=choices.directions(joined.tables, options),
     )

@@ -13,12 +13,12 @@ import numpy as np
 
 from federated import seeds
 from federated.vertical.joining import align
-from fusion.connectors.files import read_table
+from fusion.connectors.files import Reading, Table, read_table
 from fusion.connectors.schemas import read_schema
 from fusion.errors import DataInvalid, InputInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,6 +32,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """What is learned.
+
+    Attributes:
+        column: Where it is.
+        positive: Value that counts as 1, all others as 0; None if it is numbers already.
+    """
+
+    column: str
+    positive: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """Parties' columns in one order of rows.
 
@@ -41,6 +54,7 @@ class Joined:
         labels: The label party's label.
         training: Rows to train on; the others judge.
         alignment: How the rows were found.
+        readings: How each party's columns were read from its file.
     """
 
     names: tuple[str, ...]
@@ -48,6 +62,7 @@ class Joined:
     labels: Floats
     training: Bools
     alignment: Alignment
+    readings: tuple[Mapping[str, Reading], ...] = ()
 
     def pooled(self, parties: int) -> Columns:
         """Return the columns of the first parties side by side."""
@@ -62,8 +77,9 @@ def read(
     label_party: tuple[str, Path],
     parties: Sequence[tuple[str, Path]],
     identifier: Column,
-    label: str,
+    label: Label,
     *,
+    words: Collection[str] = (),
     test_fraction: float,
     seed: int,
     tell: Callable[[str], None],
@@ -74,7 +90,8 @@ def read(
         label_party: Name and file of the party that has the label.
         parties: Names and files of the others.
         identifier: Column that all have, and how it is read.
-        label: Column of the label party.
+        label: Of the label party.
+        words: Columns of any party that hold words, whatever their cells look like.
         test_fraction: Share of the aligned rows that judges, from 0 to below 1.
         seed: Names the split.
         tell: Told how far it is.
@@ -82,15 +99,22 @@ def read(
     Raises:
         AlignmentRefused: A-10, A-14, A-17; see :func:`federated.vertical.joining.align`.
         DataInvalid: A file can't be read or lacks a column.
-        InputInvalid: Two parties have one name.
+        InputInvalid: Two parties have one name, or nobody has a column of ``words``.
     """
     everybody = [label_party, *parties]
     names = tuple(name for name, _ in everybody)
     if len(set(names)) != len(names):
         raise InputInvalid("Two parties have the same name.", hint="Write --party NAME=FILE.")
-    raw = {name: _read(path, identifier.name) for name, path in everybody}
-    if label not in raw[names[0]] or label == identifier.name:
-        msg = f"The data file {label_party[1].name} has no column {label!r} to be a label."
+    own = [] if label.positive is None or _is_number(label.positive) else [label.column]
+    raw = {
+        name: _read(path, identifier.name, [*words, *(own if name == names[0] else ())])
+        for name, path in everybody
+    }
+    for word in words:
+        if not any(word in table for table in raw.values()):
+            raise InputInvalid(f"No party has a column {word!r}.", hint="Check --words COLUMN.")
+    if label.column not in raw[names[0]] or label.column == identifier.name:
+        msg = f"The data file {label_party[1].name} has no column {label.column!r} to be a label."
         raise DataInvalid(msg, hint="Name the label with --label.")
     columns = {name: table[identifier.name].tolist() for name, table in raw.items()}
     alignment = align(columns, identifier, tell)
@@ -98,13 +122,51 @@ def read(
         {name: column[places] for name, column in table.items() if name != identifier.name}
         for table, places in zip(raw.values(), alignment.rows, strict=True)
     ]
-    labels = tables[0].pop(label)
-    if labels.dtype == object or np.isnan(labels).any():
-        raise DataInvalid(
-            "The label needs a number in every row.", hint="Write 0 and 1 for a class."
-        )
+    labels = _labels(tables[0].pop(label.column), label)
     training = training_rows(len(labels), test_fraction, seed)
-    return Joined(names, tuple(tables), labels, training, alignment)
+    readings = tuple(
+        {column: raw[name].readings[column] for column in table}
+        for name, table in zip(names, tables, strict=True)
+    )
+    return Joined(names, tuple(tables), labels, training, alignment, readings)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _labels(column: NDArray[Any], label: Label) -> Floats:
+    """Return the label as numbers.
+
+    Raises:
+        DataInvalid: Cells are none, or missing, or none is the positive value.
+    """
+    name, positive = label.column, label.positive
+    if positive is not None:
+        wanted: str | float = positive if column.dtype == object else float(positive)
+        missing = sum(word is None or word != word for word in column)  # noqa: PLR0124 - NaN
+        labels = np.array([float(word == wanted) for word in column])
+        if not missing and not labels.any():
+            raise DataInvalid(
+                f"No common row of the label {name!r} is {positive!r}.",
+                hint="Write --positive as the file does.",
+            )
+    elif column.dtype == object:
+        raise DataInvalid(
+            f"The label {name!r} holds words.", hint="Name the one that is 1: --positive VALUE."
+        )
+    else:
+        missing, labels = int(np.isnan(column).sum()), np.asarray(column, np.float64)
+    if missing:
+        raise DataInvalid(
+            f"The label {name!r} needs a value in every common row.",
+            hint="Leave rows without a label out of the file.",
+        )
+    return labels
 
 
 def training_rows(count: int, test_fraction: float, seed: int) -> Bools:
@@ -115,13 +177,24 @@ def training_rows(count: int, test_fraction: float, seed: int) -> Bools:
     return training
 
 
-def _read(path: Path, identifier: str) -> Columns:
+def _read(path: Path, identifier: str, words: Collection[str]) -> Table:
     """Read all columns of a file; identifiers as words."""
     names = list(read_schema(path))
     if identifier not in names:
         msg = f"The data file {path.name} has no column {identifier!r}."
         raise DataInvalid(msg, hint="Name the identifier with --id.")
-    return read_table(path, names, text=[identifier])
+    if not all(map(str.strip, names)):
+        raise DataInvalid(
+            f"The data file {path.name} has a column without a name.",
+            hint="Name it in the header, or take it out; pandas: to_csv(..., index=False).",
+        )
+    try:
+        return read_table(path, names, text=[identifier, *words])
+    except DataInvalid as error:
+        if error.study_key:
+            column = error.study_key.removeprefix("columns.")
+            error.add_note(f"if it holds words: --words {column!r}")
+        raise
 
 
 def words_of(table: Columns, training: Bools) -> dict[str, tuple[str, ...]]:

@@ -74,6 +74,14 @@ def normalise(kind: Kind, cell: object, *, fold: bool = False) -> str | None:
     return _READERS[kind](bare) if bare else None
 
 
+def is_identifier(kind: Kind, cell: object) -> bool:
+    """Return whether a cell holds an identifier of the kind."""
+    try:
+        return normalise(kind, cell) is not None
+    except Rejected:
+        return False
+
+
 def _written(cell: object) -> str | None:
     """Return a cell as text without what a spreadsheet added; None if nothing is left."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):

@@ -54,6 +54,12 @@ class Report:
         """Cells that hold an identifier of the kind."""
         return self.rows - self.missing - sum(self.invalid.values())
 
+    def sentence(self) -> str:
+        """Return what was found, in words for the column's owner."""
+        invalid = [f"{count} invalid {why}" for why, count in sorted(self.invalid.items())]
+        counts = ", ".join([f"{self.missing} missing", *invalid, f"{self.repeated} repeated"])
+        return f"{self.keys} keys of {self.rows} rows as {self.kind} ({counts})"
+
     def document(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {

@@ -45,7 +45,11 @@ class Decided(Enum):
         "The set differs from that of an earlier run with this party by too few records.",
         "Align the same set again, or one that differs by more.",
     )
-    EMPTY = Rule("A-17", "A set has no record.", "Look at the report of identifiers.")
+    EMPTY = Rule(
+        "A-17",
+        "A set has no record.",
+        "Its holder runs: fusion align check FILE --column NAME --kind KIND",
+    )
     EVALUATIONS = Rule(
         "A-18", "The epoch has no evaluation left for this party.", "Wait for the next epoch."
     )

@@ -418,6 +418,7 @@ def graph(
 ) -> None:
     """Show what can be joined on what: datasets, owners, entities, and grants that hold."""
     from fusion.services import catalogue_views as views
+    from fusion.services.files import write_atomic
     from fusion.services.homes import open_home
 
     check_writable(html)
@@ -427,9 +428,9 @@ def graph(
     opened = open_home(home)
     found = views.graph(opened, output.note)
     if html is not None:
-        html.write_text(views.page(opened, found, language), "utf-8")
+        write_atomic(html, views.page(opened, found, language).encode(), 0o644)
     if svg is not None:
-        svg.write_text(views.picture(found, language), "utf-8")
+        write_atomic(svg, views.picture(found, language).encode(), 0o644)
     for path in filter(None, (html, svg)):
         output.note(f"written to {path}")
     if as_json:
@@ -461,6 +462,7 @@ def export(
     Important and core data are left out: their descriptors stay within the federation.
     """
     from fusion.services import catalogue_views as views
+    from fusion.services.files import write_atomic
     from fusion.services.homes import open_home
 
     check_writable(out)
@@ -468,7 +470,8 @@ def export(
     if out is None:
         output.document("fusion.dcat/1", document)
     else:
-        out.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+        write_atomic(out, text.encode(), 0o644)
         output.result(str(out))
     if left_out:
         output.note(f"left out, not being general data: {', '.join(left_out)}")

@@ -49,3 +49,14 @@ def check_writable(path: Path | None) -> None:
     raise InputInvalid(
         f"{path} can't be written: {problem}.", hint="Name a file in a folder of yours."
     )
+
+
+def check_new(path: Path | None) -> None:
+    """Check that a result can be written to ``path``, and takes the place of no file.
+
+    Raises:
+        InputInvalid: It is there already, or :func:`check_writable` refuses it.
+    """
+    if path is not None and (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise InputInvalid(f"{path} is there already.", hint="Name a file that is not.")
+    check_writable(path)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fusion.cli import output
-from fusion.cli.files import check_writable, read_bounded
+from fusion.cli.files import check_new, read_bounded
 from fusion.cli.options import Json
 from fusion.errors import InputInvalid
 
@@ -58,11 +58,10 @@ def init(
 ) -> None:
     """Write a policy to begin with: two tables about people, one public, ACRO's defaults."""
     from fusion.services import engines
+    from fusion.services.files import write_atomic
 
-    if file.exists():
-        raise InputInvalid(f"{file} is there already.", hint="Name a file that is not.")
-    check_writable(file)
-    file.write_text(engines.queries().policy_template(), "utf-8")
+    check_new(file)
+    write_atomic(file, engines.queries().policy_template().encode(), 0o644)
     output.note(f"written to {file}")
 
 

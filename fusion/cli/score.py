@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusion.cli import output
-from fusion.cli.files import check_writable
+from fusion.cli.files import check_new
 from fusion.cli.options import Json, folder
 from fusion.cli.serving import serve as run_service
 from fusion.errors import InputInvalid
@@ -46,7 +46,8 @@ def score(
         typer.Option("--ids", metavar="FILE", help="CSV or Parquet with the identifiers."),
     ] = None,
     column: Annotated[
-        str, typer.Option(help="Their column, if it is not called as in the own table.")
+        str,
+        typer.Option(metavar="NAME", help="Their column, if it is not called as in the own table."),
     ] = "",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the scores here, as CSV.")
@@ -58,6 +59,7 @@ def score(
     """Score the records of a file, one line each, in its order.
 
     Who has no score is in the table as well, with why. Each call is charged to the grants.
+    The file has a header; --out names a file that is not there yet.
     """
     if context.invoked_subcommand is not None:
         return
@@ -66,7 +68,7 @@ def score(
             "Scoring takes a model and a file of identifiers.",
             hint="fusion score --model NAME --ids ids.csv",
         )
-    check_writable(out)
+    check_new(out)
     kept, rows = _scored(home, model, ids, column, purpose)
     _report(kept, rows, out, as_json=as_json)
 
@@ -82,7 +84,7 @@ def _scored(
 
     node = NodeHome.open(home)
     kept = find_model(node, model)
-    cells = _identifiers(ids, column or kept.facts.own.identifier)
+    cells = _identifiers(ids, column, kept)
     with (
         output.progress(f"scoring {len(cells):,}") as tell,
         Connection(node) as connection,
@@ -113,14 +115,31 @@ def _report(kept: KeptModel, rows: Sequence[Row], out: Path | None, *, as_json: 
         output.note(f"no score for {count}: {why}")
 
 
-def _identifiers(path: Path, column: str) -> list[object]:
-    """Read the identifiers of a file; the only column of a file may have any name."""
+def _identifiers(path: Path, column: str, kept: KeptModel) -> list[object]:
+    """Read the identifiers of a file, a cell a line; an only column may have any name.
+
+    Raises:
+        InputInvalid: The file may have no header.
+        DataInvalid: It can't be read, or lacks the column.
+    """
+    from fusion.alignment.identifiers import is_identifier
     from fusion.connectors.files import read_table
     from fusion.connectors.schemas import read_schema
 
+    own = kept.facts.own.identifier
     names = list(read_schema(path))
-    chosen = names[0] if len(names) == 1 else column
-    cells: list[object] = read_table(path, [chosen], text=[chosen])[chosen].tolist()
+    chosen = column or own
+    if not column and len(names) == 1 and own not in names:
+        chosen = names[0]
+        if is_identifier(kept.facts.shared.identifier.kind, chosen):
+            refused = InputInvalid(
+                f"The first line of {path.name} could be an identifier, not the column's name.",
+                hint=f"Write {own} as its first line, or name its column with --column.",
+            )
+            refused.add_note(f"it has the one column {chosen!r}")
+            raise refused
+    table = read_table(path, [chosen], text=[chosen], blank_lines=True)
+    cells: list[object] = table[chosen].tolist()
     return cells
 
 

@@ -136,6 +136,14 @@ BackendOption = Annotated[
 IdKindOption = Annotated[Kind, typer.Option("--id-kind", help="How identifiers are written.")]
 ShareOption = Annotated[float, typer.Option(metavar="SHARE", help="Rows that judge the model.")]
 SeedOption = Annotated[int, typer.Option(metavar="N", help="Names the split and samples.")]
+PositiveOption = Annotated[
+    str | None,
+    typer.Option(metavar="VALUE", help="The label's value that counts as 1; all others are 0."),
+]
+WordsOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="A column of words, also where cells look like numbers."),
+]
 TreesOption = Annotated[int | None, typer.Option(metavar="N", help="Trees of boosting.")]
 DepthOption = Annotated[int | None, typer.Option(metavar="N", help="Levels of a tree.")]
 BinsOption = Annotated[int | None, typer.Option(metavar="N", help="Quantile bins a column.")]
@@ -201,6 +209,8 @@ def vertical(  # noqa: PLR0913 - each is an option
     duplicates: DuplicatesOption = Duplicates.REFUSE,
     fold: FoldOption = False,
     label: Annotated[str, typer.Option(metavar="COLUMN", help="The label.")],
+    positive: PositiveOption = None,
+    words: WordsOption = None,
     model: Annotated[Model, typer.Option(help="What to train.")] = "boosting",
     backend: BackendOption = None,
     test_fraction: ShareOption = 0.2,
@@ -230,6 +240,7 @@ def vertical(  # noqa: PLR0913 - each is an option
         "depth": depth, "bins": bins, "learning_rate": learning_rate, "epochs": epochs,
         "l2": l2, "min_leaf": min_leaf, "patience": patience, "goss": _shares(goss),
         "monotone": dict(map(_direction, monotone or ())),
+        "positive": positive, "words": words or (),
     }  # fmt: skip
     column = alignment.Column(identifier, kind.value, duplicates.value, fold)
     asked = {
@@ -239,12 +250,13 @@ def vertical(  # noqa: PLR0913 - each is an option
     }  # fmt: skip
     with output.progress("training") as tell:
         found = engines.training().try_vertical(asked, tell)
-    if leak_report is not None:
-        _write_leak(leak_report, found)
+    # What took long is told before a file can fail.
     if as_json:
         output.document("fusion.simulate-vertical/1", found)
-        return
-    _show(found)
+    else:
+        _show(found)
+    if leak_report is not None:
+        _write_leak(leak_report, found)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -266,8 +278,27 @@ def _show(found: dict[str, Any]) -> None:
         f"{seconds['train']:.1f} s, {sent / 1e6:.1f} MB between the parties"
     )
 
+    for party, columns in found["columns"].items():
+        output.note(f"{party}: {_read_as(columns)}")
     for line in leakage_lines(found["leak"]):
         output.note(line)
+
+
+def _read_as(columns: dict[str, dict[str, Any]]) -> str:
+    """Return in words how a party's columns were read."""
+    said = []
+    for kind in ("numbers", "words"):
+        names = [name for name, each in columns.items() if each["read_as"] == kind]
+        if names:
+            said.append(f"{kind} are {', '.join(names)}")
+    for fact, words in (
+        ("missing_marks", "cells read as missing"),
+        ("full_width_numbers", "full-width numbers"),
+    ):
+        counts = [f"{name} {each[fact]}" for name, each in columns.items() if each[fact]]
+        if counts:
+            said.append(f"{words}: {', '.join(counts)}")
+    return "; ".join(said) or "no column to train on"
 
 
 def _limits(members: int | None, labels: int | None, leaf: int | None) -> Limits:
@@ -278,17 +309,22 @@ def _limits(members: int | None, labels: int | None, leaf: int | None) -> Limits
 
 
 def _write_leak(file: Path, found: dict[str, Any]) -> None:
-    """Write a leak report as JSON, or as a page."""
+    """Write a leak report as JSON, or as a page.
+
+    Raises:
+        EnvironmentUnfit: It can't be written.
+    """
     import json
 
     from fusion.reports import leakage
+    from fusion.services.files import write_atomic
 
     told = found["leak"]
     if file.suffix.lower() == ".html":
         text = leakage.page(told["report"], told["verdict"])
     else:
         text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-    file.write_text(text, "utf-8")
+    write_atomic(file, text.encode(), 0o644)
 
 
 def _number(value: float | None) -> str:

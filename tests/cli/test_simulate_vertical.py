@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
+import sys
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,10 @@ import pytest
 from fusion.catalogue.identifiers import person_check
 from fusion.cli.app import run
 from tests.vertical import adult
+from tests.vertical.faults import forked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -179,10 +183,11 @@ def test_numbers_and_counts(
     path.write_text("\n".join(cut), "utf-8")
     call = [
         "simulate", "vertical", "--label-party", str(path), "--party", str(files["employer"]),
-        "--id", "person", "--label", "years", "--model", model, "--epochs", "30",
+        "--id", "person", "--label", "years", "--model", model,
     ]  # fmt: skip
     # No tree of a party without columns is a tree: more of them, and steeper.
-    more = ["--backend", "plain", "--learning-rate", "0.4"] if model == "boosting" else []
+    trees = ["--backend", "plain", "--learning-rate", "0.4"]
+    more = trees if model == "boosting" else ["--epochs", "30"]
     found = document([*call, *more], capsys)
     assert found["metric"] == ("deviance explained" if model == "poisson" else "r2")
     assert abs(found["auc"]["test"] - found["auc_pooled"]["test"]) < 0.01
@@ -195,14 +200,24 @@ def test_numbers_and_counts(
         (("--id", "nobody"), "no column 'nobody'"),
         (("--label", "nothing"), "no column 'nothing'"),
         (("--model", "logistic", "--backend", "plain"), "have no back end"),
-        (("--depth", "99"), "out of its range"),
+        (("--depth", "99"), "It is from 1 to 10."),
+        (("--trees", "0"), "It is from 1 to 10000."),
+        (("--bins", "0"), "It is from 2 to 128."),
+        (("--model", "logistic", "--epochs", "0"), "It is from 1 to "),
+        (("--model", "scorecard", "--bins", "1"), "greater than or equal to 2"),
+        (("--epochs", "5"), "The model boosting has no --epochs."),
+        (("--model", "logistic", "--trees", "5"), "The model logistic has no --trees."),
+        (("--model", "linear", "--bins", "5"), "The model linear has no --bins."),
+        (("--model", "scorecard", "--depth", "5"), "The model scorecard has no --depth."),
+        (("--words", "nothing"), "No party has a column 'nothing'"),
+        (("--positive", "2"), "No common row of the label 'over50k' is '2'"),
         (("--test-fraction", "1"), "from 0 to below 1"),
         (("--label", "person"), "no column 'person' to be a label"),
         (("--goss", "0.2"), "is not two shares"),
         (("--goss", "0.9:0.2"), "at most 1 together"),
         (("--monotone", "age"), "has no direction"),
         (("--monotone", "sex:+"), "No party has a column 'sex' of numbers"),
-        (("--model", "logistic", "--min-leaf", "5"), "have no --min-leaf"),
+        (("--model", "logistic", "--min-leaf", "5"), "has no --min-leaf"),
         (("--patience", "3", "--test-fraction", "0"), "nobody sees when to stop"),
     ],
 )
@@ -246,3 +261,120 @@ def test_a_leak_report_is_written_and_held_to_limits(
     assert "://" not in text
     assert run([*call, "--leak-report", str(tmp_path)]) == 2
     assert run([*call, "--membership-permille", "1001"]) == 2
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> dict[str, Path]:
+    return adult.write(tmp_path, ("local",))
+
+
+def changed(path: Path, column: str, change: Callable[[int, str], str]) -> None:
+    """Rewrite a column of a file, a cell by its row's number from 0."""
+    header, *rows = csv.reader(path.read_text("utf-8").splitlines())
+    at = header.index(column)
+    for number, row in enumerate(rows):
+        row[at] = change(number, row[at])
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+QUICK = ("--backend", "plain", "--trees", "3")
+
+
+@pytest.mark.parametrize("odd", ["1,000", "many"])
+def test_an_odd_cell_makes_no_categories_of_numbers(
+    local: dict[str, Path], capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    changed(local["employer"], "hours-per-week", lambda n, cell: odd if n == 7 else cell)
+    assert run(words(local, *QUICK)) == 2
+    said = capsys.readouterr().err
+    assert "F-202" in said
+    assert "'hours-per-week' of numbers with cells that are none" in said
+    assert "1 of " in said
+    assert "the first is in row 9" in said
+    assert "--words 'hours-per-week'" in said
+    assert odd not in said.replace("not 1,000", "")
+    found = document(words(local, *QUICK, "--words", "hours-per-week"), capsys)
+    assert found["columns"]["employer"]["hours-per-week"]["read_as"] == "words"
+
+
+def test_marks_and_full_width_numbers_change_nothing_and_are_told(
+    local: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(local["employer"], "hours-per-week", lambda n, cell: "" if n == 7 else cell)
+    wanted = document(words(local, *QUICK), capsys)
+    odd = {"read_as": "numbers", "missing_marks": 0, "full_width_numbers": 0}
+    assert wanted["columns"]["employer"]["hours-per-week"] == odd
+    changed(
+        local["employer"],
+        "hours-per-week",
+        lambda n, cell: "n/a" if n == 7 else cell.translate(FULL_WIDTH) if n < 20 else cell,
+    )
+    found = document(words(local, *QUICK), capsys)
+    assert found["auc"] == wanted["auc"]
+    told = {"read_as": "numbers", "missing_marks": 1, "full_width_numbers": 19}
+    assert found["columns"]["employer"]["hours-per-week"] == told
+    assert list(found["columns"]) == found["parties"]
+    assert "over50k" not in found["columns"]["registry"]
+    assert run(words(local, *QUICK)) == 0
+    said = capsys.readouterr().err
+    assert "cells read as missing: hours-per-week 1" in said
+    assert "full-width numbers: hours-per-week 19" in said
+    assert "registry: numbers are age" in said
+    assert "; words are " in said
+
+
+@pytest.mark.parametrize("positive", [">50K", "1"])
+def test_a_label_of_words_needs_no_rewriting(
+    local: dict[str, Path], capsys: pytest.CaptureFixture[str], positive: str
+) -> None:
+    wanted = document(words(local, *QUICK), capsys)
+    if positive != "1":
+        written = {"1": positive, "0": "<=50K"}
+        changed(local["registry"], "over50k", lambda _, cell: written[cell])
+        assert run(words(local, *QUICK)) == 2
+        assert "--positive VALUE" in capsys.readouterr().err
+    found = document(words(local, *QUICK, "--positive", positive), capsys)
+    assert found["auc"] == wanted["auc"]
+    assert (found["positive"], wanted["positive"]) == (positive, None)
+    changed(local["registry"], "over50k", lambda n, cell: "" if n < 50 else cell)
+    assert run(words(local, *QUICK, "--positive", positive)) == 2
+    assert "a value in every common row" in capsys.readouterr().err
+
+
+def test_a_column_without_a_name_trains_nothing(
+    local: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = local["tax"].read_text("utf-8").splitlines()
+    numbered = [f"{n},{line}" for n, line in enumerate(lines)]
+    local["tax"].write_text("\n".join([f",{lines[0]}", *numbered[1:]]), "utf-8")
+    assert run(words(local, *QUICK)) == 2
+    assert "tax.csv has a column without a name" in capsys.readouterr().err
+
+
+def test_a_party_without_identifiers_is_told_what_was_found(
+    local: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words(local, *QUICK, "--id-kind", "phone")) == 4
+    said = capsys.readouterr().err
+    assert "A-17" in said
+    assert "registry" in said
+    assert "invalid length" in said or "invalid characters" in said
+    assert "fusion align check FILE --column NAME --kind KIND" in said
+
+
+def test_a_full_disk_costs_the_report_alone(
+    local: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "leak.html"
+
+    def full() -> tuple[str, str]:
+        sys.dont_write_bytecode = True  # half a module would stay in the cache
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+        return "exit", str(run([*words(local, *QUICK), "--leak-report", str(file)]))
+
+    assert forked("", full).what == "3"
+    out, err = capfd.readouterr()
+    assert [line.split("  ")[0] for line in out.splitlines()][-1] == "pooled"
+    assert f"F-300: {file} can't be written: File too large." in err
+    assert not list(tmp_path.glob("*leak.html*"))

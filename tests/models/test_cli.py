@@ -46,7 +46,7 @@ def test_a_file_of_identifiers_is_scored_line_by_line(
     ids, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
     ids.write_text("\n".join(["who", *(identifier(i) for i in range(6)), "nobody"]) + "\n")
     home = world.nodes[LABEL].path
-    words = ("score", "--model", "credit", "--ids", ids, "--home", home)
+    words = ("score", "--model", "credit", "--ids", ids, "--column", "who", "--home", home)
     found = fusion.document(*words, "--out", out)
     assert (found["schema"], found["rows"], found["scored"]) == ("fusion.scores/1", 7, 5)
     assert found["missing"] == {"not at registry": 1, "not in the own table": 1}
@@ -64,6 +64,35 @@ def test_a_file_of_identifiers_is_scored_line_by_line(
     assert fusion(*words) == 0
     assert fusion.out.splitlines()[0] == "id,score,output,reasons,missing"
     assert "no score for 1: not at registry" in fusion.err
+
+
+def test_no_line_of_a_file_is_lost(world: Served, fusion: Terminal, tmp_path: Path) -> None:
+    ids, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
+    words = ("score", "--model", "credit", "--ids", ids, "--home", world.nodes[LABEL].path)
+    one, two = identifier(0), identifier(1)
+    ids.write_text(f"{one}\n{two}\n")
+    assert fusion(*words, "--out", out) == 2
+    assert "Write id as its first line, or name its column with --column" in fusion.err
+    assert not out.exists()
+    assert fusion(*words, "--column", "who") == 2
+    assert "has no column 'who'" in fusion.err
+    for content in (f"id\n{one}\n\n{two}\n\n", f"id,more\n{one},1\n\n{two},2\n,3\n"):
+        ids.write_text(content)
+        found = fusion.document(*words)
+        assert [row["id"] for row in found["scores"]] == [one, "", two, ""]
+        assert found["missing"] == {"identifier not valid": 2}
+
+
+def test_scores_take_the_place_of_no_file(world: Served, fusion: Terminal, tmp_path: Path) -> None:
+    ids, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
+    ids.write_text(f"id\n{identifier(0)}\n")
+    out.write_text("mine")
+    words = ("score", "--model", "credit", "--ids", ids, "--home", world.nodes[LABEL].path)
+    for taken in (ids, out):
+        before = taken.read_text()
+        assert fusion(*words, "--out", taken) == 2
+        assert "is there already" in fusion.err
+        assert taken.read_text() == before
 
 
 def test_what_can_not_be_scored_is_said(world: Served, fusion: Terminal, tmp_path: Path) -> None:

@@ -62,15 +62,17 @@ class LinearTerms:
             InputInvalid: A value out of its range.
         """
         ranges = {
-            "rows": 2 <= self.rows <= MAX_ROWS,
-            "epochs": 1 <= self.epochs <= MAX_EPOCHS,
-            "learning rate": 0 < self.learning_rate <= 4,
-            "momentum": 0 <= self.momentum < 1,
-            "l2": 0 <= self.l2 <= 1,
+            "rows": (2 <= self.rows <= MAX_ROWS, f"from 2 to {MAX_ROWS}"),
+            "epochs": (1 <= self.epochs <= MAX_EPOCHS, f"from 1 to {MAX_EPOCHS}"),
+            "learning rate": (0 < self.learning_rate <= 4, "above 0, and at most 4"),
+            "momentum": (0 <= self.momentum < 1, "from 0 to below 1"),
+            "l2": (0 <= self.l2 <= 1, "from 0 to 1"),
         }
-        for name, fine in ranges.items():
+        for name, (fine, span) in ranges.items():
             if not fine:
-                raise InputInvalid(f"The value of {name!r} is out of its range.")
+                raise InputInvalid(
+                    f"The value of {name!r} is out of its range.", hint=f"It is {span}."
+                )
 
     @property
     def series(self) -> Series | None:

@@ -68,18 +68,23 @@ class Growth:
             InputInvalid: A value out of its range.
         """
         ranges = {
-            "trees": 1 <= self.trees <= MAX_TREES,
-            "depth": 1 <= self.depth <= MAX_DEPTH,
-            "learning rate": 0 < self.learning_rate <= 1,
-            "l2": 0 <= self.l2 <= 1e6,
-            "gamma": 0 <= self.gamma <= 1e6,
-            "minimum leaf": self.min_leaf >= 1,
-            "trees alone": 0 <= self.alone_trees <= self.trees,
-            "patience": self.patience >= 0,
+            "trees": (1 <= self.trees <= MAX_TREES, f"from 1 to {MAX_TREES}"),
+            "depth": (1 <= self.depth <= MAX_DEPTH, f"from 1 to {MAX_DEPTH}"),
+            "learning rate": (0 < self.learning_rate <= 1, "above 0, and at most 1"),
+            "l2": (0 <= self.l2 <= 1e6, "from 0 to 1000000"),
+            "gamma": (0 <= self.gamma <= 1e6, "from 0 to 1000000"),
+            "minimum leaf": (self.min_leaf >= 1, "at least 1"),
+            "trees alone": (
+                0 <= self.alone_trees <= self.trees,
+                f"from 0 to the number of trees, {self.trees}",
+            ),
+            "patience": (self.patience >= 0, "at least 0"),
         }
-        for name, fine in ranges.items():
+        for name, (fine, span) in ranges.items():
             if not fine:
-                raise InputInvalid(f"The value of {name!r} is out of its range.")
+                raise InputInvalid(
+                    f"The value of {name!r} is out of its range.", hint=f"It is {span}."
+                )
 
     @property
     def weight(self) -> float:
