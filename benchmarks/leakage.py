@@ -27,7 +27,7 @@ from federated.protocols.vertical.linear_terms import LinearTerms
 from federated.protocols.vertical.trees import Growth
 from federated.vertical import membership, simulation
 from federated.vertical.simulation import Boosting, Costs
-from federated.vertical.tables import read
+from federated.vertical.tables import Label, read
 from fusion.services.alignment import Column
 from tests.vertical import adult
 
@@ -155,7 +155,7 @@ def load(organisations: tuple[str, ...]) -> Joined:
         parties = [(name, files[name]) for name in ("tax", "employer")]
         column = Column("person", "text", "refuse", fold=False)
         return read(
-            ("registry", files["registry"]), parties, column, "over50k",
+            ("registry", files["registry"]), parties, column, Label("over50k"),
             test_fraction=0.3, seed=0, tell=lambda _: None,
         )  # fmt: skip
 

@@ -79,7 +79,7 @@ def prepare(study: Study, table: Table) -> Prepared:
     _check_present(study, table)
     labels = _labels(study, table)
     blocks = [_numbers(column, table) for column in study.numbers]
-    clipped, notices = 0, []
+    clipped, notices = 0, table.notices()
     for column, block in zip(study.numbers, blocks, strict=True):
         outside = int(((block < column.min) | (block > column.max)).sum())
         if outside:

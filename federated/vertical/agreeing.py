@@ -145,6 +145,8 @@ def _to_train(
             leave.begin()
         raise
     _note(seat, job, table.prepared.report)
+    for notice in table.notices:
+        seat.note(f"job {job}: {notice}")
     return VerticalJob(
         BroughtToTrain(
             me=seat.organisation,

@@ -12,7 +12,7 @@ from federated.frames import read_frame, write_frame
 from federated.vertical.work import Rows
 from fusion.alignment.preparation import prepare
 from fusion.alignment.rules import Decided, refused
-from fusion.connectors.files import read_table
+from fusion.connectors.files import Reading, Table, read_table
 from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
@@ -38,12 +38,14 @@ class OwnTable:
         columns: Those that train, of all rows.
         labels: Of all rows, NaN where there is none; None at a feature party.
         digest: Of all of it, so that going on over another table is found out.
+        notices: How columns were read; for the party alone.
     """
 
     prepared: Prepared
     columns: Mapping[str, NDArray[Any]]
     labels: Floats | None
     digest: str
+    notices: tuple[str, ...]
 
     def places(self, keys: Sequence[str]) -> Ints:
         """Return the rows of keys of its own, in their order."""
@@ -75,7 +77,7 @@ def own_table(study: VerticalStudy, me: str, path: Path) -> OwnTable:
             is no key.
     """
     party = study.party(me)
-    words = [party.identifier]
+    words = [party.identifier, *(party.words or ())]
     if party.label is not None and isinstance(party.positive, str):
         words.append(party.label)
     wanted = [party.identifier, *party.columns, *([party.label] if party.label else [])]
@@ -95,7 +97,19 @@ def own_table(study: VerticalStudy, me: str, path: Path) -> OwnTable:
     if party.label is not None:
         labels = _labels(table[party.label], party.label, party.positive)
     columns = {name: table[name] for name in party.columns}
-    return OwnTable(prepared, columns, labels, _digest(prepared, columns, labels))
+    readings = {name: table.readings[name] for name in party.columns}
+    digest = _digest(prepared, columns, labels)
+    return OwnTable(prepared, columns, labels, digest, _notices(table, readings))
+
+
+def _notices(table: Table, readings: Mapping[str, Reading]) -> tuple[str, ...]:
+    """Return which columns are numbers and which words, and what was read otherwise."""
+    kinds = {
+        kind: [name for name, reading in readings.items() if reading.read_as == kind]
+        for kind in ("numbers", "words")
+    }
+    told = (f"columns of {kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
+    return (*told, *table.notices())
 
 
 def _labels(column: NDArray[Any], name: str, positive: str | float | None) -> Floats:

@@ -72,6 +72,8 @@ class VerticalParty:
                 return Reply(self._seat.organisation, answer(name, request.head))
         except FusionError as error:
             self._seat.note(f"{request.kind} refused: {error}")
+            for detail in getattr(error, "__notes__", []):  # for this party alone
+                self._seat.note(f"  {detail}")
             return Reply(self._seat.organisation, failure=Failure.of(error))
 
     def _turn(self, name: str) -> threading.Lock:

@@ -101,6 +101,8 @@ class PartySection(Part):
         dataset: What it calls the table in its own node's configuration.
         identifier: Its column of identifiers.
         columns: Columns that are learned from.
+        words: Those of them that hold words, whatever their cells look like; None for what is
+            found.
         label: The column to predict, at the one party that has it.
         positive: Value of the label that counts as 1.
         grants: Ids of the only grants that this party may decide under; None for any.
@@ -110,6 +112,7 @@ class PartySection(Part):
     dataset: Word
     identifier: Name
     columns: Annotated[tuple[Name, ...], Field(max_length=MAX_COLUMNS)] = ()
+    words: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_COLUMNS)] | None = None
     label: Name | None = None
     positive: Positive | None = None
     grants: Annotated[tuple[GrantId, ...], Field(min_length=1, max_length=1000)] | None = None
@@ -217,6 +220,8 @@ def broken_rules(study: AlignmentStudy) -> Iterator[tuple[KeyPath, str]]:
                 ("party", index, "columns"),
                 "Columns, identifier and label of a party are each another column.",
             )
+        if not set(party.words or ()) <= set(party.columns):
+            yield ("party", index, "words"), "`words` are some of the party's `columns`."
         if party.positive is not None and party.label is None:
             yield ("party", index, "positive"), "`positive` is a value of the `label`."
     alignment = study.alignment

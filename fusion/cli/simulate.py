@@ -250,7 +250,11 @@ def vertical(  # noqa: PLR0913 - each is an option
     }  # fmt: skip
     with output.progress("training") as tell:
         found = engines.training().try_vertical(asked, tell)
-    # What took long is told before a file can fail.
+    _tell(found, leak_report, as_json=as_json)
+
+
+def _tell(found: dict[str, Any], leak_report: Path | None, *, as_json: bool) -> None:
+    """Print what a vertical study gave, and write its leak report: a file can fail."""
     if as_json:
         output.document("fusion.simulate-vertical/1", found)
     else:

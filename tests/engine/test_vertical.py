@@ -109,6 +109,7 @@ def test_a_run_under_grants_gives_each_party_its_part(
         kinds = [json.loads(entry)["kind"] for entry in _entries(node)]
         said = [kind for kind in kinds if kind in KINDS]
         assert said == list(KINDS), name
+        assert any(f"job {job}: columns of " in note for note in world.notes[name])
 
 
 KINDS = ("vertical-agreed", "records-aligned", "part-trained", "model-kept", "job-ended")

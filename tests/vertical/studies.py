@@ -15,7 +15,7 @@ from federated.vertical.job import BroughtToTrain, VerticalJob
 from federated.vertical.keeping import Mark, MemoryKeeping
 from federated.vertical.own_table import own_table
 from federated.vertical.study import VerticalStudy, parse_vertical
-from federated.vertical.tables import read
+from federated.vertical.tables import Label, read
 from federated.vertical.work import DEALER, dealer_of
 from fusion.services.alignment import Column
 from fusion.services.conversing import Patience
@@ -250,7 +250,7 @@ class Run:
         """Return the tables as a simulation joins them."""
         (label, *others) = self.paths.items()
         return read(
-            label, others, Column("id", "text", "refuse"), "over",
+            label, others, Column("id", "text", "refuse"), Label("over"),
             test_fraction=self.study.test_fraction, seed=self.study.seed, tell=lambda _: None,
         )  # fmt: skip
 

@@ -23,6 +23,10 @@ WRONG = {
     "shares above 1": (("trees = 4", "trees = 4\ngoss = { top = 0.6, other = 0.6 }"), "at most 1"),
     "stops unseen": (("test_fraction = 0.25", "test_fraction = 0.0"), None),
     "an unknown direction": (("trees = 4", "trees = 4\nmonotone = { mars = 1 }"), "'mars'"),
+    "words of another": (
+        ('columns = ["t0", "t1", "tword"]', 'columns = ["t0", "tword"]\nwords = ["t1"]'),
+        "`words` are some of the party's `columns`",
+    ),
     "an organisation twice": (('organisation = "work"', 'organisation = "tax"'), "twice"),
 }
 
@@ -43,6 +47,11 @@ def test_a_study_comes_back_over_the_wire(text: str) -> None:
     assert is_vertical(text)
     assert VerticalStudy.from_canonical(study.canonical()).digest() == study.digest()
     assert study.digest() != parse_vertical(text.replace("seed = 7", "seed = 8"), "s").digest()
+    assert b'"words"' not in study.canonical()  # who says nothing of them keeps the digest
+    stated = text.replace('"tword"]', '"tword"]\nwords = ["t0"]')
+    study = parse_vertical(stated, "s")
+    assert VerticalStudy.from_canonical(study.canonical()) == study
+    assert study.party("tax").words == ("t0",)
 
 
 def test_over_the_wire_defaults_are_stated_and_rules_hold() -> None:
