@@ -171,7 +171,10 @@ def _prepared(name: str, cells: Iterable[object], column: Column) -> Prepared:
     try:
         side = prepare(column.kind, cells, duplicates=column.duplicates, fold=column.fold)
     except AlignmentRefused as error:
-        raise _of(name, error) from None
+        mine = _of(name, error)
+        for note in getattr(error, "__notes__", []):
+            mine.add_note(note)
+        raise mine from None
     if not side.keys:
         empty = _of(name, refused(Decided.EMPTY))
         empty.add_note(side.report.sentence())

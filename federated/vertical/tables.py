@@ -14,6 +14,7 @@ import numpy as np
 from federated import seeds
 from federated.vertical.joining import align
 from fusion.connectors.files import Reading, Table, read_table
+from fusion.connectors.headers import likeness
 from fusion.connectors.schemas import read_schema
 from fusion.errors import DataInvalid, InputInvalid
 
@@ -115,7 +116,9 @@ def read(
             raise InputInvalid(f"No party has a column {word!r}.", hint="Check --words COLUMN.")
     if label.column not in raw[names[0]] or label.column == identifier.name:
         msg = f"The data file {label_party[1].name} has no column {label.column!r} to be a label."
-        raise DataInvalid(msg, hint="Name the label with --label.")
+        lacking = DataInvalid(msg, hint="Name the label with --label.")
+        lacking.add_note(likeness(label.column, list(raw[names[0]])))
+        raise lacking
     columns = {name: table[identifier.name].tolist() for name, table in raw.items()}
     alignment = align(columns, identifier, tell)
     tables = [
@@ -182,7 +185,9 @@ def _read(path: Path, identifier: str, words: Collection[str]) -> Table:
     names = list(read_schema(path))
     if identifier not in names:
         msg = f"The data file {path.name} has no column {identifier!r}."
-        raise DataInvalid(msg, hint="Name the identifier with --id.")
+        lacking = DataInvalid(msg, hint="Name the identifier with --id.")
+        lacking.add_note(likeness(identifier, names))
+        raise lacking
     if not all(map(str.strip, names)):
         raise DataInvalid(
             f"The data file {path.name} has a column without a name.",

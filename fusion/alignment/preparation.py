@@ -122,7 +122,9 @@ def prepare(
     """
     prepared = examine(kind, cells, duplicates=duplicates, fold=fold)
     if duplicates == "refuse" and prepared.report.repeated:
-        raise refused(Decided.DUPLICATES)
+        repeated = refused(Decided.DUPLICATES)
+        repeated.add_note(prepared.report.sentence())  # for the column's owner alone
+        raise repeated
     return prepared
 
 

@@ -7,9 +7,10 @@ What is said of names in a file is for its owner alone: callers put it into note
 from __future__ import annotations
 
 import codecs
+import csv
 import difflib
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from fusion.errors import DataInvalid
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 AS_UTF8: Final = 'Save it as UTF-8: in Excel "CSV UTF-8 (comma delimited)".'
 _BLOCK: Final = 1 << 20
-_HEAD_BYTES: Final = 1 << 16
+_HEAD_CHARACTERS: Final = 1 << 16
 _SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -34,10 +35,10 @@ def read_header(path: Path, *, blank_lines: bool = False) -> list[str]:
         OSError, pyarrow.ArrowException, UnicodeError: It can't be read; see :func:`complaint`.
     """
     import pyarrow as pa  # noqa: PLC0415 - 30 MB that a waiting node need not hold
-    from pyarrow import csv  # noqa: PLC0415
+    from pyarrow import csv as arrow_csv  # noqa: PLC0415
 
-    options = csv.ParseOptions(ignore_empty_lines=not blank_lines)
-    with pa.OSFile(str(path)) as file, csv.open_csv(file, parse_options=options) as head:
+    options = arrow_csv.ParseOptions(ignore_empty_lines=not blank_lines)
+    with pa.OSFile(str(path)) as file, arrow_csv.open_csv(file, parse_options=options) as head:
         return [str(name) for name in head.schema.names]
 
 
@@ -45,14 +46,27 @@ def complaint(path: Path) -> DataInvalid:
     """Return what to say of a CSV file that can't be read as one; no cell is quoted."""
     if not is_utf8(path):
         return not_utf8(path)
-    with path.open("rb") as file:
-        line = file.read(_HEAD_BYTES).split(b"\n", 1)[0]
     refused = DataInvalid(
         f"The data file {path.name} is damaged, or not what its name says.",
         hint="CSV with a header row (.csv) and Parquet (.parquet) can be read.",
     )
-    refused.add_note(separated(line.decode("utf-8", "replace")) or str(path))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        refused.add_note(separated(file.readline(_HEAD_CHARACTERS)) or _uneven(file) or str(path))
     return refused
+
+
+def _uneven(file: TextIO) -> str:
+    """Return a note about the first row that has not as many cells as the header; else nothing."""
+    file.seek(0)
+    rows, width = csv.reader(file), 0
+    try:
+        for row in rows:
+            width = width or len(row)
+            if row and len(row) != width:
+                return f"line {rows.line_num} has {len(row)} cells, the header {width}"
+    except csv.Error:
+        pass
+    return ""
 
 
 def not_utf8(path: Path) -> DataInvalid:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.alignment import controls
 from fusion.alignment.preparation import examine, prepare
+from fusion.alignment.rules import Decided, refused
 from fusion.alignment.session import Session
 from fusion.alignment.terms import MAX_ITEMS, Terms, field_of
 from fusion.connectors.files import read_table
@@ -76,7 +77,12 @@ def check(path: Path, column: Column) -> Prepared:
 
 def _prepared(path: Path, column: Column) -> Prepared:
     cells = read_table(path, [column.name], text=[column.name])[column.name]
-    return prepare(column.kind, cells.tolist(), duplicates=column.duplicates, fold=column.fold)
+    found = prepare(column.kind, cells.tolist(), duplicates=column.duplicates, fold=column.fold)
+    if not found.keys:
+        empty = refused(Decided.EMPTY)
+        empty.add_note(f"{path}: {found.report.sentence()}")
+        raise empty
+    return found
 
 
 def simulate(

@@ -71,6 +71,11 @@ def test_refusals_name_their_rule(tmp_path: Path, fusion: Terminal, people: list
     assert "A-13" in fusion.err
     assert fusion("simulate", "align", gov, twice, *end) == 4
     assert "A-10" in fusion.err
+    assert "5 keys of 6 rows as resident_id (0 missing, 1 repeated)" in fusion.err
+    assert fusion("simulate", "align", gov, bank, "--id", "ID", "--kind", "uscc") == 4
+    assert "A-17" in fusion.err
+    assert f"{gov}: 0 keys of 20 rows as uscc" in fusion.err
+    assert "fusion align check FILE" in fusion.err
     assert fusion("simulate", "align", gov, twice, *end, "--duplicates", "first") == 0
     assert fusion("simulate", "align", gov, gov, *end) == 2
     assert fusion("align", "check", gov, "--column", "id", "--kind", "uscc") == 2

@@ -135,7 +135,9 @@ def test_models_are_those_of_the_clear_join(
     with plain["tax"].open("a", encoding="utf-8") as file:
         file.write("P000005,0,0,9\n")
     assert run(words(plain, *more)) == 4
-    assert "A-10" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "A-10" in said
+    assert "1 repeated)" in said
     kept = document(words(plain, *more, "--duplicates", "unique-only"), capsys)
     assert kept["rows_aligned"] == len(common) - 1
     assert kept["identifiers"]["tax"]["repeated_keys"] == 1
@@ -324,19 +326,18 @@ def test_marks_and_full_width_numbers_change_nothing_and_are_told(
     assert "; words are " in said
 
 
-@pytest.mark.parametrize("positive", [">50K", "1"])
 def test_a_label_of_words_needs_no_rewriting(
-    local: dict[str, Path], capsys: pytest.CaptureFixture[str], positive: str
+    local: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = document(words(local, *QUICK), capsys)
-    if positive != "1":
-        written = {"1": positive, "0": "<=50K"}
-        changed(local["registry"], "over50k", lambda _, cell: written[cell])
-        assert run(words(local, *QUICK)) == 2
-        assert "--positive VALUE" in capsys.readouterr().err
+    wanted = document(words(local, *QUICK, "--positive", "1"), capsys)
+    written = {"1": ">50K", "0": "<=50K"}
+    changed(local["registry"], "over50k", lambda _, cell: written[cell])
+    assert run(words(local, *QUICK)) == 2
+    assert "--positive VALUE" in capsys.readouterr().err
+    positive = ">50K"
     found = document(words(local, *QUICK, "--positive", positive), capsys)
     assert found["auc"] == wanted["auc"]
-    assert (found["positive"], wanted["positive"]) == (positive, None)
+    assert (found["positive"], wanted["positive"]) == (positive, "1")
     changed(local["registry"], "over50k", lambda n, cell: "" if n < 50 else cell)
     assert run(words(local, *QUICK, "--positive", positive)) == 2
     assert "a value in every common row" in capsys.readouterr().err
@@ -350,6 +351,18 @@ def test_a_column_without_a_name_trains_nothing(
     local["tax"].write_text("\n".join([f",{lines[0]}", *numbered[1:]]), "utf-8")
     assert run(words(local, *QUICK)) == 2
     assert "tax.csv has a column without a name" in capsys.readouterr().err
+
+
+def test_what_a_header_has_instead_is_told(
+    local: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words(local), "--id", "PERSON"]) == 2
+    assert "it has 'person': upper and lower case" in capsys.readouterr().err
+    assert run([*words(local), "--label", "over"]) == 2
+    assert "no column 'over' to be a label" in capsys.readouterr().err
+    local["tax"].write_text("person;gain\nx;1\n", "utf-8")
+    assert run(words(local)) == 2
+    assert "separated by semicolons" in capsys.readouterr().err
 
 
 def test_a_party_without_identifiers_is_told_what_was_found(

@@ -118,6 +118,14 @@ def test_semicolons_with_commas_in_numbers_are_told_too(tmp_path: Path) -> None:
     assert "2,5" not in message + notes
 
 
+def test_the_owner_is_told_which_row_has_cells_too_many(tmp_path: Path) -> None:
+    path = write(tmp_path, b'id,a\nx,"1\n"\ny,2,secret-cell\n')
+    message, _, notes = refused(lambda: read_table(path, ["id", "a"]))
+    assert "damaged" in message
+    assert "line 4 has 3 cells, the header 2" in notes
+    assert "secret-cell" not in message + notes
+
+
 def test_two_columns_of_one_name_are_refused_where_they_are_used(tmp_path: Path) -> None:
     path = write(tmp_path, b"id,a,a\nx,1,2\n")
     assert "two columns 'a'" in refused(lambda: read_table(path, ["id", "a"]))[0]
