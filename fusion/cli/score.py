@@ -17,7 +17,7 @@ from fusion.cli import output
 from fusion.cli.files import check_new
 from fusion.cli.options import Json, folder
 from fusion.cli.serving import serve as run_service
-from fusion.errors import InputInvalid
+from fusion.errors import EnvironmentUnfit, InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,11 +94,19 @@ def _scored(
 
 
 def _report(kept: KeptModel, rows: Sequence[Row], out: Path | None, *, as_json: bool) -> None:
-    """Write scores to a file, or print them; say how many records have none."""
+    """Write scores to a file, or print them; say how many records have none.
+
+    Raises:
+        EnvironmentUnfit: The file can't be written: scores are printed, as they were charged.
+    """
     from fusion.services.files import write_atomic
 
     if out is not None:
-        write_atomic(out, _csv(rows).encode())
+        try:
+            write_atomic(out, _csv(rows).encode())
+        except EnvironmentUnfit:
+            _report(kept, rows, None, as_json=as_json)
+            raise
         output.note(f"written to {out}")
     missing = Counter(row.missing for row in rows if row.scored is None)
     if as_json:

@@ -83,6 +83,18 @@ def test_no_line_of_a_file_is_lost(world: Served, fusion: Terminal, tmp_path: Pa
         assert found["missing"] == {"identifier not valid": 2}
 
 
+def test_scores_that_can_not_be_written_are_printed(
+    world: Served, fusion: Terminal, tmp_path: Path
+) -> None:
+    ids, out = tmp_path / "ids.csv", tmp_path / ("s" * 250)  # its draft's name is too long
+    ids.write_text(f"id\n{identifier(0)}\n")
+    words = ("score", "--model", "credit", "--ids", ids, "--home", world.nodes[LABEL].path)
+    assert fusion(*words, "--out", out) == 3
+    assert fusion.out.splitlines()[1].startswith(f"{identifier(0)},")
+    assert f"F-300: {out} can't be written" in fusion.err
+    assert list(tmp_path.iterdir()) == [ids]
+
+
 def test_scores_take_the_place_of_no_file(world: Served, fusion: Terminal, tmp_path: Path) -> None:
     ids, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
     ids.write_text(f"id\n{identifier(0)}\n")
