@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from federated.cohort import InProcessCohort
@@ -140,7 +141,7 @@ def _run(
                 roster=lambda: roster,
                 keyring=_SharedKeyring(key, study.key.holders, shares.get(org)),
                 log=logs[org],
-                read=_reader(path),
+                read=_reader(path, partial(_tell, emit, org)),
                 min_group=2,
                 clock=SystemClock(),
                 note=lambda _: None,
@@ -187,8 +188,25 @@ def _end(status: str, message: str, exit_code: int) -> dict[str, Any]:
     return {"event": "end", "status": status, "message": message, "exit_code": exit_code}
 
 
-def _reader(path: Path) -> Callable[[Study], Table]:
-    return lambda study: read_columns(study, path)
+def _reader(path: Path, tell: Callable[[str], None]) -> Callable[[Study], Table]:
+    """Return what reads a party's file, and tells what a node would write to its own log."""
+
+    def read(study: Study) -> Table:
+        try:
+            table = read_columns(study, path)
+        except FusionError as error:
+            for detail in getattr(error, "__notes__", []):
+                tell(detail)
+            raise
+        for notice in table.notices():
+            tell(notice)
+        return table
+
+    return read
+
+
+def _tell(emit: Callable[[Mapping[str, Any]], None], org: OrgId, text: str) -> None:
+    emit({"event": "notice", "message": f"{org}: {text}"})
 
 
 def _place(text: str, origin: str, label: str | None) -> Callable[[str], str]:

@@ -6,7 +6,9 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
 
 from fusion.cli.app import run
 from fusion.services import engines
@@ -110,3 +112,19 @@ def test_a_run_that_fails_is_a_document_as_well(
     )
     assert record["message"].startswith("bad: ")
     assert "end      failed bad: " in captured.err
+
+
+def test_a_party_is_told_what_is_odd_in_its_table(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = parquet.read_table(engines.training().demo_files()["tables"]["local"])
+    hours = table.column_names.index("hours-per-week")
+    cells = table.column(hours).cast(pa.string()).to_pylist()
+    cells[0] = "1,000"
+    csv.write_csv(table.set_column(hours, "hours-per-week", [cells]), tmp_path / "odd.csv")
+    words = ["simulate", "horizontal", *parties(), "--party", str(tmp_path / "odd.csv")]
+    assert run([*words, str(study)]) == 2
+    said = capsys.readouterr().err
+    assert "The data file odd.csv has a column 'hours-per-week' of numbers" in said
+    assert f"note     odd: column 'hours-per-week': 1 of {len(cells)} cells" in said
+    assert "1,000" not in said.replace("not 1,000", "")

@@ -19,7 +19,7 @@ from federated.data import (
     moments_size,
     prepare,
 )
-from fusion.connectors.files import Table
+from fusion.connectors.files import Reading, Table
 from fusion.errors import DataInvalid, MessageInvalid
 from tests.federated_study.studies import study, table, words
 
@@ -143,6 +143,12 @@ def test_what_lies_outside_the_declared_range_is_clipped_and_counted() -> None:
     assert (both[:, 0].min(), both[:, 0].max()) == (0.0, 100.0)
     assert any("3 cells of column 'age'" in notice for notice in data.notices)
     assert given_table["age"][1] == 1000.0  # the owner's own table is left as it was
+
+
+def test_numbers_written_otherwise_are_told_to_the_owner() -> None:
+    fitting = table()
+    read = Table({**fitting}, {"age": Reading("numbers", widened=2), "town": Reading("words")})
+    assert prepare(study(), read).notices == ("2 cells of column 'age' hold full-width numbers.",)
 
 
 def test_the_split_is_the_same_every_time_and_another_for_another_seed() -> None:
