@@ -69,24 +69,25 @@ class Case:
         return f"{self.table}-{self.model}-{self.backend}"
 
 
-_SHORT: Final = {"trees": 15, "epochs": 60}
+_FEW_TREES: Final = {"trees": 15}
+_SHORT: Final = {"epochs": 60}
 CASES: Final = (
     Case("adult", "boosting", "dealer", {"trees": 100, "depth": 5, "learning_rate": 0.2}),
     Case("adult", "logistic", "dealer", {"epochs": 30}),
     Case("breast", "logistic", "dealer", {"epochs": 150, "l2": 0.01}),
     Case("breast", "logistic", "paillier", {"epochs": 60, "l2": 0.01}),
-    Case("breast", "boosting", "dealer", _SHORT),
+    Case("breast", "boosting", "dealer", _FEW_TREES),
     Case("fair", "logistic", "dealer", _SHORT),
     Case("fair", "logistic", "paillier", {"epochs": 30}),
-    Case("fair", "boosting", "paillier", _SHORT),
+    Case("fair", "boosting", "paillier", _FEW_TREES),
     Case("401ksubs", "logistic", "dealer", _SHORT),
-    Case("401ksubs", "boosting", "dealer", _SHORT),
+    Case("401ksubs", "boosting", "dealer", _FEW_TREES),
     Case("diabetes", "linear", "dealer", _SHORT),
     Case("diabetes", "linear", "paillier", _SHORT),
-    Case("diabetes", "boosting", "dealer", _SHORT),
+    Case("diabetes", "boosting", "dealer", _FEW_TREES),
     Case("randhie", "poisson", "dealer", _SHORT),
     Case("randhie", "poisson", "paillier", {"epochs": 30}),
-    Case("randhie", "boosting", "dealer", _SHORT),
+    Case("randhie", "boosting", "dealer", _FEW_TREES),
 )
 
 

@@ -6,12 +6,14 @@ import csv
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from benchmarks import vertical_tables
+from benchmarks.vertical_tables import CASES, Case
+from federated.vertical import options
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_the_files_of_the_parties_are_left(
@@ -40,3 +42,8 @@ def test_a_table_for_people() -> None:
     found = vertical_tables.lines({"results": [result], "missing": [gone]}).splitlines()
     assert found[1].split()[-4:] == ["0.8000", "0.8000", "0.7000", "1.0"]
     assert found[2] == "left out: fair: not installed (statsmodels)"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_case_is_one_that_can_be_run(case: Case) -> None:
+    options.check(case.model, {"test_fraction": 0.2, "backend": case.backend, **case.options})
