@@ -283,10 +283,10 @@ def changed(path: Path, column: str, change: Callable[[int, str], str]) -> None:
 QUICK = ("--backend", "plain", "--trees", "3")
 
 
-@pytest.mark.parametrize("odd", ["1,000", "many"])
 def test_an_odd_cell_makes_no_categories_of_numbers(
-    local: dict[str, Path], capsys: pytest.CaptureFixture[str], odd: str
+    local: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    odd = "1,000"
     changed(local["employer"], "hours-per-week", lambda n, cell: odd if n == 7 else cell)
     assert run(words(local, *QUICK)) == 2
     said = capsys.readouterr().err
