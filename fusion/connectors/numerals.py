@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MISSING_MARKS: Final = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "-"})
-"""Read as a missing cell in a column whose other cells are numbers, and nowhere else."""
+MISSING_MARKS: Final = frozenset(
+    {"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "-", ".", "?"}
+)
+"""Read as a missing cell in a column whose other cells are numbers, and nowhere else.
+
+Of databases and spreadsheets, R, pandas, SAS and Stata (``.``), UCI and Weka (``?``).
+"""
 NEARLY: Final = 0.95
 """A column of which more than this share are numbers is not one of words, unless that is said."""
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
