@@ -26,6 +26,8 @@ def _demo(*words: str, before: tuple[str, ...] = ()) -> dict[str, Any]:
         text=True,
         timeout=200,
         check=False,
+        # As whoever has typed the README's `export`; the demo's keys are its own.
+        env={**os.environ, "FUSION_PASSPHRASE_FILE": "/etc/banyan/passphrase"},
     )
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
