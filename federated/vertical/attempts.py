@@ -18,6 +18,7 @@ from federated.vertical.keeping import Mark, States
 from fusion.errors import FusionError, MessageInvalid, PartyFailed, Refused
 from fusion.link.talk import MAX_ATTEMPTS
 from fusion.services.conversing import Patience, is_connection
+from fusion.services.outward import outward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,9 +260,10 @@ class AttemptedJob(ABC):
             kind: Ending = "echo" if isinstance(error, PartyFailed) else "final"
             if is_connection(error) or self._leaving:
                 kind = "again"
-            self._fail(attempt, Failure.of(error), kind, getattr(error, "party", ""))
             if not isinstance(error, PartyFailed):
                 self._brought.note(f"job {self._brought.job}: {error}")
+            told = Failure.of(outward(error, self._brought.me))
+            self._fail(attempt, told, kind, getattr(error, "party", ""))
         except Exception as error:  # noqa: BLE001 - a thread's end: the hub has to hear of it
             # What went wrong may quote data: it stays in the organisation's own log.
             _LOG.error("a job failed unexpectedly", exc_info=error)

@@ -28,7 +28,15 @@ from federated.vertical.job import VerticalJob
 from federated.vertical.keeping import Mark, kept_jobs, sweep
 from federated.vertical.products import facts_of_run
 from federated.vertical.study import joint_from_canonical
-from fusion.errors import FusionError, IsolationBusy, JobUnknown, MessageInvalid, Refused
+from fusion.errors import (
+    FusionError,
+    InputInvalid,
+    IsolationBusy,
+    JobUnknown,
+    MessageInvalid,
+    Refused,
+)
+from fusion.services.outward import HUB, outward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,7 +80,8 @@ class VerticalParty:
                 return Reply(self._seat.organisation, answer(name, request.head))
         except FusionError as error:
             self._seat.note(f"{request.kind} refused: {error}")
-            return Reply(self._seat.organisation, failure=Failure.of(error))
+            told = outward(error, self._seat.organisation, (*HUB, InputInvalid))
+            return Reply(self._seat.organisation, failure=Failure.of(told))
 
     def _turn(self, name: str) -> threading.Lock:
         return self._turns[hash(name) % len(self._turns)]

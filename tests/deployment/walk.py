@@ -369,7 +369,7 @@ def shell_of(page: str) -> dict[str, str]:
     typed = "\n".join(line for line in before if line.startswith(". .venv"))
     clean = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
     done = subprocess.run(
-        ["sh", "-euc", f"{typed}\ncommand -v fusion >&2\nenv -0"],
+        ["/bin/sh", "-euc", f"{typed}\ncommand -v fusion >&2\nenv -0"],
         cwd=ROOT,
         env={**clean, **{k: v for k, v in os.environ.items() if k.startswith(("LC_", "LANG"))}},
         capture_output=True,

@@ -341,3 +341,55 @@ def test_a_study_with_a_stranger_is_refused_with_its_line(world: World) -> None:
     with pytest.raises(StudyInvalid, match=r"study.toml:\d+: mars was not admitted"):
         ENGINE.train(world.hub, text, "study.toml")
     assert ENGINE.order_terms(_text(linear()), "s")[0] == LABEL
+
+
+UNFIT = {
+    "no row of that class": ('"50K"', "text", "No row of the label"),
+    "a label of words": ("1", "text", "holds words"),
+    "a key twice": ('"yes"', "twice", "more than one row"),
+    "no key": ('"yes"', "none", "no record"),
+}
+
+
+@pytest.mark.parametrize(("positive", "table", "said"), UNFIT.values(), ids=UNFIT)
+def test_what_is_wrong_with_a_table_stays_with_its_owner(
+    world: World, positive: str, table: str, said: str
+) -> None:
+    """Whoever writes the study could ask which values there are."""
+    for name in world.nodes:
+        world.grant(name)
+    file = world.nodes[LABEL].config.data["people"]
+    head, *rows = file.read_text("utf-8").splitlines()
+    if table == "twice":
+        rows.append(rows[0])
+    elif table == "none":
+        rows = ["," + row.split(",", 1)[1] for row in rows]
+    file.write_text("\n".join([head, *rows]) + "\n", "utf-8")
+    _, events = world.run(_text(boosting("dealer"), positive=positive))
+    told = (
+        f"The table of {LABEL} does not fit the study; its own log says more. "
+        "The run was charged: whether a table fits is an answer, too."
+    )
+    (refusal,) = [each for each in events if each["event"] == "refusal"]
+    assert (refusal["code"], refusal["message"]) == ("F-202", told)
+    assert events[-1]["message"] == f"{LABEL}: {told}"
+    assert said not in json.dumps(events)
+    assert any(said in note for note in world.notes[LABEL])
+    assert not any(said in note for name in OTHERS for note in world.notes[name])
+    assert world.charges(LABEL) == {"align": "reserved", "train": "reserved"}
+
+
+def test_what_is_wrong_with_rows_that_were_aligned_stays_with_their_owner(world: World) -> None:
+    for name in world.nodes:
+        world.grant(name)
+    file = world.nodes[LABEL].config.data["people"]
+    head, *rows = file.read_text("utf-8").splitlines()
+    emptied = [row.rsplit(",", 1)[0] + ("," if at < 100 else ",yes") for at, row in enumerate(rows)]
+    file.write_text("\n".join([head, *emptied]) + "\n", "utf-8")
+    _, events = world.run(_text(boosting("dealer")))
+    told = f"The table of {LABEL} does not fit the study; its own log says more."
+    assert (events[-1]["code"], events[-1]["message"]) == ("F-202", f"{LABEL}: {told}")
+    assert "value in every common row" not in json.dumps(events)
+    assert any("value in every common row" in note for note in world.notes[LABEL])
+    for name in OTHERS:
+        assert not any("value in every common row" in note for note in world.notes[name])

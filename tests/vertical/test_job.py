@@ -268,7 +268,10 @@ def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> No
         run.jobs["tax"].begin(2, Mark(0, 1))
         while run.states()["tax"] == "training":
             time.sleep(0.01)
-        assert "changed" in run.standings()["tax"]["failure"]["message"]
+        assert run.standings()["tax"]["failure"]["message"] == (
+            "The table of tax does not fit the study; its own log says more."
+        )
+        assert any("changed" in note for note in run.parties["tax"].notes)
         # Nor is it aligned anew: the run was charged for, and held to, one table.
         run.jobs["tax"].begin(3, None)
         while run.states()["tax"] == "aligning":
