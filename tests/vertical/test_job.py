@@ -276,7 +276,8 @@ def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> No
         run.jobs["tax"].begin(3, None)
         while run.states()["tax"] == "aligning":
             time.sleep(0.01)
-        assert "changed" in run.standings()["tax"]["failure"]["message"]
+        assert run.standings()["tax"]["failure"]["code"] == "F-202"
+        assert sum("changed" in note for note in run.parties["tax"].notes) == 2
         run.jobs["tax"].close()
         assert run.parties["tax"].keeping.names() == []
         assert run.parties["tax"].permission.given_up == 1
