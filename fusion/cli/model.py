@@ -37,7 +37,8 @@ def _line(kept: KeptModel) -> dict[str, Any]:
         "label_party": shared.label_party,
         "feature_parties": list(shared.feature_parties),
         "made": shared.made,
-        "standing": "revoked" if kept.revoked else "kept",
+        "standing": kept.standing,
+        "heard_revoked": sorted(kept.heard),
     }
 
 
@@ -79,6 +80,7 @@ def show(model: Model, *, home: Home = Path(), as_json: Json = False) -> None:
             ("feature parties", ", ".join(line["feature_parties"])),
             ("made", line["made"]),
             ("standing", line["standing"]),
+            *(("revoked by", name) for name in line["heard_revoked"]),
         ]
     )
 
@@ -129,6 +131,7 @@ def _print(card: dict[str, Any]) -> None:
             ("model", card["model"]),
             ("kind", card["kind"]),
             ("standing", card["standing"]),
+            *_revoked(card),
             ("purpose", card["purpose"] or "-"),
             ("dataset", f"{card['holder']}/{own['dataset']}"),
             ("identifier", f"{own['identifier']} ({data['identifier']['kind']})"),
@@ -147,6 +150,18 @@ def _print(card: dict[str, Any]) -> None:
             ("versions", ", ".join(str(v["version"]) for v in card["versions"])),
         ]
     )  # fmt: skip
+
+
+def _revoked(card: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return who revoked the model, when and why, as far as this holder knows."""
+    own = card["revocation"]
+    found: list[tuple[str, object]] = []
+    if own is not None:
+        found.append((f"revoked by {card['holder']}", f"{own['at']}: {own['reason']}"))
+    return found + [
+        (f"revoked by {each['organisation']}", f"heard from it {each['heard']}")
+        for each in card["heard_revoked"]
+    ]
 
 
 def _points(bins: list[dict[str, Any]]) -> str:
@@ -186,15 +201,22 @@ def export(
     home: Home = Path(),
     as_json: Json = False,
 ) -> None:
-    """Write a model's card, and on demand this holder's part, to a file; the log says so."""
+    """Write a model's card, and on demand this holder's part, to a file; the log says so.
+
+    With the part, every other holder is asked first whether it revoked the model.
+    """
+    from contextlib import nullcontext
+
     from fusion.services import model_card
     from fusion.services.homes import NodeHome
     from fusion.services.models import find_model
+    from fusion.services.node_link import Connection
 
     check_writable(out)
     node = NodeHome.open(home)
     kept = find_model(node, model)
-    digest = model_card.export(node, kept, out, with_part=part)
+    with Connection(node) if part else nullcontext() as connection:
+        digest = model_card.export(node, kept, out, connection=connection)
     if as_json:
         content = {"model": kept.id, "file": str(out), "sha256": digest, "part": part}
         output.document("fusion.model-exported/1", content)

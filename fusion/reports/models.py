@@ -73,6 +73,9 @@ def _model(card: Mapping[str, Any]) -> Iterator[tuple[Words, Words]]:
     if card["revocation"]:
         said = card["revocation"]
         yield Words("revoked", "撤销"), same(f"{said['at']}: {said['reason']}")
+    for each in card.get("heard_revoked", ()):
+        who, at = each["organisation"], each["heard"]
+        yield Words("revoked", "撤销"), Words(f"by {who}, heard from it {at}", f"{who}，{at} 得知")
     yield Words("made", "生成时间"), same(card["made"])
     yield Words("purpose", "用途"), same(card["purpose"] or "–")
     yield Words("operator", "运营方"), same(card["operator"] or "–")
