@@ -95,6 +95,7 @@ class Standing:
         rows: How many common rows train, and how many judge, once they are known, and if the
             hub is to know.
         bytes: Of messages sent in this attempt.
+        aligning: How many of them were sent to align records.
         part: SHA-256 of the finished part.
         quality: Measures, at the label party.
         told: What was learned, sealed to the operator, in hexadecimal.
@@ -108,6 +109,7 @@ class Standing:
     step: int = 0
     rows: tuple[int, int] | None = None
     bytes: int = 0
+    aligning: int = 0
     part: str = ""
     quality: dict[str, Any] | None = None
     told: str = ""
@@ -124,6 +126,7 @@ class Standing:
             "step": self.step,
             "rows": None if self.rows is None else list(self.rows),
             "bytes": self.bytes,
+            "aligning": self.aligning,
             "part": self.part,
             "quality": self.quality,
             "told": self.told,

@@ -183,6 +183,7 @@ class VerticalJob(AttemptedJob):
             maskers(len(prepared.keys)),
             partial(self._carry, attempt),
         ).run()
+        self._standing = replace(self._standing, aligning=self._standing.bytes)
         brought.log_aligned(attempt.number, aligned)
         places = brought.table.places(aligned.keys)
         self._states.aligned(attempt.number, write_rows(brought.table, places))

@@ -143,13 +143,42 @@ def _print(card: dict[str, Any]) -> None:
                 (f"grant {g['id'][:16]}", f"{g['standing']}: {', '.join(g.get('for', ())) or '-'}")
                 for g in card["grants"]
             ),
-            *((f"metric {name}", value) for name, value in card["metrics"].items()),
+            *_metrics(card["metrics"]),
             *((f"points {each['column']}", _points(each["bins"])) for each in card["points"]),
-            ("leakage", "in the report: --json" if card["leakage"] else "no report"),
+            *_leakage(card),
             ("scored", scored or "nothing yet"),
             ("versions", ", ".join(str(v["version"]) for v in card["versions"])),
         ]
     )  # fmt: skip
+
+
+def _metrics(metrics: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return measures as a person reads them."""
+    from fusion.reports.models import quality_rows
+
+    rows = quality_rows(metrics)
+    if not rows:
+        return [(f"metric {name}", value) for name, value in metrics.items()]
+    return [
+        (words.en, f"{test} on rows that judged, {train} on rows that trained")
+        for words, train, test in rows
+    ]
+
+
+def _leakage(card: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return the leak report in words, a line each; what was promised comes first."""
+    from fusion.reports.leakage import limit_words, lines
+
+    told = card["leakage"]
+    if not told:
+        who = next(h["organisation"] for h in card["holders"] if h["role"] == "label")
+        here = card["role"] == "label"
+        return [("leakage", "no report" if here else f"the report is with {who}")]
+    if not {"report", "verdict"} <= set(told):
+        return [("leakage", "a report of another form: --json")]
+    promised = [words.en for words in limit_words(told["verdict"])]
+    said = [*(promised or ["Nothing was promised."]), *(line.strip() for line in lines(told))]
+    return [("leakage", said[0]), *(("", line) for line in said[1:])]
 
 
 def _revoked(card: dict[str, Any]) -> list[tuple[str, object]]:

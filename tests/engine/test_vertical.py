@@ -18,11 +18,13 @@ from federated.vertical import coordinator
 from federated.vertical.study import parse_vertical
 from fusion.errors import StudyInvalid
 from fusion.ledger.verify import Expectations
+from fusion.reports.training import render
 from fusion.services import grants
 from fusion.services.audit import audit_all
 from fusion.services.homes import NodeHome
 from fusion.services.ledger import Book
 from fusion.services.models import kept_models
+from fusion.services.run_basis import basis_of
 from tests.conversing.network import network
 from tests.engine.vertical_world import JOB, LABEL, OTHERS, World
 from tests.vertical.studies import boosting, linear, scorecard, study_text, tables
@@ -104,11 +106,32 @@ def test_a_run_under_grants_gives_each_party_its_part(
     leakage = models[LABEL].facts.leakage
     assert leakage is not None
     assert leakage["verdict"]["released"]
+    _explained(world, found, ids)
     _audited(world, tmp_path)
     for name, node in world.nodes.items():
         kinds = [json.loads(entry)["kind"] for entry in _entries(node)]
         said = [kind for kind in kinds if kind in KINDS]
         assert said == list(KINDS), name
+
+
+def _explained(world: World, found: dict[str, Any], ids: dict[str, str]) -> None:
+    """Look at what the report of a run says beside how good its model is."""
+    sent = found["model_kept"]["sent"]
+    assert set(sent) == set(world.nodes)
+    assert all(each["aligning"] > 1000 and each["training"] > 1000 for each in sent.values())
+    whole = basis_of(world.nodes[LABEL], found)
+    assert {each["id"] for each in whole["grants"]} == set(ids.values())
+    page = render({**found, **whole})
+    for words in (
+        "Under which grants", "What is known of the same people", "dpv:ServiceProvision",
+        "2120-01-01T00:00:00Z", "What the model tells", "ordered by", "What left each party",
+    ):  # fmt: skip
+        assert words in page, words
+    # Whoever is not the label party has no leak report, and is told who has it.
+    other = basis_of(world.nodes[OTHERS[0]], found)
+    assert other["leakage"] is None
+    assert f"The leak report is with {LABEL}" in render({**found, **other})
+    assert {each["id"] for each in basis_of(world.hub, found)["grants"]} == set(ids.values())
 
 
 KINDS = ("vertical-agreed", "records-aligned", "part-trained", "model-kept", "job-ended")

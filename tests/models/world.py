@@ -210,6 +210,13 @@ def _always(service: ScoreService) -> Callable[[], ScoreService]:
     return lambda: service
 
 
+def _say_port(node: NodeHome, port: int) -> None:
+    """Write the hub's port into a node's file: the command line reads the folder."""
+    file = node.path / NODE_FILE
+    text = file.read_text("utf-8").replace(':0"', f':{port}"').replace(":0#", f":{port}#")
+    file.write_text(text, "utf-8")
+
+
 @contextlib.contextmanager
 def served(
     path: Path,
@@ -264,13 +271,6 @@ def served(
         found = Served(model, nodes, of, kept, connection, said, services)
         for name in model.names:
             found.grant(name)
-        # For the command line, which reads the folder.
         for node in nodes.values():
-            file = node.path / NODE_FILE
-            text = (
-                file.read_text("utf-8")
-                .replace(':0"', f':{port.port}"')
-                .replace(":0#", f":{port.port}#")
-            )
-            file.write_text(text, "utf-8")
+            _say_port(node, port.port)
         yield found
