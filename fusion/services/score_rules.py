@@ -56,7 +56,7 @@ class Ruled(Enum):
         "M-21",
         "A part leaves only when every other holder has said that it did not revoke the model, "
         "and one does not say so.",
-        "Is its node up? `fusion node ping` tells. The card alone needs nobody.",
+        "Is its node up? `fusion node ping --to ID` tells. The card alone needs nobody.",
     )
 
 

@@ -399,7 +399,7 @@ def test_what_is_wrong_with_a_table_stays_with_its_owner(
     assert said not in json.dumps(events)
     assert any(said in note for note in world.notes[LABEL])
     assert not any(said in note for name in OTHERS for note in world.notes[name])
-    assert world.charges(LABEL) == {"align": "reserved", "train": "reserved"}
+    assert world.charges(LABEL) == {"align": "committed", "train": "committed"}
 
 
 def test_what_is_wrong_with_rows_that_were_aligned_stays_with_their_owner(world: World) -> None:
