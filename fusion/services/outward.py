@@ -14,6 +14,7 @@ from fusion.errors import (
     EnvironmentUnfit,
     FusionError,
     IsolationBusy,
+    ModelWithheld,
     PartyFailed,
     PartyUnreachable,
     Refused,
@@ -57,6 +58,8 @@ def outward(
         return error
     if isinstance(error, DataInvalid):
         return Unfit(party)
+    if isinstance(error, ModelWithheld):
+        return ModelWithheld(error.told, code=error.code)
     if isinstance(error, told):
         return error
     generic = FusionError(f"It failed at {party}; its own log says more.")

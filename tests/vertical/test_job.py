@@ -246,7 +246,13 @@ def test_a_model_that_tells_more_than_was_promised_is_kept_by_nobody(tmp_path: P
         run.finish()
         failure = run.standings()[LABEL]["failure"]
         assert (failure["kind"], failure["exit_code"]) == ("final", 4)
-        assert "smallest_leaf is 100" in failure["message"]
+        # The hub and the peers are told the limit, and no measure.
+        assert failure["message"].startswith(
+            "The model is not released, as a limit is not kept: smallest_leaf is 100 (L-03). What"
+        )
+        (note,) = [each for each in run.parties[LABEL].notes if "not released" in each]
+        assert "where smallest_leaf is 100" in note
+        assert "would pass" in note
         assert run.jobs[LABEL].part is None
 
 
