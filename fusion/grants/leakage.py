@@ -282,8 +282,8 @@ class LeakReport(Document):
                 f"The model is not released: {message}.",
                 hint=_advice(found),
                 code=found[0].code,
-                told=f"The model is not released, as a limit is not kept: {kept}. What was measured "
-                "is in the log of the party that holds the label.",
+                told=f"The model is not released, as a limit is not kept: {kept}. What was "
+                "measured is in the log of the party that holds the label.",
             )
 
     def _membership(self, limits: HasLimits) -> Iterator[Exceeded]:
