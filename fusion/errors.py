@@ -340,14 +340,19 @@ class ModelRefused(Refused):
 
 
 class ModelWithheld(Refused):
-    """A trained model tells more than its study promised; the code shown is the limit's (L-..)."""
+    """A trained model tells more than its study promised; the code shown is the limit's (L-..).
+
+    Attributes:
+        told: What others than the party that measured are told: limits, and no measure.
+    """
 
     code = "F-415"
 
-    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", code: str = "", told: str = "") -> None:
         """Take over the code of the limit that is not kept."""
         super().__init__(message, hint=hint)
         self.code = code or type(self).code
+        self.told = told or message
 
 
 class VerificationFailed(FusionError):

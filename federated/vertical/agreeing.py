@@ -17,12 +17,14 @@ from federated.vertical.own_table import own_table
 from federated.vertical.permits import take_align_leave, take_leaves
 from federated.vertical.study import VerticalStudy
 from fusion.alignment.preparation import prepare
+from fusion.alignment.rules import Decided, refused
 from fusion.connectors.files import read_table
 from fusion.errors import FusionError, GrantRefused, Refused
 from fusion.grants.refusal import Code
 from fusion.services import align_results
 from fusion.services.catalogue import check_usable
 from fusion.services.grants import folder_of
+from fusion.services.outward import CHARGED, Unfit, is_of_the_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,7 +118,7 @@ def agree(seat: VerticalSeat, log: VerticalEvidence, asked: Agreement) -> Attemp
         Refused: The study is not one of those that this party allows.
         OrderRefused: The operator did not order this run.
         GrantRefused: No grant of this party allows it.
-        DataInvalid: The table can't be read.
+        DataInvalid: The table does not fit; the own log says why.
     """
     roster, study = seat.roster(), asked.study
     for other in study.organisations:
@@ -140,10 +142,13 @@ def _to_train(
     try:
         file = seat.file(study.party(seat.organisation).dataset)
         table = own_table(study, seat.organisation, file)
-    except FusionError:
+    except FusionError as error:
         for leave in leaves:
             leave.begin()
-        raise
+        if not is_of_the_table(error):
+            raise
+        _note_error(seat, job, error)
+        raise Unfit(seat.organisation, CHARGED) from error
     _note(seat, job, table.prepared.report)
     for notice in table.notices:
         seat.note(f"job {job}: {notice}")
@@ -168,6 +173,11 @@ def _to_train(
 def _hold(seat: VerticalSeat, study: VerticalStudy, job: str, grant: str, table: OwnTable) -> None:
     if grant:  # who works without grants is held to nothing
         seat.hold(study, job, grant, table.prepared.keys)
+
+
+def _note_error(seat: VerticalSeat, job: str, error: FusionError) -> None:
+    """Tell the owner, and nobody else, what is wrong with the table."""
+    seat.note(f"job {job}: {error}{''.join(f' ({n})' for n in getattr(error, '__notes__', ()))}")
 
 
 def _note(seat: VerticalSeat, job: str, report: Report) -> None:
@@ -219,9 +229,12 @@ def _to_align(seat: VerticalSeat, job: str, study: AlignmentStudy, roster: Roste
                 log=AlignmentEvidence(seat.log, seat.clock, job, reservation),
             )
         )
-    except FusionError:
+    except FusionError as error:
         leave.give_up()  # nothing has left: what can't be read or prepared is no run
-        raise
+        if not is_of_the_table(error):
+            raise
+        _note_error(seat, job, error)
+        raise Unfit(seat.organisation) from error
 
 
 def _allowed(seat: VerticalSeat, grant: str) -> Align:
@@ -241,4 +254,6 @@ def _prepared(seat: VerticalSeat, job: str, study: AlignmentStudy) -> Prepared:
     _note(seat, job, prepared.report)
     align_results.keep_report(seat.node, job, prepared.report.document())
     align_results.prune(seat.node)
+    if not prepared.keys:
+        raise refused(Decided.EMPTY)
     return prepared.in_order()

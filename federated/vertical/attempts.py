@@ -18,6 +18,7 @@ from federated.vertical.keeping import Mark, States
 from fusion.errors import FusionError, MessageInvalid, PartyFailed, Refused
 from fusion.link.talk import MAX_ATTEMPTS
 from fusion.services.conversing import Patience, is_connection
+from fusion.services.outward import outward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,7 @@ class Standing:
         rows: How many common rows train, and how many judge, once they are known, and if the
             hub is to know.
         bytes: Of messages sent in this attempt.
+        aligning: How many of them were sent to align records.
         part: SHA-256 of the finished part.
         quality: Measures, at the label party.
         told: What was learned, sealed to the operator, in hexadecimal.
@@ -107,6 +109,7 @@ class Standing:
     step: int = 0
     rows: tuple[int, int] | None = None
     bytes: int = 0
+    aligning: int = 0
     part: str = ""
     quality: dict[str, Any] | None = None
     told: str = ""
@@ -123,6 +126,7 @@ class Standing:
             "step": self.step,
             "rows": None if self.rows is None else list(self.rows),
             "bytes": self.bytes,
+            "aligning": self.aligning,
             "part": self.part,
             "quality": self.quality,
             "told": self.told,
@@ -259,9 +263,10 @@ class AttemptedJob(ABC):
             kind: Ending = "echo" if isinstance(error, PartyFailed) else "final"
             if is_connection(error) or self._leaving:
                 kind = "again"
-            self._fail(attempt, Failure.of(error), kind, getattr(error, "party", ""))
             if not isinstance(error, PartyFailed):
                 self._brought.note(f"job {self._brought.job}: {error}")
+            told = Failure.of(outward(error, self._brought.me))
+            self._fail(attempt, told, kind, getattr(error, "party", ""))
         except Exception as error:  # noqa: BLE001 - a thread's end: the hub has to hear of it
             # What went wrong may quote data: it stays in the organisation's own log.
             _LOG.error("a job failed unexpectedly", exc_info=error)

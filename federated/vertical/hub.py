@@ -162,6 +162,7 @@ def start_event(job: str, study: JointStudy) -> dict[str, Any]:
         "organisations": list(study.organisations),
         "label_party": study.cast.label,
         "operator": study.operator,
+        "purpose": study.purpose,
         "steps": model.steps,
         "unit": model.unit,
     }

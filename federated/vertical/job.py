@@ -18,8 +18,9 @@ from federated.vertical.own_table import read_rows, write_rows
 from federated.vertical.scorecard_work import ScorecardWork
 from federated.vertical.tables import training_rows
 from federated.vertical.work import BoostingWork, LinearWork
+from fusion.alignment.rules import Decided
 from fusion.crypto.hashing import digest
-from fusion.errors import DataInvalid, FusionError, MessageInvalid, ModelWithheld
+from fusion.errors import AlignmentRefused, FusionError, MessageInvalid, ModelWithheld
 from fusion.grants.leakage import Code as LeakCode
 from fusion.grants.leakage import verdict
 from fusion.services.maskers import maskers
@@ -105,9 +106,10 @@ class VerticalJob(AttemptedJob):
         training = training_rows(len(places), study.test_fraction, study.seed)
         counts = int(training.sum()), int((~training).sum())
         if counts[0] < FEWEST:
-            raise DataInvalid(
+            raise AlignmentRefused(
                 f"Fewer than {FEWEST} common records train.",
                 hint="`minimum_intersection` keeps a run with so few from beginning.",
+                code=Decided.INTERSECTION.value.code,
             )
         self._standing = replace(self._standing, state="training")
         work = self._begun(attempt, brought.table.rows(places, training), start)
@@ -181,6 +183,7 @@ class VerticalJob(AttemptedJob):
             maskers(len(prepared.keys)),
             partial(self._carry, attempt),
         ).run()
+        self._standing = replace(self._standing, aligning=self._standing.bytes)
         brought.log_aligned(attempt.number, aligned)
         places = brought.table.places(aligned.keys)
         self._states.aligned(attempt.number, write_rows(brought.table, places))

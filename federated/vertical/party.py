@@ -28,7 +28,15 @@ from federated.vertical.job import VerticalJob
 from federated.vertical.keeping import Mark, kept_jobs, sweep
 from federated.vertical.products import facts_of_run
 from federated.vertical.study import joint_from_canonical
-from fusion.errors import FusionError, IsolationBusy, JobUnknown, MessageInvalid, Refused
+from fusion.errors import (
+    FusionError,
+    InputInvalid,
+    IsolationBusy,
+    JobUnknown,
+    MessageInvalid,
+    Refused,
+)
+from fusion.services.outward import HUB, outward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,7 +82,8 @@ class VerticalParty:
             self._seat.note(f"{request.kind} refused: {error}")
             for detail in getattr(error, "__notes__", []):  # for this party alone
                 self._seat.note(f"  {detail}")
-            return Reply(self._seat.organisation, failure=Failure.of(error))
+            told = outward(error, self._seat.organisation, (*HUB, InputInvalid))
+            return Reply(self._seat.organisation, failure=Failure.of(told))
 
     def _turn(self, name: str) -> threading.Lock:
         return self._turns[hash(name) % len(self._turns)]

@@ -50,6 +50,7 @@ class _Document(Section):
     step: Count
     rows: tuple[Count, Count] | None
     bytes: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    aligning: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
     part: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     quality: Quality | None
     told: Annotated[str, Field(pattern=r"^([0-9a-f]{2}){0,4096}$")]
@@ -66,6 +67,7 @@ class Standing:
     step: int
     rows: tuple[int, int] | None
     bytes: int
+    aligning: int
     part: str
     quality: dict[str, Any] | None
     told: str
@@ -98,6 +100,7 @@ def read_standing(organisation: str, value: object) -> Standing:
         step=found.step,
         rows=found.rows,
         bytes=found.bytes,
+        aligning=found.aligning,
         part=found.part,
         quality=None if found.quality is None else found.quality.model_dump(),
         told=found.told,

@@ -107,10 +107,10 @@ def granted(permission: Align, terms: Terms) -> None:
     """Return if terms stay within what a grant permits; its runs go into :class:`Limits`.
 
     Raises:
-        AlignmentRefused: A-11: they allow larger sets.
+        AlignmentRefused: A-19: they allow larger sets.
     """
     if terms.set_size > permission.set_size:
-        raise refused(Decided.OWN_SIZE)
+        raise refused(Decided.GRANTED_SIZE)
 
 
 def sizes(terms: Terms, own: int, peer: int) -> None:

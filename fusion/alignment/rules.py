@@ -29,8 +29,16 @@ class Decided(Enum):
         "An identifier is on more than one row, and the rule for that is `refuse`.",
         "Make rows unique, or take `first` or `unique-only`.",
     )
-    OWN_SIZE = Rule("A-11", "The own set is larger than the grant allows.", "Align fewer records.")
-    PEER_SIZE = Rule("A-12", "The other set is larger than the grant allows.", "It has to be cut.")
+    OWN_SIZE = Rule(
+        "A-11",
+        "The own set is larger than was agreed: of a study, than its `set_size`.",
+        "Align fewer records, or write a larger `set_size`, as far as grants allow.",
+    )
+    PEER_SIZE = Rule(
+        "A-12",
+        "The other set is larger than was agreed: of a study, than its `set_size`.",
+        "It has to be cut, or a larger `set_size` written, as far as grants allow.",
+    )
     OVERLAP = Rule(
         "A-13",
         "The sets can't have, or don't have, the share in common that was declared.",
@@ -52,6 +60,11 @@ class Decided(Enum):
     )
     EVALUATIONS = Rule(
         "A-18", "The epoch has no evaluation left for this party.", "Wait for the next epoch."
+    )
+    GRANTED_SIZE = Rule(
+        "A-19",
+        "The study's `set_size` is larger than the grant allows.",
+        "Write a smaller one, or ask for a grant with a larger one.",
     )
 
 

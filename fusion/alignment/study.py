@@ -1,7 +1,7 @@
 """What a vertical study says about its parties and their common records.
 
 Four sections of its file: ``[study]``, ``[identifiers]``, ``[alignment]`` and a ``[[party]]`` for
-each organisation. ``fusion align`` reads these alone and leaves ``[model]`` to who trains.
+each organisation. ``fusion align`` reads these alone and leaves the others to who trains.
 Every key is on ``docs/alignment.md``. Pure.
 """
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from fusion.wire.plain_yaml import KeyPath
 
 SCHEMA: Final = "fusion.align-study/1"
-MODEL: Final = "model"
-"""The section that an alignment does not look at."""
+TRAINING: Final = frozenset({"model", "leakage"})
+"""The sections of the same file that an alignment does not look at."""
 _MAX_BYTES: Final = 1024 * 1024
 _DOMAIN: Final = "banyan/align-study/v1"
 
@@ -240,7 +240,7 @@ def broken_rules(study: AlignmentStudy) -> Iterator[tuple[KeyPath, str]]:
 
 
 def parse_study(text: str, origin: str) -> AlignmentStudy:
-    """Read the four sections of a study's file; ``[model]`` may be there and is not looked at.
+    """Read the four sections of a study's file; those for training are not looked at.
 
     Args:
         text: TOML.
@@ -250,7 +250,7 @@ def parse_study(text: str, origin: str) -> AlignmentStudy:
         StudyInvalid: Not TOML, or a rule is broken; the message names the line.
     """
     found, values = written(text, origin, StudyInvalid)
-    known: dict[str, Any] = {name: value for name, value in values.items() if name != MODEL}
+    known: dict[str, Any] = {name: value for name, value in values.items() if name not in TRAINING}
     study = found.fitted(AlignmentStudy, known)
     for path, message in broken_rules(study):
         raise found.fail(path, message)

@@ -37,7 +37,8 @@ def _line(kept: KeptModel) -> dict[str, Any]:
         "label_party": shared.label_party,
         "feature_parties": list(shared.feature_parties),
         "made": shared.made,
-        "standing": "revoked" if kept.revoked else "kept",
+        "standing": kept.standing,
+        "heard_revoked": sorted(kept.heard),
     }
 
 
@@ -79,6 +80,7 @@ def show(model: Model, *, home: Home = Path(), as_json: Json = False) -> None:
             ("feature parties", ", ".join(line["feature_parties"])),
             ("made", line["made"]),
             ("standing", line["standing"]),
+            *(("revoked by", name) for name in line["heard_revoked"]),
         ]
     )
 
@@ -129,6 +131,7 @@ def _print(card: dict[str, Any]) -> None:
             ("model", card["model"]),
             ("kind", card["kind"]),
             ("standing", card["standing"]),
+            *_revoked(card),
             ("purpose", card["purpose"] or "-"),
             ("dataset", f"{card['holder']}/{own['dataset']}"),
             ("identifier", f"{own['identifier']} ({data['identifier']['kind']})"),
@@ -140,13 +143,54 @@ def _print(card: dict[str, Any]) -> None:
                 (f"grant {g['id'][:16]}", f"{g['standing']}: {', '.join(g.get('for', ())) or '-'}")
                 for g in card["grants"]
             ),
-            *((f"metric {name}", value) for name, value in card["metrics"].items()),
+            *_metrics(card["metrics"]),
             *((f"points {each['column']}", _points(each["bins"])) for each in card["points"]),
-            ("leakage", "in the report: --json" if card["leakage"] else "no report"),
+            *_leakage(card),
             ("scored", scored or "nothing yet"),
             ("versions", ", ".join(str(v["version"]) for v in card["versions"])),
         ]
     )  # fmt: skip
+
+
+def _metrics(metrics: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return measures as a person reads them."""
+    from fusion.reports.models import quality_rows
+
+    rows = quality_rows(metrics)
+    if not rows:
+        return [(f"metric {name}", value) for name, value in metrics.items()]
+    return [
+        (words.en, f"{test} on rows that judged, {train} on rows that trained")
+        for words, train, test in rows
+    ]
+
+
+def _leakage(card: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return the leak report in words, a line each; what was promised comes first."""
+    from fusion.reports.leakage import limit_words, lines
+
+    told = card["leakage"]
+    if not told:
+        who = next(h["organisation"] for h in card["holders"] if h["role"] == "label")
+        here = card["role"] == "label"
+        return [("leakage", "no report" if here else f"the report is with {who}")]
+    if not {"report", "verdict"} <= set(told):
+        return [("leakage", "a report of another form: --json")]
+    promised = [words.en for words in limit_words(told["verdict"])]
+    said = [*(promised or ["Nothing was promised."]), *(line.strip() for line in lines(told))]
+    return [("leakage", said[0]), *(("", line) for line in said[1:])]
+
+
+def _revoked(card: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return who revoked the model, when and why, as far as this holder knows."""
+    own = card["revocation"]
+    found: list[tuple[str, object]] = []
+    if own is not None:
+        found.append((f"revoked by {card['holder']}", f"{own['at']}: {own['reason']}"))
+    return found + [
+        (f"revoked by {each['organisation']}", f"heard from it {each['heard']}")
+        for each in card["heard_revoked"]
+    ]
 
 
 def _points(bins: list[dict[str, Any]]) -> str:
@@ -186,15 +230,22 @@ def export(
     home: Home = Path(),
     as_json: Json = False,
 ) -> None:
-    """Write a model's card, and on demand this holder's part, to a file; the log says so."""
+    """Write a model's card, and on demand this holder's part, to a file; the log says so.
+
+    With the part, every other holder is asked first whether it revoked the model.
+    """
+    from contextlib import nullcontext
+
     from fusion.services import model_card
     from fusion.services.homes import NodeHome
     from fusion.services.models import find_model
+    from fusion.services.node_link import Connection
 
     check_writable(out)
     node = NodeHome.open(home)
     kept = find_model(node, model)
-    digest = model_card.export(node, kept, out, with_part=part)
+    with Connection(node) if part else nullcontext() as connection:
+        digest = model_card.export(node, kept, out, connection=connection)
     if as_json:
         content = {"model": kept.id, "file": str(out), "sha256": digest, "part": part}
         output.document("fusion.model-exported/1", content)

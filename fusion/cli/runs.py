@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusion.cli import output
 from fusion.cli.files import read_bounded
-from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid
+from fusion.errors import EnvironmentUnfit, FusionError, HubRefused, InputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fusion.services.homes import HubHome, NodeHome
 
 MAX_STUDY_BYTES = 1 << 20
+OVER = ("done", "failed", "stopped")
 QUIET_SECONDS = 3.0
 """A run that says nothing for this long may have lost its hub."""
 
@@ -34,7 +35,7 @@ class Runs:
         start: Starts a study from its text and its file's name; returns the job.
         follow: Yields the events of a job until the stop; told what to call when it is quiet.
         record: Returns what a job has come to.
-        stop: Asks a job to end.
+        stop: Asks a job to end; returns how it has ended already, if it has.
         where: Options that name the folder, for a hint.
         is_away: Whether nothing will come for now, and what to do about it; asked when it is quiet.
     """
@@ -42,7 +43,7 @@ class Runs:
     start: Callable[[str, str], str]
     follow: Callable[[str, threading.Event, Callable[[float], None]], Iterable[Mapping[str, Any]]]
     record: Callable[[str], Mapping[str, Any]]
-    stop: Callable[[str], None]
+    stop: Callable[[str], str]
     where: str
     is_away: Callable[[], str]
 
@@ -61,12 +62,23 @@ def at_hub(hub: HubHome, order: Path | None = None) -> Iterator[Runs]:
 
     engine = engines.training()
     signed = None if order is None else read_bounded(order, MAX_ORDER_BYTES)
+
+    def end(job: str) -> str:
+        try:
+            engine.stop(hub, job)
+        except InputInvalid:
+            status = str(engine.result(hub, job).get("status"))
+            if status not in OVER:
+                raise
+            return status
+        return ""
+
     away = f"the hub is not up; the run goes on when it is: fusion hub up {hub.path}"
     yield Runs(
         start=lambda text, origin: engine.train(hub, text, origin, signed),
         follow=lambda job, stop, quiet: engine.follow(hub, job, stop=stop, on_quiet=quiet),
         record=lambda job: engine.result(hub, job),
-        stop=lambda job: engine.stop(hub, job),
+        stop=end,
         where=f"--hub {hub.path}",
         is_away=lambda: "" if is_up(hub.ready) else away,
     )
@@ -87,12 +99,22 @@ def at_node(node: NodeHome, work: Work = "train") -> Iterator[Runs]:
             seen.append(event)
             yield event
 
+    def end(job: str) -> str:
+        try:
+            orders.stop(link, job)
+        except HubRefused:
+            with suppress(InputInvalid):  # of a job of somebody else the hub has said enough
+                if found := orders.ended(link, job):
+                    return found
+            raise
+        return ""
+
     with link_of(node) as link:
         yield Runs(
             start=lambda text, origin: orders.hand_in(node, link, text, origin, work),
             follow=watch,
             record=lambda _: engines.training().record(seen),
-            stop=lambda job: orders.stop(link, job),
+            stop=end,
             where=f"--home {node.path}",
             is_away=lambda: "the hub does not answer; the run goes on without being watched",
         )
@@ -156,10 +178,11 @@ def take_up(
         as_json: Print it as a document.
 
     Raises:
-        InputInvalid: The file can't be read.
+        InputInvalid: The file can't be read, or there is no such run.
     """
     if stop:
-        runs.stop(stop)
+        if ended := runs.stop(stop):
+            output.note(f"{stop} has ended already, as {ended}: nothing is left to stop")
         job = stop
     if study is not None:
         job = runs.start(read_study(study), str(study))

@@ -92,6 +92,10 @@ def train(  # noqa: PLR0913 - one parameter an option
             return
         code = follow(runs, job)
         record = runs.record(job)
+    if report is not None:
+        from fusion.services.run_basis import basis_of
+
+        record = {**record, **basis_of(opened, record)}
     finish(record, report=report, as_json=as_json)
     raise typer.Exit(code)
 

@@ -47,10 +47,10 @@ def model_words(model: Event) -> str:
 
 
 def vertical_facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """Return the closing lines of a vertical run."""
+    """Return the closing lines of a vertical run: of what is not known, none."""
     rows = record.get("rows") or {}
     common = f"{rows['training']} train, {rows['judging']} judge" if rows else None
-    return [
+    found = [
         ("study", record.get("study")),
         ("job", record.get("job")),
         ("status", f"{record.get('status')} {record.get('message') or ''}".strip()),
@@ -58,18 +58,20 @@ def vertical_facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("quality", quality_words(record.get("quality") or {})),
         ("model", model_words(record.get("model_kept") or {})),
     ]
+    return [(name, value) for name, value in found if value]
 
 
 def alignment_facts(record: Mapping[str, Any]) -> list[tuple[str, object]]:
     """Return the closing lines of an alignment, as who can't read what parties told has it."""
     told = [str(each.get("organisation")) for each in record.get("told", [])]
-    return [
+    found = [
         ("study", record.get("study")),
         ("job", record.get("job")),
         ("status", f"{record.get('status')} {record.get('message') or ''}".strip()),
         ("outcome", record.get("outcome")),
-        ("told the operator", ", ".join(told) or None),
+        ("told the operator", ", ".join(told)),
     ]
+    return [(name, value) for name, value in found if value]
 
 
 def _attempt(event: Event) -> str:

@@ -277,8 +277,13 @@ class LeakReport(Document):
                 f"{each.found}, where {each.limit[0]} is {each.limit[1]} ({each.code})"
                 for each in found
             )
+            kept = "; ".join(f"{each.limit[0]} is {each.limit[1]} ({each.code})" for each in found)
             raise ModelWithheld(
-                f"The model is not released: {message}.", hint=_advice(found), code=found[0].code
+                f"The model is not released: {message}.",
+                hint=_advice(found),
+                code=found[0].code,
+                told=f"The model is not released, as a limit is not kept: {kept}. What was "
+                "measured is in the log of the party that holds the label.",
             )
 
     def _membership(self, limits: HasLimits) -> Iterator[Exceeded]:

@@ -32,6 +32,19 @@ _ATTACKS: Final = {
     "tuned": Words("loss against a tuned threshold", "损失与调优阈值比较"),
     "tuned-by-class": Words("a tuned threshold for each class", "按类别调优的阈值"),
 }
+_LIMITS: Final = {
+    "membership_permille": Words(
+        "Promised: who was trained on is told with an advantage of at most {} per mille.",
+        "承诺：识别训练成员的优势至多为千分之 {}。",
+    ),
+    "label_leak_permille": Words(
+        "Promised: training tells a party at most {} per mille of labels.",
+        "承诺：训练向一方泄露的标签至多为千分之 {}。",
+    ),
+    "smallest_leaf": Words(
+        "Promised: a weight rests on at least {} rows.", "承诺：每个权重至少基于 {} 行。"
+    ),
+}
 _BASES: Final = {
     "columns": Words("its columns", "自有列"),
     "none": Words("nothing: chance", "无（随机猜测）"),
@@ -90,6 +103,15 @@ def lines(told: Report) -> list[str]:
     return found
 
 
+def limit_words(verdict: Report) -> list[Words]:
+    """Return what was promised, words for each limit; none where nothing was."""
+    return [
+        Words(_LIMITS[name].en.format(value), _LIMITS[name].zh.format(value))
+        for name, value in verdict["limits"].items()
+        if value is not None
+    ]
+
+
 def leak_section(report: Report, verdict: Report) -> str:
     """Return the section of a model's card.
 
@@ -102,6 +124,7 @@ def leak_section(report: Report, verdict: Report) -> str:
         drawings.append(_leaf_chart(report["leaves"]))
     return section(
         _TITLE,
+        *(paragraph(words) for words in limit_words(verdict)),
         _verdict(verdict),
         side_by_side(*drawings),
         _members(report),

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from fusion.reports.page import facts, page, paragraph, section, table
+from fusion.reports.leakage import leak_section
+from fusion.reports.page import facts, page, paragraph, section, table, without_namespace
 from fusion.reports.words import Words, escape, same, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 TITLE: Final = Words("Model card", "模型卡")
+METRICS: Final = {
+    "auc": same("AUC"),
+    "r2": same("R²"),
+    "deviance explained": Words("deviance explained", "解释偏差"),
+}
+"""Measures of vertical runs."""
 _KINDS: Final = {
     "boosting": Words("boosted trees", "提升树"),
     "logistic": Words("logistic model", "逻辑回归"),
@@ -47,9 +54,9 @@ def model_page(card: Mapping[str, Any], language: str = "en") -> str:
         section(Words("Data", "数据"), facts(_data(card)), paragraph(_NOTE, "soft")),
         section(Words("Who holds a part", "各方持有"), _holders(card)),
         section(Words("Grants", "授权"), _grants(card)),
-        section(Words("Metrics", "指标"), _measures(card["metrics"], _NO_METRICS)),
+        section(Words("Metrics", "指标"), _metrics(card["metrics"])),
         *_points(card),
-        section(Words("Leakage", "泄露评估"), _measures(card["leakage"] or {}, _NO_LEAKAGE)),
+        leakage_section(card["leakage"]),
         section(Words("Scored so far", "已评分"), _scored(card)),
         section(Words("Versions", "版本"), _versions(card)),
     ]
@@ -73,6 +80,9 @@ def _model(card: Mapping[str, Any]) -> Iterator[tuple[Words, Words]]:
     if card["revocation"]:
         said = card["revocation"]
         yield Words("revoked", "撤销"), same(f"{said['at']}: {said['reason']}")
+    for each in card.get("heard_revoked", ()):
+        who, at = each["organisation"], each["heard"]
+        yield Words("revoked", "撤销"), Words(f"by {who}, heard from it {at}", f"{who}，{at} 得知")
     yield Words("made", "生成时间"), same(card["made"])
     yield Words("purpose", "用途"), same(card["purpose"] or "–")
     yield Words("operator", "运营方"), same(card["operator"] or "–")
@@ -153,6 +163,51 @@ def _points(card: Mapping[str, Any]) -> Iterator[str]:
         paragraph(note, "soft"),
         table(heads, rows[:_MAX_ROWS], numbers=False),
     )
+
+
+def quality_rows(metrics: Mapping[str, Any]) -> list[tuple[Words, str, str]]:
+    """Return who made a model, and its measure on rows that trained and that judged.
+
+    Args:
+        metrics: Of a vertical run; of other forms there are no rows.
+    """
+    metric = METRICS.get(str(metrics.get("metric")))
+    if metric is None:
+        return []
+    whose = (
+        ("joint", Words(f"{metric.en} of the joint model", f"联合模型的 {metric.zh}")),
+        ("alone", Words(f"{metric.en} of the label party alone", f"仅标签方的 {metric.zh}")),
+    )
+    measured = [(words, metrics.get(name) or {}) for name, words in whose]
+    return [(words, _four(of.get("train")), _four(of.get("test"))) for words, of in measured]
+
+
+def _four(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else "–"
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    rows = quality_rows(metrics)
+    if not rows:
+        return _measures(metrics, _NO_METRICS)
+    heads = [
+        Words("measure", "项"),
+        Words("rows that trained", "训练数据"),
+        Words("rows that judged", "评估数据"),
+    ]
+    return table(heads, [[words, same(train), same(test)] for words, train, test in rows])
+
+
+def leakage_section(told: Mapping[str, Any] | None, none: Words | None = None) -> str:
+    """Return a leak report as a section.
+
+    Args:
+        told: ``report`` and ``verdict``; None where there is none.
+        none: What is said then.
+    """
+    if told and {"report", "verdict"} <= set(told):
+        return without_namespace(leak_section(told["report"], told["verdict"]))
+    return section(Words("Leakage", "泄露评估"), _measures(told or {}, none or _NO_LEAKAGE))
 
 
 def _measures(found: Mapping[str, Any], none: Words) -> str:

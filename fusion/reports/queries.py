@@ -53,7 +53,19 @@ def queries_section(result: Mapping[str, Any]) -> str:
         f"授权 {str(told['grant'])[:16]}，策略 {str(told['policy'])[:16]}："
         "人数过少的分组不予显示，其余结果均经取整。",
     )
-    return section(title, paragraph(about), *(_question(each) for each in told["questions"]))
+    asked = told["questions"]
+    cells = sum(
+        value is not None for each in asked for row in each.get("rows", ()) for value in row
+    )
+    answered = sum(each["outcome"] == "answered" for each in asked)
+    refused = len(asked) - answered
+    left = Words(
+        f"What left {owner}: {answered} answers to {asker}, {cells} cells of groups in all, and "
+        f"{refused} refused. What left {asker}: {len(asked)} statements.",
+        f"离开 {owner} 的内容：给 {asker} 的 {answered} 个回答，共 {cells} 个分组单元格，"
+        f"以及 {refused} 次拒绝。离开 {asker} 的内容：{len(asked)} 条语句。",
+    )
+    return section(title, paragraph(about), *(_question(each) for each in asked), paragraph(left))
 
 
 def _question(question: Question) -> str:

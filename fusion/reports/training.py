@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.reports.grants import grants_section
 from fusion.reports.ledgers import ledgers_section
 from fusion.reports.page import (
     facts,
@@ -80,6 +81,7 @@ def render(result: Record, *, baselines: Record | None = None, language: str = "
             privacy_section(result),
             "" if result.get("kind") == "vertical" else _what_left(result),
             queries_section(result),
+            grants_section(result.get("all_grants") or []),
             ledgers_section(result),
         ]
     )
@@ -398,10 +400,10 @@ def _what_left(result: Record) -> str:
     heads = [Words("organisation", "机构"), Words("encrypted contributions", "加密贡献次数")]
     note = Words(
         "Each contribution is one vector of ciphertexts with a signed commitment. Key holders also "
-        "sent partial decryptions of sums over at least the quorum. Rows, row counts, means, "
-        "scores and single updates were not sent in the clear.",
+        "sent partial decryptions of sums over at least the quorum. In the training of this model, "
+        "rows, row counts, means, scores and single updates were not sent in the clear.",
         "每次贡献是一个密文向量及其签名承诺。密钥持有方另外发送了对至少达到法定方数之和的部分解密。"
-        "数据行、行数、均值、得分和单方更新均未以明文发出。",
+        "在该模型的训练中，数据行、行数、均值、得分和单方更新均未以明文发出。",
     )
     extra = []
     if math.isfinite(_real(result.get("bytes_per_parameter"))):
@@ -409,7 +411,7 @@ def _what_left(result: Record) -> str:
         words = Words(f"{size} bytes per encrypted parameter.", f"每个加密参数 {size} 字节。")
         extra.append(paragraph(words, "soft"))
     return section(
-        Words("What left each organisation", "离开各机构的内容"),
+        Words("What left each organisation: encrypted updates", "离开各机构的内容：加密更新"),
         table(heads, [[same(name), same(str(n))] for name, n in sent.items()]),
         paragraph(note),
         *extra,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.reports.grants import grants_section
+from fusion.reports.models import METRICS, leakage_section
 from fusion.reports.page import facts, figure, paragraph, section, table
 from fusion.reports.svg import Series, line_chart
 from fusion.reports.words import Words, same
@@ -17,11 +19,6 @@ if TYPE_CHECKING:
 
     Record = Mapping[str, Any]
 
-_METRICS: Final = {
-    "auc": same("AUC"),
-    "r2": same("R²"),
-    "deviance explained": Words("deviance explained", "解释偏差"),
-}
 _DASH: Final = same("–")
 
 
@@ -30,17 +27,76 @@ def vertical_section(record: Record) -> str:
 
     Args:
         record: As :func:`federated.records.record` makes it; ``baselines`` may have the same
-            measure by party, and ``pooled``, of whoever had all tables.
+            measure by party, and ``pooled``, of whoever had all tables; ``grants`` and
+            ``leakage`` as :func:`fusion.services.run_basis.basis_of` adds them; ``roles`` what
+            parties play, by language.
     """
     if record.get("kind") != "vertical":
         return ""
-    return "".join((_quality(record), _course(record)))
+    label = str(record.get("label_party", ""))
+    none = Words(
+        f"The leak report is with {label}, which measured it: the verb card of fusion model there.",
+        f"泄露评估由 {label} 测得并保存：在该方执行 fusion model card 查看。",
+    )
+    return "".join(
+        (
+            _quality(record),
+            _course(record),
+            leakage_section(record.get("leakage"), none),
+            grants_section(record.get("grants") or [], _WHERE if "leakage" in record else None),
+            sent_section(record),
+        )
+    )
+
+
+_WHERE: Final = Words(
+    "Grants from the parties to the operator that are known where this was written.",
+    "以上为生成本报告一方所知、由各参与方授予运营方的授权。",
+)
+
+
+def sent_section(record: Record) -> str:
+    """Return what each party of a vertical run sent to the others; nothing of another run."""
+    sent = (record.get("model_kept") or {}).get("sent") or {}
+    if not sent:
+        return ""
+    heads = [
+        Words("organisation", "机构"),
+        Words("to align records", "用于对齐记录"),
+        Words("to train and judge", "用于训练与评估"),
+    ]
+    rows = [
+        [same(name), *(same(_bytes(each.get(key))) for key in ("aligning", "training"))]
+        for name, each in sent.items()
+    ]
+    note = Words(
+        "Bytes of messages to the other parties and to the dealer, in the last attempt: masked "
+        "identifiers, then encrypted or shared gradients and sums. Parties saw each other's number "
+        "of records, and which of their own are common; the hub saw how many are common, sizes and "
+        "times, and the measures above.",
+        "在最后一次尝试中发给其他各方与随机数分发方的消息字节数：先是经掩蔽的标识，再是加密或秘密分享的梯度与求和。"
+        "各方得知彼此的记录数以及己方哪些记录为共同记录；枢纽得知共同记录数、消息大小与时间，以及上述指标。",
+    )
+    return section(
+        Words(
+            "What left each party: records aligned, columns learned from",
+            "离开各方的内容：对齐与训练",
+        ),
+        table(heads, rows),
+        paragraph(note),
+    )
+
+
+def _bytes(size: object) -> str:
+    if not isinstance(size, int | float):
+        return "–"
+    return f"{size / 1e3:,.0f} kB" if size < 10_000_000 else f"{size / 1e6:,.1f} MB"
 
 
 def _quality(record: Record) -> str:
     quality = record.get("quality") or {}
     label = str(record.get("label_party", ""))
-    metric = _METRICS.get(str(quality.get("metric")), same("AUC"))
+    metric = METRICS.get(str(quality.get("metric")), same("AUC"))
     joint = quality.get("joint") or {}
     rows = [(Words(f"{label} alone", f"仅 {label}"), quality.get("alone") or {})]
     baselines = record.get("baselines") or {}
@@ -87,7 +143,9 @@ def _course(record: Record) -> str:
     common, steps = record.get("rows") or {}, record.get("steps_done") or []
     kept = record.get("model_kept") or {}
     told = [
-        (Words("parties", "参与方"), same(", ".join(map(str, record.get("organisations", []))))),
+        (Words("parties", "参与方"), _parties(record)),
+        (Words("ordered by", "下达方"), same(str(record.get("operator") or "–"))),
+        (Words("purpose", "用途"), same(str(record.get("purpose") or "–"))),
         (
             Words("model", "模型"),
             same(", ".join(str(record.get(key)) for key in ("model", "backend", "steps", "unit"))),
@@ -118,6 +176,15 @@ def _course(record: Record) -> str:
         )
         drawing = figure(title, chart)
     return section(Words("How it went", "过程"), facts(told), drawing)
+
+
+def _parties(record: Record) -> Words:
+    """Return who took part, and what each plays where that is said."""
+    roles = record.get("roles") or {}
+    names = [str(each) for each in record.get("organisations", [])]
+    english = (f"{n} (as {roles[n]['en']})" if n in roles else n for n in names)
+    chinese = (f"{n}（充当{roles[n]['zh']}）" if n in roles else n for n in names)
+    return Words(", ".join(english), "、".join(chinese))
 
 
 def _four(value: object) -> Words:

@@ -23,7 +23,6 @@ from fusion.errors import (
     PartyFailed,
     PartySilent,
     PartyUnreachable,
-    Refused,
     RunStopped,
     VerificationFailed,
 )
@@ -32,6 +31,7 @@ from fusion.link.line import ALIVE_SECONDS, Line
 from fusion.link.rings import Rings
 from fusion.link.talk import MAX_REASON, Failed, Over
 from fusion.services.clock import SystemClock
+from fusion.services.outward import PEERS, outward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("banyan.conversing")
 _LOOK_SECONDS: Final = 0.2
-_TOLD: Final = (Refused, VerificationFailed, PartyUnreachable, PartyFailed, RunStopped)
-"""Errors whose sentence peers are told; of others, such as a file's, only the code."""
 _KEPT: Final = 1024
 """Talks that are over and still answer: a peer may not have heard the end."""
 
@@ -119,6 +117,7 @@ class Talk:
 
     def __init__(
         self,
+        me: str,
         key: tuple[str, int],
         talker: Talker,
         patience: Patience,
@@ -126,6 +125,7 @@ class Talk:
         clock: Clock,
     ) -> None:
         """Begin to take and make; :meth:`wait` has to be called."""
+        self._me = me
         self.job, self.attempt = key
         self._talker, self._patience, self._check, self._clock = talker, patience, check, clock
         self._bell = Rings()
@@ -221,7 +221,7 @@ class Talk:
         """End the talk, unless it has ended; peers are told."""
         if not self._ended.is_set():
             self._error = self._error or error
-            last = _last_word(error)
+            last = _last_word(self._me, error)
             for line in self.lines.values():
                 line.end(last)
             self._ended.set()
@@ -255,7 +255,7 @@ class Talk:
         """How it ended, if it has, as peers are told."""
         if not self._ended.is_set():
             return None
-        return Over() if self._error is None else _last_word(self._error)
+        return Over() if self._error is None else _last_word(self._me, self._error)
 
     def closes(self, callback: Callable[[], object]) -> None:
         """Have something called when the talk is closed."""
@@ -331,9 +331,10 @@ class Talk:
         return all(line.acknowledged() >= self._talker.ready(line.peer) for line in lines)
 
 
-def _last_word(error: FusionError) -> Failed:
+def _last_word(me: str, error: FusionError) -> Failed:
     """Return what peers are told of an error: no more than its rule says to everybody."""
-    text = error.message if isinstance(error, _TOLD) else "it failed; its own log says more"
+    error = outward(error, me, PEERS)
+    text = error.message
     text = "".join(c if c.isprintable() else " " for c in text)[:MAX_REASON]
     code = error.code if len(error.code) in {4, 5} else FusionError.code
     return Failed(code=code, exit_code=error.exit_code, reason=text)
@@ -417,7 +418,7 @@ class Conversations:
         with self._lock:
             if any((job, attempt, peer) in self._talks for peer in peers):
                 raise InputInvalid(f"Attempt {attempt} of {job} is open already.")
-            talk = Talk((job, attempt), talker, patience, check, self._clock)
+            talk = Talk(self.me, (job, attempt), talker, patience, check, self._clock)
             for peer in peers:
                 self._talks[job, attempt, peer] = talk
                 self._kept.pop((job, attempt, peer), None)

@@ -31,11 +31,13 @@ from fusion.services.files import write_atomic
 from fusion.services.homes import HubHome, NodeHome
 from fusion.services.keys import SHARE, keyring_of
 from fusion.services.processes import Child, Children
+from fusion.services.run_basis import all_granted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from fusion.engine_ports import TrainingEngine
+    from fusion.services.grants import Home
 
     Event = Mapping[str, Any]
 
@@ -149,6 +151,8 @@ def run(wishes: Wishes, watcher: Watcher) -> dict[str, Any]:
         held = {**record["key"], **key, "hub_holds_share": holds_share}
         record = {**record, "key": held, "grant": grant, "ledgers": ledgers, "queries": queries}
         record["vertical"] = vertical
+        homes: list[Home] = [HubHome.open(stage.hub), *map(NodeHome.open, nodes)]
+        record["all_grants"] = all_granted(homes)
         report = folder / "report.html"
         write_atomic(report, render(record, baselines=baselines).encode(), 0o644)
         stage.seconds["total"] = time.monotonic() - began
@@ -340,6 +344,8 @@ def _columns(stage: _Stage, children: Children, engine: TrainingEngine) -> dict[
         stage.vertical, stage.hub, stage.node(operator), children, engine, children.any_failed
     )
     files = {org: path for org, (_, path) in stage.columns.items()}
+    told = demo_vertical.leakage(NodeHome.open(stage.node(record["label_party"])), record)
+    record["leakage"] = told
     return {**record, "baselines": engine.vertical_baselines(text, files)}
 
 

@@ -1,4 +1,4 @@
-"""The demo's vertical study: the same people at a registry, a tax office and an employer.
+"""The demo's vertical study: three organisations as a registry, a tax office and an employer.
 
 Three of the demo's organisations get, beside their own table, columns of people that all three
 know, each with a grant of its own; the run is ordered as every other.
@@ -21,6 +21,7 @@ from fusion.services import grants
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.grants import schema_of
 from fusion.services.homes import HubHome, NodeHome
+from fusion.services.models import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from fusion.services.processes import Children
 
 _VERB_SECONDS: Final = 120.0
+ROLES: Final = {
+    "federal": {"en": "a registry", "zh": "登记机关"},
+    "state": {"en": "a tax office", "zh": "税务机关"},
+    "enterprise": {"en": "an employer", "zh": "用人单位"},
+}
+"""What the demo's organisations play in it; its study says the same."""
 _PEOPLE: Final = 1000
 """People of each of the demo's tables; together they are those of the study."""
 
@@ -161,7 +168,14 @@ def run(
             code=str(end.get("code") or "F-100"),
             exit_code=int(end.get("exit_code") or 1),
         )
-    return {**engine.result(home, job), "wall_seconds": round(time.monotonic() - began, 2)}
+    wall = round(time.monotonic() - began, 2)
+    return {**engine.result(home, job), "roles": ROLES, "wall_seconds": wall}
+
+
+def leakage(node: NodeHome, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the leak report that the label party kept of the model."""
+    kept = model_of(node, str(record["model_kept"]["model"]))
+    return None if kept is None else kept.facts.leakage
 
 
 def summary(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,6 +184,7 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         "parties": record["organisations"],
         "rows": record["rows"],
         "quality": record["quality"],
+        "sent": record["model_kept"]["sent"],
         "columns_alone": record["baselines"],
         "model": record["model_kept"]["model"],
         "seconds": record["wall_seconds"],

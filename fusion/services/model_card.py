@@ -11,6 +11,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion.errors import PartyFailed, PartyUnreachable, VerificationFailed
 from fusion.grants.signing import Standing
 from fusion.ledger import entry as entries
 from fusion.ledger.entry import decode
@@ -21,6 +22,7 @@ from fusion.services.grants import folder_of
 from fusion.services.ledger import Book
 from fusion.services.model_facts import MAX_PART_BYTES
 from fusion.services.models import kept_models
+from fusion.services.score_asking import FeatureSide
 from fusion.services.score_rules import Ruled, refused
 from fusion.services.storage import open_budgets
 from fusion.wire import canonical
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
     from fusion.services.models import KeptModel
+    from fusion.services.node_link import Connection
 
 CARD: Final = "fusion.model-card/1"
 EXPORT: Final = "fusion.model-export/1"
@@ -52,8 +55,11 @@ def card(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None) -> dict
         "kind": shared.kind,
         "role": kept.role,
         "holder": own.organisation,
-        "standing": "revoked" if kept.revoked else "kept",
+        "standing": kept.standing,
         "revocation": kept.revocation,
+        "heard_revoked": [
+            {"organisation": name, "heard": at} for name, at in sorted(kept.heard.items())
+        ],
         "at": now,
         "made": shared.made,
         "study": shared.study,
@@ -82,7 +88,7 @@ def card(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None) -> dict
         "epoch": _epoch(kept),
         "versions": [
             {"version": each.version, "model": each.id, "made": each.facts.shared.made,
-             "standing": "revoked" if each.revoked else "kept"}
+             "standing": each.standing}
             for each in kept_models(node)
             if each.facts.shared.name == shared.name
         ],
@@ -187,10 +193,13 @@ def check_export(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None)
     that the party's part was trained on.
 
     Raises:
-        ModelRefused: M-11: it was revoked. M-20: a grant is missing, revoked or over.
+        ModelRefused: M-11: it was revoked, here or, as was heard, by another holder. M-20: a grant
+            is missing, revoked or over.
     """
     if kept.revoked:
         raise refused(Ruled.REVOKED)
+    if kept.heard:
+        raise refused(Ruled.REVOKED, ", ".join(sorted(kept.heard)))
     if kept.role == "feature":
         return
     now = timestamp((clock or SystemClock()).now())
@@ -205,17 +214,51 @@ def check_export(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None)
         raise refused(Ruled.EXPORT, ", ".join(missing))
 
 
+def ask_holders(connection: Connection, kept: KeptModel) -> None:
+    """Return if every other holder of a model says, now, that it did not revoke it.
+
+    Raises:
+        ModelRefused: M-11: one revoked it, which is kept as heard. M-21: one does not say.
+    """
+    purpose = kept.facts.shared.purpose or "export"
+    for holder in kept.facts.shared.holders:
+        name = holder.organisation
+        if name == kept.facts.own.organisation:
+            continue
+        try:
+            FeatureSide(connection, kept, name, purpose, lambda _: None).stands()
+        except (PartyFailed, PartyUnreachable, VerificationFailed) as error:
+            if error.code == Ruled.REVOKED.value.code:
+                raise refused(Ruled.REVOKED, name) from error
+            raise refused(Ruled.UNASKED, f"{name}: {error.code}") from error
+
+
 def export(
-    node: NodeHome, kept: KeptModel, path: Path, *, with_part: bool, clock: Clock | None = None
+    node: NodeHome,
+    kept: KeptModel,
+    path: Path,
+    *,
+    connection: Connection | None,
+    clock: Clock | None = None,
 ) -> str:
     """Write a model's card, and this holder's part if asked for, to a file; return its SHA-256.
 
+    Args:
+        node: This holder.
+        kept: The model.
+        path: The file.
+        connection: To ask the other holders over, for an export with the part; None for the card.
+        clock: Time.
+
     Raises:
-        ModelRefused: See :func:`check_export`; the card alone always leaves.
+        ModelRefused: See :func:`check_export` and :func:`ask_holders`; the card alone always
+            leaves.
         SealBroken: The part was changed.
     """
-    if with_part:
+    with_part = connection is not None
+    if connection is not None:
         check_export(node, kept, clock=clock)
+        ask_holders(connection, kept)
     shown = card(node, kept, clock=clock)
     content: dict[str, Any] = {
         "schema": EXPORT,

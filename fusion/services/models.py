@@ -5,6 +5,7 @@
     HOME/models/NAME/VERSION/facts.json     what is known of the model; no row of data
     HOME/models/NAME/VERSION/part.sealed    this party's part, sealed to the node's own key
     HOME/models/NAME/VERSION/revoked.json   there is one when the part may be used no more
+    HOME/models/NAME/VERSION/heard.json     other holders that said that they revoked theirs
 
 A version is there whole or not at all, and nothing in it is changed afterwards. Versions count from
 1 by name; the same model is kept once.
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _CONTEXT: Final = b"banyan model 1, part "
 _SHORTEST_PREFIX: Final = 8
 _MAX_REVOKED_BYTES: Final = 4096
+_MAX_HEARD_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,23 @@ class KeptModel:
         data = read_file(self.path / "revoked.json")
         found: dict[str, Any] = canonical.decode(data, _MAX_REVOKED_BYTES)
         return found
+
+    @property
+    def heard(self) -> dict[str, str]:
+        """Other holders that said, to this node, that they revoked the model, and when it heard.
+
+        A holder says so over a connection that its certificate has proved; it signs nothing.
+        """
+        if not (self.path / "heard.json").exists():
+            return {}
+        data = read_file(self.path / "heard.json")
+        found: dict[str, str] = canonical.decode(data, _MAX_HEARD_BYTES)["heard"]
+        return found
+
+    @property
+    def standing(self) -> str:
+        """``revoked`` if this holder or, as far as it has heard, another one revoked it."""
+        return "revoked" if self.revoked or self.heard else "kept"
 
     def part(self, node: NodeHome) -> bytes:
         """Return this party's part, opened.
@@ -250,6 +269,19 @@ def revoke_model(
     with Book(node, clock) as book:
         entry = entries.ModelRevoked(at=book.now(), model=kept.id)
         book.once(f"model-revoked:{kept.id}", entry)
+
+
+def hear_revoked(kept: KeptModel, organisation: str, *, clock: Clock | None = None) -> None:
+    """Keep that another holder said that it revoked the model; what was heard before stays.
+
+    Raises:
+        EnvironmentUnfit: It can't be written.
+    """
+    if kept.facts.shared.holder(organisation) is None or organisation in kept.heard:
+        return
+    now = timestamp((clock or SystemClock()).now())
+    said = {"model": kept.id, "heard": {**kept.heard, organisation: now}}
+    write_atomic(kept.path / "heard.json", canonical.encode(said))
 
 
 def _versions(folder: Path) -> list[int]:

@@ -137,7 +137,9 @@ def sign(
         said = "no operator" if operator is None else f"{operator} as its operator"
         raise InputInvalid(
             f"{origin}: the study names {said}; only its operator orders it, and this is {name}.",
-            hint=f'Under [study]: operator = "{name}"',
+            hint=f'Under [study]: operator = "{name}"'
+            if operator is None
+            else f"Order it at the node of {operator}.",
             study_key="study.operator",
         )
     federation = home.config.federation if isinstance(home, HubHome) else home.trust().federation
@@ -255,6 +257,18 @@ def stop(link: Link, job: str) -> None:
     except ValidationError:
         raise InputInvalid(f"{job[:63]!r} is no job that was ordered from here.") from None
     link.hand_in(STOPS, canonical.encode(said.model_dump(by_alias=True)))
+
+
+def ended(link: Link, job: str) -> str:
+    """Return how a job that this node ordered has ended, or nothing while it goes on.
+
+    Raises:
+        InputInvalid: This node ordered no such job.
+        PartyUnreachable: The hub does not answer.
+        MessageInvalid: What the hub sends is not well formed.
+    """
+    status = _page(link, job, 0).status
+    return status if status in _OVER else ""
 
 
 def follow(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from fusion.errors import PartyFailed, PartyUnreachable
+from fusion.services import passphrases
 from fusion.services.tether import PARENT_VARIABLE
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ TAIL_LINES: Final = 15
 _GRACE_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.05
 _ERROR_LINE: Final = re.compile(r"(F-\d{3}): (.*)")
+_THE_CALLERS: Final = frozenset({"FUSION_HOME", passphrases.VARIABLE})
+"""What the environment says of the caller's own folder and keys: nothing to a scripted one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Children:
         self.stop_all()
 
     def start(self, name: str, *words: str | Path) -> Child:
-        """Start ``fusion`` with these words in the background."""
+        """Start ``fusion`` with these words in the background, each key and folder its own."""
         output, log = self._logs / f"{name}.out", self._logs / f"{name}.log"
         with output.open("wb") as out, log.open("wb") as err:
             process = subprocess.Popen(
@@ -88,7 +91,7 @@ class Children:
                 stderr=err,
                 start_new_session=True,
                 env={
-                    **os.environ,
+                    **{k: v for k, v in os.environ.items() if k not in _THE_CALLERS},
                     "PYTHONUNBUFFERED": "1",
                     "NO_COLOR": "1",
                     PARENT_VARIABLE: str(os.getpid()),

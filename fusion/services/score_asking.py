@@ -1,4 +1,4 @@
-"""The label party's side towards one feature party: its epoch, its set, its answers.
+"""A holder's side towards another one: whether the model stands; its epoch, its set, its answers.
 
 The set of an epoch is fetched once and kept beside the model. What is in it opens for identifiers
 that the feature party has evaluated, and for no others.
@@ -22,8 +22,10 @@ from fusion.crypto import rng
 from fusion.errors import FusionError, MessageInvalid, PartyFailed, PartyUnreachable
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.services.maskers import maskers
+from fusion.services.models import hear_revoked
 from fusion.services.score_messages import Asked, Epoch, Preparing, reply_of, to_bytes
 from fusion.services.score_port import ASK
+from fusion.services.score_rules import Ruled
 from fusion.wire import canonical
 
 if TYPE_CHECKING:
@@ -82,6 +84,18 @@ class FeatureSide:
         if found is None:
             raise MessageInvalid(f"{self.name} answers something else than it was asked.")
         return found
+
+    def stands(self) -> None:
+        """Return if the model stands at this holder: it keeps its part, and did not revoke it.
+
+        Raises:
+            PartyFailed: It refuses; M-11: it revoked the model, which is kept as heard.
+            PartyUnreachable: It does not answer.
+        """
+        asked = Asked(kind="standing", model=self._kept.id, purpose=self._purpose)
+        reply, _ = self._call(asked)
+        if not reply.stands:
+            raise MessageInvalid(f"{self.name} answers something else than it was asked.")
 
     def _refused(self, said: PartyFailed) -> PartyFailed:
         """Return a refusal as an error that names who refuses."""
@@ -212,7 +226,9 @@ class FeatureSide:
                 hint="Is its node up? `fusion node ping` tells.",
             ) from None
         if reply.refusal is not None:
+            if reply.refusal.code == Ruled.REVOKED.value.code:
+                hear_revoked(self._kept, self.name)
             raise self._refused(reply.refusal.error())
-        if reply.body != (asked.kind != "open"):
+        if reply.body != (asked.kind in {"part", "ask"}):
             raise MessageInvalid(f"{self.name} answers something else than it was asked.")
         return reply, message

@@ -34,7 +34,8 @@ class Asked(Part):
 
     Attributes:
         kind: ``open``: the terms of an epoch. ``part``: a message of its published set. ``ask``:
-            blinded identifiers, to be evaluated.
+            blinded identifiers, to be evaluated. ``standing``: whether the model stands at this
+            holder, which any other holder may ask.
         model: Which.
         purpose: What for, as grants name it.
         epoch: Of ``open``: which; None asks for the one to take.
@@ -45,7 +46,7 @@ class Asked(Part):
     """
 
     schema_: Literal["fusion.score/1"] = Field(default="fusion.score/1", alias="schema")
-    kind: Literal["open", "part", "ask"]
+    kind: Literal["open", "part", "ask", "standing"]
     model: _Digest
     purpose: Annotated[str, Field(min_length=1, max_length=200)]
     epoch: _Epoch | None = None
@@ -87,6 +88,7 @@ class Reply(Part):
         preparing: It will be.
         take: Another epoch is to be taken: this one, or a later one.
         body: A message follows.
+        stands: The model stands: its part here is kept, and was not revoked.
         refusal: No.
     """
 
@@ -95,6 +97,7 @@ class Reply(Part):
     preparing: Preparing | None = None
     take: _Epoch | None = None
     body: bool = False
+    stands: bool = False
     refusal: Refusal | None = None
 
 
@@ -103,7 +106,10 @@ _Head = TypeVar("_Head", Asked, Reply)
 
 def to_bytes(head: Asked | Reply, body: bytes = b"") -> bytes:
     """Return a frame."""
-    data = canonical.encode(head.model_dump(mode="json", by_alias=True))
+    content = head.model_dump(mode="json", by_alias=True)
+    if not content.get("stands", True):
+        del content["stands"]  # an older node knows no such field
+    data = canonical.encode(content)
     return len(data).to_bytes(4, "big") + data + body
 
 
@@ -116,6 +122,7 @@ def asked_of(frame: bytes) -> tuple[Asked, bytes]:
     head, body = _read(frame, Asked)
     fits = {
         "open": not body and head.terms is None and head.question is None,
+        "standing": not body and (head.epoch, head.terms, head.question) == (None, None, None),
         "part": not body and head.terms is not None and head.question is None,
         "ask": bool(body) and None not in (head.terms, head.question) and head.records > 0,
     }
@@ -132,7 +139,10 @@ def reply_of(frame: bytes) -> tuple[Reply, bytes]:
     """
     head, body = _read(frame, Reply)
     held = (head.epoch, head.preparing, head.take, head.refusal)
-    if sum(each is not None for each in held) + head.body != 1 or bool(body) != head.body:
+    if (
+        sum(each is not None for each in held) + head.body + head.stands != 1
+        or bool(body) != head.body
+    ):
         raise MessageInvalid("A reply about a model is not one thing.")
     return head, body
 

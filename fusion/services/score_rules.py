@@ -52,6 +52,12 @@ class Ruled(Enum):
         "The label's part leaves only while every feature party's grant lets it be scored with.",
         "Ask for a grant with `score`, or export the card alone.",
     )
+    UNASKED = Rule(
+        "M-21",
+        "A part leaves only when every other holder has said that it did not revoke the model, "
+        "and one does not say so.",
+        "Is its node up? `fusion node ping --to ID` tells. The card alone needs nobody.",
+    )
 
 
 def refused(rule: Ruled, who: str = "") -> ModelRefused:

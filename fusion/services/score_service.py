@@ -146,6 +146,8 @@ class ScoreService:
             return messages.to_bytes(Reply(refusal=Outward.of(refused(Ruled.UNANSWERED))))
 
     def _replied(self, caller: str, asked: Asked, body: bytes) -> bytes:
+        if asked.kind == "standing":
+            return messages.to_bytes(self._standing(caller, asked.model))
         kept = self._model(caller, asked.model)
         if asked.kind == "ask" and asked.question is not None:
             return self._asked(caller, kept, asked, body)
@@ -154,6 +156,20 @@ class ScoreService:
             ready = self._ready(kept, asked)
             return messages.to_bytes(Reply(body=True), ready.published.message(asked.number))
         return messages.to_bytes(self._opened(kept, asked.epoch))
+
+    def _standing(self, caller: str, model: str) -> Reply:
+        """Return that the model stands here, to another holder of it.
+
+        Raises:
+            ModelRefused: M-10: it is not kept here, or the caller holds no part of it. M-11: it was
+                revoked here.
+        """
+        me, kept = self._node.config.id, model_of(self._node, model)
+        if kept is None or kept.facts.shared.holder(caller) is None:
+            raise refused(Ruled.UNKNOWN, me)
+        if kept.revoked:
+            raise refused(Ruled.REVOKED, me)
+        return Reply(stands=True)
 
     def _model(self, caller: str, model: str) -> KeptModel:
         """Return a model that the caller may ask about.

@@ -77,9 +77,10 @@ class Written:
             path = _own_path(first["loc"], value)
             name = f"`{path[-1]}`" if path else "The document"
             if first["type"] == "extra_forbidden":
-                known = _known(kind, path[:-1])
+                known, of = _known(kind, path[:-1], value)
                 near = difflib.get_close_matches(str(path[-1]), known, n=1)
-                hint = f"Did you mean `{near[0]}`?" if near else f"Known here: {', '.join(known)}."
+                hint = f"Known here{of}: {', '.join(known)}."
+                hint = f"Did you mean `{near[0]}`?" if near else hint
                 raise self.fail(path, f"{name} is not known here.", hint) from None
             if first["type"] == "missing":
                 raise self.fail(path, f"{name} is missing.") from None
@@ -168,11 +169,18 @@ def _own_path(loc: tuple[int | str, ...], value: Any) -> KeyPath:  # noqa: ANN40
     return tuple(path)
 
 
-def _known(kind: type[BaseModel], path: KeyPath) -> list[str]:
-    """Return the keys that a part of the document may have."""
+def _known(kind: type[BaseModel], path: KeyPath, value: Any) -> tuple[list[str], str]:  # noqa: ANN401 - any YAML value
+    """Return the keys that a part of the document may have, and of which kind it says it is.
+
+    Args:
+        kind: Of the document.
+        path: Of the part.
+        value: The document as it was written: of a part of several kinds it says which.
+    """
     schema = kind.model_json_schema(by_alias=True)
     here = schema
     for part in path:
+        value = _below(value, part)
         if isinstance(part, int):
             here = here.get("items", {})
         else:
@@ -180,7 +188,24 @@ def _known(kind: type[BaseModel], path: KeyPath) -> list[str]:
         while "$ref" in here or "anyOf" in here:
             here = here["anyOf"][0] if "anyOf" in here else here
             here = schema["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
-    return list(dict.fromkeys(key for each in _choices(here, schema) for key in each))
+    named = value.get("kind") if isinstance(value, dict) else None
+    chosen = [each for each in _choices(here, schema) if _is_of(each, named)]
+    if "oneOf" in here and chosen:
+        return list(chosen[0]), f" where `kind` is `{named}`"
+    return list(dict.fromkeys(key for each in _choices(here, schema) for key in each)), ""
+
+
+def _below(value: Any, part: int | str) -> Any:  # noqa: ANN401 - any YAML value
+    try:
+        return value[part]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _is_of(properties: Any, named: object) -> bool:  # noqa: ANN401 - part of a JSON schema
+    """Return whether these are the properties of what says that it is of this kind."""
+    kind = properties.get("kind", {})
+    return named is not None and named in (kind.get("const"), *kind.get("enum", ()))
 
 
 def _choices(here: Any, schema: Any) -> Iterator[Any]:  # noqa: ANN401 - parts of a JSON schema

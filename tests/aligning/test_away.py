@@ -211,7 +211,9 @@ def test_a_table_that_can_not_be_prepared_costs_no_run(world: World) -> None:
         finally:
             table.write_text(whole, "utf-8")
     assert failure is not None
-    assert failure.code == "A-10"
+    assert failure.code == "F-202"
+    assert failure.message == f"The table of {BANK} does not fit the study; its own log says more."
+    assert any("A-10" in note or "more than one row" in note for note in world.said[BANK])
     with Book(node) as book:
         logged = [decode(data) for data in book.ledger.entries(before, book.ledger.size())]
     moves = [each for each in logged if isinstance(each, BudgetMoved)]

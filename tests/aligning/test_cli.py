@@ -102,7 +102,13 @@ def test_an_operator_stops_its_own_run_and_no_other(
         assert f"no run that {GOV} ordered" in fusion.err
         assert fusion("align", "--stop", job, "--home", home) == 1
         assert "stopped" in fusion.err
-        assert fusion("train", "--stop", job, "--home", home) == 6
+        # It has ended: that is said, and how, as whoever follows it is told.
+        assert fusion("train", "--stop", job, "--home", home) == 1
+        assert f"{job} has ended already, as stopped" in fusion.err
+        assert "F-602" not in fusion.err
+        assert "None" not in fusion.out
+        assert fusion("train", "--stop", job, "--hub", world.hub.path) == 1
+        assert f"{job} has ended already, as stopped" in fusion.err
         assert "ended already" in fusion.err
         assert fusion("align", "--stop", "job", "--home", home) == 2
 

@@ -37,6 +37,9 @@ columns = ["age"]
 
 [model]
 kind = "anything that an alignment does not look at"
+
+[leakage]
+smallest_leaf = 20
 """
 
 

@@ -72,9 +72,10 @@ def test_refusals_name_their_rule(tmp_path: Path, fusion: Terminal, people: list
     assert fusion("simulate", "align", gov, twice, *end) == 4
     assert "A-10" in fusion.err
     assert "5 keys of 6 rows as resident_id (0 missing, 1 repeated)" in fusion.err
-    assert fusion("simulate", "align", gov, bank, "--id", "ID", "--kind", "uscc") == 4
+    others = write(tmp_path / "others.csv", ["1", "2", "3"])
+    assert fusion("simulate", "align", others, bank, *end) == 4
     assert "A-17" in fusion.err
-    assert f"{gov}: 0 keys of 20 rows as uscc" in fusion.err
+    assert f"{others}: 0 keys of 3 rows as resident_id" in fusion.err
     assert "fusion align check FILE" in fusion.err
     assert fusion("simulate", "align", gov, twice, *end, "--duplicates", "first") == 0
     assert fusion("simulate", "align", gov, gov, *end) == 2

@@ -24,6 +24,22 @@ def test_a_verb_that_ends_well_gives_its_output(tmp_path: Path) -> None:
     assert printed[0].startswith("banyan-fusion ")
 
 
+def test_a_child_does_not_take_the_callers_folder_and_passphrase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUSION_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    monkeypatch.setenv("FUSION_HOME", str(tmp_path / "of-the-caller"))
+    words = ("hub", "init", tmp_path / "hub", "--address", "127.0.0.1:4711", "--no-passphrase")
+    with Children(tmp_path / "logs", lambda _: None) as children:
+        children.finish([children.start("hub-init", *words)], seconds=60)
+    assert (tmp_path / "hub" / "hub.toml").exists()
+    with Children(tmp_path / "logs", lambda _: None) as children:
+        failing = children.start("status", "hub", "status")
+        with pytest.raises(PartyFailed) as caught:
+            children.finish([failing], seconds=60)
+    assert "of-the-caller" not in caught.value.message
+
+
 def test_a_verb_that_fails_gives_its_code_and_its_log(tmp_path: Path) -> None:
     said: list[str] = []
     with Children(tmp_path, said.append) as children:

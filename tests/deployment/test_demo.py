@@ -26,6 +26,8 @@ def _demo(*words: str, before: tuple[str, ...] = ()) -> dict[str, Any]:
         text=True,
         timeout=200,
         check=False,
+        # As whoever has typed the README's `export`; the demo's keys are its own.
+        env={**os.environ, "FUSION_PASSPHRASE_FILE": "/etc/banyan/passphrase"},
     )
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
@@ -80,6 +82,13 @@ def test_the_demo_trains_and_leaves_nothing_running(tmp_path: Path, model: str) 
     assert "max(<mark>hours</mark>)" in page
     assert "What the logs prove" in page
     assert "The same people, different columns" in page
+    for words in (
+        "What the model tells", "labels: who guesses", "federal (as a registry)",
+        "Under which grants", "dpv:", "The demo's vertical study", "The demo's questions",
+        "What left each party", "cells of groups in all", "In the training of this model",
+    ):  # fmt: skip
+        assert words in page.replace("&#x27;", "'").replace("&#39;", "'"), words
+    assert all(each["aligning"] and each["training"] for each in vertical["sent"].values())
     assert "<svg" in page
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert not _running(folder)

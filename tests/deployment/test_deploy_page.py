@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.deployment, pytest.mark.soak, pytest.mark.timeout(420)
 @pytest.fixture
 def walk(tmp_path: Path) -> Iterator[Walk]:
     """The machines of a reader of the page."""
-    walking = Walk(tmp_path, "hub.fed.example:8443", label="y", bits=2048)
+    walking = Walk(tmp_path, "hub.fed.example:8443", "docs/deploy.md", label="y", bits=2048)
     yield walking
     walking.close()
 

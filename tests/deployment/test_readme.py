@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.deployment, pytest.mark.timeout(420)]
 @pytest.fixture
 def walk(tmp_path: Path) -> Iterator[Walk]:
     """The machines of a reader of the README."""
-    walking = Walk(tmp_path, "hub.example:8443", bits=2048)
+    walking = Walk(tmp_path, "hub.example:8443", "README.md", bits=2048)
     yield walking
     walking.close()
 

@@ -14,7 +14,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import tomllib
 from typing import TYPE_CHECKING
@@ -43,13 +42,20 @@ class Walk:
     """Runs the commands; knows what they printed."""
 
     def __init__(
-        self, folder: Path, address: str, *, label: str = "rich", bits: int | None = None
+        self,
+        folder: Path,
+        address: str,
+        page: str,
+        *,
+        label: str = "rich",
+        bits: int | None = None,
     ) -> None:
         """Lay out the machines.
 
         Args:
             folder: Holds a folder for each machine.
             address: The hub's address as the page has it.
+            page: Which page; what it shows before its first command makes that one be found.
             label: Label of the study that the page simulates.
             bits: A shorter key than the page has: its primes are found sooner.
         """
@@ -70,6 +76,7 @@ class Walk:
             (self.hub, self.dealer, self.desk, *self.machines.values()), folder / "passphrase"
         )
         self._bits = bits
+        self._shell = shell_of(page)
         self._prepare(label)
 
     def close(self) -> None:
@@ -197,7 +204,7 @@ class Walk:
     def _environment(self, place: Path) -> dict[str, str]:
         # Some verbs are called within the folder of a hub or node itself.
         file = self.passphrases.get(place) or self.passphrases[place.parent]
-        return {**os.environ, "FUSION_PASSPHRASE_FILE": str(file)}
+        return {**self._shell, "FUSION_PASSPHRASE_FILE": str(file)}
 
     def _admit(self, line: str) -> None:
         """Admit everyone: one request a call, or all of them by the names that the page gives."""
@@ -310,7 +317,7 @@ class Walk:
     def _command(self, line: str, place: Path) -> list[str]:
         words = [self.words.get(word, word) for word in shlex.split(line)[1:]]
         here = [word.replace(ROOT_FOLDER, str(place)) for word in words]
-        return [sys.executable, "-m", "fusion.cli", *here]
+        return ["fusion", *here]
 
     def _fusion(self, line: str, place: Path, *, code: int = 0) -> str:
         command = self._command(line, place)
@@ -350,3 +357,27 @@ class Walk:
 def commands(page: str) -> list[str]:
     """Return the calls of the command line that a page shows."""
     return [line for line in shown_commands(ROOT / page) if line.startswith("fusion ")]
+
+
+def shell_of(page: str) -> dict[str, str]:
+    """Return the environment of a clean shell in which what a page shows first has been typed.
+
+    That is what it shows before its first ``fusion``, of lines that set up a shell.
+    """
+    shown = shown_commands(ROOT / page)
+    before = shown[: next(n for n, line in enumerate(shown) if line.startswith("fusion "))]
+    typed = "\n".join(line for line in before if line.startswith(". .venv"))
+    clean = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
+    done = subprocess.run(
+        ["/bin/sh", "-euc", f"{typed}\ncommand -v fusion >&2\nenv -0"],
+        cwd=ROOT,
+        env={**clean, **{k: v for k, v in os.environ.items() if k.startswith(("LC_", "LANG"))}},
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, f"{page}: no `fusion` after {typed!r}: {done.stderr.decode()}"
+    found = dict(line.split("=", 1) for line in done.stdout.decode().split("\0") if line)
+    # What a run of the tests sets for all processes goes on.
+    kept = {k: v for k, v in os.environ.items() if k not in {"PATH", "VIRTUAL_ENV"}}
+    return {**kept, **{k: found[k] for k in ("PATH", "VIRTUAL_ENV") if k in found}}

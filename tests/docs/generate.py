@@ -99,6 +99,9 @@ def cli_page() -> str:
         "Results go to stdout, everything else to stderr; `--json` prints exactly one document.",
         "What each exit code means is on the page of [errors](errors.md).",
         "",
+        "In a checkout, `./dev setup` puts `fusion` into `.venv`, and `. .venv/bin/activate` puts",
+        "it on the path. Without that, `./dev fusion` is the same from any folder.",
+        "",
     ]
     for path, command in commands(command_tree()):
         lines += [f"## {' '.join(path)}", ""]

@@ -74,3 +74,13 @@ def shown_commands(path: Path) -> list[str]:
             lines.extend(line.strip().removeprefix("$ ") for line in body.splitlines())
     lines.extend(span.strip() for span in _INLINE.findall(_FENCE.sub("", text)))
     return [line.split("  #")[0].strip() for line in lines if line and not line.startswith("#")]
+
+
+def shown_studies() -> list[tuple[str, str]]:
+    """Return page and text of every whole study of several parties that a page shows."""
+    return [
+        (name(page), match[2])
+        for page in documents()
+        for match in _FENCE.finditer(page.read_text("utf-8"))
+        if match[1] == "toml" and "[[party]]" in match[2]
+    ]

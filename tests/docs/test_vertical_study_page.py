@@ -9,8 +9,9 @@ import pytest
 
 from federated.vertical.model_section import Boosting, Linear, Scorecard
 from federated.vertical.study import parse_vertical
+from fusion.alignment.study import parse_study
 from fusion.grants.leakage import Limits
-from tests.docs.sources import ROOT, table_of
+from tests.docs.sources import ROOT, shown_studies, table_of
 
 if TYPE_CHECKING:
     from fusion.wire.documents import Part
@@ -41,3 +42,22 @@ def test_the_example_is_a_study() -> None:
     study = parse_vertical(text, "docs/vertical-study.md")
     assert study.organisations == ("registry", "tax")
     assert study.promises.smallest_leaf == 20
+
+
+@pytest.mark.parametrize(("page", "text"), shown_studies())
+def test_a_study_that_a_page_shows_serves_alignment_too(page: str, text: str) -> None:
+    alignment = parse_study(text, page)
+    if "[model]" in text:
+        assert set(parse_vertical(text, page).organisations) == set(alignment.organisations)
+
+
+def test_the_demos_study_serves_alignment_too() -> None:
+    text = (ROOT / "federated/demo/study-vertical.toml").read_text("utf-8")
+    assert set(parse_study(text, "x").organisations) == set(parse_vertical(text, "x").organisations)
+
+
+def test_only_the_page_of_alignments_shows_a_study_without_a_model() -> None:
+    assert [page for page, text in shown_studies() if "[model]" not in text] == [
+        "docs/alignment.md"
+    ]
+    assert "docs/vertical-study.md" in [page for page, _ in shown_studies()]

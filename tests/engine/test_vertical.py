@@ -18,11 +18,13 @@ from federated.vertical import coordinator
 from federated.vertical.study import parse_vertical
 from fusion.errors import StudyInvalid
 from fusion.ledger.verify import Expectations
+from fusion.reports.training import render
 from fusion.services import grants
 from fusion.services.audit import audit_all
 from fusion.services.homes import NodeHome
 from fusion.services.ledger import Book
 from fusion.services.models import kept_models
+from fusion.services.run_basis import basis_of
 from tests.conversing.network import network
 from tests.engine.vertical_world import JOB, LABEL, OTHERS, World
 from tests.vertical.studies import boosting, linear, scorecard, study_text, tables
@@ -104,12 +106,33 @@ def test_a_run_under_grants_gives_each_party_its_part(
     leakage = models[LABEL].facts.leakage
     assert leakage is not None
     assert leakage["verdict"]["released"]
+    _explained(world, found, ids)
     _audited(world, tmp_path)
     for name, node in world.nodes.items():
         kinds = [json.loads(entry)["kind"] for entry in _entries(node)]
         said = [kind for kind in kinds if kind in KINDS]
         assert said == list(KINDS), name
         assert any(f"job {job}: columns of " in note for note in world.notes[name])
+
+
+def _explained(world: World, found: dict[str, Any], ids: dict[str, str]) -> None:
+    """Look at what the report of a run says beside how good its model is."""
+    sent = found["model_kept"]["sent"]
+    assert set(sent) == set(world.nodes)
+    assert all(each["aligning"] > 1000 and each["training"] > 1000 for each in sent.values())
+    whole = basis_of(world.nodes[LABEL], found)
+    assert {each["id"] for each in whole["grants"]} == set(ids.values())
+    page = render({**found, **whole})
+    for words in (
+        "Under which grants", "What is known of the same people", "dpv:ServiceProvision",
+        "2120-01-01T00:00:00Z", "What the model tells", "ordered by", "What left each party",
+    ):  # fmt: skip
+        assert words in page, words
+    # Whoever is not the label party has no leak report, and is told who has it.
+    other = basis_of(world.nodes[OTHERS[0]], found)
+    assert other["leakage"] is None
+    assert f"The leak report is with {LABEL}" in render({**found, **other})
+    assert {each["id"] for each in basis_of(world.hub, found)["grants"]} == set(ids.values())
 
 
 KINDS = ("vertical-agreed", "records-aligned", "part-trained", "model-kept", "job-ended")
@@ -342,3 +365,55 @@ def test_a_study_with_a_stranger_is_refused_with_its_line(world: World) -> None:
     with pytest.raises(StudyInvalid, match=r"study.toml:\d+: mars was not admitted"):
         ENGINE.train(world.hub, text, "study.toml")
     assert ENGINE.order_terms(_text(linear()), "s")[0] == LABEL
+
+
+UNFIT = {
+    "no row of that class": ('"50K"', "text", "No row of the label"),
+    "a label of words": ("1", "text", "holds words"),
+    "a key twice": ('"yes"', "twice", "more than one row"),
+    "no key": ('"yes"', "none", "no record"),
+}
+
+
+@pytest.mark.parametrize(("positive", "table", "said"), UNFIT.values(), ids=UNFIT)
+def test_what_is_wrong_with_a_table_stays_with_its_owner(
+    world: World, positive: str, table: str, said: str
+) -> None:
+    """Whoever writes the study could ask which values there are."""
+    for name in world.nodes:
+        world.grant(name)
+    file = world.nodes[LABEL].config.data["people"]
+    head, *rows = file.read_text("utf-8").splitlines()
+    if table == "twice":
+        rows.append(rows[0])
+    elif table == "none":
+        rows = ["," + row.split(",", 1)[1] for row in rows]
+    file.write_text("\n".join([head, *rows]) + "\n", "utf-8")
+    _, events = world.run(_text(boosting("dealer"), positive=positive))
+    told = (
+        f"The table of {LABEL} does not fit the study; its own log says more. "
+        "The run was charged: whether a table fits is an answer, too."
+    )
+    (refusal,) = [each for each in events if each["event"] == "refusal"]
+    assert (refusal["code"], refusal["message"]) == ("F-202", told)
+    assert events[-1]["message"] == f"{LABEL}: {told}"
+    assert said not in json.dumps(events)
+    assert any(said in note for note in world.notes[LABEL])
+    assert not any(said in note for name in OTHERS for note in world.notes[name])
+    assert world.charges(LABEL) == {"align": "committed", "train": "committed"}
+
+
+def test_what_is_wrong_with_rows_that_were_aligned_stays_with_their_owner(world: World) -> None:
+    for name in world.nodes:
+        world.grant(name)
+    file = world.nodes[LABEL].config.data["people"]
+    head, *rows = file.read_text("utf-8").splitlines()
+    emptied = [row.rsplit(",", 1)[0] + ("," if at < 100 else ",yes") for at, row in enumerate(rows)]
+    file.write_text("\n".join([head, *emptied]) + "\n", "utf-8")
+    _, events = world.run(_text(boosting("dealer")))
+    told = f"The table of {LABEL} does not fit the study; its own log says more."
+    assert (events[-1]["code"], events[-1]["message"]) == ("F-202", f"{LABEL}: {told}")
+    assert "value in every common row" not in json.dumps(events)
+    assert any("value in every common row" in note for note in world.notes[LABEL])
+    for name in OTHERS:
+        assert not any("value in every common row" in note for note in world.notes[name])

@@ -255,8 +255,55 @@ def test_a_revoked_model_is_no_more_exported(
     assert card["revocation"]["reason"] == "the study is over"
     out = tmp_path / "model.json"
     assert fusion("model", "export", "credit", "--out", out, "--part", *home) == 4
+    # The label party has not heard of it; it asks before its own part leaves.
+    label = ("--home", world.nodes[LABEL].path)
+    assert find_model(world.nodes[LABEL], "credit").standing == "kept"
+    assert fusion("model", "export", "credit", "--out", out, "--part", *label) == 4
+    assert "M-11" in fusion.err
+    assert FIRST in fusion.err
+    assert not out.exists()
+    (line,) = fusion.document("model", "list", *label)["models"]
+    assert (line["standing"], line["heard_revoked"]) == ("revoked", [FIRST])
+    known = fusion.document("model", "card", "credit", *label)
+    assert (known["standing"], known["revocation"]) == ("revoked", None)
+    (heard,) = known["heard_revoked"]
+    assert (heard["organisation"], heard["heard"][:2]) == (FIRST, "20")
+    page = tmp_path / "card.html"
+    assert fusion("model", "card", "credit", "--html", page, *label) == 0
+    assert f"heard from it {heard['heard']}" in fusion.out
+    assert f"by {FIRST}, heard from it" in page.read_text("utf-8")
+    assert fusion("model", "export", "credit", "--out", out, *label) == 0
     assert fusion("model", "revoke", "credit", "--reason", "again", *home) == 0
     assert fusion("model", "list", *home) == 0
     assert "revoked" in fusion.out
     world.audited(FIRST)
     world.audited(LABEL)
+
+
+def test_a_revocation_is_heard_while_scoring(tmp_path: Path, fusion: Terminal) -> None:
+    model = trained.scorecard((LABEL, FIRST), [2, 2])
+    with served(tmp_path, model, "scorecard", {}) as world:
+        node = world.nodes[LABEL]
+        ids = tmp_path / "ids.csv"
+        ids.write_text(f"id\n{identifier(1)}\n", "utf-8")
+        words = ("model", "revoke", "credit", "--reason", "over", "--home", world.nodes[FIRST].path)
+        assert fusion(*words) == 0
+        scoring = ("score", "--model", "credit", "--ids", ids, "--home", node.path)
+        assert fusion(*scoring) == 4
+        assert "M-11" in fusion.err
+        assert set(find_model(node, "credit").heard) == {FIRST}
+        assert find_model(node, "credit").standing == "revoked"
+
+
+def test_a_part_does_not_leave_while_another_holder_can_not_be_asked(
+    tmp_path: Path, fusion: Terminal
+) -> None:
+    model, out = trained.scorecard((LABEL, FIRST), [2, 2]), tmp_path / "model.json"
+    with served(tmp_path, model, "scorecard", {}, away=FIRST) as world:
+        home = ("--home", world.nodes[LABEL].path)
+        assert fusion("model", "export", "credit", "--out", out, "--part", *home) == 4
+        assert "M-21" in fusion.err
+        assert FIRST in fusion.err
+        assert not out.exists()
+        assert fusion("model", "export", "credit", "--out", out, *home) == 0
+        assert find_model(world.nodes[LABEL], "credit").standing == "kept"

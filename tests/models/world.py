@@ -210,9 +210,21 @@ def _always(service: ScoreService) -> Callable[[], ScoreService]:
     return lambda: service
 
 
+def _say_port(node: NodeHome, port: int) -> None:
+    """Write the hub's port into a node's file: the command line reads the folder."""
+    file = node.path / NODE_FILE
+    text = file.read_text("utf-8").replace(':0"', f':{port}"').replace(":0#", f":{port}#")
+    file.write_text(text, "utf-8")
+
+
 @contextlib.contextmanager
 def served(
-    path: Path, model: Trained, kind: str, lacking: Mapping[str, set[int]], chunk: int = 16
+    path: Path,
+    model: Trained,
+    kind: str,
+    lacking: Mapping[str, set[int]],
+    chunk: int = 16,
+    away: str = "",
 ) -> Iterator[Served]:
     """Run a model's holders behind a hub's port, each with its table, its part and its grants.
 
@@ -222,6 +234,7 @@ def served(
         kind: Its kind.
         lacking: Rows that a party's table does not have.
         chunk: Records of a message between the nodes.
+        away: Whose node is not up.
     """
     data = {}
     for name, table in zip(model.names, model.tables, strict=True):
@@ -244,8 +257,8 @@ def served(
         label = model.names[0]
         services: dict[str, ScoreService] = {}
         connection = stack.enter_context(Connection(nodes[label]))
-        for name in model.names[1:]:
-            link = stack.enter_context(Connection(nodes[name]))
+        for name in (each for each in model.names if each != away):
+            link = connection if name == label else stack.enter_context(Connection(nodes[name]))
             service = services[name] = ScoreService(
                 nodes[name], said[name].append, pace=0.0, chunk=chunk
             )
@@ -258,12 +271,6 @@ def served(
         found = Served(model, nodes, of, kept, connection, said, services)
         for name in model.names:
             found.grant(name)
-        # For the command line, which reads the folder.
-        file = nodes[label].path / NODE_FILE
-        text = (
-            file.read_text("utf-8")
-            .replace(':0"', f':{port.port}"')
-            .replace(":0#", f":{port.port}#")
-        )
-        file.write_text(text, "utf-8")
+        for node in nodes.values():
+            _say_port(node, port.port)
         yield found

@@ -131,3 +131,12 @@ def test_a_partys_name_is_no_markup() -> None:
     text = leakage.page(found["report"], found["verdict"])
     assert HOSTILE not in text
     assert Page(text).open == []
+
+
+def test_what_was_promised_is_said_in_words() -> None:
+    found = told(Limits(smallest_leaf=20))
+    assert [words.en for words in leakage.limit_words(found["verdict"])] == [
+        "Promised: a weight rests on at least 20 rows."
+    ]
+    assert leakage.limit_words(told(Limits())["verdict"]) == []
+    assert "至少基于 20 行" in leakage.leak_section(found["report"], found["verdict"])

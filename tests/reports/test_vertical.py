@@ -70,6 +70,12 @@ def test_its_record_has_what_closing_lines_and_report_say() -> None:
     assert "+0.3095" in text
 
 
+def test_what_is_not_known_of_a_run_has_no_closing_line() -> None:
+    facts = vertical_facts(record(EVENTS[:1]))
+    assert "common records" not in dict(facts)
+    assert all(value for _, value in facts)
+
+
 def test_a_run_that_broke_off_has_a_report_as_well() -> None:
     for count in range(len(EVENTS)):
         assert "<html" in render(record(EVENTS[:count]))

@@ -246,7 +246,13 @@ def test_a_model_that_tells_more_than_was_promised_is_kept_by_nobody(tmp_path: P
         run.finish()
         failure = run.standings()[LABEL]["failure"]
         assert (failure["kind"], failure["exit_code"]) == ("final", 4)
-        assert "smallest_leaf is 100" in failure["message"]
+        # The hub and the peers are told the limit, and no measure.
+        assert failure["message"].startswith(
+            "The model is not released, as a limit is not kept: smallest_leaf is 100 (L-03). What"
+        )
+        (note,) = [each for each in run.parties[LABEL].notes if "not released" in each]
+        assert "where smallest_leaf is 100" in note
+        assert "would pass" in note
         assert run.jobs[LABEL].part is None
 
 
@@ -268,12 +274,16 @@ def test_a_changed_table_is_found_out_and_marks_are_strict(tmp_path: Path) -> No
         run.jobs["tax"].begin(2, Mark(0, 1))
         while run.states()["tax"] == "training":
             time.sleep(0.01)
-        assert "changed" in run.standings()["tax"]["failure"]["message"]
+        assert run.standings()["tax"]["failure"]["message"] == (
+            "The table of tax does not fit the study; its own log says more."
+        )
+        assert any("changed" in note for note in run.parties["tax"].notes)
         # Nor is it aligned anew: the run was charged for, and held to, one table.
         run.jobs["tax"].begin(3, None)
         while run.states()["tax"] == "aligning":
             time.sleep(0.01)
-        assert "changed" in run.standings()["tax"]["failure"]["message"]
+        assert run.standings()["tax"]["failure"]["code"] == "F-202"
+        assert sum("changed" in note for note in run.parties["tax"].notes) == 2
         run.jobs["tax"].close()
         assert run.parties["tax"].keeping.names() == []
         assert run.parties["tax"].permission.given_up == 1

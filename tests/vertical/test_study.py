@@ -41,6 +41,16 @@ def test_what_breaks_a_rule_is_named_with_its_line(
     assert (message or "nobody sees when to stop") in str(found.value)
 
 
+def test_a_key_of_another_kind_of_model_is_answered_with_those_of_this_one() -> None:
+    text = study_text(linear("poisson")).replace("epochs = 6", "trees = 6")
+    with pytest.raises(StudyInvalid, match="`trees` is not known here") as found:
+        parse_vertical(text, "vertical.toml")
+    assert found.value.hint == (
+        "Known here where `kind` is `poisson`: "
+        "kind, backend, epochs, learning_rate, momentum, l2, key_bits."
+    )
+
+
 @pytest.mark.parametrize("text", [TEXT, study_text(linear("poisson"))])
 def test_a_study_comes_back_over_the_wire(text: str) -> None:
     study = parse_vertical(text, "s")
