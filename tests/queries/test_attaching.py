@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from fusion.errors import DataInvalid
+from fusion.errors import DataInvalid, VerificationFailed
 from fusion.services import engines
 from fusion.services.doctor_folder import permission_findings
-from sandbox.attached import attached
+from sandbox.attached import attached, check_frozen
 from tests.link.federation import serving
 from tests.queries.world import POLICY, make_world, serving_queries, write_people
 
@@ -205,3 +205,20 @@ def test_what_attaching_and_answering_make_is_the_owners_alone(own: Up) -> None:
     assert "history.sqlite" in modes
     assert set(modes.values()) == {0o600}
     assert os.umask(os.umask(0o022)) & 0o022  # else nothing was shown
+
+
+def test_a_revision_of_before_has_its_list_of_people_still(own: Up) -> None:
+    owner = own.world.owner
+    folder = owner.path / "queries/persons/r1"
+    before = (folder / "_people.parquet").rename(folder / "people.parquet")
+    whole = before.read_bytes()
+    try:
+        found = attached(owner, "persons")
+        assert found is not None
+        check_frozen(found)
+        before.write_bytes(b"another")
+        with pytest.raises(VerificationFailed):
+            check_frozen(found)
+    finally:
+        before.unlink()
+        (folder / "_people.parquet").write_bytes(whole)
