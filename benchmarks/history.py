@@ -24,7 +24,8 @@ import numpy as np
 
 from benchmarks.history_workload import DEFINED, SCOPE, Population, queries
 from sandbox.history.decide import Rules, decide
-from sandbox.history.guard import Cohort, History
+from sandbox.history.epoch import Cohort
+from sandbox.history.guard import History
 from sandbox.history.request import Reason, Status
 from sandbox.history.thresholds import Policy
 

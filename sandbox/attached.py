@@ -4,11 +4,14 @@
 
     HOME/queries/DATASET/policy.json     the attachment, signed; the newest revision
     HOME/queries/DATASET/rN/NAME.parquet the tables of revision N, as they were copied
-    HOME/queries/DATASET/rN/people.parquet  who is on its list, under which number
+    HOME/queries/DATASET/rN/_people.parquet who is on its list, under which number
     HOME/queries/DATASET/rN/reader       of tables in a database: the URI of the role that reads;
                                          of tables for Spark: their URI
     HOME/queries/DATASET/rN/tables.duckdb  the tables as queries want them (:mod:`sandbox.store`)
     HOME/queries/DATASET/rN/tables.arrays  their columns as plain arrays (:mod:`sandbox.arrays`)
+
+No file of ours is one of a table: the name of a table begins with a letter, that of its copy ends
+in ``.csv`` or ``.parquet``.
 
 A revision is an epoch of the history: people and values are frozen, so that no answer shows who
 came or went since. The next revision gives everybody who was on a list the same number, and counts
@@ -34,6 +37,7 @@ from fusion.services.catalogue import check_usable, is_name
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical, envelope
 from sandbox import arrays, freezing, ledgers, postgres_freeze, spark_freeze, store
+from sandbox.inspecting import Told
 from sandbox.policy import MAX_POLICY_BYTES, Policy, policy_of
 from sandbox.private.mechanism import check_available
 from sandbox.reading import parse_policy
@@ -46,7 +50,10 @@ if TYPE_CHECKING:
 
 TYPE: Final = "application/vnd.fusion.attached-policy/1+json"
 MAX_ATTACHED_BYTES: Final = 2 * MAX_POLICY_BYTES
-PEOPLE: Final = "people.parquet"
+PEOPLE: Final = "_people.parquet"
+_PEOPLE_BEFORE: Final = "people.parquet"
+"""Its name in revisions that were attached while a table could not be called ``people``."""
+
 READER: Final = "reader"
 
 
@@ -166,7 +173,17 @@ class Origin:
 def attach(
     node: NodeHome, text: str, origin: str, dataset: str, where_from: Origin | None = None
 ) -> Attached:
+    """Do what :func:`attach_and_tell` does; return what holds."""
+    return attach_and_tell(node, text, origin, dataset, where_from)[0]
+
+
+def attach_and_tell(
+    node: NodeHome, text: str, origin: str, dataset: str, where_from: Origin | None = None
+) -> tuple[Attached, Told]:
     """Freeze a dataset's tables and attach a policy to it, signed by the node's organisation.
+
+    Where policy and files are those that are attached already, nothing changes: a revision is an
+    epoch of the history, and what was released in it can be given again in no other.
 
     Args:
         node: The owner's node.
@@ -200,6 +217,8 @@ def attach(
             _write_people(frozen.listed, copies / PEOPLE)
             document = _document(node, policy, dataset, revision, frozen)
             document["people_digest"] = _digest(copies / PEOPLE)
+            if before is not None and _is_same(before, document):
+                return before, Told(frozen.looked, unchanged=True)
             if not frozen.place:
                 document |= _stored(policy, copies)
             copies.rename(where / f"r{revision}")
@@ -216,7 +235,22 @@ def attach(
         postgres_freeze.drop_others(tables.keeper, found.owner, dataset, found.place)
     elif found.source == "spark":
         spark_freeze.drop_others(tables.lake, found.owner, dataset, found.place)
-    return found
+    return found, Told(frozen.looked)
+
+
+def _is_same(before: Attached, document: Mapping[str, Any]) -> bool:
+    """Return whether a revision holds what would be attached, byte for byte, and is whole."""
+    if before.source != "files" or before.store is None or before.arrays is None:
+        return False
+    had = (before.policy.document(), dict(before.digests), before.people_digest)
+    now = (document["policy"], document["tables"], document["people_digest"])
+    if had != now or document.get("source", "files") != "files":
+        return False
+    try:
+        check_frozen(before)
+    except VerificationFailed:
+        return False
+    return True
 
 
 def _frozen(
@@ -412,7 +446,7 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         dataset=dataset,
         revision=document.revision,
         policy=policy,
-        inputs={**files, COHORT: frozen / PEOPLE},
+        inputs={**files, COHORT: _list_in(frozen)},
         people=document.people,
         people_digest=document.people_digest,
         schema_digest=document.schema_digest,
@@ -426,6 +460,12 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         arrays_digest=document.arrays_digest,
         coded=frozenset(document.coded),
     )
+
+
+def _list_in(frozen: Path) -> Path:
+    """Return the list of people of a revision; whether it is that one is seen by its digest."""
+    own = frozen / PEOPLE
+    return own if own.exists() else frozen / _PEOPLE_BEFORE
 
 
 def check_frozen(found: Attached) -> None:

@@ -63,12 +63,15 @@ class Engine:
             DataInvalid: A file can't be read, or a column has no fitting type.
             EnvironmentUnfit: The engine of the source is not installed.
         """
-        from sandbox.trying import attempt, engine_of  # noqa: PLC0415 - imports DuckDB
+        from sandbox.inspecting import warnings_of  # noqa: PLC0415 - imports DuckDB
+        from sandbox.trying import attempt, engine_of  # noqa: PLC0415 - as above
 
         policy = parse_policy(text, origin)
-        with engine_of(policy, data, source) as (run, dialect):
-            secret = rng.token(SECRET_BYTES)
-            return attempt(policy, statements, run if execute else None, secret, dialect)
+        with engine_of(policy, data, source, read=execute) as tried:
+            secret, run = rng.token(SECRET_BYTES), tried.execute if execute else None
+            found = attempt(policy, statements, run, secret, tried.dialect)
+            tables = {name: each.document() for name, each in tried.looked.items()}
+            return found | {"tables": tables, "warnings": warnings_of(policy, tried.looked)}
 
     def source_sql(self, text: str, origin: str, database: str, schema: str) -> str:
         """Return SQL that makes the two roles of PostgreSQL that a policy needs.
@@ -103,20 +106,28 @@ class Engine:
             QueryFailed: The people of the tables could not be listed.
             EnvironmentUnfit: The database can't be asked, or there is no Spark.
         """
-        from sandbox.attached import Origin, attach  # noqa: PLC0415 - imports DuckDB
+        from sandbox.attached import Origin, attach_and_tell  # noqa: PLC0415 - imports DuckDB
+        from sandbox.inspecting import warnings_of  # noqa: PLC0415 - as above
         from sandbox.postgres_roles import uri_of  # noqa: PLC0415 - as above
         from sandbox.spark import PREFIX  # noqa: PLC0415 - as above
 
         lake = source if source.startswith(PREFIX) else ""
         keeper, asked = (uri_of(each) if each else "" for each in ("" if lake else source, reader))
-        found = attach(node, text, origin, dataset, Origin(data, keeper, asked, lake))
+        where = Origin(data, keeper, asked, lake)
+        found, told = attach_and_tell(node, text, origin, dataset, where)
         return {
             "dataset": f"{found.owner}/{found.dataset}",
             "revision": found.revision,
+            "unchanged": told.unchanged,
+            "people": found.people,
+            "tables": {name: each.document() for name, each in told.tables.items()},
             "digest": found.policy.digest,
             "schema_digest": found.schema_digest,
             "columns": list(found.columns),
-            "warnings": weaker_than_usual(found.policy),
+            "warnings": [
+                *weaker_than_usual(found.policy),
+                *warnings_of(found.policy, told.tables),
+            ],
         }
 
     def try_python(

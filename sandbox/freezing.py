@@ -7,7 +7,7 @@ columns are copied out as Parquet: who asks later never meets the file itself.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
@@ -18,6 +18,7 @@ from fusion.errors import DataInvalid, InputInvalid, QueryFailed, VerificationFa
 from fusion.wire.limits import MEBI
 from sandbox import engine, tables
 from sandbox.dialects import quoted
+from sandbox.inspecting import Looked, inspect
 from sandbox.partials import Limits
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Frozen:
         listed: Everybody in them, by number.
         place: The schema of a database, or Spark's folder, where they are; empty for files.
         source: Who computes on them: ``files``, ``postgres`` or ``spark``.
+        looked: What is to be told their owner of each table, of files.
     """
 
     digests: Mapping[str, str]
@@ -52,6 +54,7 @@ class Frozen:
     listed: list[str]
     place: str = ""
     source: str = "files"
+    looked: Mapping[str, Looked] = field(default_factory=dict)
 
 
 def declared(policy: Policy) -> dict[str, dict[str, str]]:
@@ -97,7 +100,7 @@ def freeze(
 
     Raises:
         InputInvalid: A file is of no known kind or can't be copied, or there are too many people.
-        DataInvalid: A file can't be read.
+        DataInvalid: A file can't be read, or lacks a column; names it, the table and why.
         QueryFailed: The people of the tables could not be listed.
     """
     databases = {path for path in sources.values() if path.suffix.lower() == DATABASE}
@@ -109,8 +112,11 @@ def freeze(
             table: _copied(path, folder / f"{table}{path.suffix.lower()}")
             for table, path in sources.items()
         }
-    schemas = {table: read_schema(path) for table, path in files_in(policy, folder).items()}
-    return Frozen(digests, schemas, _listed(policy, folder, known))
+    files = files_in(policy, folder)
+    # Of the copies, so that what is told is what holds; named as the owner knows them.
+    looked = inspect(policy, files, sources)
+    schemas = {table: read_schema(path) for table, path in files.items()}
+    return Frozen(digests, schemas, _listed(policy, folder, known), looked=looked)
 
 
 def files_in(policy: Policy, folder: Path) -> dict[str, Path]:

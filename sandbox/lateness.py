@@ -4,7 +4,8 @@ Steps end 0.25, 0.5, 1, ... 32 s after work began (the policy says which is the 
 end is the only moment at which anybody looks whether the answer is there. Where a statement begins
 follows from the policy and from what was late before. A step that ends without an answer is an
 *event*: on disk, told to the owner, and counted against what the policy lets an organisation, or a
-pool of them, have in a month. A failure with data at hand is one, too. As long as there is none,
+pool of them, have in a month. A failure with data at hand is one, too, and
+so is a result of more rows than were asked for. As long as there is none,
 time tells nothing; so of any number of people, each there or not by a fair coin, at most as many
 more than half are guessed right as there may be events (``docs/claims/queries.md``,
 ``docs/adr/0033-time.md``).
@@ -32,7 +33,7 @@ from fusion.crypto.hashing import hexdigest
 from fusion.errors import IsolationBusy, QueryFailed
 from fusion.stores.lateness import Asker
 from sandbox.pools import others_of
-from sandbox.refusals import refusal
+from sandbox.refusals import RefusedOnData, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,16 +140,16 @@ class Lateness:
             with self._lock:
                 self._kept[asker.dataset, asker.party] -= len(steps)
 
-    def count(self, question: Question, month: str, step: int, *, failed: bool = False) -> None:
+    def count(self, question: Question, month: str, step: int, *, ended: str = "") -> None:
         """Write down that a step ended without an answer, and tell the owner.
 
         Args:
             question: Of which query.
             month: Of its beginning.
             step: In milliseconds.
-            failed: Whether it ended with a failure, which a longer step would not mend.
+            ended: How it ended, if with something that a longer step would not mend.
         """
-        after = step if failed else min(2 * step, LAST_MILLISECONDS)
+        after = step if ended else min(2 * step, LAST_MILLISECONDS)
         key, asker = f"{question.job}:{step}", question.asker
         with self._lock:
             try:
@@ -158,7 +159,7 @@ class Lateness:
                 # It happened, on disk or not: kept from others until this process ends.
                 self._kept[asker.dataset, asker.party] += 1
                 raise
-        how = "failed" if failed else f"was not ready after {step / 1000:g} s"
+        how = ended or f"was not ready after {step / 1000:g} s"
         self._say(
             f"{question.job} of {question.caller} {how}: {used} of"
             f" {question.time.late} late answers of {month} on {question.asker.dataset}"
@@ -183,6 +184,13 @@ def _steps(first: int, seconds: float) -> list[int]:
     while 2 * steps[-1] <= min(1000 * seconds, LAST_MILLISECONDS):
         steps.append(2 * steps[-1])
     return steps
+
+
+def _ended(error: BaseException | None) -> str:
+    """Return how work ended, if that tells of data."""
+    if isinstance(error, QueryFailed):
+        return "failed"
+    return "had more rows than were asked for" if isinstance(error, RefusedOnData) else ""
 
 
 class Course:
@@ -211,7 +219,8 @@ class Course:
         """Return what work comes to, or raise what it raises, at the end of a step.
 
         Args:
-            work: Under way; what it raises may leave. QueryFailed is an event: data made it.
+            work: Under way; what it raises may leave. QueryFailed and RefusedOnData are events:
+                data made them.
             stop: Says that nobody waits.
             closing: Says that the node goes down.
 
@@ -227,8 +236,9 @@ class Course:
                 if closing.wait(max(0.0, rest)):
                     break
                 if work.done():
-                    if isinstance(work.exception(), QueryFailed):
-                        self._late.count(self._question, self._month, step, failed=True)
+                    ended = _ended(work.exception())
+                    if ended:
+                        self._late.count(self._question, self._month, step, ended=ended)
                     return work.result()
                 self._late.count(self._question, self._month, step)
                 if stop.is_set():

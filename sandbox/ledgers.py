@@ -9,7 +9,8 @@ from fusion.crypto.hashing import digest
 from fusion.errors import InputInvalid
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical
-from sandbox.history.guard import Cohort, History
+from sandbox.history.epoch import Cohort
+from sandbox.history.guard import History
 from sandbox.history.request import Scope
 from sandbox.history.thresholds import SECRET_BYTES, Policy
 from sandbox.pools import group_of, next_group

@@ -91,10 +91,36 @@ def _no_rows(_relation: Relation) -> str:
 
 
 def leaves(result: Result) -> list[Result]:
-    """Return the cores and public relations that a result is made of, each once."""
+    """Return the cores and public relations that a result is made of, each once.
+
+    Raises:
+        QueryRefused: The rest of the statement is too long to be run, whatever is released.
+    """
     post = _Post()
-    post.sql(result)
+    if len(post.sql(result)) > _MAX_TEXT:
+        raise refusal("Q-02")
     return post.tables
+
+
+def most_rows(result: Result, sizes: Sequence[tuple[Result, int]]) -> int:
+    """Return a bound on the rows of a result, whatever of its leaves is released.
+
+    Args:
+        result: What is asked for.
+        sizes: The most rows of each of its :func:`leaves`.
+    """
+    if result.core is not None or result.public is not None:
+        return next(size for leaf, size in sizes if leaf is result)
+    if result.union is not None:
+        most = sum(most_rows(side, sizes) for side in result.union[:2])
+    else:
+        most = 1
+        for source, kind, _ in result.sources:
+            own = most_rows(source, sizes)
+            most *= max(1, own) if kind == "left" else own
+        # Without groups, an aggregate over nothing is a row.
+        most = max(1, most)
+    return most if result.limit is None else min(most, result.limit)
 
 
 def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
@@ -111,8 +137,6 @@ def run(result: Result, tables: Sequence[Table], most: int) -> list[list[Any]]:
     """
     post = _Post()
     text = post.sql(result)
-    if len(text) > _MAX_TEXT:
-        raise refusal("Q-02")
     try:
         with _engine() as connection, _in_time(connection):
             for place, leaf in enumerate(post.tables):

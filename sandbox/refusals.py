@@ -1,6 +1,8 @@
 """Why a query is refused: one code a rule, what it says, and what would satisfy it.
 
 A refusal is decided from the statement and the policy alone, so that it says nothing about data.
+Two are not: that no refusal of the month is left (Q-28, from what was released and refused before),
+and that a result has more rows than were asked for (:class:`RefusedOnData`).
 """
 
 from __future__ import annotations
@@ -106,7 +108,19 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
         "A number is told to its bin, and this would tell more.",
         "Compare the column with multiples of its bin; fusion query describe shows bins.",
     ),
+    "Q-28": (
+        "The refusals of this month are used up, and none of what this asks for was released.",
+        "Ask again for what was released before, or wait for the next month.",
+    ),
 }
+
+
+class RefusedOnData(QueryRefused):
+    """A refusal that follows from data, after it was at hand.
+
+    It tells a bit of them, so that there may be no more of these in a month than late answers: each
+    is counted as one (:mod:`sandbox.lateness`).
+    """
 
 
 def refusal(code: str, detail: str = "", hint: str = "") -> QueryRefused:

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.crypto.hashing import hexdigest
-from fusion.errors import GrantRefused, MessageInvalid
-from sandbox import ledgers
+from fusion.errors import GrantRefused, MessageInvalid, QueryRefused
+from fusion.services.query_messages import MAX_REPLY_BYTES
+from sandbox import ledgers, post
 from sandbox.disclosure import Rules
 from sandbox.history.explain import explain, number
 from sandbox.history.request import Outcome, Reason, Request, Status
 from sandbox.query import compile_statement, finish_rows
-from sandbox.refusals import refusal
+from sandbox.refusals import RefusedOnData, refusal
 from sandbox.selection import definitions_of, select
 from sandbox.sources import MAX_CELLS, MAX_OVERLAPPING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from fusion.grants.permit import Permit
     from fusion.ports import Stop
@@ -37,8 +39,18 @@ if TYPE_CHECKING:
     from sandbox.sources import Found, Source
 
     Keys = tuple[Any, ...]
+    Decided = list[list[tuple[Selection, dict[Keys, bool]]]]
 
 MAX_SELECTIONS: Final = 24
+_CELL_BYTES: Final = 1300
+"""No cell is longer in a reply: 200 characters of six bytes, and what is between two."""
+
+_TOO_LARGE: Final = "Ask for more rows (--rows), or group by fewer or coarser properties."
+_NOT_COUNTED: Final = "None of it is counted as an earlier result."
+_CHARGED: Final = (
+    "The query and the rows that were asked for stay charged, and one late answer of the month is"
+    " used up, since how many rows there are tells of the data."
+)
 _SHOWN: Final = frozenset({Status.SERVED, Status.CACHED})
 
 
@@ -141,7 +153,7 @@ class Released:
     numbers: list[int] = field(default_factory=list)
 
 
-def run(
+def run(  # noqa: PLR0913 - each is part of the run
     permit: Permit,
     prepared: Prepared,
     source: Source,
@@ -151,6 +163,7 @@ def run(
     month: str,
     stop: Stop,
     seconds: float,
+    fits: Callable[[Released], None] = lambda _: None,
 ) -> Released:
     """Carry out what was permitted, once.
 
@@ -163,10 +176,11 @@ def run(
         month: When it is asked, for the refusals of a month.
         stop: Ends it.
         seconds: After which it is ended.
+        fits: Raises RefusedOnData if something else than rows is too large to leave.
 
     Raises:
         GrantRefused: The permit is for something else, or was used.
-        QueryRefused: There are more rows than were asked for.
+        RefusedOnData: There are more rows than were asked for; the history has nothing of it.
         WorkFailed: The source ended without an answer; nothing of why may leave.
         IsolationBusy: There was no place for it in time.
         MessageInvalid: The source answered something else.
@@ -181,7 +195,7 @@ def run(
     permit.spend()
     held = Held(history, attached, request.assignee, month)
     found = executed(prepared, source, request.assignee, stop, seconds)
-    return _released(prepared, found, held, secret, request.rows)
+    return _released(prepared, found, held, secret, request.rows, fits)
 
 
 def executed(prepared: Prepared, source: Source, caller: str, stop: Stop, seconds: float) -> Found:
@@ -197,10 +211,57 @@ def executed(prepared: Prepared, source: Source, caller: str, stop: Stop, second
 
 
 def _released(
-    prepared: Prepared, found: Found, held: Held, secret: bytes, most: int | None
+    prepared: Prepared,
+    found: Found,
+    held: Held,
+    secret: bytes,
+    most: int | None,
+    fits: Callable[[Released], None] = lambda _: None,
 ) -> Released:
-    # Before a value is looked at: what is decided here is on disk when it returns.
-    decided = held.decide_all(prepared, found)
+    if not _may_be_too_large(prepared, found, most):
+        # Before a value is looked at: what is decided here is on disk when it returns.
+        answer = _finished(prepared, found, held.decide_all(prepared, found), secret, most)
+        return Released(answer, [*held.notes, *prepared.compiled.notes], held.numbers)
+    # Only what leaves is to be in the history, so that whether it can is seen before: from what
+    # would be decided. The lock is not held while the rest of the statement runs, which an analyst
+    # can make slow.
+    tried = held.anew()
+    with tried.rehearsal():
+        decided = tried.decide_all(prepared, found)
+    answer = _finished(prepared, found, decided, secret, most)
+    fits(Released(answer, [*tried.notes, *prepared.compiled.notes], tried.numbers))
+    now = held.decide_all(prepared, found)
+    if now != decided:  # another query of the group came between
+        try:
+            answer = _finished(prepared, found, now, secret, most)
+        except RefusedOnData as error:
+            raise too_large(error.message, kept=True) from None
+    return Released(answer, [*held.notes, *prepared.compiled.notes], held.numbers)
+
+
+def _may_be_too_large(prepared: Prepared, found: Found, most: int | None) -> bool:
+    """Return whether a result could be refused for its size, whatever of its cells is released."""
+    compiled = prepared.compiled
+    sizes = [
+        (leaf, max(1, len(own))) for leaf, own in zip(compiled.leaves, found.rows, strict=True)
+    ]
+    rows = post.most_rows(compiled.plan.result, sizes)
+    limit = (
+        compiled.policy.release.rows if most is None else min(compiled.policy.release.rows, most)
+    )
+    cells = rows * (1 + len(compiled.plan.result.outputs))
+    return rows > limit or cells * _CELL_BYTES > MAX_REPLY_BYTES
+
+
+def _finished(
+    prepared: Prepared, found: Found, decided: Decided, secret: bytes, most: int | None
+) -> Answer:
+    """Return the table that leaves.
+
+    Raises:
+        RefusedOnData: It has more rows than were asked for.
+        QueryFailed: It could not be computed.
+    """
 
     def withheld(core: int, these: Sequence[Cell]) -> set[int]:
         return {
@@ -213,8 +274,21 @@ def _released(
         }
 
     rules = Rules(prepared.attached.policy.release, ledgers.noise_secret(secret))
-    answer = finish_rows(prepared.compiled, found.rows, rules, withheld, most)
-    return Released(answer, [*held.notes, *prepared.compiled.notes], held.numbers)
+    try:
+        return finish_rows(prepared.compiled, found.rows, rules, withheld, most)
+    except QueryRefused as error:
+        raise too_large(error.message) from None
+
+
+def too_large(message: str, *, kept: bool = False) -> RefusedOnData:
+    """Return the refusal of a result that has more rows, or bytes, than may leave.
+
+    Args:
+        message: The rule.
+        kept: Whether the history has it as released.
+    """
+    hint = f"{_TOO_LARGE} {_CHARGED}" if kept else f"{_TOO_LARGE} {_NOT_COUNTED} {_CHARGED}"
+    return RefusedOnData(message, hint=hint, code="Q-16")
 
 
 class Held:
@@ -224,6 +298,7 @@ class Held:
         """Take the history of what an organisation, and who pools with it, was given."""
         self._history = history
         self._attached = attached
+        self._organisation = organisation
         self._scope = ledgers.scope_of(attached, organisation)
         self._definitions = definitions_of(attached.policy)
         self._cohort = ledgers.cohort_of(attached)
@@ -231,9 +306,15 @@ class Held:
         self.notes: dict[tuple[str, str], None] = {}
         self.numbers: list[int] = []
 
-    def decide_all(
-        self, prepared: Prepared, found: Found
-    ) -> list[list[tuple[Selection, dict[Keys, bool]]]]:
+    def anew(self) -> Held:
+        """Return the same with nothing said."""
+        return Held(self._history, self._attached, self._organisation, self._month)
+
+    def rehearsal(self) -> AbstractContextManager[None]:
+        """Decide without effect, as :meth:`History.rehearsal` says."""
+        return self._history.rehearsal(self._scope)
+
+    def decide_all(self, prepared: Prepared, found: Found) -> Decided:
         """Return, for each core and each of its selections, which cells may be released."""
         parts = zip(found.cells, found.members, strict=True)
         return [

@@ -104,6 +104,15 @@ class Selection:
         number = _number(canonical.encode(sorted(set(others))))
         return ((*conditions, Condition(OTHER, low=number, high=number)),)
 
+    def declared_keys(self) -> frozenset[str] | None:
+        """Return the attributes that cells have one value of; None if a key is none of them."""
+        keys = self.core.rows.outputs[: self.core.keys]
+        found = [
+            self.attributes.get(k.value.text) if k.value.op in _COLUMNS else None for k in keys
+        ]
+        named = [each.name for each in found if each is not None]
+        return frozenset(named) if len(named) == len(keys) else None
+
 
 def select(core: Core, policy: Policy) -> tuple[Selection, ...]:
     """Return what a core selects and measures: its cells, then parts of them that it measures.

@@ -34,7 +34,7 @@ from fusion.services import query_messages as messages
 from fusion.services.clock import SystemClock
 from fusion.services.grants import GrantDesk, GrantFolder
 from fusion.services.ledger import Book
-from fusion.services.query_messages import Asked, Left, Note, Privacy, Reply, Table
+from fusion.services.query_messages import Asked, Left, Privacy, Reply
 from fusion.services.query_messages import Refusal as Outward
 from fusion.services.storage import open_budgets, open_lateness, open_rho
 from fusion.types import OrgId
@@ -47,8 +47,10 @@ from sandbox.private import answering, spending
 from sandbox.private.answering import PrivatePrepared, prepare_private, run_private
 from sandbox.python_service import PythonService, Shared, python_reply
 from sandbox.refusals import refusal
+from sandbox.replies import check_size, reply_bytes, table_of
 from sandbox.runner import prepare, run
 from sandbox.sources.opening import source_of
+from sandbox.spent import check_refusals
 from sandbox.timing import Watch
 from sandbox.turns import Turns
 
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from fusion.ports import Clock, Stop
     from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
+    from fusion.services.query_messages import Table
     from sandbox.attached import Attached
     from sandbox.dialects import Name
     from sandbox.history.guard import History
@@ -219,6 +222,8 @@ class Service:
         with ExitStack() as held:
             held.enter_context(self._places.turn(caller, stop, asked.seconds))
             course = held.enter_context(self._late.course(question))
+            if not isinstance(prepared, PrivatePrepared):
+                check_refusals(prepared, self._history(found), caller, self._month())
             permit = self._desk.admit(request)
             with suppress(FusionError):  # whatever it is, the work meets it in its own time
                 source.stand_by(prepared.compiled, self._closing)
@@ -309,9 +314,12 @@ class Service:
     def _left(self, caller: str, dataset: str) -> list[Left]:
         found = []
         policy = attached(self._node, dataset)
-        late = None
+        late = refusals = None
         if policy is not None:
             late = self._late.left(asker_of(dataset, policy.policy, caller), policy.policy.time)
+        if policy is not None and policy.policy.mode == "sdc":
+            scope = ledgers.scope_of(policy, caller)
+            refusals = self._history(policy).refusals_left(scope, self._month())
         for kept in self._grants(caller, dataset):
             permission = kept.signed.grant.permission("query")
             if permission is None or kept.revoked:
@@ -324,6 +332,7 @@ class Service:
                     rows=left.rows,
                     not_after=kept.signed.grant.not_after,
                     late=late,
+                    refusals=refusals,
                     privacy=self._privacy(dataset, kept.signed.id, cap_of(permission)),
                 )
             )
@@ -382,7 +391,7 @@ class Service:
                 if isinstance(prepared, PrivatePrepared)
                 else self._run(permit, prepared, source, watch)
             )  # fmt: skip
-            data = _reply(table)
+            data = reply_bytes(table)
             # A revocation that came in the meantime holds.
             self._desk.check(permit)
             self._desk.commit(permit)
@@ -404,18 +413,15 @@ class Service:
             source,
             self._history(prepared.attached),
             secret=self._secret,
-            month=self._clock.now().strftime("%Y-%m"),
+            month=self._month(),
             stop=watch,
             seconds=watch.seconds,
+            fits=lambda released: check_size(table_of(permit, prepared, released)),
         )
-        return Table(
-            job=permit.request.job,
-            policy=prepared.attached.policy.digest,
-            columns=list(found.answer.columns),
-            rows=found.answer.rows,
-            notes=[Note(message=message, hint=hint) for message, hint in found.notes[:100]],
-            numbers=found.numbers,
-        )
+        return table_of(permit, prepared, found)
+
+    def _month(self) -> str:
+        return self._clock.now().strftime("%Y-%m")
 
     def _history(self, found: Attached) -> History:
         # One for each k: bounds are the only thing in which they differ, the file is one.
@@ -474,15 +480,3 @@ def _request(
         study=study,
         grants=grants,
     )
-
-
-def _reply(table: Table) -> bytes:
-    """Return what leaves.
-
-    Raises:
-        QueryRefused: It is larger than it may be.
-    """
-    data = messages.to_bytes(Reply(table=table))
-    if len(data) > messages.MAX_REPLY_BYTES:
-        raise refusal("Q-16")
-    return data

@@ -55,6 +55,7 @@ def make(policy: Policy, files: Mapping[str, Path], people: Path, out: Path) -> 
         InputInvalid: A table can't be read as the policy says.
     """
     spill = out.parent / "spill"
+    now = "the list of people"
     connection = duckdb.connect(":memory:")
     try:
         connection.execute(f"SET memory_limit = '{_MEMORY_MB}MB'")
@@ -68,18 +69,19 @@ def make(policy: Policy, files: Mapping[str, Path], people: Path, out: Path) -> 
         connection.execute(
             f"CREATE TABLE store.main.{quoted(PEOPLE)} AS SELECT e, n FROM {source} ORDER BY n"  # noqa: S608 - our own file
         )
-        coded = [
-            f"{name}.{column}"
-            for name, table in policy.tables.items()
-            for column in _table(connection, name, table, files[name])
-        ]
+        coded = []
+        for name, table in policy.tables.items():
+            now = f"the table {name}"
+            own = _table(connection, name, table, files[name])
+            coded += [f"{name}.{column}" for column in own]
+        now = "what was made of the tables"
         connection.execute("CHECKPOINT store")
         arrays.write(connection, policy, coded, out.with_name(arrays.FILE))
         connection.execute("DETACH store")
     except Exception:  # noqa: BLE001 - a database's message quotes cells
         raise InputInvalid(
-            "A table can't be read as the policy says.",
-            hint="Compare the names of its columns with the policy's: fusion policy try",
+            f"The tables can't be stored: {now} can't be read as the policy says.",
+            hint="Compare its columns with the policy's, which fusion policy show lists.",
         ) from None
     finally:
         connection.close()

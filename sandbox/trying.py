@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError, InputInvalid, QueryRefused
+from fusion.services.statements import BYTE_ORDER_MARK, one
 from sandbox import engine, postgres, postgres_roles, spark
 from sandbox.disclosure import Rules
 from sandbox.freezing import DATABASE, copy_out, tables_in
+from sandbox.inspecting import Looked, inspect
 from sandbox.noise import salt_of
 from sandbox.partials import reply_of
 from sandbox.private.statement import compile_private
 from sandbox.query import compile_statement, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sandbox.dialects import Name
     from sandbox.policy import Policy
@@ -48,11 +50,13 @@ class Statement:
 def statements(text: str) -> Iterator[Statement]:
     """Yield the statements of a file: one a line; a line that begins with ``--`` is a comment.
 
+    A statement may end with one semicolon.
+
     Raises:
         InputInvalid: There are too many.
     """
     kind, count = "", 0
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removeprefix(BYTE_ORDER_MARK).split("\n"), 1):
         own = line.strip()
         if own.startswith("--"):
             found = _CLASS.match(own)
@@ -61,17 +65,33 @@ def statements(text: str) -> Iterator[Statement]:
             count += 1
             if count > MAX_STATEMENTS:
                 raise InputInvalid(f"A file of statements has at most {MAX_STATEMENTS}.")
-            yield Statement(number, kind, own)
+            yield Statement(number, kind, one(own))
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An owner's tables, as a policy is tried on them.
+
+    Attributes:
+        execute: Runs a request on them.
+        dialect: In which SQL.
+        looked: Of each table of files that were read, what its owner has to know.
+    """
+
+    execute: Execute
+    dialect: Name
+    looked: Mapping[str, Looked] = field(default_factory=dict)
 
 
 @contextmanager
-def engine_of(policy: Policy, data: Path | None, source: str) -> Iterator[tuple[Execute, Name]]:
-    """Give what runs a request on an owner's tables, and in which SQL.
+def engine_of(policy: Policy, data: Path | None, source: str, *, read: bool) -> Iterator[Tried]:
+    """Give what runs a request on an owner's tables.
 
     Args:
         policy: Which tables and columns.
         data: Folder with a file for each table, or a DuckDB file.
         source: ``postgresql://...`` or ``spark+parquet:///FOLDER``, in place of data.
+        read: Whether anything is going to be run, so that files are looked at first.
 
     Raises:
         InputInvalid: Neither or both were said, a table has no file, or the kind is not known.
@@ -83,17 +103,20 @@ def engine_of(policy: Policy, data: Path | None, source: str) -> Iterator[tuple[
     if source.startswith(spark.PREFIX):
         inputs = spark.tables_in(source, policy)
         with spark.session(master=spark.lake_of(source).master) as session:
-            yield partial(spark.execute, session=session, inputs=inputs), "spark"
+            yield Tried(partial(spark.execute, session=session, inputs=inputs), "spark")
     elif source:
         uri = postgres_roles.uri_of(source)
         postgres.check_types(policy, uri)
-        yield partial(postgres.execute, uri=uri), "postgres"
+        yield Tried(partial(postgres.execute, uri=uri), "postgres")
     elif data is not None and data.suffix.lower() == DATABASE:
         with tempfile.TemporaryDirectory(prefix="fusion-try-") as copies:
             inputs = copy_out(policy, data, Path(copies))
-            yield partial(engine.execute, inputs=inputs), "duckdb"
+            looked = inspect(policy, inputs, dict.fromkeys(inputs, data)) if read else {}
+            yield Tried(partial(engine.execute, inputs=inputs), "duckdb", looked)
     elif data is not None:
-        yield partial(engine.execute, inputs=tables_in(data, policy)), "duckdb"
+        inputs = tables_in(data, policy)
+        looked = inspect(policy, inputs) if read else {}
+        yield Tried(partial(engine.execute, inputs=inputs), "duckdb", looked)
 
 
 def attempt(

@@ -98,8 +98,15 @@ def show_left(left: Sequence[Left], datasets: Sequence[str] = ()) -> None:
         left: Of each grant.
         datasets: Which dataset each is about, where that was not asked for.
     """
-    rows = [[each.grant[:16], each.runs, each.rows, each.late, each.not_after] for each in left]
-    heads = ["grant", "queries", "rows", "late answers", "until"]
+    rows = [
+        [
+            *(each.grant[:16], each.runs, each.rows),
+            *("" if count is None else count for count in (each.late, each.refusals)),
+            each.not_after,
+        ]
+        for each in left
+    ]
+    heads = ["grant", "queries", "rows", "late answers", "refusals", "until"]
     if datasets:
         heads.append("dataset")
         rows = [[*row, dataset] for row, dataset in zip(rows, datasets, strict=True)]
@@ -121,6 +128,24 @@ def show_grant(left: Left) -> None:
         whole = own.dataset_rho_micro
         text += f", {own.rho_micro} millionths of rho, of the dataset {whole}"
     output.note(text)
+
+
+def show_interrupted(before: Sequence[Left] | None, after: Sequence[Left] | None) -> None:
+    """Say that a query was given up, and what it cost as far as the owner's node says.
+
+    Args:
+        before: What each grant had left before it; None if that is not known.
+        after: What each has left now.
+    """
+    output.note("cancelled: the owner's node was told, and the query ends there")
+    if before is None or after is None:
+        output.note("-> what was permitted is charged; fusion query budget shows what is left")
+        return
+    runs, rows = (
+        sum(getattr(each, name) for each in before) - sum(getattr(each, name) for each in after)
+        for name in ("runs", "rows")
+    )
+    output.note(f"charged since it was asked: {runs} queries, {rows} rows")
 
 
 def show_history(said: Sequence[Mapping[str, Any]]) -> None:

@@ -23,7 +23,7 @@ _LISTED = 10
 """Most values of a column that are shown."""
 _SHOWN = 20
 """Most rows of a table that are shown where there are many tables."""
-REFUSED = 4
+FAILED = 1
 
 File = Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy as it was written.")]
 Keeper = Annotated[
@@ -47,7 +47,7 @@ Reader = Annotated[
 
 def _text(path: Path) -> str:
     try:
-        return read_bounded(path, MAX_FILE_BYTES).decode("utf-8")
+        return read_bounded(path, MAX_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputInvalid(f"{path} is not UTF-8 text.") from error
 
@@ -199,16 +199,20 @@ def try_policy(
     """Say of each statement whether the policy answers it, by which rule not, and what leaves.
 
     In the file, lines that begin with -- are comments; -- [class] sets the class of what follows.
-    For owners: it runs in this process, without the isolation that queries of others get.
+    For owners: it runs in this process, without the isolation that queries of others get. The exit
+    code is 1 if a statement that the policy answers failed; refusals are what was asked about.
     """
     from fusion.services import engines
 
     found = engines.queries().try_policy(
         _text(file), str(file), _text(statements), data, execute=execute, source=source
     )
+    failed = FAILED if found["counts"]["error"] else 0
     if as_json:
         output.document("fusion.policy-try/1", found)
-        return
+        raise typer.Exit(failed)
+    for warning in found["warnings"]:
+        output.note(warning)
     rows = [
         [each["line"], each["verdict"], each["code"], each["message"] or _size(each)]
         for each in found["statements"]
@@ -222,6 +226,7 @@ def try_policy(
     output.note(
         f"{counts['accepted']} accepted, {counts['refused']} refused, {counts['error']} errors"
     )
+    raise typer.Exit(failed)
 
 
 def _show_tried(verdict: dict[str, Any]) -> None:
@@ -296,10 +301,23 @@ def _say_attached(found: dict[str, Any]) -> None:
             ("policy", found["digest"]),
             ("schema digest", found["schema_digest"]),
             ("columns", ", ".join(found["columns"])),
+            ("people", found["people"]),
         ]
     )
+    if found["tables"]:
+        rows = [
+            [name, each["rows"], each["left_out"], sum(each["unread"].values())]
+            for name, each in found["tables"].items()
+        ]
+        output.result("")
+        output.table(["table", "rows", "left out", "cells not read"], rows)
     for warning in found["warnings"]:
         output.note(warning)
+    if found["unchanged"]:
+        output.note(
+            "policy and tables are those that were attached: the revision stays, with what was "
+            "released in it"
+        )
     output.note("a grant for queries names this schema digest and these columns")
     if found["revision"] == 1:
         output.note("a node that is up answers queries from now on, if work can be confined there")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,9 @@ from fusion.cli.options import Json, folder
 from fusion.errors import FusionError, InputInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusion.services.node_link import Connection
     from fusion.services.query_messages import Left
 
 MAX_FILE_BYTES = 64 * 1024
@@ -117,7 +121,7 @@ def ask(  # noqa: PLR0913 - each is an option
     with Connection(node) as connection:
         text = addressing.with_tables(text, found, partial(querying.describe, connection, dataset))
         try:
-            with output.waiting("asking"):
+            with _interruptible(connection, dataset), output.waiting("asking"):
                 table = querying.query(
                     connection, node, dataset, text,
                     purpose=purpose, rows=rows, seconds=seconds, rho_micro=rho_micro,
@@ -135,16 +139,41 @@ def ask(  # noqa: PLR0913 - each is an option
         answers.show_grant(grant)
 
 
+@contextmanager
+def _interruptible(connection: Connection, dataset: str) -> Iterator[None]:
+    """Say what a query was charged that somebody at a terminal gives up, as the shell does."""
+    from fusion.cli import answers
+
+    before = _left(connection, dataset) if sys.stdin.isatty() else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        after = None if before is None else _left(connection, dataset)
+        answers.show_interrupted(before, after)
+        raise
+
+
+def _left(connection: Connection, dataset: str) -> list[Left] | None:
+    from fusion.services import querying
+
+    try:
+        return querying.budget(connection, dataset)
+    except FusionError:
+        return None
+
+
 def _statement(statement: str | None, file: Path | None) -> str:
     if (statement is None) == (file is None):
         raise InputInvalid(
             "A question is either written out or in a file.",
             hint='fusion query "select ..." or fusion query --file q.sql',
         )
+    from fusion.services.statements import one
+
     if file is None:
-        return statement or ""
+        return one(statement or "")
     try:
-        return read_bounded(file, MAX_FILE_BYTES).decode("utf-8").strip()
+        return one(read_bounded(file, MAX_FILE_BYTES).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputInvalid(f"{file} is not UTF-8 text.") from error
 

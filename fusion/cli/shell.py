@@ -112,7 +112,7 @@ class Shell:
         except KeyboardInterrupt:
             if not self._attended:
                 raise
-            self._interrupted(before)
+            answers.show_interrupted(before, None if before is None else self._left())
             return
         except FusionError as error:
             if error.exit_code == _REFUSED:
@@ -134,19 +134,6 @@ class Shell:
         output.failure(error)
         if self.exit_code in {0, _REFUSED}:
             self.exit_code = error.exit_code
-
-    def _interrupted(self, before: list[Left] | None) -> None:
-        """Say that a query was given up, and what it cost as far as the owner's node says."""
-        output.note("cancelled: the owner's node was told, and the query ends there")
-        after = self._left() if before is not None else None
-        if before is None or after is None:
-            output.note("-> what was permitted is charged; \\budget shows what is left")
-            return
-        runs, rows = (
-            sum(getattr(each, name) for each in before) - sum(getattr(each, name) for each in after)
-            for name in ("runs", "rows")
-        )
-        output.note(f"charged since it was asked: {runs} queries, {rows} rows")
 
     def _left(self) -> list[Left] | None:
         try:

@@ -85,16 +85,27 @@ def _unwritable(path: Path, error: OSError) -> EnvironmentUnfit:
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder that nobody else may enter; return it.
+    """Make a folder that nobody else may enter, and so each folder on the way to it; return it.
 
     Raises:
         EnvironmentUnfit: It can't be made.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _made(path)
     except OSError as error:
         raise _unwritable(path, error) from error
     return path
+
+
+def _made(path: Path) -> None:
+    """Make a folder; `parents=True` of mkdir gives parents the mode that the umask leaves."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        _made(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def new_home(path: Path, marker: str, kind: str, *, beside: str = "") -> Path:
@@ -116,7 +127,7 @@ def new_home(path: Path, marker: str, kind: str, *, beside: str = "") -> Path:
             hint="Go on with it, or name a new folder; its keys can't be made again.",
         )
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _made(path)
         used = any(path.iterdir()) and not (beside and (path / beside).exists())
     except (FileExistsError, NotADirectoryError):
         used = True

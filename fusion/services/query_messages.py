@@ -170,6 +170,9 @@ class Left(_Part):
         not_after: Until when it holds.
         late: Answers of this month that may still be late, under all grants of the organisation and
             of who pools with it; null where no policy is attached.
+        refusals: Tables of this month that may still be refused in view of earlier results, of all
+            datasets of the owner, for the organisation and who pools with it; then nothing new is
+            released. Null without a history.
         privacy: Of a privacy budget.
     """
 
@@ -178,6 +181,7 @@ class Left(_Part):
     rows: Annotated[int, Field(ge=0)]
     not_after: Annotated[str, Field(max_length=32)]
     late: Annotated[int, Field(ge=0)] | None = None
+    refusals: Annotated[int, Field(ge=0)] | None = None
     privacy: Privacy | None = None
 
 

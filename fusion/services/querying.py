@@ -97,17 +97,25 @@ def query(  # noqa: PLR0913 - each is part of the question
     now = timestamp((clock or SystemClock()).now())
     said: dict[str, Any] = {"at": now, "dataset": dataset, "statement": statement}
     try:
-        reply = _exchange(connection, owner, asked)
-        if reply.refusal is not None:
-            raise reply.refusal.error()
-        if reply.table is None:
-            raise MessageInvalid("A query was answered with something else than a table.")
+        table = _table(_exchange(connection, owner, asked))
     except FusionError as error:
         refused = error.exit_code == 4
         said |= {"outcome": "refused" if refused else "failed", "code": error.code, "rows": 0}
         asked_before.keep(node, "queries", said)
         raise
-    asked_before.keep(node, "queries", said | _answered(reply.table))
+    except BaseException:
+        # An interrupt as well: it may have been permitted, and then it is charged.
+        asked_before.keep(node, "queries", said | {"outcome": "interrupted", "code": "", "rows": 0})
+        raise
+    asked_before.keep(node, "queries", said | _answered(table))
+    return table
+
+
+def _table(reply: Reply) -> Table:
+    if reply.refusal is not None:
+        raise reply.refusal.error()
+    if reply.table is None:
+        raise MessageInvalid("A query was answered with something else than a table.")
     return reply.table
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 END: Final = ";"
+BYTE_ORDER_MARK: Final = "\ufeff"
+"""What some editors write before a text in UTF-8."""
+
 _TOKEN: Final = re.compile(
     r"""(?P<remark>--[^\n]*|/\*.*?\*/)
     |(?P<text>'(?:[^']|'')*')
@@ -62,6 +65,19 @@ def split(sql: str) -> tuple[list[str], str]:
         elif token.kind != "remark":
             some = True
     return found, sql[begin:]
+
+
+def one(sql: str) -> str:
+    """Return a statement without a byte order mark before it and one semicolon after it.
+
+    Nothing else is taken away: what has two statements has them still.
+    """
+    own = sql.removeprefix(BYTE_ORDER_MARK).strip()
+    last = next((token for token in reversed(tokens(own)) if token.kind != "remark"), None)
+    if last is None or (last.kind, last.text) != ("mark", END):
+        return own
+    # A remark after it stays: it may be the rest of a line that somebody reads.
+    return (own[: last.start] + own[last.end :]).strip()
 
 
 def is_blank(sql: str) -> bool:

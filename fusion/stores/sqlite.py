@@ -1,12 +1,16 @@
-"""How every SQLite file here is opened: durable before a call returns, one writer at a time."""
+"""How every SQLite file here is opened: durable before a call returns, one writer at a time.
+
+Nobody but its owner may read it.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import EnvironmentUnfit
@@ -178,7 +182,23 @@ class KeptDatabase(Database):
         return os.getpid(), found.st_dev, found.st_ino
 
 
+def _for_its_owner(path: Path) -> None:
+    """Let nobody else read the file; what SQLite makes beside it gets the mode that it has.
+
+    Nothing is opened here: closing any descriptor of a file would drop the locks that this process
+    has on it (POSIX), and SQLite counts on those.
+    """
+    with suppress(FileExistsError, PermissionError):
+        os.mknod(path, stat.S_IFREG | 0o600)
+    for each in (path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm"))):
+        # One that is another account's, or gone by now, is not ours to change.
+        with suppress(FileNotFoundError, PermissionError):
+            if each.stat().st_mode & 0o077:
+                each.chmod(0o600)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
+    _for_its_owner(path)
     connection = sqlite3.connect(
         path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )

@@ -33,19 +33,19 @@ _TEXTS: Final = {
     ),
     Reason.CAPACITY: (
         "Not released: as much was released about this column as can be in this epoch.",
-        "Use earlier results, or ask the owner for differential privacy or a review.",
+        "Use earlier results, or ask the owner for a policy with differential privacy (mode: dp).",
     ),
     Reason.CELLS: (
         "Not released: as many cells were released of this column as can be in this epoch.",
-        "Use earlier results, or ask the owner for differential privacy or a review.",
+        "Use earlier results, or ask the owner for a policy with differential privacy (mode: dp).",
     ),
     Reason.BUDGET: (
         "Not released: the group's refusals of this month are used up.",
-        "Results that were released before are still given. Ask the owner for a review.",
+        "Ask again for what was released from these tables, or wait for the next month.",
     ),
     Reason.APPEARANCES: (
         "Not released: somebody in it is in as many released cells as may be.",
-        "Use earlier results, or ask the owner for differential privacy or a review.",
+        "Use earlier results, or ask the owner for a policy with differential privacy (mode: dp).",
     ),
 }
 _NEAR: Final = "No reportable change against an earlier result{which}: its value is given."

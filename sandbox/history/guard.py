@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -22,9 +23,11 @@ from fusion.wire import canonical
 from sandbox.history import records
 from sandbox.history.charges import bring
 from sandbox.history.decide import Rules, decide
+from sandbox.history.epoch import Cohort, Decided, Epoch, party_of, unanswered
 from sandbox.history.joining import joined
+from sandbox.history.meter import Meter, meter_of
 from sandbox.history.replay import Open, replay
-from sandbox.history.request import Status
+from sandbox.history.request import Status, epoch_of
 from sandbox.history.state import State
 from sandbox.history.store import Event, Store
 from sandbox.history.thresholds import Draws, Policy
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from sandbox.history.joining import Table
     from sandbox.history.predicates import Definitions
     from sandbox.history.request import Decision, Request, Scope
+    from sandbox.history.state import Cell
 
     Answer = Callable[[tuple[tuple[int, ...], ...]], tuple[str, ...]]
     """Called with groups of cells (numbers in the request), returns one released text for each."""
@@ -57,19 +61,6 @@ _OPEN_LEDGERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
-    """The people whom an epoch counts, frozen; who they are stays with the owner.
-
-    Attributes:
-        entities: How many; they are numbered from 0.
-        digest: Of the owner's list, hexadecimal, so that two lists are not taken for one.
-    """
-
-    entities: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
 class Release:
     """What the analyst may see.
 
@@ -84,51 +75,8 @@ class Release:
     values: tuple[str | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """How full a ledger is.
-
-    Attributes:
-        cells: Released, with a row in the factor.
-        largest: Leverage of anybody.
-        used: Sum of all leverages, as a share of its bound.
-        appearances: Released cells that a person is in: median, 99th percentile, most. An insider
-            who knows everybody else learns with each of them (``docs/claims/history.md``).
-    """
-
-    cells: int
-    largest: float
-    used: float
-    appearances: tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Decided:
-    """One decision of several: its query's name, what was measured, and the decision."""
-
-    query: str
-    measure: str
-    decision: Decision
-
-
-class _Epoch:
-    """What all requests of a scope have in common."""
-
-    def __init__(self, scope: Scope, month: str, definitions: Definitions, cohort: Cohort) -> None:
-        self.text, self.party, self.month = scope.text(), _party(scope), month
-        self.definitions = definitions
-        self.body = canonical.encode(
-            {
-                "cohort": cohort.digest,
-                "declared": definitions.digest(),
-                "entities": cohort.entities,
-            }
-        )
-
-    def event(
-        self, number: int, kind: str, query: int, *parts: bytes, charged: bool = False
-    ) -> Event:
-        return Event(number, self.party, self.month, kind, query, charged, *parts)
+class _Undone(Exception):
+    """Takes back what was written in a rehearsal."""
 
 
 class History:
@@ -152,6 +100,8 @@ class History:
         self._store = Store(path, secret)
         self._ledgers: dict[str, Open] = {}
         self._turn = threading.RLock()
+        self._within: sqlite3.Connection | None = None
+        """The transaction of a rehearsal; seen by the thread that has the turn alone."""
 
     def close(self) -> None:
         """Let go of the file until it is used again."""
@@ -211,7 +161,7 @@ class History:
         if first is None:
             return []
         first.check(cohort.entities)
-        epoch = _Epoch(first.scope, first.month, definitions, cohort)
+        epoch = Epoch(first.scope, first.month, definitions, cohort)
         with self._turn:
             try:
                 decided = self._decided(chain([first], rest), epoch)
@@ -224,6 +174,58 @@ class History:
             Release(each.query, each.decision, own)
             for each, own in zip(decided, values, strict=True)
         ]
+
+    @contextmanager
+    def rehearsal(self, scope: Scope) -> Iterator[None]:
+        """Decide within as if for good; afterwards nothing of it was decided, or is on disk.
+
+        Others wait meanwhile. What a rehearsal shows of sets may not leave uncounted.
+
+        Args:
+            scope: Of all requests within.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: The file can't be used.
+        """
+        with self._turn:
+            try:
+                with suppress(_Undone), self._store.transaction() as connection:
+                    self._within = connection
+                    try:
+                        yield
+                    finally:
+                        self._within = None
+                    raise _Undone
+            finally:
+                # Memory is ahead of the file. It is read anew.
+                self._ledgers.pop(scope.text(), None)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._within is not None:
+            yield self._within
+            return
+        with self._store.transaction() as connection:
+            yield connection
+
+    def refusals_left(self, scope: Scope, month: str) -> int:
+        """Return how many more tables with a collision a group may be refused in a month."""
+        epoch_of("flow", month)
+        with self._store.reading() as connection:
+            return max(
+                0, self.policy.refusals - self._store.charged(connection, party_of(scope), month)
+            )
+
+    def released(self, scope: Scope) -> Mapping[tuple[str, str], Cell]:
+        """Return what a ledger has released, by key of the cell and measure; nothing if it is none.
+
+        Raises:
+            HistoryBroken: It was changed.
+        """
+        with self._turn, self._store.reading() as connection:
+            if self._store.opening(connection, scope.text()) is None:
+                return {}
+            return dict(self._caught_up(connection, scope.text()).state.released)
 
     def carry(
         self,
@@ -251,7 +253,7 @@ class History:
                 several ledgers released would, in one, single somebody out.
             HistoryBroken: The file was changed.
         """
-        epoch = _Epoch(scope, month, definitions, cohort)
+        epoch = Epoch(scope, month, definitions, cohort)
         epochs = {each.epoch for each in before}
         same = all(
             each != scope and scope == replace(each, epoch=scope.epoch, group=scope.group)
@@ -270,7 +272,7 @@ class History:
             for number, (query, measure, addition) in enumerate(together, start=1):
                 carried = epoch.event(number, "carried", query, *records.encode(measure, addition))
                 link = self._store.append(connection, epoch.text, carried, link)
-            former = [_party(each) for each in before]
+            former = [party_of(each) for each in before]
             bring(self._store, connection, epoch.text, epoch.party, former, link)
 
     def _released(
@@ -290,21 +292,21 @@ class History:
             codes = np.concatenate([addition.codes, newcomers])
             yield event.query, measure, replace(addition, codes=codes, settled=())
 
-    def _decided(self, requests: Iterator[Request], epoch: _Epoch) -> list[_Decided]:
+    def _decided(self, requests: Iterator[Request], epoch: Epoch) -> list[Decided]:
         """Return the decisions, on disk, each with its query's name if there was one to write."""
-        made: list[_Decided] = []
+        made: list[Decided] = []
         for request in requests:
-            with self._store.transaction() as connection:
+            with self._transaction() as connection:
                 some = self._some_decided(connection, chain([request], requests), epoch)
             # From here on it is on disk, whatever happens to this process.
             made += some
         return made
 
     def _some_decided(
-        self, connection: sqlite3.Connection, requests: Iterator[Request], epoch: _Epoch
-    ) -> list[_Decided]:
+        self, connection: sqlite3.Connection, requests: Iterator[Request], epoch: Epoch
+    ) -> list[Decided]:
         """Decide and write as many as there are, or as others may be kept waiting for."""
-        made: list[_Decided] = []
+        made: list[Decided] = []
         began = time.monotonic()
         ledger = self._opened(connection, epoch)
         rules = Rules(self.policy, ledger.draws, epoch.definitions)
@@ -315,7 +317,7 @@ class History:
                 raise InputInvalid("Requests that are decided together have one scope and month.")
             decision, addition = decide(ledger.state, request, rules, refused)
             if addition is None:
-                made.append(_Decided("", request.measure, decision))
+                made.append(Decided("", request.measure, decision))
             else:
                 query, refused = query + 1, refused + decision.charged
                 packed = records.encode(request.measure, addition)
@@ -325,7 +327,7 @@ class History:
                 self._written(connection, epoch, ledger, event)
                 # Memory is ahead of the file until the commit; if that fails, it is let go.
                 ledger.absorb(event, request.measure, addition)
-                made.append(_Decided(f"Q-{query}", request.measure, decision))
+                made.append(Decided(f"Q-{query}", request.measure, decision))
             if time.monotonic() - began > _HELD_SECONDS:
                 break
         rows, h = ledger.state.leverage.known()
@@ -336,20 +338,20 @@ class History:
         return made
 
     def _written(
-        self, connection: sqlite3.Connection, epoch: _Epoch, ledger: Open, event: Event
+        self, connection: sqlite3.Connection, epoch: Epoch, ledger: Open, event: Event
     ) -> None:
         ledger.link = self._store.append(connection, epoch.text, event, ledger.link)
         ledger.events += 1
 
     def _answered(
-        self, decided: list[_Decided], epoch: _Epoch, answers: Answers
+        self, decided: list[Decided], epoch: Epoch, answers: Answers
     ) -> list[tuple[str | None, ...]]:
         """Return each cell's text, from the file or made now and written before it is returned."""
         known = self._ledgers[epoch.text].values
         made: dict[tuple[str, str], str] = {}
         by_request: list[dict[tuple[str, str], str]] = []
         for place, each in enumerate(decided):
-            groups = _unanswered(each, known, made)
+            groups = unanswered(each, known, made)
             if groups:
                 texts = answers(place, tuple(tuple(cells) for cells in groups.values()))
                 if len(texts) != len(groups) or any(len(text) > MAX_VALUE for text in texts):
@@ -370,10 +372,10 @@ class History:
         ]
 
     def _kept_values(
-        self, made: list[dict[tuple[str, str], str]], epoch: _Epoch
+        self, made: list[dict[tuple[str, str], str]], epoch: Epoch
     ) -> dict[tuple[str, str], str]:
         """Write what was answered, an event a request, and return all that is known."""
-        with self._store.transaction() as connection:
+        with self._transaction() as connection:
             ledger = self._opened(connection, epoch)
             query = self._store.queries(connection, epoch.party)
             for own in made:
@@ -387,7 +389,7 @@ class History:
                 ledger.values.update(fresh)
         return ledger.values
 
-    def _opened(self, connection: sqlite3.Connection, epoch: _Epoch) -> Open:
+    def _opened(self, connection: sqlite3.Connection, epoch: Epoch) -> Open:
         """Return the ledger as it is on disk now; make it if this is the first request."""
         scope, body = epoch.text, epoch.body
         found = self._store.opening(connection, scope)
@@ -438,15 +440,7 @@ class History:
         """
         with self._turn, self._store.reading() as connection:
             leverage = self._caught_up(connection, scope.text()).state.leverage
-        bound = self.policy.capacity * self.policy.h_max * leverage.entities
-        counts = leverage.appearances
-        at = np.percentile(counts, [50, 99, 100], method="higher") if len(counts) else np.zeros(3)
-        return Meter(
-            cells=leverage.rows,
-            largest=float(leverage.h.max(initial=0)),
-            used=float(leverage.h.sum() / bound) if bound else 0.0,
-            appearances=(int(at[0]), int(at[1]), int(at[2])),
-        )
+        return meter_of(leverage, self.policy)
 
     def opened(self, scope: Scope) -> tuple[State, Draws]:
         """Return a ledger as it is now, for a look that changes nothing.
@@ -483,18 +477,3 @@ class History:
                 if problem:
                     raise HistoryBroken(f"A history does not follow from its tables: {problem}.")
         return len(scopes)
-
-
-def _unanswered(decided: _Decided, *known: Mapping[tuple[str, str], str]) -> dict[str, list[int]]:
-    """Return the cells that have no text yet, by key of the released cell."""
-    groups: dict[str, list[int]] = {}
-    for cell, outcome in enumerate(decided.decision.outcomes):
-        made_here = outcome.status not in {Status.SNAPPED, Status.WITHHELD}
-        name = (outcome.source, decided.measure)
-        if made_here and not any(name in texts for texts in known):
-            groups.setdefault(outcome.source, []).append(cell)
-    return groups
-
-
-def _party(scope: Scope) -> str:
-    return canonical.encode([scope.owner, scope.group]).decode()

@@ -49,6 +49,9 @@ class _Here(InProcess):
         """Nothing is open."""
 
 
+TOTAL = "select count(*) as n, avg(income) as m from persons"
+
+
 def statement(draw: np.random.Generator) -> str:
     """Return a question about some people; many of them are near others."""
     low, region = int(draw.integers(20, 60)), ("north", "south", "east", "west")[draw.integers(4)]
@@ -58,8 +61,8 @@ def statement(draw: np.random.Generator) -> str:
 
 def _analyst(service: sandbox.service.Service, seed: int, out: int) -> None:
     draw = np.random.default_rng(seed)
+    asked = TOTAL
     while True:
-        asked = statement(draw)
         message = Asked(
             kind="query", dataset=DATASET, statement=asked, purpose=PURPOSE, rows=1, seconds=60
         )
@@ -75,6 +78,8 @@ def _analyst(service: sandbox.service.Service, seed: int, out: int) -> None:
         os.write(out, f"{json.dumps(said)}\n".encode())
         if said.get("refused") == "G-31":
             return
+        # Once the refusals of the month are used up, only what was released is charged and given.
+        asked = TOTAL if said.get("refused") == "Q-28" else statement(draw)
 
 
 def _serve(home: Path, out: Path, turn: int, ready: int) -> None:

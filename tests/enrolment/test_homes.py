@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 import tomllib
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from fusion.errors import EnvironmentUnfit, InputInvalid
 from fusion.services import hub as hub_service
 from fusion.services import node as node_service
-from fusion.services.files import readable_name, toml_text, write_atomic
+from fusion.services.files import make_folder, readable_name, toml_text, write_atomic
 from fusion.services.homes import HubHome, NodeHome
 from tests.link.federation import make_hub, make_node
 
@@ -181,6 +182,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     with pytest.raises(EnvironmentUnfit, match="Is a directory"):
         write_atomic(tmp_path / "target", b"x")
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_each_folder_that_is_made_on_the_way_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        made = make_folder(tmp_path / "queries" / "persons" / "r1")
+    finally:
+        os.umask(before)
+    assert [each.stat().st_mode & 0o777 for each in (made, *made.parents[:2])] == [0o700] * 3
+    assert make_folder(made) == made
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentUnfit):
+        make_folder(tmp_path / "file" / "below")
 
 
 def test_a_lost_key_is_named(tmp_path: Path) -> None:

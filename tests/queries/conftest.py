@@ -10,6 +10,9 @@ from fusion.errors import IsolationUnavailable
 from fusion.services.homes import NODE_FILE
 from sandbox import service_user
 from sandbox.choice import choose
+from sandbox.history.guard import History
+from sandbox.history.thresholds import Policy
+from sandbox.ledgers import secret_of
 from tests.cli.test_app import Terminal
 from tests.link.federation import serving
 from tests.queries.world import make_world, serving_queries
@@ -55,9 +58,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         *("agreeing", "budgeted", "noisy", "bounded", "agreed", "crowd", "costly", "revised"),
         "belated",
         "unsaid",
+        "given-up",
     )
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:
+        # Refusals are those of all datasets of an owner: five a month are few for so many tests.
+        secret, file = secret_of(world.owner), world.owner.path / "queries" / "history.sqlite"
+        found.service._histories[10] = History(file, secret, Policy(k=10, h_max=0.1, refusals=1000))
         yield found
 
 

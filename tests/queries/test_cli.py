@@ -9,9 +9,11 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -133,6 +135,34 @@ def test_a_noisy_answer_says_its_accuracy_and_its_price(
     assert [each["verdict"] for each in tried] == ["accepted", "refused"]
     assert abs(tried[0]["rows"][0][0] - 300) < 1000
     assert tried[0]["noise"][0]["column"] == "n"
+
+
+def test_a_query_that_is_given_up_is_remembered_with_its_charge(
+    up: Up, home: Path, fusion: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up.world.grant("given-up")
+    keys = io.StringIO()
+    monkeypatch.setattr(keys, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", keys)
+    at = ("--dataset", f"{OWNER}/given-up", "--purpose", PURPOSE, "--rows", "7", "--home", home)
+    permitted = len(up.said)
+
+    def interrupt() -> None:
+        """Once a query was permitted: its answer leaves a quarter of a second later."""
+        until = time.monotonic() + 60
+        while len(up.said) == permitted and time.monotonic() < until:
+            time.sleep(0.002)
+        signal.raise_signal(signal.SIGINT)
+
+    end = threading.Thread(target=interrupt)
+    end.start()
+    assert fusion("query", "select count(*) as given_up from persons;", *at) == 130
+    end.join()
+    assert "cancelled: the owner's node was told" in fusion.err
+    assert "charged since it was asked: 1 queries, 7 rows" in fusion.err
+    last = fusion.document("query", "history", "--home", home)["queries"][-1]
+    assert last["statement"] == "select count(*) as given_up from persons"
+    assert (last["outcome"], last["code"], last["rows"]) == ("interrupted", "", 0)
 
 
 def test_what_is_asked_wrongly_is_said(home: Path, fusion: Terminal) -> None:

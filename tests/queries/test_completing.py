@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fusion.cli.shell import COMMANDS
 from fusion.services.completing import candidates
-from fusion.services.statements import is_blank, part_at, split, tokens
+from fusion.services.statements import is_blank, one, part_at, split, tokens
 from sandbox.describe import describe
 from sandbox.reading import parse_policy
 from tests.queries.world import COLUMNS, POLICY
@@ -90,6 +90,24 @@ def test_statements_end_at_semicolons_outside_of_texts_names_and_remarks() -> No
     assert rest == " select 'it''s;"
     assert is_blank(" -- only this\n /* and */ ")
     assert not is_blank("/* open")
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("select 1;", "select 1"),
+        ("\ufeffselect 1 ;\n", "select 1"),
+        ("select 1; -- the end", "select 1 -- the end"),
+        ("select ';' as a", "select ';' as a"),
+        ("select 1", "select 1"),
+        # Never two statements, and never more than one semicolon.
+        ("select 1; select 2;", "select 1; select 2"),
+        ("select 1;;", "select 1;"),
+        (";", ""),
+    ],
+)
+def test_one_semicolon_may_end_a_statement(typed: str, asked: str) -> None:
+    assert one(typed) == asked
 
 
 def test_a_part_is_the_word_the_text_or_the_sign() -> None:

@@ -141,7 +141,11 @@ def test_what_goes_wrong_after_the_charge_costs_the_asker(up: Up) -> None:
 def test_a_new_revision_has_what_is_left_of_the_old_one(up: Up) -> None:
     grant = private(up, "revised")
     first = up.ask(COUNT, dataset="revised", rho_micro=5000)
+    # The same policy and tables are no other revision.
     engines.queries().attach_policy(up.world.owner, PRIVATE, "policy.yaml", "revised", None)
+    assert up.ask(COUNT, dataset="revised", rho_micro=5000).again
+    changed = PRIVATE.replace("title: People", "title: Many people")
+    engines.queries().attach_policy(up.world.owner, changed, "policy.yaml", "revised", None)
     # Its tables could be others: an answer of theirs costs.
     second = up.ask(COUNT, dataset="revised", rho_micro=5000)
     assert (first.again, second.again) == (False, False)

@@ -405,6 +405,8 @@ def test_an_interrupt_ends_the_query_at_the_owners_node(up: Up) -> None:
             up.ask(TOTAL, dataset="leaving")
     end.join()
     assert _over(up)
+    # It may be charged, so that it is remembered.
+    assert querying.history(up.world.analyst)[-1]["outcome"] == "interrupted"
     # The connection is as good as before.
     assert up.ask(TOTAL, dataset="leaving").rows == EVERYBODY
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sandbox.history.guard import Cohort, History, Release
+from sandbox.history.epoch import Cohort
+from sandbox.history.guard import History, Release
 from tests.sandbox.history_people import DEFINED, SCOPE, SECRET, People
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sandbox.history.guard import Cohort, History
+from sandbox.history.epoch import Cohort
+from sandbox.history.guard import History
 from sandbox.history.thresholds import Policy
 from tests.sandbox.history_people import DEFINED, SECRET, People, by, where
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fusion.errors import QueryFailed
+from fusion.errors import QueryFailed, QueryRefused
 from fusion.stores.lateness import Asker, SqlLateness
 from sandbox.lateness import Lateness, Question, shape_of
 from sandbox.policy import Time
@@ -29,7 +29,7 @@ class Scripted:
         self.month = 11
         self.done_at = float("inf")
         self.work: Future[bytes] = Future()
-        self.failed = False
+        self.fails: Exception | None = None
 
     def now(self) -> datetime:
         return datetime(2026, self.month, 26, tzinfo=UTC)
@@ -44,8 +44,8 @@ class Scripted:
         """Pass the time; work that needs no longer is done then."""
         self.passed += timeout or 0.0
         if self.passed >= self.done_at and not self.work.done():
-            if self.failed:
-                self.work.set_exception(QueryFailed())
+            if self.fails is not None:
+                self.work.set_exception(self.fails)
             else:
                 self.work.set_result(b"answer")
         return False
@@ -86,16 +86,18 @@ class Node:
         seconds: float = 60,
         asker: Asker = ASKER,
         gone: bool = False,
-        fails: bool = False,
+        fails: Exception | None = None,
     ) -> tuple[float, bool]:
         """Ask what takes so long; return when something left, and whether it was the answer."""
         clock = self.clock
         with self.late.course(self.question(statement, seconds, asker)) as course:
             began = clock.monotonic()
-            clock.work, clock.done_at, clock.failed = Future(), began + needs, fails
+            clock.work, clock.done_at, clock.fails = Future(), began + needs, fails
             course.begin()
             try:
                 course.answer(clock.work, GONE if gone else NOBODY, clock)
+            except QueryRefused:
+                return clock.monotonic() - began, False
             except QueryFailed:
                 assert course.over.is_set()
                 return clock.monotonic() - began, False

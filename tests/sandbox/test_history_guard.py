@@ -15,7 +15,8 @@ from fusion.errors import EnvironmentUnfit, FusionError, HistoryBroken, InputInv
 from sandbox.history import records
 from sandbox.history.cohorts import Roll, following
 from sandbox.history.decide import Rules, decide
-from sandbox.history.guard import MAX_VALUE, Cohort, History, Release
+from sandbox.history.epoch import Cohort
+from sandbox.history.guard import MAX_VALUE, History, Release
 from sandbox.history.predicates import Attribute, Condition, Definitions
 from sandbox.history.request import Reason, Request, Scope, Status
 from sandbox.history.state import State
@@ -45,6 +46,25 @@ def test_what_was_given_is_given_again_after_a_restart(node: Node) -> None:
         assert (again.query, again.values) == ("", ("1:1", "1:0"))
         node.again()
     assert node.made == 1
+    assert node.history.verify() == 1
+
+
+def test_what_is_rehearsed_is_neither_counted_nor_on_disk(node: Node) -> None:
+    with node.history.rehearsal(SCOPE):
+        rehearsed = node.ask(*by("sex", "f", "m"))
+        assert rehearsed.query == "Q-1"
+        # Within, what was decided before counts.
+        oldest = int(np.sort(PEOPLE.columns["age"])[-5])
+        assert node.ask(where(age=range(18, oldest))).query == "Q-2"
+    assert node.history.heads() == {}
+    assert node.history.released(SCOPE) == {}
+    assert node.history.refusals_left(SCOPE, "2026-11") == node.history.policy.refusals
+    real = node.ask(*by("sex", "f", "m"))
+    assert (real.query, real.decision) == ("Q-1", rehearsed.decision)
+    # One that fails half-way leaves nothing either.
+    with pytest.raises(InputInvalid), node.history.rehearsal(SCOPE):
+        node.history.release(PEOPLE.table(where()), DEFINED, COHORT, lambda _: ())
+    assert len(node.history.released(SCOPE)) == 2
     assert node.history.verify() == 1
 
 

@@ -13,6 +13,7 @@ from fusion.errors import EnvironmentUnfit, IsolationBusy, QueryFailed, QueryRef
 from fusion.stores.lateness import Asker
 from sandbox.lateness import LAST_MILLISECONDS, least_step
 from sandbox.policy import Time
+from sandbox.refusals import RefusedOnData
 from tests.sandbox.late_node import NOBODY, Node, Scripted
 
 if TYPE_CHECKING:
@@ -64,10 +65,18 @@ def test_work_is_looked_at_when_a_step_ends_and_at_no_other_time(node: Node) -> 
     assert node.events() == 5
 
 
-def test_a_failure_is_counted_as_a_late_answer_is(node: Node) -> None:
-    assert node.ask(0.1, fails=True) == (0.25, False)
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        (QueryFailed(), "failed"),
+        # How many rows there are tells of the data, as a failure does.
+        (RefusedOnData("", code="Q-16"), "had more rows than were asked for"),
+    ],
+)
+def test_a_failure_is_counted_as_a_late_answer_is(node: Node, fails: Exception, said: str) -> None:
+    assert node.ask(0.1, fails=fails) == (0.25, False)
     assert node.events() == 1
-    assert "failed" in node.said[0]
+    assert said in node.said[0]
     # A longer step would not help.
     assert node.ask(0.1) == (0.25, True)
 

@@ -115,3 +115,26 @@ def test_a_pattern_that_java_would_go_back_over_is_refused() -> None:
     with pytest.raises(QueryRefused) as refused:
         compile_statement(asked.format("%a%a%b"), example(), dialect="spark")
     assert refused.value.code == "Q-02"
+
+
+@pytest.mark.parametrize(
+    ("rest", "most"),
+    [
+        ("select r, c from a", 30),
+        ("select r, c from a limit 7", 7),
+        ("select sum(c) from a where c < 0", 30),
+        ("select r, c from a union all select r, c from a", 60),
+        ("select x.r from a as x join a as y on x.r = y.r", 900),
+        ("select x.r from a as x left join a as y on x.c = y.c + 1000", 900),
+        ("select x.r from a as x cross join (select count(*) as n from persons) as y", 900),
+        ("select r, sum(c) from a group by r having sum(c) > 5 order by r", 30),
+    ],
+)
+def test_a_result_has_no_more_rows_than_its_bound(rest: str, most: int) -> None:
+    result = compile_statement(f"{CELLS} {rest}", example()).plan.result
+    leaves = post.leaves(result)
+    assert post.most_rows(result, [(leaf, 30) for leaf in leaves]) == most
+    # None is there, or thirty.
+    rows = [[(f"r{n}", n)[-len(leaf.outputs) :] for n in range(30)] for leaf in leaves]
+    assert len(post.run(result, list(zip(leaves, rows, strict=True)), most)) <= most
+    assert len(post.run(result, [(leaf, []) for leaf in leaves], most)) <= most
