@@ -55,6 +55,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         *("agreeing", "budgeted", "noisy", "bounded", "agreed", "crowd", "costly", "revised"),
         "belated",
         "unsaid",
+        "anothers",
+        "waning",
     )
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:
