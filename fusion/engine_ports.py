@@ -191,6 +191,13 @@ class QueryEngine(Protocol):
         """Attach a policy to a dataset; return ``digest``, ``revision`` and what grants name."""
         ...
 
+    def attached(self, node: Any, dataset: str) -> dict[str, Any] | None:  # noqa: ANN401 - a NodeHome
+        """Return ``schema_digest`` and ``columns`` of a dataset with a policy, as grants name them.
+
+        None if it has no policy.
+        """
+        ...
+
     def try_python(
         self,
         script: str,

@@ -26,6 +26,10 @@ DATASET = "anothers"
 NOT_AFTER = "2088-08-08T08:08:08Z"
 TERMS = (ANALYST, "dpv:CreditChecking", "2088", "7321", "Not for the press", "person_id", "income")
 """What the analyst's grant says; the press asks about a region, for the public's benefit."""
+ENDED: dict[str, Any] = {
+    "not_before": "2020-01-01T00:00:00Z",
+    "not_after": "2021-01-01T00:00:00Z",
+}
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
@@ -140,12 +144,8 @@ def forgotten(up: Up) -> Iterator[None]:
 
 
 def test_a_job_is_not_taken_under_a_grant_that_is_over(up: Up) -> None:
-    ended: dict[str, Any] = {
-        "not_before": "2020-01-01T00:00:00Z",
-        "not_after": "2021-01-01T00:00:00Z",
-    }
     query = {"outputs": ["table", "python"], "rows": 10, "epsilon_micro": 10, "runs": 1}
-    up.world.grant("waning", permissions={"query": query}, **ended)
+    up.world.grant("waning", permissions={"query": query}, **ENDED)
     with pytest.raises(PartyFailed) as refused:
         Jobs(up, "waning").submit(TOTAL)
     assert refused.value.code == "G-04"
@@ -167,11 +167,7 @@ def test_only_grants_that_hold_count_in_a_budget_and_leave_a_choice(up: Up) -> N
 
 
 def test_a_grant_that_is_over_is_said_to_be(up: Up) -> None:
-    ended: dict[str, Any] = {
-        "not_before": "2020-01-01T00:00:00Z",
-        "not_after": "2021-01-01T00:00:00Z",
-    }
-    _signed(up.world, _document(up.world, OTHER, title="Was theirs", **ended))
+    _signed(up.world, _document(up.world, OTHER, title="Was theirs", **ENDED))
     with pytest.raises(InputInvalid, match="is over since 2021-01-01T00:00:00Z") as refused:
         addressing.purpose_of(up.world.other, f"{OWNER}/{DATASET}", NOW)
     assert "fusion grant propose" in refused.value.hint
