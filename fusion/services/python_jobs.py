@@ -232,6 +232,7 @@ class _Kept:
     """Writes a line about an exchange, however it ends."""
 
     def __init__(self, node: NodeHome, said: dict[str, Any], clock: Clock | None) -> None:
+        asked_before.check_can_keep(node, "python")
         now = timestamp((clock or SystemClock()).now())
         self._node = node
         self.said: dict[str, Any] = {"at": now, "job": "", "run": "", "code": "", **said}

@@ -94,6 +94,7 @@ def query(  # noqa: PLR0913 - each is part of the question
         seconds=seconds,
         rho_micro=rho_micro,
     )
+    asked_before.check_can_keep(node, "queries")
     now = timestamp((clock or SystemClock()).now())
     said: dict[str, Any] = {"at": now, "dataset": dataset, "statement": statement}
     try:

@@ -96,7 +96,11 @@ def cli_page() -> str:
         _HEAD,
         "# The command line",
         "",
-        "Results go to stdout, everything else to stderr; `--json` prints exactly one document.",
+        "Results go to stdout, everything else to stderr; `--json` prints exactly one document. A verb",
+        "that fails before it printed its own prints one of the schema `fusion.error/1`: `code`,",
+        "`message`, `hint` and `exit_code`; stderr has the same for people. A verb that prints its own",
+        "(findings of `doctor`, the record of a run, a decision) prints that alone, and what failed is in",
+        "it or in the exit code. Where somebody interrupts, nothing is printed.",
         "What each exit code means is on the page of [errors](errors.md).",
         "",
     ]
