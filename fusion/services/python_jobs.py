@@ -216,10 +216,7 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
                 f"The node of {owner} takes no Python jobs.",
                 hint="Its owner attaches a policy (fusion policy add) and starts it again.",
             ) from None
-        raise PartyUnreachable(
-            f"{owner} does not answer: {error.details()}",
-            hint="Is its node up? `fusion node ping` tells.",
-        ) from None
+        raise connection.unanswered(owner, error) from None
     if reply.refusal is not None:
         raise reply.refusal.error()
     return reply

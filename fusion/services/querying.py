@@ -17,7 +17,6 @@ from fusion.errors import (
     InputInvalid,
     MessageInvalid,
     NoQueries,
-    PartyUnreachable,
 )
 from fusion.services import asked_before
 from fusion.services.clock import SystemClock, timestamp
@@ -172,10 +171,7 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
                 f"The node of {owner} answers no queries.",
                 hint="Its owner attaches a policy: fusion policy add.",
             ) from None
-        raise PartyUnreachable(
-            f"{owner} does not answer: {error.details()}",
-            hint="Is its node up? `fusion node ping` tells.",
-        ) from None
+        raise connection.unanswered(owner, error) from None
 
 
 # ------------------------------------------------------------------------- what was asked
