@@ -15,7 +15,13 @@ import grpc
 import grpc.aio
 from pydantic import Field, ValidationError
 
-from fusion.errors import FusionError, InputInvalid, MessageInvalid, PartyUnreachable
+from fusion.errors import (
+    FusionError,
+    InputInvalid,
+    MessageInvalid,
+    PartyFailed,
+    PartyUnreachable,
+)
 from fusion.grants.python_job import PythonJob, Returns, check_script, script_digest
 from fusion.services import asked_before
 from fusion.services.clock import SystemClock, timestamp
@@ -239,7 +245,8 @@ class _Kept:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, FusionError):
-            outcome = "refused" if error.exit_code == 4 else "failed"
+            refused = isinstance(error, PartyFailed) and error.exit_code == 4
+            outcome = "refused" if refused else "failed"
             self.said |= {"outcome": outcome, "code": error.code}
         elif error is not None:
             return

@@ -17,6 +17,7 @@ from fusion.errors import (
     InputInvalid,
     MessageInvalid,
     NoQueries,
+    PartyFailed,
 )
 from fusion.services import asked_before
 from fusion.services.clock import SystemClock, timestamp
@@ -103,7 +104,7 @@ def query(  # noqa: PLR0913 - each is part of the question
         if reply.table is None:
             raise MessageInvalid("A query was answered with something else than a table.")
     except FusionError as error:
-        refused = error.exit_code == 4
+        refused = isinstance(error, PartyFailed) and error.exit_code == 4
         said |= {"outcome": "refused" if refused else "failed", "code": error.code, "rows": 0}
         asked_before.keep(node, "queries", said)
         raise

@@ -14,7 +14,9 @@ import pytest
 import typer
 
 from fusion.cli.app import app
+from fusion.services.organisations import change_passphrase
 from tests.cli.test_app import Terminal
+from tests.link.federation import admit, make_hub, make_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,3 +143,24 @@ def test_a_folder_that_is_in_use_is_called_what_it_is(fusion: Terminal, tmp_path
     assert fusion(*init) == 0, fusion.err
     assert fusion(*init) == 2
     assert "is an organisation already" in fusion.err
+
+
+def test_a_wrong_passphrase_is_no_refusal_of_the_owner(
+    fusion: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = make_hub(tmp_path / "hub")
+    tax, bank = (admit(hub, make_node(hub, tmp_path / name, name)) for name in ("tax", "bank"))
+    bank.keep_epoch(hub.roster(), hub.roster_file.read_bytes())
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_bytes(b"correct horse battery")
+    wrong.write_bytes(b"another one altogether")
+    change_passphrase(bank.path, right, unencrypted=False)
+    monkeypatch.setenv("FUSION_PASSPHRASE_FILE", str(wrong))
+    asked = ("--dataset", f"{tax.config.id}/people", "--purpose", "dpv:PublicBenefit")
+    assert fusion("query", "select 1", *asked, "--home", bank.path) == 4
+    assert fusion.err == (
+        f"F-416: The passphrase from {wrong} does not open the private keys in {bank.keys}.\n"
+        "-> Name the file that holds theirs: --passphrase-file FILE or FUSION_PASSPHRASE_FILE.\n"
+    )
+    (kept,) = fusion.document("query", "history", "--home", bank.path)["queries"]
+    assert (kept["outcome"], kept["code"]) == ("failed", "F-416")
