@@ -210,7 +210,8 @@ class QueryEngine(Protocol):
     ) -> dict[str, Any]:
         """Run a script over a folder of samples, confined; return its ``columns`` and ``rows``.
 
-        ``log`` has what it printed, and ``error`` why there is no table.
+        ``log`` has what it printed, ``error``, ``code`` and ``hint`` why there is no table, and
+        what to do about it.
         """
         ...
 
