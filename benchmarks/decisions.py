@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from fusion.grants.decide import State, decide
 from fusion.grants.signing import open_grant
-from fusion.services.grants import GrantFolder, choose
+from fusion.services.grant_choice import choose
+from fusion.services.grants import GrantFolder
 from fusion.services.verified import VerifiedGrants
 from tests.grants.grants import DOCUMENT, NOW, ROSTER, grant_from, request_from, signed_by
 

@@ -191,6 +191,13 @@ class QueryEngine(Protocol):
         """Attach a policy to a dataset; return ``digest``, ``revision`` and what grants name."""
         ...
 
+    def attached(self, node: Any, dataset: str) -> dict[str, Any] | None:  # noqa: ANN401 - a NodeHome
+        """Return ``schema_digest`` and ``columns`` of a dataset with a policy, as grants name them.
+
+        None if it has no policy.
+        """
+        ...
+
     def try_python(
         self,
         script: str,
@@ -203,7 +210,8 @@ class QueryEngine(Protocol):
     ) -> dict[str, Any]:
         """Run a script over a folder of samples, confined; return its ``columns`` and ``rows``.
 
-        ``log`` has what it printed, and ``error`` why there is no table.
+        ``log`` has what it printed, ``error``, ``code`` and ``hint`` why there is no table, and
+        what to do about it.
         """
         ...
 

@@ -23,6 +23,7 @@
     │   ├── GateRefused                      a key holder will not decrypt this
     │   ├── ContributionRefused              a contributor will not contribute to this
     │   ├── KeyRefused                       a key that is too weak, foreign or not imported
+    │   │   └── PassphraseWrong              it does not open a private key
     │   ├── JobUnknown                       a party was not set up for this job
     │   ├── GrantRefused                     no grant allows this; codes G-…, see docs/grants.md
     │   ├── MemberRevoked                    an organisation that the authority has revoked
@@ -251,6 +252,12 @@ class KeyRefused(Refused):
     """A key is too weak, malformed, foreign or was never imported."""
 
     code = "F-403"
+
+
+class PassphraseWrong(KeyRefused):
+    """The passphrase that was given does not open a private key."""
+
+    code = "F-416"
 
 
 class JobUnknown(Refused):

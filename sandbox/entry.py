@@ -130,6 +130,23 @@ class Engine:
             ],
         }
 
+    def attached(self, node: NodeHome, dataset: str) -> dict[str, Any] | None:
+        """Return ``schema_digest`` and ``columns`` of a dataset with a policy, as grants name them.
+
+        None if it has no policy.
+
+        Raises:
+            VerificationFailed: It is not signed by the node's organisation for this dataset, or a
+                frozen table is missing.
+            InputInvalid: The text can't be the name of a dataset.
+        """
+        from sandbox.attached import attached  # noqa: PLC0415 - imports DuckDB
+
+        found = attached(node, dataset)
+        if found is None:
+            return None
+        return {"schema_digest": found.schema_digest, "columns": list(found.columns)}
+
     def try_python(
         self, script: str, returns: Returns, data: Path, *, person: str, seconds: int, account: str
     ) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def _cells(
     else:
         found, places = np.unique(np.column_stack(ranks), axis=0, return_inverse=True)
     if len(found) > most:
-        msg = f"{len(found)} cells; {most} are declared"
+        msg = f"there are {len(found)} cells, and max_rows declares {most}"
         raise WorkCrashed(msg)
     keys = [
         tuple(

@@ -212,7 +212,9 @@ def released(
 
 def _table(returns: Returns, rows: list[tuple[Any, ...]], job: str, notes: list[Note]) -> Table:
     if len(rows) > returns.max_rows:
-        raise MessageInvalid("A table has more rows than are declared.")
+        raise MessageInvalid(
+            "A table has more rows than are declared.", hint="Declare as many: max_rows."
+        )
     names = names_of(returns)
     blank = f"p-{'0' * 32}"
     return Table(run=blank, job=job, columns=names, rows=[list(row) for row in rows], notes=notes)

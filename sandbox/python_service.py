@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from fusion.crypto import rng
 from fusion.errors import (
@@ -99,7 +99,6 @@ class Shared:
         grants: Returns the grants for queries of an organisation and a dataset.
         history: Returns the history of what was released.
         admit: Decides and charges; raises what refuses it.
-        ungranted: Logs that there is no grant, and raises that.
     """
 
     node: NodeHome
@@ -115,7 +114,6 @@ class Shared:
     grants: Callable[[str, str], Sequence[Kept]]
     history: Callable[[Attached], History]
     admit: Callable[[Request], Permit]
-    ungranted: Callable[[Request], NoReturn]
 
 
 class PythonService:
@@ -197,10 +195,9 @@ class PythonService:
         )
 
     def _granted(self, caller: str, dataset: str, purpose: str) -> Attached:
-        """Return the policy of a dataset, of which a caller without any grant is told nothing."""
+        """Return the policy of a dataset; who has no grant that holds is told nothing of it."""
         found = self._at.attached(dataset)
-        if not self._at.grants(caller, dataset):
-            self._at.ungranted(_request("p", caller, found, found.columns, purpose, None))
+        self._at.desk.check_some_holds(_request("p", caller, found, found.columns, purpose, None))
         return found
 
     def _collected(self, caller: str, run: str) -> bytes:

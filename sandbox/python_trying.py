@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fusion.grants.python_job import Returns
+
+
+_TODO: Final = (
+    "Correct the script, or what its block declares (columns, measures, max_rows), and try again."
+)
 
 
 def try_script(
@@ -66,11 +71,13 @@ def try_script(
             else:
                 rows = _released(returns, answer, inputs, people, person)
         except WorkFailed as error:
-            why = error.details.partition("\n")[0] or error.message
+            said = error.details.partition("\n")[0] or error.message
             if how.get("ending", "done") != "done":
-                why = f"the script {how['ending']} after {how['milliseconds']} ms"
-            return {"columns": [], "rows": [], "log": "", **how, "error": why}
-    return {"columns": names_of(returns), "rows": rows, "log": "", **how, "error": ""}
+                said = f"the script {how['ending']} after {how['milliseconds']} ms"
+            why = {"error": said, "code": error.code, "hint": _TODO}
+            return {"columns": [], "rows": [], "log": "", **how, **why}
+    well = {"error": "", "code": "", "hint": ""}
+    return {"columns": names_of(returns), "rows": rows, "log": "", **how, **well}
 
 
 def _released(

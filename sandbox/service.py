@@ -26,12 +26,12 @@ from fusion.errors import (
     QueryRefused,
 )
 from fusion.grants.budget import cap_of
-from fusion.grants.decide import no_grant
 from fusion.grants.request import Request, charge_name
 from fusion.ledger import entry as entries
 from fusion.services import grant_evidence as evidence
 from fusion.services import query_messages as messages
 from fusion.services.clock import SystemClock
+from fusion.services.grant_choice import holds
 from fusion.services.grants import GrantDesk, GrantFolder
 from fusion.services.ledger import Book
 from fusion.services.query_messages import Asked, Left, Privacy, Reply
@@ -139,7 +139,6 @@ class Service:
                 grants=self._grants,
                 history=self._history,
                 admit=self._desk.admit,
-                ungranted=lambda request: self._refusals.refuse(request, no_grant(request)),
             )
         )
 
@@ -203,10 +202,8 @@ class Service:
     def _answered(self, caller: str, asked: Asked, stop: Stop) -> bytes:
         found = self._attached(asked.dataset)
         job = f"q-{rng.token(16).hex()}"
-        if not self._grants(caller, asked.dataset):
-            # Nor is it told who has one.
-            request = _request(caller, asked, job, found, found.columns, None)
-            self._refusals.refuse(request, no_grant(request))
+        # Who has none that holds is told so before the policy is looked at, nor who has one.
+        self._desk.check_some_holds(_request(caller, asked, job, found, found.columns, None))
         source = self._source(found)
         prepared = self._prepared(asked, found, source.dialect)
         paying = self._paying(caller, prepared, found)
@@ -248,7 +245,7 @@ class Service:
         """Return the only grants that a query may be charged to; none named, any that allows it."""
         if not isinstance(prepared, PrivatePrepared):
             return ()
-        grants = self._grants(caller, found.dataset)
+        grants = self._holding(caller, found.dataset)
         return answering.paying(self._rho, prepared, found, caller, grants)
 
     def _attached(self, dataset: str) -> Attached:
@@ -311,6 +308,11 @@ class Service:
             and kept.signed.grant.permission("query") is not None
         ]
 
+    def _holding(self, caller: str, dataset: str) -> list[Kept]:
+        """Return those that hold now."""
+        now = self._clock.now()
+        return [kept for kept in self._grants(caller, dataset) if holds(kept, now)]
+
     def _left(self, caller: str, dataset: str) -> list[Left]:
         found = []
         policy = attached(self._node, dataset)
@@ -320,9 +322,9 @@ class Service:
         if policy is not None and policy.policy.mode == "sdc":
             scope = ledgers.scope_of(policy, caller)
             refusals = self._history(policy).refusals_left(scope, self._month())
-        for kept in self._grants(caller, dataset):
+        for kept in self._holding(caller, dataset):
             permission = kept.signed.grant.permission("query")
-            if permission is None or kept.revoked:
+            if permission is None:
                 continue
             left = cap_of(permission).left(self._budgets.used(kept.signed.id, "query"))
             found.append(
@@ -345,7 +347,7 @@ class Service:
             GrantRefused: It has no grant that holds now.
             QueryRefused: There is no policy, or it is too large to be told.
         """
-        granted = granted_columns(self._grants(caller, dataset), self._clock.now())
+        granted = granted_columns(self._holding(caller, dataset))
         if not granted:
             raise no_grant_for(dataset, self._node.config.id)
         try:

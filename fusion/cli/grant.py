@@ -121,12 +121,15 @@ def propose(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Check a grant that you wrote, sign it as the first one, and keep it."""
-    from fusion.services import grants
+    """Check a grant that you wrote, sign it as the first one, and keep it.
+
+    At the data owner's node its dataset, columns and schema have to be those of this node.
+    """
+    from fusion.services import grant_proposal
     from fusion.services.homes import open_home
 
     opened = open_home(home)
-    kept = grants.propose(opened, _text(file), str(file))
+    kept = grant_proposal.propose(opened, _text(file), str(file), warn=output.note)
     _hand_out(kept.signed.envelope, out)
     _send(opened, kept.signed.envelope)
     _print(kept, as_json=as_json)

@@ -28,6 +28,9 @@ class _Context(typer.Context):
 def plain_help(command: _Command) -> _Command:
     """Have a command of typer's, and all below it, show help as plain text; return it."""
     command.context_class = _Context  # type: ignore[attr-defined]
+    # click says what may have been meant; typer would say it once more.
+    if hasattr(command, "suggest_commands"):
+        command.suggest_commands = False
     for each in getattr(command, "commands", {}).values():
         plain_help(each)
     return command

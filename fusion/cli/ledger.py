@@ -62,9 +62,11 @@ def show(
 ) -> None:
     """Show the entries of a log: digests and metadata, never data."""
     from fusion.ledger.entry import decode
-    from fusion.services.ledger import Book, home_of
+    from fusion.services.ledger import home_of
+    from fusion.services.storage import open_ledger
 
-    ledger = Book(home_of(folder)).ledger
+    # Neither key nor lock is needed to read it.
+    ledger = open_ledger(home_of(folder))
     size = ledger.size()
     found: list[tuple[int, Entry]] = []
     step = max(last, 1000)

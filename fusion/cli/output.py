@@ -7,6 +7,7 @@ no name can move a terminal's cursor.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -30,6 +31,62 @@ _CONTROL = re.compile(
 _NUMBER = re.compile(r"[-+~<>=± ]*\d[\d.,/:e+-]*( ?(%|[a-zA-Zµ]{1,3}))?|[-–—]")
 _PIPE_COLUMNS = 120
 _LOOK_SECONDS = 1.0
+
+
+class OutputUnwritableError(OSError):
+    """Stdout takes nothing more: a full disk, for one. A reader that has left is another matter."""
+
+
+class _Stdout(io.TextIOWrapper):
+    """Stdout that says of a failure that it is its own, whoever writes: this, click or rich."""
+
+    def write(self, text: str, /) -> int:
+        """Take text."""
+        with _said_whose():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Hand on what was taken."""
+        with _said_whose():
+            super().flush()
+
+
+@contextmanager
+def _said_whose() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputUnwritableError(error.errno, error.strerror) from error
+
+
+def watch_stdout() -> None:
+    """Tell output that can't be written from other files that can't be."""
+    plain = sys.stdout
+    if isinstance(plain, io.TextIOWrapper):
+        plain.flush()
+        encoding, errors, by_lines = plain.encoding, plain.errors, plain.line_buffering
+        sys.stdout = _Stdout(plain.detach(), encoding, errors, line_buffering=by_lines)
+
+
+class _Call:
+    """What one command line has printed."""
+
+    documented = False
+
+
+_call = _Call()
+
+
+def begin() -> None:
+    """Begin a command line: it has printed no document yet."""
+    _call.documented = False
+
+
+def documented() -> bool:
+    """Return whether the command line has printed its document."""
+    return _call.documented
 
 
 def clean(text: object) -> str:
@@ -59,6 +116,7 @@ def document(schema: str, content: Mapping[str, Any]) -> None:
     text = "\n".join(_CONTROL.sub(_escaped, line) for line in text.split("\n"))
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+    _call.documented = True
 
 
 def _escaped(found: re.Match[str]) -> str:

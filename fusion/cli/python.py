@@ -77,7 +77,8 @@ def try_(
         if not found["error"]:
             _rows(found["columns"], found["rows"], as_csv=False)
     if found["error"]:
-        output.note(f"no table: {found['error']}")
+        output.note(f"{found['code']}: no table: {found['error']}")
+        output.note(f"-> {found['hint']}")
         raise typer.Exit(1)
 
 

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from fusion.cli import output
 from fusion.cli.files import read_bounded
 from fusion.cli.options import Json, folder
-from fusion.errors import FusionError, InputInvalid
+from fusion.errors import FusionError, InputInvalid, PartyFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,7 @@ def ask(  # noqa: PLR0913 - each is an option
                     purpose=purpose, rows=rows, seconds=seconds, rho_micro=rho_micro,
                 )  # fmt: skip
         except FusionError as error:
-            if error.exit_code == 4:
+            if isinstance(error, PartyFailed) and error.exit_code == 4:
                 answers.show_refused(text, getattr(error, "start", None))
             raise
         left = querying.budget(connection, dataset) if budget else []

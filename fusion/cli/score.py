@@ -199,8 +199,8 @@ def serve(
             Scorer(connection, node, kept, purpose=purpose, tell=output.note) as scorer,
         ):
             scorer.prepare()
-            output.note(f"{kept.name} is served at {path}")
-            serve_until(path, scorer, _facts(kept), stop)
+            said = f"{kept.name} is served at {path}"
+            serve_until(path, scorer, _facts(kept), stop, lambda: output.note(said))
         return 0
 
     raise typer.Exit(run_service(service_loop))

@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -22,7 +22,7 @@ from fusion.grants.document import (  # pydantic reads the annotations
     Organisation,  # noqa: TC001
 )
 from fusion.wire.documents import Document, Part, read
-from fusion.wire.plain_yaml import Written
+from fusion.wire.plain_yaml import Written, explained
 
 MAX_SCRIPT_BYTES: Final = 256 * 1024
 MAX_JOB_BYTES: Final = 1024 * 1024
@@ -300,14 +300,16 @@ def header_of(script: str, origin: str) -> Returns:
         )
     text = "".join(line[2:] if line.startswith("# ") else line[1:]
                    for line in found[0].splitlines(keepends=True))  # fmt: skip
+    said: Any = None
     try:
-        returns = Returns.model_validate_json(json.dumps(tomllib.loads(text)))
+        said = tomllib.loads(text)
+        returns = Returns.model_validate_json(json.dumps(said))
     except (tomllib.TOMLDecodeError, TypeError) as error:
         raise InputInvalid(f"{origin}: its block is not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputInvalid(f"{origin}: its block: {where}: {first['msg']}.") from None
+        path, message, hint = explained(Returns, error, said)
+        where = f"{'.'.join(map(str, path[:-1]))}: " if path[:-1] else ""
+        raise InputInvalid(f"{origin}: its block: {where}{message}", hint=hint) from None
     for path, message in broken_rules(returns):
         raise InputInvalid(f"{origin}: its block: {'.'.join(map(str, path))}: {message}")
     return returns

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fusion.errors import GrantInvalid
 from fusion.grants.document import Grant, broken_rules
 from fusion.grants.request import Request
 from fusion.wire.plain_yaml import Written
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
-def parse_grant(text: str, origin: str) -> Grant:
+    from fusion.wire.plain_yaml import KeyPath
+
+    Mistakes = Callable[[Grant], Iterable[tuple[KeyPath, str, str]]]
+    """Returns what is wrong with a grant where it is read: path, message and hint."""
+
+
+def parse_grant(text: str, origin: str, mistakes: Mistakes | None = None) -> Grant:
     """Read a grant that a person wrote.
 
     Args:
         text: YAML.
         origin: The file's name, for messages.
+        mistakes: Looks for what more can be wrong; the first is raised.
 
     Raises:
         GrantInvalid: Not YAML as it is read here, or a rule is broken; names the line.
@@ -22,6 +33,8 @@ def parse_grant(text: str, origin: str) -> Grant:
     grant = written.read(Grant, text)
     for path, message in broken_rules(grant):
         raise written.fail(path, message)
+    for path, message, hint in () if mistakes is None else mistakes(grant):
+        raise written.fail(path, message, hint)
     return grant
 
 

@@ -286,6 +286,12 @@ class Refusal:
                 if language == "en"
                 else "请将其取来（fusion grant fetch），或在研究中指定本方的授权，或不指定。"
             )
+        if repair is None and self.code is Code.NO_GRANT:
+            return (
+                "Propose one, to be signed by all (fusion grant propose GRANT.yaml --home NODE)."
+                if language == "en"
+                else "请提议一项授权，由各方签署（fusion grant propose GRANT.yaml --home NODE）。"
+            )
         if repair is None:
             return (
                 "No change of the request or of this grant would pass."

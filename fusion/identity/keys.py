@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey, VerifyKey
-from fusion.errors import KeyRefused
+from fusion.errors import KeyRefused, PassphraseWrong
 
 _MAX_FLEET_KEY_CHARACTERS = 512
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
@@ -189,5 +189,5 @@ def _load(data: bytes, passphrase: bytes | None) -> object:
         return load_pem_private_key(data, password=passphrase if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if encrypted:
-            raise KeyRefused("The passphrase does not open a key file.") from None
+            raise PassphraseWrong("The passphrase does not open a key file.") from None
         raise KeyRefused("A key file is not a private key in PEM form.") from None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 
+from fusion.errors import HubRefused, PartyUnreachable
 from fusion.link.channel import FRAME_BYTES
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Tunnels:
         self._link: Link | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening = asyncio.Lock()
+        self._failed: dict[str, grpc.aio.AioRpcError | None] = {}
 
     @property
     def served(self) -> Path:
@@ -69,6 +71,8 @@ class Tunnels:
             try:
                 await carry(reader, writer, link.tunnel(organisation))
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError) as error:
+                # Before the socket is dropped: whoever asks why that was finds it.
+                self._failed[organisation] = await _answer(link, organisation, error)
                 _LOG.info("a tunnel to %s ended: %s", organisation, _reason(error))
             except asyncio.CancelledError:
                 # Python's server asks a task for its exception, and stumbles over one cancelled.
@@ -79,6 +83,44 @@ class Tunnels:
         server = await asyncio.start_unix_server(connected, path, limit=2 * FRAME_BYTES)
         self._servers[organisation] = server
         return path
+
+    def unanswered(self, organisation: str, error: grpc.aio.AioRpcError) -> PartyUnreachable:
+        """Return why a call to another member was not answered: the hub, its node, or what it said.
+
+        gRPC names a socket of this folder, and a handshake; where a tunnel ended, the hub's answer
+        to it says more.
+
+        Args:
+            organisation: Who was called.
+            error: How the call ended.
+        """
+        failed = self._failed.pop(organisation, None)
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return PartyUnreachable(
+                f"{organisation} does not answer in time.",
+                hint="Its node is busy, or not up: `fusion node ping` tells. Try again later.",
+            )
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return PartyUnreachable(
+                f"The node of {organisation} does not answer this: {error.details()}",
+                hint="Does it run the same version as this one? Ask its owner.",
+            )
+        if failed is None or failed.code() is grpc.StatusCode.INTERNAL:
+            return PartyUnreachable(
+                f"The connection to the node of {organisation} broke off.", hint="Try again."
+            )
+        if failed.code() is grpc.StatusCode.PERMISSION_DENIED:
+            return HubRefused(f"The hub refuses a way to {organisation}: {failed.details()}")
+        if (failed.details() or "").startswith(f"{organisation} "):
+            return PartyUnreachable(
+                f"The node of {organisation} is not up: the hub has no connection to it.",
+                hint="Its owner starts it (fusion node up); `fusion hub status` at the hub shows "
+                "who is attached.",
+            )
+        return PartyUnreachable(
+            "The hub does not answer, and the way to other nodes leads through it.",
+            hint="Is it up, and can this machine reach it? `fusion doctor` tells.",
+        )
 
     async def pick_up(self, caller: str, call: Any) -> None:
         """Put a tunnel of another member through to what this node serves."""
@@ -147,6 +189,26 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, call
         call.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _answer(link: Link, organisation: str, error: Exception) -> grpc.aio.AioRpcError | None:
+    """Return how the hub answered to a tunnel that ended; None if that can't be said.
+
+    gRPC forgets an answer that comes while it writes. Asked again with nothing to write, it hears.
+    """
+    if isinstance(error, grpc.aio.AioRpcError) and error.code() is not grpc.StatusCode.INTERNAL:
+        return error
+    call = link.tunnel(organisation)
+    try:
+        async with asyncio.timeout(_LINGER_SECONDS):
+            await call.read()
+    except grpc.aio.AioRpcError as answer:
+        return answer
+    except (TimeoutError, asyncio.InvalidStateError):
+        return None
+    finally:
+        call.cancel()
+    return None
 
 
 def _reason(error: BaseException) -> str:

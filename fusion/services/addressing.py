@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from fusion.errors import InputInvalid
 from fusion.grants.document import moment_of
 from fusion.services import querying
+from fusion.services.grant_choice import holds
 from fusion.services.grants import GrantFolder
 from fusion.services.statements import tokens
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fusion.grants.document import Grant
+    from fusion.services.grants import Kept
     from fusion.services.homes import NodeHome
     from fusion.services.query_description import Described
 
@@ -125,31 +127,52 @@ def _table_of(dataset: str, described: Described) -> str:
 
 
 def _grants(node: NodeHome, now: datetime) -> list[Grant]:
-    """Return the grants for queries that are kept here for this organisation and not over."""
+    """Return the grants for queries that are kept here for this organisation and hold now."""
+    return [each.signed.grant for each in _kept(node) if holds(each, now)]
+
+
+def _kept(node: NodeHome) -> list[Kept]:
     kept = GrantFolder(node.grants, node.roster).readable(lambda _: None)
     return [
-        each.signed.grant
+        each
         for each in kept
-        if not each.revoked
-        and each.signed.grant.assignee == node.config.id
+        if each.signed.grant.assignee == node.config.id
         and each.signed.grant.permission("query") is not None
-        and moment_of(each.signed.grant.not_after) > now
     ]
 
 
+def _none_holds(kept: Sequence[Kept], about: str, now: datetime) -> InputInvalid:
+    """Return what is said where no grant holds: of the one that would hold longest, why not."""
+    again = "Propose a new one: fusion grant propose GRANT.yaml --home NODE"
+    if not kept:
+        return InputInvalid(
+            f"No grant for queries{about} is kept at this node.",
+            hint=f"fusion grant fetch --home NODE asks the hub. {again}",
+        )
+    last = max(kept, key=lambda each: (not each.revoked, each.signed.grant.not_after))
+    grant, name = last.signed.grant, f"The grant {last.signed.id[:16]} for queries{about}"
+    if last.revoked:
+        return InputInvalid(f"{name} was revoked.", hint=again)
+    if moment_of(grant.not_after) <= now:
+        return InputInvalid(f"{name} is over since {grant.not_after}.", hint=again)
+    if last.signed.missing:
+        return InputInvalid(
+            f"{name} is not signed by {', '.join(last.signed.missing)}.",
+            hint="Once they have signed: fusion grant fetch --home NODE",
+        )
+    return InputInvalid(f"{name} begins at {grant.not_before}.", hint="Wait until then.")
+
+
 def datasets_granted(node: NodeHome, now: datetime) -> list[str]:
-    """Return every ``OWNER/ID`` that grants kept here are about.
+    """Return every ``OWNER/ID`` that grants kept here, which hold now, are about.
 
     Raises:
-        InputInvalid: There is none.
+        InputInvalid: There is none that holds; says why not.
     """
     found = {f"{owner}/{grant.dataset.id}" for grant in _grants(node, now)
              for owner in grant.assigners}  # fmt: skip
     if not found:
-        raise InputInvalid(
-            "No grant for queries is kept at this node.",
-            hint="fusion grant fetch --home NODE asks the hub.",
-        )
+        raise _none_holds(_kept(node), "", now)
     return sorted(found)
 
 
@@ -157,7 +180,7 @@ def only_dataset(node: NodeHome, now: datetime) -> str:
     """Return the dataset that is asked, where the grants kept here leave no choice.
 
     Raises:
-        InputInvalid: No grant for queries is kept here, or they are about several datasets.
+        InputInvalid: No grant for queries that holds is here, or they are about several datasets.
     """
     found = datasets_granted(node, now)
     if len(found) > 1:
@@ -172,7 +195,7 @@ def purpose_of(node: NodeHome, dataset: str, now: datetime) -> str:
     """Return what for a dataset may be asked, where the grants kept here leave no choice.
 
     Raises:
-        InputInvalid: No grant for queries is kept here, or they are for several purposes.
+        InputInvalid: No grant for queries that holds is here, or they are for several purposes.
     """
     owner, name = querying.named(dataset)
     purposes = sorted(
@@ -185,10 +208,12 @@ def purpose_of(node: NodeHome, dataset: str, now: datetime) -> str:
     if len(purposes) == 1:
         return purposes[0]
     if not purposes:
-        raise InputInvalid(
-            f"No grant for queries of {dataset} is kept at this node.",
-            hint="fusion grant fetch --home NODE asks the hub; or say what for: --purpose dpv:NAME",
-        )
+        own = [
+            each
+            for each in _kept(node)
+            if owner in each.signed.grant.assigners and each.signed.grant.dataset.id == name
+        ]
+        raise _none_holds(own, f" of {dataset}", now)
     raise InputInvalid(
         f"The grants for {dataset} are for {', '.join(purposes)}.",
         hint="Say for which of them this is asked: --purpose dpv:NAME",

@@ -33,6 +33,17 @@ def keep(node: NodeHome, kind: Kind, said: dict[str, Any]) -> None:
         write_atomic(_file(node, kind), text.encode())
 
 
+def check_can_keep(node: NodeHome, kind: Kind) -> None:
+    """Return if what is asked can be kept: looked at before anything is asked, and charged.
+
+    Raises:
+        EnvironmentUnfit: The folder can't be written.
+    """
+    make_folder(node.path / kind)
+    with node.lock(f".{kind}.lock"):
+        return
+
+
 def history(node: NodeHome, kind: Kind) -> list[dict[str, Any]]:
     """Return what was asked, oldest first.
 

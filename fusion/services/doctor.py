@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from fusion.errors import FusionError, InputInvalid
-from fusion.services import engines
+from fusion.services import engines, passphrases
 from fusion.services.clock import SystemClock
 from fusion.services.doctor_folder import folder_findings, newest_certificate
 from fusion.services.doctor_machine import isolation_finding, machine_findings
@@ -61,7 +61,16 @@ def examine(home: Path | None = None, *, clock: Clock | None = None) -> list[Fin
     network = [port_finding(opened)] if isinstance(opened, HubHome) else hub_findings(opened, clock)
     if not any(finding.check == "clock" for finding in network):
         network.insert(0, _clock_by_certificates(newest_certificate(opened), clock.now()))
-    return [*found, *folder, *network]
+    return _said_once([*found, *folder, *network])
+
+
+def _said_once(findings: list[Finding]) -> list[Finding]:
+    """Leave out what was said before: a wrong passphrase stops several looks, one says so."""
+    found: list[Finding] = []
+    for finding in findings:
+        if finding.todo != passphrases.WRONG or all(each.todo != finding.todo for each in found):
+            found.append(finding)
+    return found
 
 
 def _isolation(account: str) -> Finding:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fusion.crypto.paillier.threshold import check_share
-from fusion.errors import FusionError
+from fusion.errors import FusionError, PassphraseWrong
 from fusion.identity import certificates
 from fusion.identity.trust import open_trust
 from fusion.services import keys
@@ -127,11 +127,16 @@ def identity_findings(home: Home) -> list[Finding]:
 
 
 def _read(check: str, readers: dict[str, Callable[[], object]], good: str) -> list[Finding]:
-    """Call each reader; a finding for each that fails, or one that all is well."""
+    """Call each reader; a finding for each that fails, or one that all is well.
+
+    A passphrase that is wrong is one finding: no key is damaged, and none is to be restored.
+    """
     wrong = []
     for name, read in readers.items():
         try:
             read()
+        except PassphraseWrong as error:
+            return [problem(check, error.message, error.hint)]
         except FusionError as error:
             wrong.append(problem(check, f"{name}: {error.message}", error.hint or _RESTORE))
         except OSError as error:

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import tomllib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,7 @@ from fusion.wire.limits import MAX_NAME_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _Config = TypeVar("_Config", bound=BaseModel)
@@ -40,10 +41,28 @@ class Folder:
 
     @contextmanager
     def lock(self, name: str = ".lock") -> Iterator[None]:
-        """Keep other processes from changing the folder in the meantime; do not nest."""
-        with (self.path / name).open("ab") as file:
+        """Keep other processes from changing the folder in the meantime; do not nest.
+
+        Raises:
+            EnvironmentUnfit: The folder can't be written.
+        """
+        path = self.path / name
+        try:
+            file = path.open("ab")
+        except OSError as error:
+            raise unwritable(path, error) from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    @property
+    def writable(self) -> bool:
+        """Whether this account may write the folder: of a backup, often not."""
+        return os.access(self.path, os.W_OK)
+
+    def lock_to_read(self) -> AbstractContextManager[None]:
+        """Keep others from changing the folder, where it can be; else there is nothing to keep."""
+        return self.lock() if self.writable else nullcontext()
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -56,7 +75,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     try:
         _replace(path, temporary, data, mode)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def _replace(path: Path, temporary: Path, data: bytes, mode: int) -> None:
@@ -77,10 +96,11 @@ def _replace(path: Path, temporary: Path, data: bytes, mode: int) -> None:
         os.close(folder)
 
 
-def _unwritable(path: Path, error: OSError) -> EnvironmentUnfit:
+def unwritable(path: Path, error: OSError) -> EnvironmentUnfit:
+    """Return what is said where a file can't be written."""
     return EnvironmentUnfit(
         f"{path} can't be written: {error.strerror}.",
-        hint="Is the disk full, and does this account own the folder?",
+        hint="Is the disk full, or the folder only to be read? Does this account own it?",
     )
 
 
@@ -93,7 +113,7 @@ def make_folder(path: Path) -> Path:
     try:
         _made(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     return path
 
 
@@ -123,7 +143,7 @@ def new_home(path: Path, marker: str, kind: str, *, beside: str = "") -> Path:
     """
     if (path / marker).exists():
         raise InputInvalid(
-            f"{path} is a {kind} already.",
+            f"{path} is {_a(kind)} already.",
             hint="Go on with it, or name a new folder; its keys can't be made again.",
         )
     try:
@@ -139,6 +159,10 @@ def new_home(path: Path, marker: str, kind: str, *, beside: str = "") -> Path:
         )
     path.chmod(0o700)
     return path.resolve()
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def read_file(path: Path) -> bytes:

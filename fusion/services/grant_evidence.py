@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import threading
-from typing import TYPE_CHECKING, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Final, Literal
 
 from fusion.grants.budget import Evidence
 from fusion.grants.permit import Permit
@@ -108,18 +108,6 @@ class RefusalLog:
         self._book, self._now = book, now
         self._lock = threading.Lock()
         self._counts: collections.Counter[str] = collections.Counter()
-
-    def refuse(self, request: Request, result: Refusal) -> NoReturn:
-        """Log that there is no grant for a question, and say so.
-
-        A refusal by a grant is logged where it is decided: an auditor decides again at its place.
-
-        Raises:
-            GrantRefused: Always.
-        """
-        error = result.error()
-        self.refused(self._book, request, result, error, self._now())
-        raise error
 
     def refused(
         self,

@@ -26,11 +26,10 @@ from fusion.errors import (
     VerificationFailed,
 )
 from fusion.grants import signing
-from fusion.grants.budget import NO_EVIDENCE, NOTHING
-from fusion.grants.decide import State, decide, no_grant, still
+from fusion.grants.budget import NO_EVIDENCE
+from fusion.grants.decide import still
 from fusion.grants.permit import Permit
 from fusion.grants.reading import parse_grant, parse_request
-from fusion.grants.refusal import distance
 from fusion.grants.request import charge_name
 from fusion.grants.signing import SignedGrant, Standing, standing
 from fusion.identity.members import AUTHORITY
@@ -40,14 +39,14 @@ from fusion.services.catalogue import check_usable
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.enrolment import refresh_roster
 from fusion.services.files import make_folder, write_atomic
+from fusion.services.grant_choice import choose, none_holds
 from fusion.services.homes import HubHome, NodeHome
 from fusion.services.ledger import Book
 from fusion.services.storage import open_budgets
 from fusion.services.verified import VerifiedGrants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from collections.abc import Callable
     from pathlib import Path
 
     from fusion.crypto.signing import SigningKey
@@ -366,38 +365,6 @@ def schema_of(node: NodeHome, dataset: str) -> dict[str, str]:
 # ----------------------------------------------------------------------------- the decision
 
 
-def choose(
-    grants: Iterable[Kept], request: Request, budgets: Budgets | None, now: datetime
-) -> Permit | Refusal:
-    """Ask every grant that could be meant; return a permit, or the refusal that is nearest to one.
-
-    A job that was charged before stays with its grant, and its own charge does not count again.
-    """
-    key = charge_name(request)
-    bound = None if budgets is None else budgets.charged_to(key)
-    refusals: list[Refusal] = []
-    for kept in grants:
-        if bound is not None and kept.signed.id != bound:
-            continue
-        if bound is None and not _is_about(kept, request):
-            continue
-        name, action = kept.signed.id, request.action
-        used = NOTHING if budgets is None else budgets.used(name, action, besides=key)
-        result = decide(kept.signed, request, State(revoked=kept.revoked, used=used), now)
-        if isinstance(result, Permit):
-            return result
-        refusals.append(result)
-    if not refusals:
-        return no_grant(request)
-    return min(refusals, key=distance)
-
-
-def _is_about(kept: Kept, request: Request) -> bool:
-    grant = kept.signed.grant
-    meant = not request.grants or kept.signed.id in request.grants
-    return meant and request.party in grant.assigners and request.dataset == grant.dataset.id
-
-
 class GrantDesk:
     """Where a node decides, charges and keeps watch, for its engines.
 
@@ -443,10 +410,34 @@ class GrantDesk:
         # Under the lock, so that the log has decisions, revocations and moves in their order.
         with self._node.lock():
             at = stamp(self._clock.now())
-            grants = self._folder.readable(self._note)
-            for kept in grants:
-                _see(self._book, self._folder, self._roster(), kept, at)
+            grants = self._seen(at)
             return self._decided(request, choose(grants, request, self._budgets, moment_of(at)), at)
+
+    def check_some_holds(self, request: Request) -> None:
+        """Return if whoever asks has a grant that holds for the action on the table.
+
+        Beforehand, where what is asked for is looked at only then; decides and charges nothing.
+
+        Raises:
+            GrantRefused: It has none; says where its own stand, and nothing else.
+        """
+        now = moment_of(stamp(self._clock.now()))
+        if none_holds(self._folder.readable(self._note), request, now) is None:
+            return
+        with self._node.lock():
+            at = stamp(self._clock.now())
+            refusal = none_holds(self._seen(at), request, moment_of(at))
+            if refusal is not None:
+                error = refusal.error()
+                self._refused(self._book, request, refusal, error, at)
+                raise error
+
+    def _seen(self, at: str) -> list[Kept]:
+        """Log which grants there are before it is decided under them; return them."""
+        grants = self._folder.readable(self._note)
+        for kept in grants:
+            _see(self._book, self._folder, self._roster(), kept, at)
+        return grants
 
     def _decided(self, request: Request, result: Permit | Refusal, at: str) -> Permit:
         """Charge and log a permit, or log a refusal and raise it."""

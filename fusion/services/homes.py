@@ -31,7 +31,14 @@ from fusion.errors import EnvironmentUnfit, InputInvalid, VerificationFailed
 from fusion.identity import keys
 from fusion.identity.roster import Roster, open_roster
 from fusion.identity.trust import Address, Invitation, Trust, open_trust
-from fusion.services.files import Folder, make_folder, read_config, read_file, write_atomic
+from fusion.services.files import (
+    Folder,
+    make_folder,
+    read_config,
+    read_file,
+    unwritable,
+    write_atomic,
+)
 from fusion.services.key_folder import KeyFolder
 from fusion.services.organisations import OrgHome
 from fusion.stores.sql import Postgres
@@ -157,7 +164,12 @@ class _Home(Folder):
         """
         # Not the lock above: that one is held for moments, this one for as long as it is up. The
         # kernel lets go of it however the process ends.
-        with (self.path / ".up.lock").open("wb") as file:
+        path = self.path / ".up.lock"
+        try:
+            file = path.open("wb")
+        except OSError as error:
+            raise unwritable(path, error) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

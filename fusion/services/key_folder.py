@@ -6,21 +6,23 @@ Whether they are encrypted is read off the files themselves. Keys that were repl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fusion.crypto.sealing import SealingKey
 from fusion.crypto.signing import SigningKey
-from fusion.errors import KeyRefused
+from fusion.errors import KeyRefused, PassphraseWrong
 from fusion.identity import keys
 from fusion.services import passphrases
 from fusion.services.files import make_folder, read_file, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
 _OLD: Final = "old"
+_Key = TypeVar("_Key")
 
 
 class KeyFolder:
@@ -65,28 +67,48 @@ class KeyFolder:
 
         Raises:
             EnvironmentUnfit: The file can't be read.
-            KeyRefused: It is something else, or the passphrase is wrong.
+            KeyRefused: It is something else.
+            PassphraseWrong: The passphrase that was given does not open it; says where it is from.
         """
-        return keys.signing_from_pem(read_file(self._file(name)), self.passphrase)
+        return self.opened(keys.signing_from_pem, read_file(self._file(name)))
 
     def sealing(self, name: str) -> SealingKey:
         """Return an X25519 key; raises what :meth:`signing` does."""
-        return keys.sealing_from_pem(read_file(self._file(name)), self.passphrase)
+        return self.opened(keys.sealing_from_pem, read_file(self._file(name)))
 
     def tls(self, name: str) -> ec.EllipticCurvePrivateKey:
         """Return a P-256 key; raises what :meth:`signing` does."""
-        return keys.tls_from_pem(read_file(self._file(name)), self.passphrase)
+        return self.opened(keys.tls_from_pem, read_file(self._file(name)))
 
     def fleet(self, name: str) -> ec.EllipticCurvePrivateKey:
         """Return a P-384 key; raises what :meth:`signing` does."""
-        return keys.fleet_from_pem(read_file(self._file(name)), self.passphrase)
+        return self.opened(keys.fleet_from_pem, read_file(self._file(name)))
 
     def old_sealing(self, name: str) -> list[SealingKey]:
         """Return the X25519 keys that were replaced, newest first; raises as :meth:`signing`."""
         files = sorted(
             self.path.glob(f"{_OLD}/*/{name}.pem"), key=lambda f: int(f.parent.name), reverse=True
         )
-        return [keys.sealing_from_pem(read_file(file), self.passphrase) for file in files]
+        return [self.opened(keys.sealing_from_pem, read_file(file)) for file in files]
+
+    def opened(self, read: Callable[[bytes, bytes | None], _Key], data: bytes) -> _Key:
+        """Return the key that is in a file, under this folder's passphrase.
+
+        Raises:
+            KeyRefused: It is something else.
+            PassphraseWrong: The passphrase that was given does not open it; says where it is from.
+        """
+        try:
+            return read(data, self.passphrase)
+        except PassphraseWrong:
+            raise self._wrong() from None
+
+    def _wrong(self) -> PassphraseWrong:
+        source = passphrases.source()
+        return PassphraseWrong(
+            f"The passphrase from {source} does not open the private keys in {self.path}.",
+            hint=passphrases.WRONG,
+        )
 
     def write(self, name: str, key: SigningKey | SealingKey | ec.EllipticCurvePrivateKey) -> None:
         """Keep a key, encrypted as the others are."""
@@ -137,8 +159,12 @@ class KeyFolder:
             data = read_file(file)
             try:
                 changed = keys.reencrypted(data, old, new)
-            except KeyRefused:
-                keys.reencrypted(data, new, new)
+            except KeyRefused as error:
+                try:
+                    keys.reencrypted(data, new, new)
+                except KeyRefused:
+                    wrong = isinstance(error, PassphraseWrong)
+                    raise (self._wrong() if wrong else error) from None
             else:
                 write_atomic(file, changed)
             done += 1

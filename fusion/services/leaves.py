@@ -56,7 +56,7 @@ def leaf_pems(home: OrgHome, federation: str, now: datetime) -> tuple[bytes, byt
     """
     ensure_leaf(home, federation, now)
     data = read_file(home.leaf)
-    key = tls_from_pem(data, home.key_folder.passphrase)
+    key = home.key_folder.opened(tls_from_pem, data)
     plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return certificates.pem(certificates.from_pem(data)), plain
 

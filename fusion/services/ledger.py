@@ -44,7 +44,7 @@ class Book(LogBook):
             EnvironmentUnfit: A file can't be read or made.
         """
         self.home: Final = home
-        with home.lock():
+        with home.lock_to_read():
             log_key, witness_key = _key(home, "log"), _key(home, "witness")
         self._epochs: dict[int, Roster] = {}
         self._file = open_ledger(home)
@@ -82,7 +82,7 @@ class Book(LogBook):
             EnvironmentUnfit: The node is not admitted yet.
         """
         # Under the lock, so that epochs are logged in their order.
-        with self.home.lock():
+        with self.home.lock_to_read():
             roster = self.home.roster()
             data = self.home.roster_file.read_bytes()
             name = f"roster:{roster.epoch:010}"
@@ -133,7 +133,7 @@ class Book(LogBook):
             EnvironmentUnfit: The node is not admitted yet.
         """
         roster = self.see_roster()
-        head = self.head(roster, keep=keep)
+        head = self.head(roster, keep=keep and self.home.writable)
         notes: list[bytes] = []
         heads = {**self.ledger.heads(), head.size: head.note()}
         witnessed = self.witnessed(roster)

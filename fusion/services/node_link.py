@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc.aio
 
-from fusion.errors import FusionError, PartyUnreachable
+from fusion.errors import FusionError, InputInvalid, PartyUnreachable
 from fusion.identity import certificates
 from fusion.identity.callers import caller
 from fusion.identity.members import AUTHORITY
@@ -129,14 +129,24 @@ class Connection:
         """Return a channel to another node, kept; its calls run in this link's loop.
 
         Raises:
+            InputInvalid: It is this very node.
             UnknownOrganisation: The roster has no such member.
         """
+        if organisation == self._node.config.id:
+            raise InputInvalid(
+                f"{organisation} is this node's own organisation, which asks itself nothing.",
+                hint="Name another one: `fusion data list` shows whose data there are.",
+            )
         if organisation not in self._channels:
             member = self._node.roster().member(organisation)
             self._channels[organisation] = self.link.run(
                 self._dial(organisation, certificates.pem(certificates.from_der(member.ca)))
             )
         return self._channels[organisation]
+
+    def unanswered(self, organisation: str, error: grpc.aio.AioRpcError) -> PartyUnreachable:
+        """Return why a call on such a channel was not answered, and what to do about it."""
+        return self._tunnels.unanswered(organisation, error)
 
     async def _dial(self, organisation: str, ca: bytes) -> Any:  # noqa: ANN401
         path = await self._tunnels.listen(organisation)
@@ -160,10 +170,7 @@ class Connection:
         try:
             answer = self.link.run(ask(), PING_SECONDS + 1)
         except grpc.aio.AioRpcError as error:
-            raise PartyUnreachable(
-                f"{organisation} does not answer: {error.details()}",
-                hint="Is its node up? `fusion hub status` shows who is attached.",
-            ) from None
+            raise self.unanswered(organisation, error) from None
         if answer != data:
             raise PartyUnreachable(f"{organisation} answers something else than it was sent.")
         return self._clock.monotonic() - began

@@ -25,6 +25,9 @@ _HINT: Final = (
     "--no-passphrase when keys are made."
 )
 
+WRONG: Final = f"Name the file that holds theirs: --passphrase-file FILE or {VARIABLE}."
+"""What to do where a passphrase opens no key."""
+
 _asked: dict[Path, bytes] = {}
 """What a person typed in this process, so that nobody is asked twice."""
 
@@ -55,6 +58,11 @@ def given() -> bytes | None:
     """
     name = os.environ.get(VARIABLE)
     return read(Path(name)) if name else None
+
+
+def source() -> str:
+    """Return where the passphrase is taken from, in words: never what it is."""
+    return os.environ.get(VARIABLE) or "the terminal"
 
 
 def for_reading(folder: Path) -> bytes:

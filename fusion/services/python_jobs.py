@@ -15,7 +15,13 @@ import grpc
 import grpc.aio
 from pydantic import Field, ValidationError
 
-from fusion.errors import FusionError, InputInvalid, MessageInvalid, PartyUnreachable
+from fusion.errors import (
+    FusionError,
+    InputInvalid,
+    MessageInvalid,
+    PartyFailed,
+    PartyUnreachable,
+)
 from fusion.grants.python_job import PythonJob, Returns, check_script, script_digest
 from fusion.services import asked_before
 from fusion.services.clock import SystemClock, timestamp
@@ -216,10 +222,7 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
                 f"The node of {owner} takes no Python jobs.",
                 hint="Its owner attaches a policy (fusion policy add) and starts it again.",
             ) from None
-        raise PartyUnreachable(
-            f"{owner} does not answer: {error.details()}",
-            hint="Is its node up? `fusion node ping` tells.",
-        ) from None
+        raise connection.unanswered(owner, error) from None
     if reply.refusal is not None:
         raise reply.refusal.error()
     return reply
@@ -232,6 +235,7 @@ class _Kept:
     """Writes a line about an exchange, however it ends."""
 
     def __init__(self, node: NodeHome, said: dict[str, Any], clock: Clock | None) -> None:
+        asked_before.check_can_keep(node, "python")
         now = timestamp((clock or SystemClock()).now())
         self._node = node
         self.said: dict[str, Any] = {"at": now, "job": "", "run": "", "code": "", **said}
@@ -241,7 +245,8 @@ class _Kept:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, FusionError):
-            outcome = "refused" if error.exit_code == 4 else "failed"
+            refused = isinstance(error, PartyFailed) and error.exit_code == 4
+            outcome = "refused" if refused else "failed"
             self.said |= {"outcome": outcome, "code": error.code}
         elif error is not None:
             return

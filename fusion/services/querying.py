@@ -17,7 +17,7 @@ from fusion.errors import (
     InputInvalid,
     MessageInvalid,
     NoQueries,
-    PartyUnreachable,
+    PartyFailed,
 )
 from fusion.services import asked_before
 from fusion.services.clock import SystemClock, timestamp
@@ -94,12 +94,13 @@ def query(  # noqa: PLR0913 - each is part of the question
         seconds=seconds,
         rho_micro=rho_micro,
     )
+    asked_before.check_can_keep(node, "queries")
     now = timestamp((clock or SystemClock()).now())
     said: dict[str, Any] = {"at": now, "dataset": dataset, "statement": statement}
     try:
         table = _table(_exchange(connection, owner, asked))
     except FusionError as error:
-        refused = error.exit_code == 4
+        refused = isinstance(error, PartyFailed) and error.exit_code == 4
         said |= {"outcome": "refused" if refused else "failed", "code": error.code, "rows": 0}
         asked_before.keep(node, "queries", said)
         raise
@@ -179,10 +180,7 @@ def _exchange(connection: Connection, owner: str, asked: Asked) -> Reply:
                 f"The node of {owner} answers no queries.",
                 hint="Its owner attaches a policy: fusion policy add.",
             ) from None
-        raise PartyUnreachable(
-            f"{owner} does not answer: {error.details()}",
-            hint="Is its node up? `fusion node ping` tells.",
-        ) from None
+        raise connection.unanswered(owner, error) from None
 
 
 # ------------------------------------------------------------------------- what was asked

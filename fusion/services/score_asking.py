@@ -19,7 +19,7 @@ import grpc.aio
 from fusion.alignment.asking import Asker, SetReader
 from fusion.alignment.messages import MAX_MESSAGE_BYTES, TAG
 from fusion.crypto import rng
-from fusion.errors import FusionError, MessageInvalid, PartyFailed, PartyUnreachable
+from fusion.errors import FusionError, MessageInvalid, PartyFailed
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.services.maskers import maskers
 from fusion.services.models import hear_revoked
@@ -221,10 +221,7 @@ class FeatureSide:
         except MessageInvalid as error:
             raise MessageInvalid(f"{self.name}: {error.message}", hint=error.hint) from None
         except grpc.aio.AioRpcError as error:
-            raise PartyUnreachable(
-                f"{self.name} does not answer: {error.details()}",
-                hint="Is its node up? `fusion node ping` tells.",
-            ) from None
+            raise self._connection.unanswered(self.name, error) from None
         if reply.refusal is not None:
             if reply.refusal.code == Ruled.REVOKED.value.code:
                 hear_revoked(self._kept, self.name)

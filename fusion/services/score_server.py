@@ -27,7 +27,7 @@ from fusion.errors import EnvironmentUnfit, FusionError, InputInvalid
 from fusion.services.score_rules import Ruled, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from fusion.ports import Stop
@@ -80,7 +80,10 @@ class ScoreServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         try:
             super().__init__(str(path), _Handler)
         except OSError as error:
-            raise EnvironmentUnfit(f"{path} can't be made: {error.strerror}.") from error
+            raise EnvironmentUnfit(
+                f"{path} can't be made: {error.strerror}.",
+                hint="Name one in a folder that is there and yours: --socket PATH",
+            ) from error
         finally:
             os.umask(before)
 
@@ -233,13 +236,20 @@ def serving(path: Path, scorer: Scorer, facts: Mapping[str, str]) -> Iterator[Sc
         path.unlink(missing_ok=True)
 
 
-def serve_until(path: Path, scorer: Scorer, facts: Mapping[str, str], stop: Stop) -> None:
-    """Serve a scorer at a socket until ``stop``.
+def serve_until(
+    path: Path,
+    scorer: Scorer,
+    facts: Mapping[str, str],
+    stop: Stop,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve a scorer at a socket until ``stop``; ``ready`` is called when it is served.
 
     Raises:
         InputInvalid: The path is too long, or something else is there.
-        EnvironmentUnfit: Another process serves it.
+        EnvironmentUnfit: Another process serves it, or the socket can't be made.
     """
     with serving(path, scorer, facts):
+        ready()
         while not stop.wait(0.2):
             pass

@@ -24,7 +24,6 @@ from fusion.errors import (
     MessageInvalid,
     ModelRefused,
 )
-from fusion.grants.decide import no_grant
 from fusion.grants.permit import Permit
 from fusion.grants.request import Request, charge_name
 from fusion.ledger import entry as entries
@@ -32,7 +31,8 @@ from fusion.services import engines
 from fusion.services import grant_evidence as evidence
 from fusion.services import score_messages as messages
 from fusion.services.clock import SystemClock
-from fusion.services.grants import GrantDesk, GrantFolder, choose
+from fusion.services.grant_choice import choose
+from fusion.services.grants import GrantDesk, GrantFolder
 from fusion.services.ledger import Book
 from fusion.services.maskers import maskers
 from fusion.services.models import model_of
@@ -305,8 +305,7 @@ class ScoreService:
         request = self._request(caller, kept, asked, f"s-{asked.question}", asked.records)
         if self._budgets.charged_to(charge_name(request)) is not None:
             raise MessageInvalid("A question was asked before under this name.")
-        if not self._granted(caller, kept):
-            self._refusals.refuse(request, no_grant(request))
+        self._desk.check_some_holds(request)
         permit = self._desk.admit(request)
         permit.spend()
         key = charge_name(request)
@@ -325,14 +324,6 @@ class ScoreService:
         evaluator = Evaluator(published, caller, maskers(asked.records), left=asked.records)
         return _Question(
             permit, evaluator, published.terms.digest, asked.records, self._clock.monotonic()
-        )
-
-    def _granted(self, caller: str, kept: KeptModel) -> bool:
-        return any(
-            each.signed.grant.assignee == caller
-            and each.signed.grant.dataset.id == kept.facts.own.dataset
-            and each.signed.grant.permission("score") is not None
-            for each in self._folder.readable(self._say)
         )
 
     def _check_load(self, caller: str) -> None:

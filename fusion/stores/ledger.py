@@ -7,6 +7,7 @@ deletions; they stop mistakes, not an owner of the file, whom only the checkpoin
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from fusion.errors import VerificationFailed
@@ -275,7 +276,7 @@ class SqliteLedger(SqlLedger):
         Raises:
             fusion.errors.EnvironmentUnfit: It can't be opened.
         """
-        if not path.exists() and path.parent.exists():
+        if not path.exists() and os.access(path.parent, os.W_OK):
             path.touch(mode=0o600)
         super().__init__(KeptDatabase(path, LEDGER))
 

@@ -65,7 +65,10 @@ def check_file(path: Path) -> None:
 
 
 class Database:
-    """A file with a schema; a connection for each use, so that threads and forks are no matter."""
+    """A file with a schema; a connection for each use, so that threads and forks are no matter.
+
+    In a folder that this account can't write, such as a backup, it can be read and nothing else.
+    """
 
     def __init__(self, path: Path, schema: Schema) -> None:
         """Open or make the file.
@@ -74,6 +77,9 @@ class Database:
             EnvironmentUnfit: It can't be opened or is no database.
         """
         self._path = path
+        self._fixed = path.exists() and not os.access(path.parent, os.W_OK)
+        if self._fixed:
+            return
         with self.transaction() as connection:
             # executescript commits what came before it; the schema is idempotent.
             connection.executescript(schema.tables + schema.sqlite)
@@ -83,8 +89,14 @@ class Database:
         """Hold the write lock; commit durably at the end, roll back on any error.
 
         Raises:
-            EnvironmentUnfit: The file is damaged, gone, locked or the disk is full.
+            EnvironmentUnfit: The file is damaged, gone, locked, only to be read, or the disk is
+                full.
         """
+        if self._fixed:
+            raise EnvironmentUnfit(
+                f"{self._path} can't be written: its folder is only to be read.",
+                hint="Let this account write the folder, or work on a copy of it.",
+            )
         with self._used("BEGIN IMMEDIATE") as connection:
             yield connection
 
@@ -106,13 +118,16 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise self._unfit(error) from error
 
+    def _connected(self) -> sqlite3.Connection:
+        return _connect_reading(self._path) if self._fixed else _connect(self._path)
+
     def _unfit(self, error: Exception) -> EnvironmentUnfit:
         msg = f"{self._path} can't be used: {error}."
         return EnvironmentUnfit(msg, hint="Check the disk, and who owns the file.")
 
     @contextmanager
     def _connection(self, begin: str) -> Iterator[sqlite3.Connection]:
-        connection = _connect(self._path)
+        connection = self._connected()
         try:
             with _transaction(connection, begin):
                 yield connection
@@ -165,7 +180,7 @@ class KeptDatabase(Database):
                 # Not closed if another process made it: that process may be using it.
                 self._kept = None
             if self._kept is None:
-                self._kept = _connect(self._path)
+                self._kept = self._connected()
                 self._made_for = self._present()
             try:
                 with _transaction(self._kept, begin):
@@ -208,6 +223,38 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         # What is deleted is overwritten: secrets are kept in these files, for a while.
         connection.execute("PRAGMA secure_delete=ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_reading(path: Path) -> sqlite3.Connection:
+    """Open a file in a folder that can't be written, as it was left there.
+
+    Raises:
+        EnvironmentUnfit: Part of it is in a write-ahead log that can't be read from there.
+    """
+    uri = path.resolve().as_uri()
+    try:
+        return _readable(f"{uri}?mode=ro")
+    except sqlite3.OperationalError:
+        # To read a write-ahead log, SQLite makes a file beside it. Without one nothing is missed.
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            raise EnvironmentUnfit(
+                f"{path} can't be read without {log.name}, and their folder is only to be read.",
+                hint="Copy the folder to where this account may write, and look at the copy.",
+            ) from None
+        return _readable(f"{uri}?immutable=1")
+
+
+def _readable(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except BaseException:
         connection.close()
         raise

@@ -71,21 +71,8 @@ class Written:
         try:
             return kind.model_validate(value)
         except ValidationError as error:
-            errors = error.errors(include_url=False, include_input=False)
-            # A misspelt key makes another one missing; the misspelt one is what is looked for.
-            first = min(errors, key=lambda each: each["type"] != "extra_forbidden")
-            path = _own_path(first["loc"], value)
-            name = f"`{path[-1]}`" if path else "The document"
-            if first["type"] == "extra_forbidden":
-                known, of = _known(kind, path[:-1], value)
-                near = difflib.get_close_matches(str(path[-1]), known, n=1)
-                hint = f"Known here{of}: {', '.join(known)}."
-                hint = f"Did you mean `{near[0]}`?" if near else hint
-                raise self.fail(path, f"{name} is not known here.", hint) from None
-            if first["type"] == "missing":
-                raise self.fail(path, f"{name} is missing.") from None
-            message = first["msg"].removeprefix("Value error, ").rstrip(".")
-            raise self.fail(path, f"{name}: {message[0].lower()}{message[1:]}.") from None
+            path, message, hint = explained(kind, error, value)
+            raise self.fail(path, message, hint) from None
 
     def value(self, node: Any, path: KeyPath) -> Any:  # noqa: ANN401 - any YAML value
         """Return the value of a node, and remember its line."""
@@ -154,6 +141,60 @@ def _tree(text: str, reader: Written) -> Any:  # noqa: ANN401 - any YAML value
     return reader.value(node, ())
 
 
+def explained(
+    kind: type[BaseModel],
+    error: ValidationError,
+    value: Any,  # noqa: ANN401 - values of a document
+) -> tuple[KeyPath, str, str]:
+    """Return what is wrong with a document: where, in words, and what may have been meant.
+
+    Args:
+        kind: The model that it does not fit.
+        error: Why not.
+        value: The document.
+    """
+    errors = error.errors(include_url=False, include_input=False)
+    # A misspelt key makes another one missing; the misspelt one is what is looked for.
+    first = min(errors, key=lambda each: each["type"] != "extra_forbidden")
+    path = _own_path(first["loc"], value)
+    name = f"`{path[-1]}`" if path else "The document"
+    if first["type"] == "extra_forbidden":
+        known, of = _known(kind, path[:-1], value)
+        hint = _near(str(path[-1]), known) or f"Known here{of}: {', '.join(known)}."
+        return path, f"{name} is not known here.", hint
+    if first["type"] == "missing":
+        return path, f"{name} is missing.", ""
+    if first["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+        choice = _schema_at(kind, path)[0].get("discriminator")
+        if choice is not None:
+            return (path, *_untagged(choice, path, value))
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    return path, f"{name}: {message[0].lower()}{message[1:]}.", ""
+
+
+def _untagged(choice: Any, path: KeyPath, value: Any) -> tuple[str, str]:  # noqa: ANN401 - JSON
+    """Say of a part that may be one of several that it does not say which, or says none of them."""
+    key, tags = choice["propertyName"], list(choice["mapping"])
+    part = value
+    for each in path:
+        part = part[each]
+    name, listed = f"`{path[-1]}`" if path else "The document", ", ".join(tags)
+    if not isinstance(part, dict):
+        return f"{name} has to be a mapping, with a `{key}`.", f"It is one of {listed}."
+    if key in part:
+        said = str(part[key])[:80]
+        hint = _near(said, tags) or f"Known here: {listed}."
+        return f"{name}: `{said}` is not a `{key}`.", hint
+    near = difflib.get_close_matches(key, list(part), n=1)
+    meant = f"Is `{near[0]}` meant to be `{key}`? " if near else ""
+    return f"{name} lacks its `{key}`.", f"{meant}It is one of {listed}."
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean `{near[0]}`?" if near else ""
+
+
 def _own_path(loc: tuple[int | str, ...], value: Any) -> KeyPath:  # noqa: ANN401 - any YAML value
     """Return a location without the tags of unions, which stand in no file."""
     path: list[int | str] = []
@@ -163,7 +204,7 @@ def _own_path(loc: tuple[int | str, ...], value: Any) -> KeyPath:  # noqa: ANN40
             if part == here.get("kind") and index < len(loc) - 1 and part not in here:
                 continue
             here = here.get(str(part))
-        elif isinstance(here, tuple) and isinstance(part, int):
+        elif isinstance(here, tuple | list) and isinstance(part, int):
             here = here[part] if part < len(here) else None
         path.append(part)
     return tuple(path)
@@ -177,17 +218,9 @@ def _known(kind: type[BaseModel], path: KeyPath, value: Any) -> tuple[list[str],
         path: Of the part.
         value: The document as it was written: of a part of several kinds it says which.
     """
-    schema = kind.model_json_schema(by_alias=True)
-    here = schema
+    here, schema = _schema_at(kind, path)
     for part in path:
         value = _below(value, part)
-        if isinstance(part, int):
-            here = here.get("items", {})
-        else:
-            here = here.get("properties", {}).get(part) or here.get("additionalProperties") or {}
-        while "$ref" in here or "anyOf" in here:
-            here = here["anyOf"][0] if "anyOf" in here else here
-            here = schema["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
     named = value.get("kind") if isinstance(value, dict) else None
     chosen = [each for each in _choices(here, schema) if _is_of(each, named)]
     if "oneOf" in here and chosen:
@@ -206,6 +239,23 @@ def _is_of(properties: Any, named: object) -> bool:  # noqa: ANN401 - part of a 
     """Return whether these are the properties of what says that it is of this kind."""
     kind = properties.get("kind", {})
     return named is not None and named in (kind.get("const"), *kind.get("enum", ()))
+
+
+def _schema_at(kind: type[BaseModel], path: KeyPath) -> tuple[Any, Any]:
+    """Return the JSON schema of a part of the document, and the whole one."""
+    schema = kind.model_json_schema(by_alias=True)
+    here = schema
+    for part in path:
+        if isinstance(part, int):
+            here = here.get("items", {})
+        else:
+            named = next(iter(here.get("patternProperties", {}).values()), None)
+            named = named or here.get("additionalProperties") or {}
+            here = here.get("properties", {}).get(part) or named
+        while "$ref" in here or "anyOf" in here:
+            here = here["anyOf"][0] if "anyOf" in here else here
+            here = schema["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
+    return here, schema
 
 
 def _choices(here: Any, schema: Any) -> Iterator[Any]:  # noqa: ANN401 - parts of a JSON schema

@@ -162,3 +162,64 @@ def test_who_is_not_asked_does_not_sign(world: Path, fusion: Terminal) -> None:
     assert fusion("grant", "propose", world / "grant.yaml", "--home", world / "hub") == 5
     assert "F-501: hub is not one of the signers" in fusion.err
     assert "-> It is signed by bank, tax." in fusion.err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("id: firms", "id: frims", "no dataset called `frims`"),
+        ("[region, overdue]", "[region, overdu]", "no column called `overdu`"),
+        ("schema_digest: ", "schema_digest: 00000000", "another schema"),
+        (
+            "not_after: 2120",
+            "not_after: 2021",
+            "`not_after` is 2021-01-01T00:00:00Z, which is past",
+        ),
+    ],
+)
+def test_at_the_owners_node_a_grant_of_what_is_not_there_is_not_proposed(
+    world: Path, fusion: Terminal, before: str, after: str, said: str
+) -> None:
+    """Found by name, with the line, before anybody has signed."""
+    text = (world / "grant.yaml").read_text("utf-8")
+    changed = text.replace(before, after)
+    if "schema_digest" in before:
+        digest = text.split("schema_digest: ")[1][:64]
+        changed = text.replace(digest, "ab" * 32)
+    (world / "other.yaml").write_text(changed, "utf-8")
+    assert fusion("grant", "propose", world / "other.yaml", "--home", world / "tax") == 2
+    assert said in fusion.err
+    assert "F-203" in fusion.err
+    assert "other.yaml:" in fusion.err
+    assert not list((world / "tax/grants").glob("*"))
+    # Where it can't be known it is not refused; of a time that is past it is said.
+    assert fusion("grant", "propose", world / "other.yaml", "--home", world / "bank") == 0
+    assert ("such a grant permits nothing" in fusion.err) == ("past" in said)
+
+
+def test_a_grant_of_what_a_policy_names_is_proposed(world: Path, fusion: Terminal) -> None:
+    """The tables of a policy may be in a database: then their schema is known from the policy."""
+    (world / "policy.yaml").write_text(
+        "schema: fusion.policy/1\ntitle: Firms\ntables:\n  firms:\n    entity: id\n    rows: 1\n"
+        "    columns:\n      id: {class: key, type: integer}\n"
+        "      region: {class: dimension, values: [north, south], complete: true}\n",
+        "utf-8",
+    )
+    rows = "".join(f"{n},north\n" for n in range(40))
+    (world / "firms.csv").write_text(f"id,region\n{rows}", "utf-8")
+    tax = ("--home", world / "tax")
+    found = fusion.document(
+        "policy",
+        "add",
+        world / "policy.yaml",
+        "--dataset",
+        "asked",
+        "--data",
+        world,
+        *tax,
+    )
+    text = (world / "grant.yaml").read_text("utf-8")
+    digest = text.split("schema_digest: ")[1][:64]
+    text = text.replace("id: firms", "id: asked").replace("[region, overdue]", "[region]")
+    (world / "asked.yaml").write_text(text.replace(digest, str(found["schema_digest"])), "utf-8")
+    assert fusion("grant", "propose", world / "asked.yaml", *tax) == 0

@@ -18,6 +18,7 @@ from fusion.services.doctor_folder import EMPTY_BYTES, SCARCE_BYTES, disk_findin
 from fusion.services.files import toml_text, write_atomic
 from fusion.services.homes import HubHome
 from fusion.services.leaves import ensure_leaf
+from fusion.services.organisations import change_passphrase
 from fusion.stores.rounds import SqliteRoundLog
 from tests.doctor.homes import Later, found_of, the, write_node
 from tests.link.federation import admit, make_hub, make_node, serving
@@ -339,3 +340,24 @@ def test_the_share_is_checked_and_not_shown(world: World) -> None:
     share = next(world.node.paillier.glob("*/share")).read_bytes()
     text = " ".join(f"{f.message} {f.todo}" for f in examine(world.node.path))
     assert share.hex() not in text
+
+
+def test_a_wrong_passphrase_is_said_once_and_nothing_is_to_be_restored(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_bytes(b"correct horse battery")
+    wrong.write_bytes(b"another one altogether")
+    change_passphrase(world.node.path, right, unencrypted=False)
+    monkeypatch.setenv("FUSION_PASSPHRASE_FILE", str(wrong))
+    try:
+        found = [f for f in examine(world.node.path) if f.status == "problem"]
+        (said,) = [f for f in found if "passphrase" in f.message]
+        assert said.message == (
+            f"The passphrase from {wrong} does not open the private keys in {world.node.keys}."
+        )
+        assert "FUSION_PASSPHRASE_FILE" in said.todo
+        assert not any("backup" in f.todo for f in found)
+    finally:
+        monkeypatch.setenv("FUSION_PASSPHRASE_FILE", str(right))
+        change_passphrase(world.node.path, None, unencrypted=True)

@@ -200,7 +200,7 @@ OTHER_STUDIES = {
     "another label": (('label = "rich"', 'label = "age2"'), "G-15"),
     "another column": (('name = "age"', 'name = "height"'), "G-15"),
     "another purpose": (("dpv:PublicBenefit", "dpv:CreditChecking"), "G-16"),
-    "another operator": (('operator = "east"', 'operator = "west"'), "G-12"),
+    "another operator": (('operator = "east"', 'operator = "west"'), "G-00"),
     "no operator": (('operator = "east"\n', ""), "G-41"),
     "no purpose": (('purpose = "dpv:PublicBenefit"', ""), "G-41"),
     "one round more": (("rounds = 2", "rounds = 3"), "G-24"),

@@ -13,7 +13,8 @@ from fusion.errors import FusionError, GrantRefused, SignatureInvalid, UnknownOr
 from fusion.grants import signing
 from fusion.grants.refusal import Code
 from fusion.services import grants
-from fusion.services.grants import GrantFolder, choose
+from fusion.services.grant_choice import choose
+from fusion.services.grants import GrantFolder
 from fusion.services.verified import VerifiedGrants
 from tests.grants.grants import DOCUMENT, NOW, ROSTER, grant_from, request_from, signed_by
 from tests.grants.test_service import asked, desk, finalised

@@ -13,7 +13,7 @@ import grpc.aio
 import pytest
 
 from fusion.crypto import rng
-from fusion.errors import HubRefused, PartyUnreachable, UnknownOrganisation
+from fusion.errors import FusionError, HubRefused, PartyUnreachable, UnknownOrganisation
 from fusion.identity.certificates import from_der, node_host, pem
 from fusion.link import frames, peers, rules
 from fusion.link.dial import unreachable
@@ -380,3 +380,30 @@ def test_errors_are_said_in_the_projects_words() -> None:
 
     assert isinstance(made(grpc.StatusCode.PERMISSION_DENIED), HubRefused)
     assert not isinstance(made(grpc.StatusCode.UNAVAILABLE), HubRefused)
+
+
+# --------------------------------------------------------------------- why there is no answer
+
+
+def test_hub_away_node_away_and_oneself_are_told_apart(tmp_path: Path) -> None:
+    """Each with what to do, and no socket of this machine's in it."""
+    hub, (a, _) = _members(tmp_path, A, B)
+    said: dict[str, FusionError] = {}
+    with serving(hub, 1) as port:
+        up = at_port(a, port.port)
+        for name, other in (("node", B), ("oneself", A)):
+            with Connection(up) as connection, pytest.raises(FusionError) as failed:
+                connection.ping(other, b"")
+            said[name] = failed.value
+    with Connection(up) as connection, pytest.raises(FusionError) as failed:
+        connection.ping(B, b"")
+    said["hub"] = failed.value
+    assert {name: (error.message, error.exit_code) for name, error in said.items()} == {
+        "node": (f"The node of {B} is not up: the hub has no connection to it.", 6),
+        "oneself": (f"{A} is this node's own organisation, which asks itself nothing.", 2),
+        "hub": ("The hub does not answer, and the way to other nodes leads through it.", 6),
+    }
+    for error in said.values():
+        assert error.hint
+        assert "unix:" not in str(error)
+        assert "banyan-" not in str(error)

@@ -243,6 +243,16 @@ def test_the_command_serves_until_it_is_told_to_stop(world: Served, tmp_path: Pa
     assert not path.exists()
 
 
+def test_nothing_is_said_to_be_served_where_no_socket_can_be_made(
+    world: Served, fusion: Terminal, tmp_path: Path
+) -> None:
+    path = tmp_path / "nowhere" / "x"
+    home = ("--home", world.nodes[LABEL].path)
+    assert fusion("score", "serve", "--model", "credit", "--socket", path, *home) == 3
+    assert "is served at" not in fusion.err
+    assert f"F-300: {path} can't be made: No such file or directory.\n-> " in fusion.err
+
+
 def test_a_revoked_model_is_no_more_exported(
     world: Served, fusion: Terminal, tmp_path: Path
 ) -> None:

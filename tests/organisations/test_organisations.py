@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from fusion.errors import InputInvalid, KeyRefused, MemberRevoked
+from fusion.errors import InputInvalid, KeyRefused, MemberRevoked, PassphraseWrong
 from fusion.identity import certificates
 from fusion.identity.callers import caller
 from fusion.identity.request import open_request
@@ -179,8 +179,13 @@ def test_encrypted_keys_open_with_their_passphrase_only(
     file.write_bytes(SECRET + b"\nnot this line\n")
     assert _as_if_new(home).statement_key == home.statement_key
     file.write_bytes(b"another one altogether")
-    with pytest.raises(KeyRefused, match="does not open"):
+    with pytest.raises(PassphraseWrong, match="does not open") as refused:
         _ = _as_if_new(home).statement_key
+    # Which one was tried, and how to name another.
+    assert str(file) in refused.value.message
+    assert "FUSION_PASSPHRASE_FILE" in refused.value.hint
+    with pytest.raises(PassphraseWrong, match="does not open the private keys"):
+        organisations.change_passphrase(home.path, None, unencrypted=True)
     # What is public needs none.
     monkeypatch.delenv("FUSION_PASSPHRASE_FILE")
     assert organisations.describe(_as_if_new(home))["encrypted"]

@@ -59,6 +59,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "belated",
         "unsaid",
         "given-up",
+        "anothers",
+        "waning",
     )
     world = make_world(tmp_path_factory.mktemp("queries") / "world", names)
     with serving(world.hub, 1) as port, serving_queries(world, port.port) as found:

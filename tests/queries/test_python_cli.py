@@ -156,6 +156,13 @@ def test_a_script_is_tried_on_a_sample(
     assert fusion(*tries, "--returns", declared) == 1
     assert "no table: the script failed after" in fusion.err
     assert "declared to return a table" in fusion.err
+    # Fewer cells are declared than there are: with a code, and what to do.
+    few = tmp_path / "few.py"
+    few.write_text(script.read_text("utf-8").replace("max_rows = 10", "max_rows = 3"), "utf-8")
+    assert fusion("python", "try", few, "--mock", sample) == 1
+    assert "F-024: no table: there are 4 cells, and max_rows declares 3\n-> " in fusion.err
+    assert fusion("python", "try", few, "--mock", sample, "--json") == 1
+    assert json.loads(fusion.out)["code"] == "F-024"
     assert fusion(*tries, "--person", "nobody") == 2
     assert "--person COLUMN" in fusion.err
     (sample / "persons.csv").unlink()
