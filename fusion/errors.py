@@ -230,10 +230,17 @@ class IsolationUnavailable(EnvironmentUnfit):
 
 
 class Refused(FusionError):
-    """A rule said no."""
+    """A rule said no; where it is one of a list, the code shown is that of the rule."""
 
     code = "F-400"
     exit_code = 4
+
+    def __init__(
+        self, message: str, *, hint: str = "", study_key: str = "", code: str = ""
+    ) -> None:
+        """Take over the code of the rule that refused, if it has one of its own."""
+        super().__init__(message, hint=hint, study_key=study_key)
+        self.code = code or type(self).code
 
 
 class GateRefused(Refused):
@@ -271,11 +278,6 @@ class GrantRefused(Refused):
 
     code = "F-405"
 
-    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
-        """Take over the code of the clause that refused, where one did."""
-        super().__init__(message, hint=hint)
-        self.code = code or type(self).code
-
 
 class MemberRevoked(Refused):
     """An organisation was revoked, or is outside of the time for which it was admitted."""
@@ -296,8 +298,7 @@ class OrderRefused(Refused):
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         """Take over the code of what is wrong with the order."""
-        super().__init__(message, hint=hint, study_key="study.operator")
-        self.code = code or type(self).code
+        super().__init__(message, hint=hint, study_key="study.operator", code=code)
 
 
 class QueryRefused(Refused):
@@ -307,21 +308,11 @@ class QueryRefused(Refused):
     start: int | None = None
     """Where in the statement it begins, in characters from 0, if it is about a place."""
 
-    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
-        """Take over the code of the rule that refused."""
-        super().__init__(message, hint=hint)
-        self.code = code or type(self).code
-
 
 class PythonRefused(Refused):
     """A Python job is not taken, not run or not handed out; the code shown is the rule's (P-..)."""
 
     code = "F-411"
-
-    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
-        """Take over the code of the rule that refused."""
-        super().__init__(message, hint=hint)
-        self.code = code or type(self).code
 
 
 class AlignmentRefused(Refused):
@@ -329,21 +320,11 @@ class AlignmentRefused(Refused):
 
     code = "F-412"
 
-    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
-        """Take over the code of the rule that refused."""
-        super().__init__(message, hint=hint)
-        self.code = code or type(self).code
-
 
 class ModelRefused(Refused):
     """A joint model is not scored with, published or exported; the code shown is M-…."""
 
     code = "F-413"
-
-    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
-        """Take over the code of the rule that refused."""
-        super().__init__(message, hint=hint)
-        self.code = code or type(self).code
 
 
 class ModelWithheld(Refused):
@@ -357,8 +338,7 @@ class ModelWithheld(Refused):
 
     def __init__(self, message: str, *, hint: str = "", code: str = "", told: str = "") -> None:
         """Take over the code of the limit that is not kept."""
-        super().__init__(message, hint=hint)
-        self.code = code or type(self).code
+        super().__init__(message, hint=hint, code=code)
         self.told = told or message
 
 
