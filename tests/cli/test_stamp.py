@@ -98,17 +98,14 @@ def test_one_way_at_a_time(fusion: Terminal, hub: HubHome) -> None:
 
 
 def test_an_authority_that_is_away_or_refuses_is_said(hub: HubHome, authority: Authority) -> None:
-    del hub
+    with Book(hub) as book:
+        _, query = stamps.request(book)
     with authority.serving(status=500) as url, pytest.raises(PartyUnreachable, match="HTTP 500"):
-        stamps.ask(url, _query_of(authority))
+        stamps.ask(url, query)
     with pytest.raises(PartyUnreachable, match="does not answer"):
         stamps.ask("http://127.0.0.1:1/", b"")
     with pytest.raises(InputInvalid, match="no address"):
         stamps.ask("file:///etc/passwd", b"")
-
-
-def _query_of(authority: Authority) -> bytes:
-    return (authority.folder / "asked.tsq").read_bytes()
 
 
 def _stamped(hub: HubHome, authority: Authority) -> tuple[Bundle, int]:
