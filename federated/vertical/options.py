@@ -36,6 +36,8 @@ _OPTIONS: Final = {
     "poisson": _OF_DESCENT,
 }
 """Which options beyond those that every model has."""
+_SIZES: Final = ("trees", "depth", "bins", "epochs")
+"""How much is trained: said for several models at once, what a model has not is left aside."""
 
 
 def check(model: str, options: Mapping[str, Any]) -> None:
@@ -46,19 +48,17 @@ def check(model: str, options: Mapping[str, Any]) -> None:
         options: See :func:`federated.vertical.simulation.simulate`.
 
     Raises:
-        InputInvalid: There is no such model or back end, the model has no such option, or a value
-            is out of its range.
+        InputInvalid: There is no such model or back end, the model has no such option (but see
+            :func:`unused`), or a value is out of its range.
     """
     if model not in MODELS:
         raise InputInvalid(f"There is no model {model!r}.", hint=f"Use {', '.join(MODELS)}.")
     if not 0 <= options["test_fraction"] < 1:
         raise InputInvalid("The share of rows that judge is from 0 to below 1.")
     backend(model, options)
-    others = [name for name in (*_OF_TREES, *_OF_DESCENT) if name not in _OPTIONS[model]]
-    for name in others:
-        if options.get(name) is not None and options[name] != {}:
-            option = name.replace("_", "-")
-            raise InputInvalid(f"The model {model} has no --{option}.", hint="Leave it out.")
+    for name in sorted(set(_strange(model, options)) - set(_SIZES)):
+        option = name.replace("_", "-")
+        raise InputInvalid(f"The model {model} has no --{option}.", hint="Leave it out.")
     if model == "boosting":
         growth(options, "logistic")
         bins = options.get("bins")
@@ -76,6 +76,17 @@ def check(model: str, options: Mapping[str, Any]) -> None:
         simulated_scorecard.section(options, backend(model, options))
     else:
         linear_terms(model, options, rows=2)
+
+
+def _strange(model: str, options: Mapping[str, Any]) -> list[str]:
+    """Return which options are given that the model has not."""
+    others = [name for name in (*_OF_TREES, *_OF_DESCENT) if name not in _OPTIONS[model]]
+    return [name for name in others if options.get(name) is not None and options[name] != {}]
+
+
+def unused(model: str, options: Mapping[str, Any]) -> list[str]:
+    """Return which options are given that :func:`check` takes and the model does not use."""
+    return [name for name in _strange(model, options) if name in _SIZES]
 
 
 def backend(model: str, options: Mapping[str, Any]) -> Backend:

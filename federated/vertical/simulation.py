@@ -313,6 +313,7 @@ def simulate(
     )  # fmt: skip
     document = _document(joined, model, costs, found, spent)
     document |= {"label": label, "positive": options.get("positive")}
+    document |= {"unused": choices.unused(model, options)}
     return document | {"leak": {"report": told.document(), "verdict": verdict(told, limits)}}
 
 

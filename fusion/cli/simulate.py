@@ -255,6 +255,8 @@ def vertical(  # noqa: PLR0913 - each is an option
 
 def _tell(found: dict[str, Any], leak_report: Path | None, *, as_json: bool) -> None:
     """Print what a vertical study gave, and write its leak report: a file can fail."""
+    for option in found["unused"]:
+        output.note(f"--{option} is left aside: {found['model']} has none")
     if as_json:
         output.document("fusion.simulate-vertical/1", found)
     else:

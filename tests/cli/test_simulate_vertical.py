@@ -207,10 +207,8 @@ def test_numbers_and_counts(
         (("--bins", "0"), "It is from 2 to 128."),
         (("--model", "logistic", "--epochs", "0"), "It is from 1 to "),
         (("--model", "scorecard", "--bins", "1"), "greater than or equal to 2"),
-        (("--epochs", "5"), "The model boosting has no --epochs."),
-        (("--model", "logistic", "--trees", "5"), "The model logistic has no --trees."),
-        (("--model", "linear", "--bins", "5"), "The model linear has no --bins."),
-        (("--model", "scorecard", "--depth", "5"), "The model scorecard has no --depth."),
+        (("--model", "logistic", "--goss", "0.2:0.1"), "The model logistic has no --goss."),
+        (("--model", "linear", "--patience", "5"), "The model linear has no --patience."),
         (("--words", "nothing"), "No party has a column 'nothing'"),
         (("--positive", "2"), "No common row of the label 'over50k' is '2'"),
         (("--test-fraction", "1"), "from 0 to below 1"),
@@ -231,6 +229,19 @@ def test_what_can_not_be_used_is_said(
 ) -> None:
     assert run(words(files, *change)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_one_command_line_does_for_several_models(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What one of them has not is said, and left aside."""
+    sizes = ("--trees", "2", "--depth", "2", "--bins", "8", "--epochs", "2")
+    for model, aside in (("boosting", ["epochs"]), ("logistic", ["trees", "depth", "bins"])):
+        call = (*sizes, "--model", model, "--backend", "dealer", "--json")
+        assert run(words(files, *call)) == 0
+        said = capsys.readouterr()
+        assert json.loads(said.out)["unused"] == aside
+        assert all(f"--{each} is left aside" in said.err for each in aside)
 
 
 def test_a_leak_report_is_written_and_held_to_limits(
