@@ -38,7 +38,7 @@ _PLAIN: Final[Mapping[str, str]] = {
     "same": "({0} IS NOT DISTINCT FROM {1})", "other": "({0} IS DISTINCT FROM {1})",
     "not": "(NOT {0})", "isnull": "({0} IS NULL)", "between": "({0} BETWEEN {1} AND {2})",
     "add": "({0} + {1})", "sub": "({0} - {1})", "mul": "({0} * {1})", "neg": "(- {0})",
-    "div": "({0} / CASE WHEN {1} <> 0 THEN {1} END)", "abs": "abs({0})", "scale": "({0} * {1})",
+    "div": "({0} / CASE WHEN {1} <> 0 THEN {1} END)", "abs": "abs({0})",
     "mod": "({0} % {1})", "nullif": "(CASE WHEN {0} = {1} THEN NULL ELSE {0} END)",
     "sqrt": "(CASE WHEN {0} >= 0 THEN sqrt(abs({0})) END)",
     "ln": "(CASE WHEN {0} > 0 THEN ln(CASE WHEN {0} > 0 THEN {0} ELSE 1 END) END)",
@@ -107,7 +107,8 @@ class Dialect:
         Args:
             name: Of the dialect.
             relation: Returns the name under which a relation stands.
-            released: Whether expressions are over released cells: there numbers are real.
+            released: Whether expressions are over released cells: there numbers are real, in
+                units, whatever decimals their types have.
         """
         self.name = name
         self._relation = relation
@@ -165,7 +166,11 @@ class Dialect:
 
     def _real(self, of: Expr) -> str:
         made = f"CAST({self.sql(of.args[0])} AS {self.kind('real')})"
-        return f"({made} / 1e{of.args[1]})" if of.args[1] else made
+        return f"({made} / 1e{of.args[1]})" if of.args[1] and not self._released else made
+
+    def _scale(self, of: Expr) -> str:
+        value = self.sql(of.args[0])
+        return value if self._released else f"({value} * {of.args[1]})"
 
     def _whole(self, of: str, how: str) -> str:
         """Return a real number made whole, halves away from 0 on every engine."""
