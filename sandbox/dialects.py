@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from sandbox.names import ENTITY
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind
 
@@ -143,6 +144,8 @@ class Dialect:
     # ---------------------------------------------------------------------------- leaves
 
     def _col(self, of: Expr) -> str:
+        if self.grouped and of.type.kind is Kind.KEY and of.text == ENTITY:
+            return self.entity
         return f"s{of.args[0]}.c{of.args[1]}"
 
     def _int(self, of: Expr) -> str:
@@ -334,6 +337,9 @@ class Dialect:
 
     entity = "s0.e"
     """Where the entity stands in the relation that is being written."""
+
+    grouped = False
+    """Whether that has one row for each entity: columns that name it are no keys of their own."""
 
     def _total(self, of: Expr) -> str:
         name, value = of.args
