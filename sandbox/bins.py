@@ -6,9 +6,9 @@ step, and the rounding of ``sum(x * 1.234)`` tells where its largest contributio
 ten. So a number with a ``bin`` (:meth:`sandbox.policy.Policy.bin_of`) is read as it is where the
 statement has nothing to move: added up and averaged, by groups or by person, chosen among others of
 its kind, and compared with a multiple of its bin. Everywhere else it is read as the middle of its
-bin, or the statement is refused. Which it is follows from types: :attr:`sandbox.values.Type.bin`
-says that an expression has such numbers, and :func:`sandbox.values.build` takes them for no
-operation that does not say that it may.
+bin, a multiple of the bin as itself (:func:`sandbox.values.binned`), or the statement is refused.
+Which it is follows from types: :attr:`sandbox.values.Type.bin` says that an expression has such
+numbers, and :func:`sandbox.values.build` takes them for no operation that does not say that it may.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def notes(plan: Plan) -> list[tuple[str, str]]:
     return [
         (
             f"{name} is computed with as the middle of its bin of {width}.",
-            "Added up alone, and compared with multiples of its bin, it is read as it is.",
+            "Exact are multiples of its bin, sums of it alone, and comparisons with multiples.",
         )
         for name, width in sorted(read.items())
     ]

@@ -212,7 +212,9 @@ class Dialect:
 
     def _bin(self, of: Expr) -> str:
         value, step, half = of.args
-        return f"({lower_end(self.sql(value), step, signed=value.type.low < 0)} + {half})"
+        read = self.sql(value)
+        low = lower_end(read, step, signed=value.type.low < 0)
+        return f"(CASE WHEN {read} % {step} = 0 THEN {read} ELSE {low} + {half} END)"
 
     def _sign(self, of: Expr) -> str:
         return f"CAST(sign(CAST({self.sql(of.args[0])} AS {self.kind('real')})) AS BIGINT)"

@@ -273,8 +273,10 @@ def real(value: Expr) -> Expr:
 def binned(value: Expr) -> Expr:
     """Return what may be known of a value wherever more than sums of it are made.
 
-    That is the middle of its bin: whole numbers of decimals, exactly, so that every engine has the
-    same. What was added up is added up of those.
+    A multiple of its bin is read as itself, which comparisons tell anyway: amounts are often 0 or
+    round. The others are read as the middle of their bin. These are whole numbers of decimals,
+    exactly, so that every engine has the same, and a greater value is read as no smaller one. What
+    was added up is added up of those.
 
     Raises:
         QueryRefused: It was added up of what is not known here.
@@ -289,10 +291,15 @@ def binned(value: Expr) -> Expr:
     step = value.type.bin * 10**scale
     half = step // 2
     low, high = (
-        floor(each / value.type.bin) * value.type.bin + half / 10**scale
+        _middle(each, value.type.bin, half / 10**scale)
         for each in (value.type.low, value.type.high)
     )
     return build("bin", (value, step, half), Type(Kind.INT, scale, low, high), exact=True)
+
+
+def _middle(bound: float, width: int, half: float) -> float:
+    """Return what a bound of a number is read as."""
+    return bound if bound % width == 0 else floor(bound / width) * width + half
 
 
 def ties_of(window: Expr) -> int:
