@@ -74,6 +74,8 @@ EXACT_FORMS = (
     "sum(w) from (select person_id, max(cost) over (partition by person_id) as w from visits) t "
     "where w >= 10",
     "avg(w) from (select person_id, sum(cost) over (partition by person_id) as w from visits) t",
+    "avg(coalesce(a, 0)) from (select person_id, avg(cost) as a from visits group by person_id) t",
+    "sum(greatest(0.0, a)) from (select person_id, avg(cost) a from visits group by person_id) t",
 )  # fmt: skip
 
 
@@ -239,6 +241,11 @@ def test_what_is_read_at_its_bin_is_said() -> None:
     assert notes("select avg(cost) from (select person_id, cost, row_number() over (partition by "
                  "person_id order by dept) as n from visits) t where n = 1") == []  # fmt: skip
     assert len(notes("select sum(cost * minutes) from visits")) == 2
+    # Each column once, and none that has no bin or that is in a condition alone.
+    assert notes("select sum(c * 2), sum(c * 3), median(c) from (select case when dept = 'er' and "
+                 "minutes > 10 then cost end as c from visits) t") == cost  # fmt: skip
+    assert notes("select sum(w * 2) from (select person_id, minutes, lag(cost) over (partition by "
+                 "person_id order by dept) as w from visits) t") == cost  # fmt: skip
     compiled = compile_statement("select sum(cost * 2), median(cost) from visits", binned.policy())
     told = explain(compiled)
     assert told["notes"] == cost
