@@ -325,6 +325,40 @@ def test_multiples_of_a_bin_are_computed_with_as_they_are(
     assert own == pytest.approx(float(theirs), rel=1e-7)
 
 
+BY_PERSON = "(select person_id, sum(cost) c, avg(minutes) m from visits group by person_id) t"
+WIDTHS = {
+    "cost from visits": "10", "cost * 1.2 from visits": "12", "-cost / 4 from visits": "2.5",
+    f"c from {BY_PERSON}": "10", f"m from {BY_PERSON}": "5", f"c * 2 + m from {BY_PERSON}": "20",
+    f"coalesce(c, 0) from {BY_PERSON}": "10", "height from persons": "1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rest", WIDTHS)
+@pytest.mark.parametrize("conditions", ["bin", "exact"])
+def test_a_quantile_is_as_wide_as_the_columns_in_it(
+    rest: str, conditions: str, tables: list[dict[str, Path]], plain: duckdb.DuckDBPyConnection
+) -> None:
+    """Not as a thousandth of what a total could be, which would be 0 for everybody."""
+    value, _, source = rest.partition(" from ")
+    sql = f"select median({value}) from {source}"
+    policy = with_release(binned.policy(), conditions=conditions)
+    (told,) = explain(compile_statement(sql, policy))["cores"][0]["statistics"]
+    assert told == f"quantile 0.5, rounded to {WIDTHS[rest]}"
+    ((own,),) = ask(sql, policy, tables[0]).rows
+    ((theirs,),) = plain.execute(sql).fetchall()
+    assert own == pytest.approx(float(theirs), abs=2 * float(WIDTHS[rest]))
+
+
+def test_a_quantile_without_a_width_is_refused_where_bins_are_not_all_it_knows() -> None:
+    for value in ("cost / (minutes + 1)", "cost * minutes", "pow(cost, 2)"):
+        sql = f"select median({value}) from visits"
+        analyse(sql, binned.policy())
+        with pytest.raises(QueryRefused) as refused:
+            analyse(sql, sharp())
+        assert refused.value.code == "Q-10"
+        assert "no width" in str(refused.value)
+
+
 def test_who_has_no_bin_or_wants_none_is_answered_as_before() -> None:
     off = "select count(*) from persons where height > 171 and height + 1 > 3"
     assert compile_statement(off, binned.policy()).notes == []
