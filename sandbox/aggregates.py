@@ -8,13 +8,14 @@ person's, so they are refused there and answered within one entity (:func:`of_on
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from sqlglot import exp
 
 from sandbox import values as v
 from sandbox.names import ENTITY
-from sandbox.policy import MAX_MAGNITUDE, Number
+from sandbox.policy import MAX_MAGNITUDE
 from sandbox.refusals import refusal
 from sandbox.relations import Measure, Statistic
 from sandbox.values import Expr, Kind, Type, binned, build
@@ -257,15 +258,20 @@ class Aggregates:
         return build("mul", (one, other), Type(Kind.INT, scale, low, most), exact=True)
 
     def _bin(self, value: Expr) -> int:
-        """Return what a quantile is rounded to: a column's bin, or a thousandth of its range."""
+        """Return what a quantile is rounded to, as a scaled whole number (:mod:`sandbox.widths`).
+
+        Raises:
+            QueryRefused: It is a product or quotient of numbers without a bin.
+        """
         if value.type.bin and not value.type.added:
             return int(value.type.bin * 10**value.type.scale)
-        table, _, column = value.text.partition(".")
-        found = self._policy.tables.get(table)
-        what = found.columns.get(column) if found is not None else None
-        width = what.bin if isinstance(what, Number) else None
-        units = float((value.type.high - value.type.low) / 1000 if width is None else width)
-        return max(1, round(units * 10.0**value.type.scale))
+        if value.told.width == inf:
+            raise refusal(
+                "Q-10",
+                "A quantile of a product or quotient has no width of its own: ask for that of each "
+                "column, or have the owner state the bin of each, with conditions: bin.",
+            )
+        return max(1, round(value.told.width * 10.0**value.type.scale))
 
     def _quantile(self, call: Call) -> Statistic:
         fraction = 0.5
@@ -366,4 +372,4 @@ def _agg(name: str, of: Expr, condition: Expr | None, where: str, kind: Type) ->
     raw = of.raw and name != "count"
     made = build("agg", (name, _given(of, condition)), kind, raw=raw, exact=True)
     return Expr(made.op, made.args, made.type, f"{made.text} over [{where}]", made.raw,
-                made.columns, made.sensitive)  # fmt: skip
+                made.columns, made.sensitive, told=made.told)  # fmt: skip

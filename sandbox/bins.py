@@ -6,9 +6,9 @@ step, and the rounding of ``sum(x * 1.234)`` tells where its largest contributio
 ten. So a number with a ``bin`` (:meth:`sandbox.policy.Policy.bin_of`) is read as it is where the
 statement has nothing to move: added up and averaged, by groups or by person, chosen among others of
 its kind, and compared with a multiple of its bin. Everywhere else it is read as the middle of its
-bin, or the statement is refused. Which it is follows from types: :attr:`sandbox.values.Type.bin`
-says that an expression has such numbers, and :func:`sandbox.values.build` takes them for no
-operation that does not say that it may.
+bin, a multiple of the bin as itself (:func:`sandbox.values.binned`), or the statement is refused.
+Which it is follows from types: :attr:`sandbox.values.Type.bin` says that an expression has such
+numbers, and :func:`sandbox.values.build` takes them for no operation that does not say that it may.
 """
 
 from __future__ import annotations
@@ -81,8 +81,13 @@ def chosen(
 
 def _alike(values: Sequence[Expr]) -> Sequence[Expr]:
     bins = [each.type.bin for each in values if each.type.bin]
-    plain = all(e.type.bin or e.op == "null" or (e.op == "int" and e.args[0] == 0) for e in values)
+    plain = all(each.type.bin or each.op == "null" or _zero(each) for each in values)
     return values if plain and lcm(*bins) <= MAX_MAGNITUDE else [binned(each) for each in values]
+
+
+def _zero(value: Expr) -> bool:
+    written = value.args[0] if value.op == "real" else value
+    return bool(written.op == "int" and written.args[0] == 0)
 
 
 def _args(values: Sequence[Expr], conditions: Sequence[Expr]) -> tuple[Expr, ...]:
@@ -113,22 +118,35 @@ def notes(plan: Plan) -> list[tuple[str, str]]:
     """
     read: dict[str, int] = {}
     for core in plan.cores:
-        for expr in _read(core.rows, range(len(core.rows.outputs))):
+        for relation, expr in _read(core.rows, range(len(core.rows.outputs))):
             if expr.op == "bin":
-                read |= dict.fromkeys(_columns(expr), expr.args[0].type.bin)
+                width = expr.args[0].type.bin
+                read |= {name: max(width, read.get(name, 0)) for name in _columns(relation, expr)}
     return [
         (
             f"{name} is computed with as the middle of its bin of {width}.",
-            "Added up alone, and compared with multiples of its bin, it is read as it is.",
+            "Exact are multiples of its bin, sums of it alone, and comparisons with multiples.",
         )
         for name, width in sorted(read.items())
     ]
 
 
-def _columns(of: Expr) -> set[str]:
-    """Return the columns with a bin that a value is made of, conditions left out."""
-    parts = [each for each in of.args if isinstance(each, Expr) and each.type.bin]
-    return set().union(*map(_columns, parts)) if parts else set(of.columns)
+def _columns(relation: Relation, of: Expr) -> set[str]:
+    """Return the columns with a bin that a value is made of, without conditions and ties."""
+    found, seen, waiting = set[str](), set[tuple[int, int]](), [(relation, of)]
+    while waiting:
+        at, expr = waiting.pop()
+        if (id(at), id(expr)) in seen:
+            continue
+        seen.add((id(at), id(expr)))
+        if expr.op == "col":
+            inner = at.sources[expr.args[0]].relation
+            waiting.append((inner, inner.outputs[expr.args[1]].value))
+        elif expr.op == "base":
+            found |= expr.columns
+        args = expr.args[: v.ties_of(expr)] if expr.op == "window" else expr.args
+        waiting += [(at, each) for each in args if isinstance(each, Expr) and each.type.bin]
+    return found
 
 
 def _parts(of: Expr) -> Iterator[Expr]:
@@ -141,8 +159,8 @@ def _parts(of: Expr) -> Iterator[Expr]:
 
 def _read(
     relation: Relation, places: Sequence[int], seen: dict[int, set[int]] | None = None
-) -> Iterator[Expr]:
-    """Yield every operation that is carried out for these columns of a relation."""
+) -> Iterator[tuple[Relation, Expr]]:
+    """Yield every operation that is carried out for these columns of a relation, and where."""
     seen = {} if seen is None else seen
     first = id(relation) not in seen
     own = seen.setdefault(id(relation), set())
@@ -156,7 +174,7 @@ def _read(
             yield from _read(source.relation, (), seen)
     for expr in exprs:
         for part in _parts(expr):
-            yield part
+            yield relation, part
             if part.op == "col":
                 yield from _read(relation.sources[part.args[0]].relation, [part.args[1]], seen)
             inner: list[Any] = [arg for arg in part.args if not isinstance(arg, Expr)]

@@ -150,6 +150,7 @@ class Writer:
         writes = _dialect(self.dialect)(self.dialect, self.relation)
         first = next((i for i, s in enumerate(relation.sources) if s.relation.entity), None)
         writes.entity = f"s{first}.e"
+        writes.grouped = relation.group is not None
         wanted = self._needed.get(id(relation), set())
         columns = [f"{writes.entity} AS e"] if relation.entity else []
         columns += [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from sandbox.names import ENTITY
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind
 
@@ -38,7 +39,7 @@ _PLAIN: Final[Mapping[str, str]] = {
     "same": "({0} IS NOT DISTINCT FROM {1})", "other": "({0} IS DISTINCT FROM {1})",
     "not": "(NOT {0})", "isnull": "({0} IS NULL)", "between": "({0} BETWEEN {1} AND {2})",
     "add": "({0} + {1})", "sub": "({0} - {1})", "mul": "({0} * {1})", "neg": "(- {0})",
-    "div": "({0} / CASE WHEN {1} <> 0 THEN {1} END)", "abs": "abs({0})", "scale": "({0} * {1})",
+    "div": "({0} / CASE WHEN {1} <> 0 THEN {1} END)", "abs": "abs({0})",
     "mod": "({0} % {1})", "nullif": "(CASE WHEN {0} = {1} THEN NULL ELSE {0} END)",
     "sqrt": "(CASE WHEN {0} >= 0 THEN sqrt(abs({0})) END)",
     "ln": "(CASE WHEN {0} > 0 THEN ln(CASE WHEN {0} > 0 THEN {0} ELSE 1 END) END)",
@@ -107,7 +108,8 @@ class Dialect:
         Args:
             name: Of the dialect.
             relation: Returns the name under which a relation stands.
-            released: Whether expressions are over released cells: there numbers are real.
+            released: Whether expressions are over released cells: there numbers are real, in
+                units, whatever decimals their types have.
         """
         self.name = name
         self._relation = relation
@@ -142,6 +144,8 @@ class Dialect:
     # ---------------------------------------------------------------------------- leaves
 
     def _col(self, of: Expr) -> str:
+        if self.grouped and of.type.kind is Kind.KEY and of.text == ENTITY:
+            return self.entity
         return f"s{of.args[0]}.c{of.args[1]}"
 
     def _int(self, of: Expr) -> str:
@@ -165,7 +169,11 @@ class Dialect:
 
     def _real(self, of: Expr) -> str:
         made = f"CAST({self.sql(of.args[0])} AS {self.kind('real')})"
-        return f"({made} / 1e{of.args[1]})" if of.args[1] else made
+        return f"({made} / 1e{of.args[1]})" if of.args[1] and not self._released else made
+
+    def _scale(self, of: Expr) -> str:
+        value = self.sql(of.args[0])
+        return value if self._released else f"({value} * {of.args[1]})"
 
     def _whole(self, of: str, how: str) -> str:
         """Return a real number made whole, halves away from 0 on every engine."""
@@ -204,7 +212,9 @@ class Dialect:
 
     def _bin(self, of: Expr) -> str:
         value, step, half = of.args
-        return f"({lower_end(self.sql(value), step, signed=value.type.low < 0)} + {half})"
+        read = self.sql(value)
+        low = lower_end(read, step, signed=value.type.low < 0)
+        return f"(CASE WHEN {read} % {step} = 0 THEN {read} ELSE {low} + {half} END)"
 
     def _sign(self, of: Expr) -> str:
         return f"CAST(sign(CAST({self.sql(of.args[0])} AS {self.kind('real')})) AS BIGINT)"
@@ -329,6 +339,9 @@ class Dialect:
 
     entity = "s0.e"
     """Where the entity stands in the relation that is being written."""
+
+    grouped = False
+    """Whether that has one row for each entity: columns that name it are no keys of their own."""
 
     def _total(self, of: Expr) -> str:
         name, value = of.args

@@ -10,6 +10,7 @@ from sandbox.policy import Date, Dimension, Key, Number, Public
 from sandbox.refusals import refusal
 from sandbox.relations import Output, Relation
 from sandbox.values import Expr, Kind, Type
+from sandbox.widths import Told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,16 @@ def _column(name: str, table: Table, column: str, what: Column, width: int) -> E
         isinstance(what, Number | Date),
         frozenset({full}),
         frozenset({full}) if sensitive else frozenset(),
+        told=_told(what),
     )
+
+
+def _told(what: Column) -> Told:
+    """Return to what quantiles of a column are rounded."""
+    if isinstance(what, Number):
+        width = (what.high - what.low) / 1000 if what.bin is None else what.bin
+        return Told(max(width, 10.0**-what.decimals), known=False)
+    return Told(1.0, known=isinstance(what, Dimension | Public))
 
 
 def type_of(what: Column) -> Type:

@@ -392,6 +392,8 @@ def union(left: Result, right: Result, *, keep: bool) -> Result:
         if len(kinds) > 1 and kinds != {Kind.INT, Kind.REAL}:
             raise refusal("Q-05", "UNION takes columns of one type.")
         kind = Kind.REAL if len(kinds) > 1 else next(iter(kinds), Kind.NULL)
+        if one.value.type.scale or other.value.type.scale:
+            kind = Kind.REAL
         outputs.append(Output(one.name, Expr("col", (0, place), released(Type(kind)), one.name)))
     return Result(tuple(outputs), union=(left, right, keep))
 

@@ -309,7 +309,7 @@ class Rows:
         within = ",".join(sorted(each.text for each in others))
         text = f"{name}({of.text if of else ''},{offset}) over ({within};{keyed.text}{spelt})"
         return Expr(made.op, made.args, kind, text, raw=made.raw, columns=made.columns,
-                    sensitive=made.sensitive)  # fmt: skip
+                    sensitive=made.sensitive, told=made.told)  # fmt: skip
 
     def _ties(self) -> list[Expr]:
         """Return what breaks ties: all that a row has, so that rows that tie are equal.

@@ -180,7 +180,9 @@ class Scalars:
         if node.args.get("query") is not None or not items or len(items) > MAX_ITEMS:
             raise refusal("Q-12")
         value, *others = self.compared([node.this, *items])
-        if not all(each.constant for each in others):
+        if not all(
+            each.constant or (each.op == "real" and each.args[0].constant) for each in others
+        ):
             raise refusal("Q-03", "IN takes a list of constants.")
         others.sort(key=lambda each: each.text)
         return build("in", (value, *others), v.BOOL, raw=False, exact=True)

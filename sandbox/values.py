@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.policy import MAX_MAGNITUDE
 from sandbox.refusals import refusal
+from sandbox.widths import ALONE, UNKNOWN, Told, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +104,7 @@ class Expr:
         columns: ``table.column`` of what the value is made of (conditions included).
         sensitive: Those of them that the policy calls sensitive.
         known: Of what is ``added``: the same made of what may be known of each value.
+        told: To what its quantiles are rounded.
     """
 
     op: str
@@ -113,6 +115,7 @@ class Expr:
     columns: frozenset[str] = field(default=frozenset())
     sensitive: frozenset[str] = field(default=frozenset())
     known: Expr | None = None
+    told: Told = UNKNOWN
 
     def __post_init__(self) -> None:
         """Check the length of its text.
@@ -171,6 +174,7 @@ def build(
         texts = sorted(texts)
         if op in {"and", "or"}:
             texts = list(dict.fromkeys(texts))
+    numbers = [each for each in exprs if each.type.number]
     return Expr(
         op,
         args,
@@ -179,6 +183,7 @@ def build(
         any(each.raw for each in exprs) if raw is None else raw,
         frozenset().union(*(each.columns for each in exprs)),
         frozenset().union(*(each.sensitive for each in exprs)),
+        told=told(op, args, numbers, kind) if kind.number else UNKNOWN,
     )
 
 
@@ -217,7 +222,8 @@ def integer(value: int, scale: int = 0) -> Expr:
     while scale and value % 10 == 0:
         value, scale = value // 10, scale - 1
     units = value / 10**scale
-    return Expr("int", (value,), bounded(Type(Kind.INT, scale, units, units)), f"{value}e-{scale}")
+    kind = bounded(Type(Kind.INT, scale, units, units))
+    return Expr("int", (value,), kind, f"{value}e-{scale}", told=ALONE)
 
 
 def text(value: str) -> Expr:
@@ -253,7 +259,7 @@ def scaled(value: Expr, scale: int) -> Expr:
         return value
     factor = 10 ** (scale - value.type.scale)
     if value.op == "int":
-        return Expr("int", (value.args[0] * factor,), replace(value.type, scale=scale), value.text)
+        return replace(value, args=(value.args[0] * factor,), type=replace(value.type, scale=scale))
     made = build("scale", (value, factor), replace(value.type, scale=scale))
     known = None if value.known is None else scaled(value.known, scale)
     return replace(made, text=value.text, known=known)
@@ -273,8 +279,10 @@ def real(value: Expr) -> Expr:
 def binned(value: Expr) -> Expr:
     """Return what may be known of a value wherever more than sums of it are made.
 
-    That is the middle of its bin: whole numbers of decimals, exactly, so that every engine has the
-    same. What was added up is added up of those.
+    A multiple of its bin is read as itself, which comparisons tell anyway: amounts are often 0 or
+    round. The others are read as the middle of their bin. These are whole numbers of decimals,
+    exactly, so that every engine has the same, and a greater value is read as no smaller one. What
+    was added up is added up of those.
 
     Raises:
         QueryRefused: It was added up of what is not known here.
@@ -289,10 +297,15 @@ def binned(value: Expr) -> Expr:
     step = value.type.bin * 10**scale
     half = step // 2
     low, high = (
-        floor(each / value.type.bin) * value.type.bin + half / 10**scale
+        _middle(each, value.type.bin, half / 10**scale)
         for each in (value.type.low, value.type.high)
     )
     return build("bin", (value, step, half), Type(Kind.INT, scale, low, high), exact=True)
+
+
+def _middle(bound: float, width: int, half: float) -> float:
+    """Return what a bound of a number is read as."""
+    return bound if bound % width == 0 else floor(bound / width) * width + half
 
 
 def ties_of(window: Expr) -> int:

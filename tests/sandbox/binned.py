@@ -168,7 +168,7 @@ class Grammar:
         )
         if self.rng.random() < 0.4:
             inner += f" having sum(cost) {self._sign()} {self.constant()} and {self._agg()} > 2"
-        self._over("a", "b", "c", "d", "coalesce(a, b)", "coalesce(b, 0)")
+        self._over("a", "b", "c", "d", "coalesce(a, b)", "coalesce(b, 0)", "greatest(a, 0)")
         if self.rng.random() < 0.3:
             again = "select person_id, max(a) as a, max(b) as b, sum(c) as c, d"
             inner = f"{again} from ({inner}) as u group by person_id, d"

@@ -12,7 +12,7 @@ from fusion.errors import QueryRefused
 from sandbox import values as v
 from sandbox.analyse import analyse
 from sandbox.describe import describe
-from sandbox.dialects import lower_end
+from sandbox.dialects import Dialect, lower_end
 from sandbox.explain import explain
 from sandbox.names import base
 from sandbox.policy import Budget, weaker_than_usual
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sandbox.dialects import Name
     from sandbox.policy import Policy
 
 
@@ -73,6 +74,8 @@ EXACT_FORMS = (
     "sum(w) from (select person_id, max(cost) over (partition by person_id) as w from visits) t "
     "where w >= 10",
     "avg(w) from (select person_id, sum(cost) over (partition by person_id) as w from visits) t",
+    "avg(coalesce(a, 0)) from (select person_id, avg(cost) as a from visits group by person_id) t",
+    "sum(greatest(0.0, a)) from (select person_id, avg(cost) a from visits group by person_id) t",
 )  # fmt: skip
 
 
@@ -238,6 +241,11 @@ def test_what_is_read_at_its_bin_is_said() -> None:
     assert notes("select avg(cost) from (select person_id, cost, row_number() over (partition by "
                  "person_id order by dept) as n from visits) t where n = 1") == []  # fmt: skip
     assert len(notes("select sum(cost * minutes) from visits")) == 2
+    # Each column once, and none that has no bin or that is in a condition alone.
+    assert notes("select sum(c * 2), sum(c * 3), median(c) from (select case when dept = 'er' and "
+                 "minutes > 10 then cost end as c from visits) t") == cost  # fmt: skip
+    assert notes("select sum(w * 2) from (select person_id, minutes, lag(cost) over (partition by "
+                 "person_id order by dept) as w from visits) t") == cost  # fmt: skip
     compiled = compile_statement("select sum(cost * 2), median(cost) from visits", binned.policy())
     told = explain(compiled)
     assert told["notes"] == cost
@@ -255,16 +263,100 @@ def test_an_operation_that_does_not_say_so_gets_no_number_with_a_bin() -> None:
     assert v.build("cube", (v.binned(cost),), v.BOOL).type == v.BOOL
 
 
-def test_the_middle_of_a_bin_is_the_same_for_all_of_it(plain: duckdb.DuckDBPyConnection) -> None:
+@pytest.mark.parametrize("name", ["duckdb", "spark"])
+def test_the_middle_of_a_bin_is_the_same_for_all_of_it(
+    name: Name, plain: duckdb.DuckDBPyConnection
+) -> None:
     """Whole numbers of decimals, below 0 as above, within the bounds that types say."""
     relation = base(binned.policy(), "persons")
     assert relation is not None
     balance = v.binned(next(e.value for e in relation.outputs if e.name == "balance"))
     assert (balance.args[1:], balance.type.low) == ((70, 35), -1001 + 3.5)
-    made = plain.execute(
-        f"select x, {lower_end('x', 70, signed=True)} from range(-300, 300) as t(x)"
+    read = v.replaced(balance, (v.column(0, 1, balance.args[0]), *balance.args[1:]))
+    text = Dialect(name, lambda _: "").sql(read)
+    found = plain.execute(
+        f"select c1, {lower_end('c1', 70, signed=True)}, {text} from range(-300, 300) as s0(c1)"
     ).fetchall()
-    assert all(low % 70 == 0 and low <= x < low + 70 for x, low in made)
+    for x, low, middle in found:
+        assert low % 70 == 0
+        assert low <= x < low + 70
+        assert middle == (x if x == low else low + 35)
+    assert [each[2] for each in found] == sorted(each[2] for each in found)
+
+
+@pytest.fixture(scope="module")
+def round_numbers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tables in which every number is a multiple of its bin, and many are 0."""
+    rng = random.Random(6)
+    made = binned.tables(rng)
+    for columns in made.values():
+        for name in [each for each in binned.BINS if each in columns]:
+            width = binned.BINS[name][0]
+            columns[name] = [
+                None if each is None else 0.0 if rng.random() < 0.4 else each // width * width
+                for each in columns[name]
+            ]
+    return binned.files(tmp_path_factory.mktemp("round") / "0", made)
+
+
+TOTALS = "(select person_id, sum(cost) as c, avg(minutes) as m from visits group by person_id) t"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["count(*) from persons where income / 1000 > 3", "sum(cost * 1.19) from visits",
+     "sum(abs(balance - 10.5)) from persons", "avg(ln(income + 1)) from persons",
+     "count(*) from visits where cost > minutes", "avg(greatest(cost, 25)) from visits",
+     "count(*) from visits where floor(cost / 3) = 3", "sum(-balance * minutes) from persons "
+     "join visits using (person_id)", f"count(*) from {TOTALS} where c > 0",
+     f"count(*) from {TOTALS} where c = 0", f"sum(c * 2) from {TOTALS} where c > 51.23",
+     f"count(*) from {TOTALS} where m > 12.3", f"sum(coalesce(c, 7) - 3) from {TOTALS}"],
+)  # fmt: skip
+def test_multiples_of_a_bin_are_computed_with_as_they_are(
+    rest: str, round_numbers: dict[str, Path]
+) -> None:
+    sql = f"select {rest}"
+    assert compile_statement(sql, binned.policy()).notes
+    with duckdb.connect() as connection:
+        for name, path in round_numbers.items():
+            connection.execute(f"create view {name} as select * from '{path}'")
+        ((theirs,),) = connection.execute(sql).fetchall()
+    ((own,),) = ask(sql, binned.policy(), round_numbers).rows
+    assert own == pytest.approx(float(theirs), rel=1e-7)
+
+
+BY_PERSON = "(select person_id, sum(cost) c, avg(minutes) m from visits group by person_id) t"
+WIDTHS = {
+    "cost from visits": "10", "cost * 1.2 from visits": "12", "-cost / 4 from visits": "2.5",
+    f"c from {BY_PERSON}": "10", f"m from {BY_PERSON}": "5", f"c * 2 + m from {BY_PERSON}": "20",
+    f"coalesce(c, 0) from {BY_PERSON}": "10", "height from persons": "1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rest", WIDTHS)
+@pytest.mark.parametrize("conditions", ["bin", "exact"])
+def test_a_quantile_is_as_wide_as_the_columns_in_it(
+    rest: str, conditions: str, tables: list[dict[str, Path]], plain: duckdb.DuckDBPyConnection
+) -> None:
+    """Not as a thousandth of what a total could be, which would be 0 for everybody."""
+    value, _, source = rest.partition(" from ")
+    sql = f"select median({value}) from {source}"
+    policy = with_release(binned.policy(), conditions=conditions)
+    (told,) = explain(compile_statement(sql, policy))["cores"][0]["statistics"]
+    assert told == f"quantile 0.5, rounded to {WIDTHS[rest]}"
+    ((own,),) = ask(sql, policy, tables[0]).rows
+    ((theirs,),) = plain.execute(sql).fetchall()
+    assert own == pytest.approx(float(theirs), abs=2 * float(WIDTHS[rest]))
+
+
+def test_a_quantile_without_a_width_is_refused_where_bins_are_not_all_it_knows() -> None:
+    for value in ("cost / (minutes + 1)", "cost * minutes", "pow(cost, 2)"):
+        sql = f"select median({value}) from visits"
+        analyse(sql, binned.policy())
+        with pytest.raises(QueryRefused) as refused:
+            analyse(sql, sharp())
+        assert refused.value.code == "Q-10"
+        assert "no width" in str(refused.value)
 
 
 def test_who_has_no_bin_or_wants_none_is_answered_as_before() -> None:

@@ -53,7 +53,7 @@ def test_names_and_types_are_those_of_spark() -> None:
 
 def test_the_middle_of_a_bin_is_made_of_whole_numbers() -> None:
     text = compile_statement("select sum(cost * 2) from visits", in_bins(), dialect="spark")
-    assert re.search(r"\(\(s0\.c\d - s0\.c\d % 1000\) \+ 500\)", text.asked.queries[0].sql)
+    assert re.search(r"ELSE \(s0\.c\d - s0\.c\d % 1000\) \+ 500 END\)", text.asked.queries[0].sql)
 
 
 def test_a_folder_is_named_with_its_tables(tmp_path: Path) -> None:
