@@ -6,9 +6,9 @@ missing. In a sum the n largest contributions of the (n, k) rule are read as the
 so that whoever gives one person a weight of her own (CASE WHEN she THEN 1000000) does not see from
 a missing or coarser value that she is there. Counts are rounded to the base; sums to the base
 times the largest contribution (made round, so that it does not show either), which leaves a count
-that is hidden in a sum as coarse as a count; averages and further statistics to what so many
-contributors can move them. Sources: the ACRO rules (Green, Ritchie & Smith 2021) and Hundepool et
-al., Statistical Disclosure Control (2012), ch. 4.
+that is hidden in a sum as coarse as a count. An average is such a sum over such a count; further
+statistics are made of sums that are rounded so. Sources: the ACRO rules (Green, Ritchie & Smith
+2021) and Hundepool et al., Statistical Disclosure Control (2012), ch. 4.
 """
 
 from __future__ import annotations
