@@ -6,9 +6,9 @@ missing. In a sum the n largest contributions of the (n, k) rule are read as the
 so that whoever gives one person a weight of her own (CASE WHEN she THEN 1000000) does not see from
 a missing or coarser value that she is there. Counts are rounded to the base; sums to the base
 times the largest contribution (made round, so that it does not show either), which leaves a count
-that is hidden in a sum as coarse as a count; averages and further statistics to what so many
-contributors can move them. Sources: the ACRO rules (Green, Ritchie & Smith 2021) and Hundepool et
-al., Statistical Disclosure Control (2012), ch. 4.
+that is hidden in a sum as coarse as a count. An average is such a sum over such a count; further
+statistics are made of sums that are rounded so. Sources: the ACRO rules (Green, Ritchie & Smith
+2021) and Hundepool et al., Statistical Disclosure Control (2012), ch. 4.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from fractions import Fraction
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from sandbox.moments import MOMENTS, PARAMETERS, Sums, moment
+from sandbox.moments import MOMENTS, PARAMETERS, Column, Totals, moment
 from sandbox.noise import noise
 from sandbox.quantiles import answered, one_value
+from sandbox.rounding import round_up, rounded
 from sandbox.suppression import complete
 
 if TYPE_CHECKING:
@@ -245,36 +246,14 @@ def _dominated(part: Part, rules: Release) -> bool:
     return rules.p_percent is not None and 100 * rest < rules.p_percent * first
 
 
-# ---------------------------------------------------------------------------- rounding
-
-
-def round_up(value: Fraction) -> Fraction:
-    """Return the least number with one digit, followed by zeros, that is not below ``value``."""
-    if value <= 0:
-        return Fraction(0)
-    power = Fraction(1)
-    while power * 10 <= value:
-        power *= 10
-    while power > value:
-        power /= 10
-    return power * -(-value // power)
-
-
-def rounded(value: Fraction, step: Fraction) -> Fraction:
-    """Return the multiple of a step that is nearest, halves away from 0."""
-    if step <= 0:
-        return value
-    sign = -1 if value < 0 else 1
-    return sign * ((abs(value) / step + Fraction(1, 2)) // 1) * step
+# ------------------------------------------------------------------------------ values
 
 
 def _value(cell: Cell, place: int, of: Statistic, rules: Rules) -> Value:
     parts = _parts(cell, of, rules.release)
     if of.kind in {"entities", "count"}:
         counted = parts[0].entities if of.kind == "entities" else parts[0].total
-        moved = noise(rules.secret, "count", parts[0].key, rules.release.noise.sd_milli)
-        base = rules.release.base
-        return max(0, int(rounded(Fraction(counted + moved), Fraction(base if base > 1 else 0))))
+        return _counted(counted, parts[0], rules)
     if of.kind == "quantile":
         found = cell.quantiles[place]
         if found is None:
@@ -282,50 +261,74 @@ def _value(cell: Cell, place: int, of: Statistic, rules: Rules) -> Value:
         scaled = rounded(Fraction(found), Fraction(of.bin))
         return _plain(scaled / 10 ** of.scale[0], whole=False)
     if of.kind in {"sum", "mean"}:
-        moved = noise(rules.secret, of.family, parts[-1].key, rules.release.noise.sd_milli)
-        return _sum_or_mean(of, parts, moved, rules)
-    # Keyed by who is counted: sums and products are over their rows.
-    moved = noise(rules.secret, of.family, parts[0].key, rules.release.noise.sd_milli)
-    found_moment = moment(of.kind, _sums(of, parts))
-    if found_moment is None:
-        return None
-    value, reach = Fraction(found_moment[0]), round_up(Fraction(found_moment[1]))
-    step = reach * rules.release.base if rules.release.sums == "largest" else Fraction(0)
-    return _plain(rounded(value + moved * reach, step), whole=False)
+        return _sum_or_mean(of, parts, rules)
+    found_moment = moment(of.kind, _totals(of, parts, rules))
+    return None if found_moment is None else _plain(found_moment, whole=False)
 
 
-def _sum_or_mean(of: Statistic, parts: Sequence[Part], moved: int, rules: Rules) -> Value:
+def _counted(counted: int, of: Part, rules: Rules) -> int:
+    """Return a count as it is released."""
+    moved = noise(rules.secret, "count", of.key, rules.release.noise.sd_milli)
+    base = rules.release.base
+    return max(0, int(rounded(Fraction(counted + moved), Fraction(base if base > 1 else 0))))
+
+
+def _divisor(count: Part, rules: Rules) -> int:
+    """Return what an average is divided by: the count as released, if sums are rounded at all.
+
+    By the exact count an average would tell it, and rows that add nothing but themselves would
+    move where it is rounded past what the sum is not to tell.
+    """
+    if rules.release.sums == "largest":
+        return _counted(count.total, count, rules)
+    return max(
+        0, count.total + noise(rules.secret, "count", count.key, rules.release.noise.sd_milli)
+    )
+
+
+def _sum_or_mean(of: Statistic, parts: Sequence[Part], rules: Rules) -> Value:
+    """Return a sum, or the quotient of it and the count, both as they are released."""
     total, scale = parts[-1], 10 ** of.scale[-1]
+    moved = noise(rules.secret, of.family, total.key, rules.release.noise.sd_milli)
     largest = round_up(Fraction(total.largest[0]))
-    exact = Fraction(total.total) + moved * largest
     step = largest * rules.release.base if rules.release.sums == "largest" else Fraction(0)
+    released_sum = rounded(Fraction(total.total) + moved * largest, step) / scale
     if of.kind == "sum":
-        return _plain(rounded(exact, step) / scale, whole=of.whole)
-    count = parts[0].total
-    if count == 0:
-        return None
-    return _plain(rounded(exact / count, round_up(step / count)) / scale, whole=False)
+        return _plain(released_sum, whole=of.whole)
+    count = _divisor(parts[0], rules)
+    return None if count == 0 else _plain(released_sum / count, whole=False)
 
 
 def _plain(value: Fraction, *, whole: bool) -> Value:
     return int(value) if whole else float(value)
 
 
-def _sums(of: Statistic, parts: Sequence[Part]) -> Sums:
-    """Return the sums of one column or two, in units."""
+def _totals(of: Statistic, parts: Sequence[Part], rules: Rules) -> Totals:
+    """Return what is known of one column or two, in units."""
     units = [Fraction(part.total, 10**scale) for part, scale in zip(parts, of.scale, strict=True)]
-    count, first = parts[0], parts[1]
-    if len(parts) == 3:
-        x, xx = units[1], units[2]
-        reach = _reach(first, of.scale[1], count.total)
-        return Sums(count.total, count.largest[0], x, x, xx, xx, xx, reach, reach)
-    x, y, xx, yy, xy = units[1:]
-    reaches = [_reach(parts[place], of.scale[place], count.total) for place in (1, 2)]
-    return Sums(count.total, count.largest[0], x, y, xx, yy, xy, *reaches)
+    count, sd = parts[0], rules.release.noise.sd_milli
+    places = (1,) if len(parts) == 3 else (1, 2)
+    columns = [
+        Column(units[place], units[place + len(places)], *_edges(parts[place], of.scale[place]))
+        for place in places
+    ]
+    return Totals(
+        count=count.total,
+        divisor=_divisor(count, rules),
+        one=count.largest[0],
+        first=columns[0],
+        second=columns[-1],
+        product=units[-1],
+        base=rules.release.base if rules.release.sums == "largest" else 0,
+        # Keyed by who is counted: sums and products are over their rows.
+        noise=(
+            noise(rules.secret, of.family, count.key, sd),
+            noise(rules.secret, f"{of.family} squares", count.key, sd),
+        ),
+    )
 
 
-def _reach(part: Part, scale: int, count: int) -> float:
-    """Return how far the farthest value of a row lies from the mean, in units."""
-    mean = Fraction(part.total, count)
-    edges = [each for each in (part.least, part.greatest) if each is not None]
-    return float(max((abs(each - mean) for each in edges), default=Fraction(0)) / 10**scale)
+def _edges(part: Part, scale: int) -> tuple[Fraction, Fraction]:
+    """Return the least and the greatest value of a row, in units."""
+    edges = [each for each in (part.least, part.greatest) if each is not None] or [0]
+    return Fraction(min(edges), 10**scale), Fraction(max(edges), 10**scale)

@@ -1,39 +1,144 @@
-"""Variance, covariance, correlation and regression from exact sums, and how coarse they have to be.
+"""Variance, covariance, correlation and regression from sums that are rounded first.
 
-Each is computed from whole numbers, so that it is the same in any order and on any engine. How far
-one contributor can move it follows from the farthest that a value lies from the mean; it is rounded
-to that much, times the base that counts are rounded to.
+Each is a function of a count and of sums as they are released. Of an exact sum that is divided
+before it is rounded, rows that add nothing but themselves would move the border of the rounding,
+and so find the sum. Sums are exact before, so that they are the same in any order and on any
+engine. How far one contributor can move a statistic follows from the farthest that a value lies
+from the middle (made round); in the end it is rounded to that much, times the base that counts are
+rounded to, so that nobody takes more digits for true than are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Final
 
+from sandbox.rounding import round_up, rounded
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Exact sums of a column over the observations of a cell, in units.
+
+    Attributes:
+        total: Of its values.
+        squares: Of their squares.
+        least: Least value.
+        greatest: Greatest value.
+    """
+
+    total: Fraction
+    squares: Fraction
+    least: Fraction
+    greatest: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Exact sums over the observations of a cell, in units, and how they are released.
+
+    Attributes:
+        count: How many observations there are.
+        divisor: How many as a count is released.
+        one: Most observations of one entity.
+        first: The first column.
+        second: The second; the first where there is one column.
+        product: Sum of products of the two.
+        base: Sums are rounded to so many of what one entity can add; 0: not rounded.
+        noise: Of sums of values, and of sums of products, in what one entity can add.
+    """
+
+    count: int
+    divisor: int
+    one: int
+    first: Column
+    second: Column
+    product: Fraction
+    base: int
+    noise: tuple[int, int]
+
+    def sums(self) -> Sums:
+        """Return the sums as they are released."""
+        x, y = self.first, self.second
+        a, b = _middle(x), _middle(y)
+        reach_x, reach_y = _reach(x, a), _reach(y, b)
+        values, products = self.noise
+        product = self.product - a * y.total - b * x.total + self.count * a * b
+        return Sums(
+            n=self.divisor,
+            one=float(round_up(Fraction(self.one))),
+            x=self._rounded(x.total - self.count * a, reach_x, values),
+            y=self._rounded(y.total - self.count * b, reach_y, values),
+            xx=self._rounded(self._squares(x, a), reach_x**2, products),
+            yy=self._rounded(self._squares(y, b), reach_y**2, products),
+            xy=self._rounded(product, reach_x * reach_y, products),
+            reach_x=float(reach_x),
+            reach_y=float(reach_y),
+            # Of one value only, the middle is it.
+            middle_x=a if reach_x else self._mean(x),
+            middle_y=b if reach_y else self._mean(y),
+        )
+
+    def _squares(self, of: Column, middle: Fraction) -> Fraction:
+        return of.squares - 2 * middle * of.total + self.count * middle**2
+
+    def _mean(self, of: Column) -> Fraction:
+        far = round_up(max(abs(of.least), abs(of.greatest)))
+        return self._rounded(of.total, far, self.noise[0]) / self.divisor
+
+    def _rounded(self, value: Fraction, most: Fraction, moved: int) -> Fraction:
+        """Return a sum as it is released, to which an observation adds so much at most.
+
+        How many observations are of one entity is made round by itself: who has how many rows can
+        be chosen, and would find with what a product of the two passes a digit.
+        """
+        largest = round_up(Fraction(self.one)) * most
+        return rounded(value + moved * largest, largest * self.base)
+
+
+def _middle(of: Column) -> Fraction:
+    """Return about which number deviations are summed: 0 where values lie on both its sides.
+
+    Elsewhere squares about 0 would be all middle and no spread: of years, say. It is the multiple
+    of a quarter of the range (made round) that is nearest to the middle of the range, so that it
+    is one of few. Rows of 0 move no sum: where some count there is a 0 in the range.
+    """
+    if of.least <= 0 <= of.greatest:
+        return Fraction(0)
+    grid = round_up(of.greatest - of.least) / 4
+    return rounded((of.least + of.greatest) / 2, grid)
+
+
+def _reach(of: Column, middle: Fraction) -> Fraction:
+    """Return how far the farthest value lies from a middle, made round."""
+    return round_up(max(abs(of.least - middle), abs(of.greatest - middle)))
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums over the observations of a cell, in units.
+    """Sums of deviations from a middle over the observations of a cell, in units, as released.
 
     Attributes:
         n: How many there are.
-        one: Most observations of one entity.
-        x: Sum of the first column, and the sums of products.
+        one: Most observations of one entity, made round.
+        x: Sum of the first column.
         y: Sum of the second; equal to the first where there is one column.
         xx: Sum of squares of the first.
         yy: Sum of squares of the second.
         xy: Sum of products.
-        reach_x: The farthest that a value of the first lies from its mean.
+        reach_x: The farthest that a value of the first lies from its middle, made round.
         reach_y: The same of the second.
+        middle_x: Middle of the first.
+        middle_y: Middle of the second.
     """
 
     n: int
-    one: int
+    one: float
     x: Fraction
     y: Fraction
     xx: Fraction
@@ -41,6 +146,8 @@ class Sums:
     xy: Fraction
     reach_x: float
     reach_y: float
+    middle_x: Fraction
+    middle_y: Fraction
 
     @property
     def sxx(self) -> Fraction:
@@ -65,14 +172,14 @@ Moment = tuple[float, float]
 def _variance(of: Sums, by: int) -> Moment | None:
     if by <= 0:
         return None
-    return float(of.sxx / by), of.one * of.reach_x**2 / by
+    return max(float(of.sxx / by), 0.0), of.one * of.reach_x**2 / by
 
 
 def _deviation(of: Sums, by: int) -> Moment | None:
     variance = _variance(of, by)
     if variance is None:
         return None
-    value = sqrt(max(variance[0], 0.0))
+    value = sqrt(variance[0])
     return value, variance[1] / (2 * value) if value else variance[1] ** 0.5
 
 
@@ -86,7 +193,8 @@ def _correlation(of: Sums) -> Moment | None:
     if of.sxx <= 0 or of.syy <= 0:
         return None
     scale = sqrt(float(of.sxx)) * sqrt(float(of.syy))
-    return float(of.sxy) / scale, of.one * of.reach_x * of.reach_y / scale
+    value = min(max(float(of.sxy) / scale, -1.0), 1.0)
+    return value, of.one * of.reach_x * of.reach_y / scale
 
 
 # In regr_*(y, x) the dependent column comes first: here x is it, and y is what explains it.
@@ -100,8 +208,9 @@ def _intercept(of: Sums) -> Moment | None:
     slope = _slope(of)
     if slope is None:
         return None
-    value = of.x / of.n - of.sxy / of.syy * of.y / of.n
-    moved = slope[1] * abs(float(of.y / of.n)) + of.one * of.reach_x / of.n
+    mean_x, mean_y = of.middle_x + of.x / of.n, of.middle_y + of.y / of.n
+    value = mean_x - of.sxy / of.syy * mean_y
+    moved = slope[1] * abs(float(mean_y)) + of.one * of.reach_x / of.n
     return float(value), moved
 
 
@@ -109,9 +218,11 @@ def _r2(of: Sums) -> Moment | None:
     # DuckDB and the standard: 1 where the dependent column does not vary.
     if of.syy <= 0:
         return None
+    if of.reach_x == 0 or (of.sxx == 0 and of.xx == 0):
+        return 1.0, 0.0
     correlation = _correlation(of)
     if correlation is None:
-        return 1.0, 0.0
+        return None
     value, moved = correlation
     return value * value, (2 * abs(value) + moved) * moved
 
@@ -132,9 +243,12 @@ PARAMETERS: Final = {"regr_slope": 2, "regr_intercept": 2, "regr_r2": 2, "corr":
 """Parameters of a statistic, which do not count as degrees of freedom; one for the others."""
 
 
-def moment(kind: str, of: Sums) -> Moment | None:
-    """Return a statistic and how far one contributor can move it; None where it is undefined."""
-    found = MOMENTS[kind](of)
+def moment(kind: str, of: Totals) -> Fraction | None:
+    """Return a statistic as it is released; None where it is undefined."""
+    if of.divisor == 0:
+        return None
+    found = MOMENTS[kind](of.sums())
     if found is None or not all(isfinite(each) for each in found):
         return None
-    return found
+    value, moved = found
+    return rounded(Fraction(value), round_up(Fraction(moved)) * of.base)

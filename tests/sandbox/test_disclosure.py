@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandbox.disclosure import Cell, Part, Rules, release, round_up, rounded
+from sandbox.disclosure import Cell, Part, Rules, release
 from sandbox.noise import noise
 from sandbox.policy import Dominance, Noise, Release
 from sandbox.relations import Core, Measure, Output, Relation, Statistic
+from sandbox.rounding import round_up, rounded
 from sandbox.suppression import complete
 from sandbox.values import Expr, Kind, Type
 from tests.sandbox.asking import ask, example, noisy, write

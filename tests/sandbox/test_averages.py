@@ -1,0 +1,162 @@
+"""Averages, variances and the like tell nothing that the sums they are made of don't.
+
+Two tables that differ in where in its bin one number is. Rows of others add 0 and make a cell
+larger: where a statistic is rounded after it was divided, some number of them tells the tables
+apart, though the sum is the same in both.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pytest
+
+from examples.restricted_query import make_data
+from sandbox.moments import Column, Totals, moment
+from sandbox.reading import parse_policy
+from tests.sandbox.asking import ask, example, write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    Files = Mapping[str, Path]
+
+VISIT: Final = 4171
+SET = "(dept = 'onco' and diagnosis = 'D005' and cost >= 10)"
+POLICY: Final = """\
+schema: fusion.policy/1
+title: People with incomes
+tables:
+  persons:
+    entity: person_id
+    rows: 1
+    columns:
+      person_id: {class: key, type: integer}
+      region: {class: dimension, values: [a, b], complete: true}
+      born: {class: dimension, type: integer, low: 0, high: 9999, complete: true}
+      income: {class: number, low: 0, high: 200000, bin: 500}
+      height: {class: number, low: 0, high: 300, bin: 1}
+"""
+INCOME, HEIGHT = (f"case when region = 'a' then {each} else 0 end" for each in ("income", "height"))
+STATISTICS: Final = (
+    *(f"{name}({INCOME})" for name in ("avg", "var_pop", "var_samp", "stddev_pop", "stddev_samp")),
+    *(f"{name}({INCOME}, {HEIGHT})" for name in ("covar_pop", "corr", "regr_slope", "regr_r2")),
+    f"regr_intercept({INCOME}, {HEIGHT})",
+    f"regr_slope({HEIGHT}, {INCOME})",
+)
+OTHERS: Final = (30, 270, 1755, 2055, 2640, 2955)
+
+
+def test_an_average_does_not_tell_where_in_its_bin_a_value_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    persons, visits = make_data.persons(rng, 2500), make_data.visits(rng, 20_000, 2500)
+    columns: dict[str, Any] = visits.to_pydict()
+    assert columns["cost"][VISIT] == 15.5
+    cost = f"case when {SET} then cost else 0 end"
+    statement = (
+        f"select sum({cost}) as s, avg({cost}) as a, count(*) as n from visits "
+        f"where {SET} or visit_date < date '2022-11-07'"
+    )
+    answers = []
+    for own in (15.5, 11.0):
+        columns["cost"][VISIT] = own
+        folder = tmp_path / str(own)
+        folder.mkdir()
+        tables = {"persons": persons.to_pydict(), "regions": make_data.regions().to_pydict()}
+        files = write(folder, tables | {"visits": columns})
+        answers += ask(statement, example(), files).rows
+    assert answers[0] == answers[1]
+    total, average, count = answers[0]
+    assert total == 10_000
+    assert average == total / count
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, Files]:
+    """People of whom one has an income of 50,010, or of 50,490."""
+    rng = np.random.default_rng(12)
+    some, others = 400, 3000
+    incomes = [50_010, *rng.integers(20_000, 60_000, some + others - 1).tolist()]
+    columns: dict[str, Any] = {
+        "person_id": list(range(some + others)),
+        "region": ["a"] * some + ["b"] * others,
+        "born": [9999] * some + list(range(others)),
+        "income": incomes,
+        "height": [150 + each // 1000 for each in incomes],
+    }
+    found = []
+    for income in (50_010, 50_490):
+        columns["income"][0] = income
+        found.append(write(tmp_path_factory.mktemp("people"), {"persons": columns}))
+    return found[0], found[1]
+
+
+@pytest.fixture(scope="module")
+def answers(pair: tuple[Files, Files]) -> tuple[list[Any], list[Any]]:
+    """What every statistic is in both, for some numbers of others."""
+    policy = parse_policy(POLICY, "policy.yaml")
+    columns = ", ".join(f"{each} as s{place}" for place, each in enumerate(STATISTICS))
+    asked = [f"select {columns} from persons where region = 'a' or born < {n}" for n in OTHERS]
+    one, other = ([ask(sql, policy, files).rows[0] for sql in asked] for files in pair)
+    return one, other
+
+
+@pytest.mark.parametrize("place", range(len(STATISTICS)), ids=[s[:16] for s in STATISTICS])
+def test_rows_of_nothing_move_no_statistic_past_a_border(
+    answers: tuple[list[Any], list[Any]], place: int
+) -> None:
+    """Rounded after the division, variances and deviations differed for these numbers."""
+    one, other = ([row[place] for row in rows] for rows in answers)
+    assert one == other
+    assert len(set(one)) > 1
+
+
+def test_rows_of_nothing_change_no_sum_that_a_statistic_is_made_of() -> None:
+    values = [Fraction(each, 100) for each in range(100_000, 400_000, 937)]
+    column = Column(sum(values, Fraction(0)), sum((e * e for e in values), Fraction(0)),
+                    Fraction(0), values[-1])  # fmt: skip
+    found = set()
+    for more in range(0, 5000, 61):
+        count = len(values) + more
+        sums = Totals(count, round(count / 5) * 5, 1, column, column, column.squares, 5, (0, 0))
+        own = sums.sums()
+        assert own.n == sums.divisor
+        found.add((own.x, own.xx, own.xy, own.reach_x, own.middle_x))
+    assert len(found) == 1
+
+
+def test_a_spread_far_from_nothing_is_about_its_middle() -> None:
+    """Years: of squares about 0 nothing would be left after rounding."""
+    years = [Fraction(1920 + each % 80) for each in range(2000)]
+    total, squares = sum(years, Fraction(0)), sum((each * each for each in years), Fraction(0))
+    column = Column(total, squares, min(years), max(years))
+    found = moment("var_pop", Totals(2000, 2000, 1, column, column, squares, 5, (0, 0)))
+    exact = squares / 2000 - (total / 2000) ** 2
+    assert found is not None
+    assert abs(found - exact) < exact / 50
+
+
+def test_a_variance_is_never_below_nothing_nor_a_correlation_beyond_one() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(300):
+        x, y = ([Fraction(int(e)) for e in rng.integers(-9, 10, 12)] for _ in range(2))
+        first, second = (
+            Column(sum(e, Fraction(0)), sum((z * z for z in e), Fraction(0)), min(e), max(e))
+            for e in (x, y)
+        )
+        product = sum((a * b for a, b in zip(x, y, strict=True)), Fraction(0))
+        for base in (0, 5):
+            of = Totals(12, 10 if base else 12, 1, first, second, product, base, (0, 0))
+            variance, correlation = moment("var_pop", of), moment("corr", of)
+            assert variance is not None
+            assert variance >= 0
+            if not base:
+                assert float(variance) == pytest.approx(np.var([float(e) for e in x]))
+                plain = np.corrcoef([float(e) for e in x], [float(e) for e in y])[0, 1]
+                assert correlation is not None
+                assert float(correlation) == pytest.approx(plain)
+            elif correlation is not None:
+                assert -2 <= correlation <= 2
