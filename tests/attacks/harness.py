@@ -116,6 +116,7 @@ CASES: Final = (
     Case("threshold walk, in other words", walking.in_other_words, "sharp", None, part=30,
          most=200, made=walking.make),
     Case("factor walk", walking.by_a_factor, "rules", part=5, most=200, made=walking.make_thirds),
+    Case("count walk", walking.by_a_count, "rules", part=5, most=200, made=walking.make_alone),
     Case("factor walk", walking.by_a_factor, "sharp", None, part=5, most=200,
          made=walking.make_thirds),
 )  # fmt: skip

@@ -6,10 +6,12 @@ which it is tells the k-th highest value. The bit is in which half of its bin th
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from sandbox.rounding import round_up
 from tests.attacks.people import People, Person
 from tests.attacks.pipeline import Question
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 K, SIZE, BIN = 10, 40, 500
 LOWEST, SPAN = 20_000, 2**14
+ALONE, MORE, CROWD = 30_000, 24, 20_000
+"""Least of a bin with one person, how many of a group have more, and people of no group."""
 _POLICY: Final = """\
 schema: fusion.policy/1
 title: People with incomes
@@ -107,6 +111,75 @@ def by_a_factor(who: Attacker, _: People, targets: Sequence[Person], __: Generat
 def make_thirds(owner: Owner, count: int, release: str, seed: int) -> People:
     """Make the same groups up; the bit is of the third largest value."""
     return make(owner, count, release, seed, 3)
+
+
+def make_alone(owner: Owner, count: int, release: str, seed: int) -> People:
+    """Make groups up in each of which one person is alone in a bin, and a crowd with no group.
+
+    How many of a group have more is always the same, as if everybody knew it.
+    """
+    draw = np.random.default_rng([31, seed])
+    regions = [f"r{number}" for number in range(count // SIZE)]
+    rows: list[tuple[str, int, int]] = []
+    found = []
+    for number, each in enumerate(regions):
+        alone = ALONE + int(draw.integers(BIN))
+        more = draw.integers(ALONE + BIN, LOWEST + SPAN, MORE)
+        less = draw.integers(LOWEST, ALONE, SIZE - MORE - 1)
+        rows += [(each, CROWD, int(income)) for income in (alone, *more, *less)]
+        found.append(Person(number, each, int(alone % BIN >= BIN // 2)))
+    rows += [("crowd", born, LOWEST) for born in range(CROWD)]
+    columns: Columns = {
+        "person_id": list(range(len(rows))),
+        "region": [region for region, _, _ in rows],
+        "born": [born for _, born, _ in rows],
+        "income": [income for _, _, income in rows],
+    }
+    born = (
+        f"      born: {{class: dimension, type: integer, low: 0, high: {CROWD}, complete: true}}\n"
+    )
+    text = _POLICY.format(regions=", ".join([*regions, "crowd"])) + born
+    text += SHARP if release == "sharp" else ""
+    return People(owner.dataset(text, {"persons": columns}), found, {})
+
+
+def by_a_count(who: Attacker, _: People, targets: Sequence[Person], __: Generator) -> Estimates:
+    """The sum from a multiple of the bin on, and from the next, as what an average is rounded by.
+
+    Rows of the crowd add 0 and move how many there are, and with it where the average of a release
+    that rounds after the division passes from one multiple of its step to the next.
+    """
+    found: Estimates = []
+    for target in targets:
+        sums = [_total(who, target, least) for least in (ALONE, ALONE + BIN)]
+        known = [each for each in sums if each is not None]
+        alone = known[0] - known[1] - ALONE if len(known) == 2 else None
+        found.append(None if alone is None else float(alone >= BIN / 2))
+    return found
+
+
+def _total(who: Attacker, target: Person, least: int) -> float | None:
+    """Return the sum of what is at least so much, bisected by averages over more and more rows."""
+    low, high = MORE * float(ALONE), (MORE + 1) * float(LOWEST + SPAN)
+    counts = np.arange(SIZE, SIZE + CROWD, K)
+    # By five of the third largest, 40,000 when it is made round; one digit again by the average.
+    steps = np.array([float(round_up(Fraction(200_000, int(each)))) for each in counts])
+    for _ in range(16):
+        middle = (low + high) / 2
+        borders = counts * steps * (np.floor(middle / (counts * steps)) + 0.5)
+        best = int(np.argmin(np.abs(borders - middle)))
+        if not low < borders[best] < high:
+            break
+        paid = f"case when income >= {least} then income else 0 end"
+        (answer,) = who.numbers([
+            Question(f"avg({paid})", f"region = '{target.region}' or region = 'crowd' and "
+                     f"born < {counts[best] - SIZE}")
+        ])  # fmt: skip
+        if answer is None:
+            return None
+        above = answer * counts[best] > borders[best]
+        low, high = (borders[best], high) if above else (low, borders[best])
+    return (low + high) / 2
 
 
 def _walked(who: Attacker, targets: Sequence[Person], words: Sequence[str]) -> Estimates:
