@@ -43,18 +43,18 @@ def test_a_policy_is_added_asked_and_refused(
     assert (
         fusion("query", f"{BY_REGION} order by region", *at, "--csv", "--explain", "--budget") == 0
     )
-    assert fusion.out.splitlines()[:2] == ["region,n,mean", "east,300,32400"]
+    assert fusion.out.splitlines()[:2] == ["region,n,mean", "east,300,32500"]
     assert "3 queries and 900 rows left" in fusion.err
     assert "answered by policy" in fusion.err
     # Whose data it is may stand in the statement; what for follows from the one grant.
     by_name = "select region, avg(income) as mean from tax/typed group by region order by region"
     assert fusion("query", by_name, "--home", home) == 0
-    assert "32400" in fusion.out
+    assert "32500" in fusion.out
     question = tmp_path / "q.sql"
     question.write_text(f"{BY_REGION}\norder by region\n", "utf-8")
     document = fusion.document("query", "--file", question, *at, "--rows", "4")
     assert document["schema"] == "fusion.query-result/1"
-    assert document["rows"][0] == ["east", 300, 32400]
+    assert document["rows"][0] == ["east", 300, 32500]
     # Refused: the statement, the rule, what would pass.
     assert fusion("query", "select income from persons", *at) == 4
     assert "   1 | select income from persons\nQ-06: Rows do not leave.\n-> Ask for" in fusion.err
@@ -74,7 +74,7 @@ def test_a_policy_is_added_asked_and_refused(
     said = fusion.document("query", "history", "--home", home)["queries"][-4:]
     outcomes = [each["outcome"] for each in said]
     assert outcomes == ["answered", "answered", "refused", "refused"]
-    assert "32400" not in json.dumps(said)
+    assert "32500" not in json.dumps(said)
 
 
 def test_a_note_names_an_earlier_answer_by_its_number(up: Up, home: Path, fusion: Terminal) -> None:

@@ -58,10 +58,10 @@ def test_a_job_from_its_script_to_its_table(
     assert "automatic, 2 runs, until" in fusion.out
     # The analyst: the table.
     assert fusion("python", "run", job, "--home", home, "--csv") == 0
-    assert fusion.out.splitlines()[:2] == ["region,n,income", "east,300,32400"]
+    assert fusion.out.splitlines()[:2] == ["region,n,income", "east,300,32500"]
     document = fusion.document("python", "run", job, "--home", home)
     assert (document["schema"], document["state"]) == ("fusion.python-result/1", "released")
-    assert document["rows"][0] == ["east", 300, 32400]
+    assert document["rows"][0] == ["east", 300, 32500]
     lines = fusion.document("python", "history", "--home", home)["lines"]
     runs = [each for each in lines if each["job"] == job and each["outcome"] == "answered"]
     assert [bool(each["numbers"]) for each in runs] == [True, False]
@@ -91,7 +91,7 @@ def test_another_version_is_shown_with_what_is_new_in_it(
     said = fusion.document("python", "history", "--home", home)["lines"]
     outcomes = [each["outcome"] for each in said][-3:]
     assert outcomes == ["waiting", "waiting", "refused"]
-    assert "32400" not in json.dumps(said)
+    assert "32500" not in json.dumps(said)
 
 
 def test_a_table_is_looked_at_and_collected(
