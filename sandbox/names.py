@@ -57,7 +57,10 @@ def _told(what: Column) -> Told:
     if isinstance(what, Number):
         width = (what.high - what.low) / 1000 if what.bin is None else what.bin
         return Told(max(width, 10.0**-what.decimals), known=False)
-    return Told(1.0, known=isinstance(what, Dimension | Public))
+    if isinstance(what, Public):
+        # Everybody has its values.
+        return Told(10.0**-what.decimals, known=True)
+    return Told(1.0, known=isinstance(what, Dimension))
 
 
 def type_of(what: Column) -> Type:

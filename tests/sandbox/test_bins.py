@@ -330,6 +330,7 @@ WIDTHS = {
     "cost from visits": "10", "cost * 1.2 from visits": "12", "-cost / 4 from visits": "2.5",
     f"c from {BY_PERSON}": "10", f"m from {BY_PERSON}": "5", f"c * 2 + m from {BY_PERSON}": "20",
     f"coalesce(c, 0) from {BY_PERSON}": "10", "height from persons": "1",
+    "rate from visits join rates using (dept)": "0.01",
 }  # fmt: skip
 
 
