@@ -206,7 +206,7 @@ class TestOnSpark:
     def test_it_is_asked_as_files_are(self, up: Up) -> None:
         table = up.ask(f"{BY_REGION} order by region")
         assert table.columns == ["region", "n", "mean"]
-        assert table.rows[0] == ["east", 300, 32400]
+        assert table.rows[0] == ["east", 300, 32500]
         assert [row[1] for row in table.rows] == [300] * 4
         # The history counts sets that came from Spark.
         north = "select avg(income) as m from persons where region = 'north' and age <> 20"
