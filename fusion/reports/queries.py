@@ -110,4 +110,7 @@ def _answer(question: Question) -> str:
 def _cell(value: Any) -> str:  # noqa: ANN401 - a released cell
     if value is None:
         return "–"
+    if isinstance(value, float) and not value.is_integer():
+        # An average is a quotient, with as many digits as a float has: here it is looked at.
+        return f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int | float) else str(value)

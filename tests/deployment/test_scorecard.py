@@ -28,6 +28,7 @@ from fusion.services.homes import HubHome, NodeHome
 from fusion.services.ledger import Book
 from fusion.services.storage import open_budgets
 from tests.deployment.processes import Deployment
+from tests.deployment.revoking import check_stops_within_a_second
 from tests.models.local import Local
 from tests.vertical.studies import scorecard, study_text, tables
 
@@ -291,27 +292,10 @@ def test_who_is_killed_is_found_again(
 def test_nothing_comes_after_a_revocation(
     trained: Trained, served: Path, table: dict[str, dict[str, str]]
 ) -> None:
-    run, key = trained.deployment, next(iter(table))
+    key = next(iter(table))
     assert call(served, key)[0] == 200
-    grant, home = trained.grants["south"], run.node("south")
-    mark = home / "grants" / f"{grant}.revocation.json"
-    words = ["grant", "revoke", grant, "--reason", "a test", "--home", str(home)]
-    revoking = subprocess.Popen(
-        [sys.executable, "-m", "fusion.cli", *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    last = began = time.monotonic()
-    revoked, status = 0.0, 0
-    said: Any = None
-    while time.monotonic() - began < 60:
-        revoked = revoked or (time.monotonic() if mark.exists() else 0.0)
-        status, said = call(served, key)
-        if status != 200:
-            break
-        last = time.monotonic()
-    assert revoking.wait(60) == 0
-    assert (status, said["error"]["code"]) == (403, "G-02"), said
-    assert not revoked or last - revoked < 1
+    home, grant = trained.deployment.node("south"), trained.grants["south"]
+    check_stops_within_a_second(home, grant, lambda: call(served, key))
 
 
 def test_an_export_follows_the_grant(trained: Trained) -> None:
