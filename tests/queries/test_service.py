@@ -398,10 +398,15 @@ def test_an_interrupt_ends_the_query_at_the_owners_node(up: Up) -> None:
             time.sleep(0.002)
         signal.raise_signal(signal.SIGINT)
         # Python drops what is raised in a callback of the collector: it is asked once more.
-        if not caught.wait(2):
+        if not caught.wait(8):
             signal.raise_signal(signal.SIGINT)
 
+    def interrupted(*_: object) -> None:
+        if not caught.is_set():
+            raise KeyboardInterrupt
+
     caught = threading.Event()
+    before = signal.signal(signal.SIGINT, interrupted)
     end = threading.Thread(target=interrupt)
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the interrupt comes from the thread
         end.start()
@@ -409,6 +414,7 @@ def test_an_interrupt_ends_the_query_at_the_owners_node(up: Up) -> None:
             up.ask(TOTAL, dataset="leaving")
     caught.set()
     end.join()
+    signal.signal(signal.SIGINT, before)
     assert _over(up)
     # It may be charged, so that it is remembered.
     assert querying.history(up.world.analyst)[-1]["outcome"] == "interrupted"
