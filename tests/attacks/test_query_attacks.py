@@ -58,7 +58,8 @@ def _holds(arena: Arena, case: Case, targets: int) -> None:
 
 @pytest.mark.parametrize("case", QUICK, ids=_title)
 def test_no_attack_succeeds_beyond_its_bound(arena: Arena, case: Case) -> None:
-    _holds(arena, case, 6 if case.part < 30 else FEW)
+    # Walks ask hundreds of questions a target.
+    _holds(arena, case, 6 if case.part < 30 or case.name.startswith(WALK) else FEW)
 
 
 @pytest.mark.parametrize("case", [each for each in CASES if each.title in REAL], ids=_title)
@@ -73,7 +74,7 @@ def test_two_organisations_that_pool_are_not_covered(arena: Arena) -> None:
     assert arena.run(case, 4).success == 1
 
 
-@pytest.mark.parametrize(("name", "targets"), [("", 6), (", in other words", 4)])
+@pytest.mark.parametrize(("name", "targets"), [("", 2), (", in other words", 2)])
 def test_a_threshold_finds_values_where_conditions_know_them(
     arena: Arena, name: str, targets: int
 ) -> None:
