@@ -9,16 +9,15 @@ import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import sys
 import termios
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.queries.interrupts import interrupted
 from tests.queries.world import BY_REGION, OWNER, POLICY, PURPOSE, write_people
 
 if TYPE_CHECKING:
@@ -145,19 +144,9 @@ def test_a_query_that_is_given_up_is_remembered_with_its_charge(
     monkeypatch.setattr(keys, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", keys)
     at = ("--dataset", f"{OWNER}/given-up", "--purpose", PURPOSE, "--rows", "7", "--home", home)
-    permitted = len(up.said)
-
-    def interrupt() -> None:
-        """Once a query was permitted: its answer leaves a quarter of a second later."""
-        until = time.monotonic() + 60
-        while len(up.said) == permitted and time.monotonic() < until:
-            time.sleep(0.002)
-        signal.raise_signal(signal.SIGINT)
-
-    end = threading.Thread(target=interrupt)
-    end.start()
-    assert fusion("query", "select count(*) as given_up from persons;", *at) == 130
-    end.join()
+    with interrupted(up, answered=True) as told:
+        assert fusion("query", "select count(*) as given_up from persons;", *at) == 130
+        assert told.wait(60)
     assert "cancelled: the owner's node was told" in fusion.err
     assert "charged since it was asked: 1 queries, 7 rows" in fusion.err
     last = fusion.document("query", "history", "--home", home)["queries"][-1]

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +35,7 @@ from sandbox.sources.files import Files
 from sandbox.timing import Watch
 from tests.link.federation import at_port, serving
 from tests.link.wire import hub_process, tapped
+from tests.queries.interrupts import interrupted
 from tests.queries.python_world import OWN_CELLS, Jobs
 from tests.queries.world import (
     BY_REGION,
@@ -390,31 +390,10 @@ def test_a_description_does_not_depend_on_the_data(up: Up, tmp_path: Path) -> No
 
 def test_an_interrupt_ends_the_query_at_the_owners_node(up: Up) -> None:
     up.world.grant("leaving", title="One more")
-
-    def interrupt() -> None:
-        """Once a query is under way: whoever asked waits for its answer."""
-        until = time.monotonic() + 60
-        while not up.queries._under_way and time.monotonic() < until:
-            time.sleep(0.002)
-        signal.raise_signal(signal.SIGINT)
-        # Python drops what is raised in a callback of the collector: it is asked once more.
-        if not caught.wait(8):
-            signal.raise_signal(signal.SIGINT)
-
-    def interrupted(*_: object) -> None:
-        if not caught.is_set():
-            raise KeyboardInterrupt
-
-    caught = threading.Event()
-    before = signal.signal(signal.SIGINT, interrupted)
-    end = threading.Thread(target=interrupt)
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the interrupt comes from the thread
-        end.start()
-        for _ in range(19):
+    with interrupted(up, answered=False) as told:
+        with pytest.raises(KeyboardInterrupt):
             up.ask(TOTAL, dataset="leaving")
-    caught.set()
-    end.join()
-    signal.signal(signal.SIGINT, before)
+        assert told.wait(60)
     assert _over(up)
     # It may be charged, so that it is remembered.
     assert querying.history(up.world.analyst)[-1]["outcome"] == "interrupted"
