@@ -197,10 +197,9 @@ class Aggregates:
         return Statistic("mean", (count, total), (0, value.type.scale), family=family)
 
     def _moments(self, kind: str, call: Call, nodes: list[exp.Expr]) -> Statistic:
-        found = [self._scalars.measure(each) for each in nodes]
-        if len(found) == 2 and not all(each.type.bin or _bare(each) for each in found):
-            # A factor that can be moved shows in how the product is rounded.
-            found = [binned(each) for each in found]
+        # Rows of known values, multiples of the bin, move a sum of squares by steps that are finer
+        # than a bin is in it: of values as they are, one would be told exactly.
+        found = [binned(self._scalars.measure(each)) for each in nodes]
         found = [self._coarse(_whole(each)) for each in found]
         family = ",".join(sorted(frozenset().union(*(carried(each) for each in found))))
         if len(found) == 2:
@@ -314,11 +313,6 @@ def _whole(value: Expr) -> Expr:
     kind = Type(Kind.INT, _REAL_DECIMALS, of.low, of.high, bin=of.bin, added=of.added)
     made = build("round_real", (value, 10**_REAL_DECIMALS), kind, exact=True)
     return made if value.known is None else replace(made, known=_whole(value.known))
-
-
-def _bare(value: Expr) -> bool:
-    """Whether a value is a column as the policy has it."""
-    return value.text.partition("#")[0] in value.columns
 
 
 def of_one(node: exp.Expr, scalars: Scalars, where: str, rows: int) -> Expr:

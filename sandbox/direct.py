@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from sandbox.policy import Policy
     from sandbox.relations import Core, Relation
 
-Given = tuple[str, str]
-"""A column, and the column that has to have a value as well for it to count; itself mostly."""
+Given = tuple[str, str, int]
+"""A column; the column that has to have a value as well for it to count, itself mostly; the bin at
+which it is read, as a scaled whole number, or 0 where it is read as it is."""
 
 
 def table_of(core: Core) -> str | None:
@@ -64,9 +65,12 @@ def _given(value: Expr, relation: Relation, policy: Policy, coded: frozenset[str
         there, value = _present(value.args[0]), value.args[1]
         if there is None:
             return None
+    step = 0
+    if value.op == "bin":
+        value, step, _ = value.args
     own = _column(value, relation, policy, frozenset())
     other = own if there is None else _column(there, relation, policy, coded)
-    return None if own is None or other is None else (own, other)
+    return None if own is None or other is None else (own, other, step)
 
 
 def _present(condition: Expr) -> Expr | None:
@@ -74,6 +78,8 @@ def _present(condition: Expr) -> Expr | None:
     if condition.op != "not" or condition.args[0].op != "isnull":
         return None
     found = condition.args[0].args[0]
+    if isinstance(found, Expr) and found.op == "bin":
+        found = found.args[0]
     return found if isinstance(found, Expr) else None
 
 

@@ -31,6 +31,7 @@ SCHEMA: Final = "fusion.store-request/1"
 _Text = Annotated[str, Field(max_length=2_000_000)]
 _Name = Annotated[str, Field(max_length=1000)]
 _Place = Annotated[int, Field(ge=0, lt=1000)]
+_Step = Annotated[int, Field(ge=0, lt=2**62)]
 _READ: Final = {
     ValueKind.TEXT: "{}",
     ValueKind.INT: "CAST({} AS BIGINT)",
@@ -65,12 +66,13 @@ class Direct(_Part):
     Attributes:
         table: Which.
         keys: The column that each key is.
-        values: The column that each given value is, and the one that has to have a value as well.
+        values: The column that each given value is, the one that has to have a value as well, and
+            the bin at which it is read, or 0.
     """
 
     table: _Name
     keys: Annotated[tuple[_Name, ...], Field(max_length=200)]
-    values: Annotated[tuple[tuple[_Name, _Name], ...], Field(max_length=1000)]
+    values: Annotated[tuple[tuple[_Name, _Name, _Step], ...], Field(max_length=1000)]
 
 
 class Scan(_Part):

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from fusion.errors import FusionError, QueryFailed
 from sandbox import members, store
-from sandbox.arrays import ARRAYS, Arrays
+from sandbox.arrays import ARRAYS, Arrays, Values
 from sandbox.coding import Coding, TooManyCells
 from sandbox.compile import hashed
 from sandbox.dialects import quoted
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from numpy.typing import NDArray
 
-    from sandbox.arrays import Block, Values
+    from sandbox.arrays import Block
     from sandbox.partials import Limits, Rows
     from sandbox.runs import People
     from sandbox.scans import Direct, Request, Scan
@@ -211,18 +211,27 @@ def _counted(arrays: Arrays, blocks: Sequence[Block]) -> _Rows:
 
 
 def _block(arrays: Arrays, of: Direct, block: Block) -> _Rows:
-    found = {
-        name: arrays.values(of.table, name, block) for name in {n for p in of.values for n in p}
-    }
+    names = {name for own, other, _ in of.values for name in (own, other)}
+    found = {name: arrays.values(of.table, name, block) for name in names}
+    read = {(own, step): _binned(found[own], step) for own, _, step in of.values}
     # What is asked for twice is the same object, which is added up once.
-    given = {(own, other): _given(found[own], found[other]) for own, other in of.values}
+    given = {each: _given(read[each[0], each[2]], found[each[1]]) for each in of.values}
     keys = [arrays.key(of.table, name, block) for name in of.keys]
-    return arrays.people([block]), keys, [given[pair] for pair in of.values]
+    return arrays.people([block]), keys, [given[each] for each in of.values]
+
+
+def _binned(of: Values, step: int) -> Values:
+    """Return values as :func:`sandbox.values.binned` has them; as they are without a bin."""
+    if not step:
+        return of
+    whole = of.values.astype(np.int64)
+    low = whole // step * step
+    return Values(np.where(low == whole, whole, low + step // 2), of.there)
 
 
 def _given(own: Values, other: Values) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return values, 0 where there is none of one or of the other, and where there are both."""
-    if other.there is None or other is own:
+    if other.there is None or other.there is own.there:
         return own.values, own.there
     there = other.there if own.there is None else own.there & other.there
     return own.values * there, there

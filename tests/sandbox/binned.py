@@ -153,6 +153,7 @@ class Grammar:
         number = f"{self.number()} + {self.number(0)}"
         measure = self.rng.choice((
             f"sum({number})", f"avg({number})", f"count({self.number()})", f"stddev_pop({number})",
+            f"var_samp({self.number(1)})", f"regr_slope({self.number(0)}, {self.number(1)})",
             f"sum(case when {self.condition()} then 1 else 0 end)", f"median({number})",
             f"covar_pop({number}, minutes)", f"max({number})",
         ))  # fmt: skip

@@ -16,11 +16,13 @@ import pytest
 from examples.restricted_query import make_data
 from sandbox.moments import Column, Totals, moment
 from sandbox.reading import parse_policy
-from tests.sandbox.asking import ask, example, write
+from tests.sandbox.asking import ask, example, with_release, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from sandbox.policy import Policy
 
     Files = Mapping[str, Path]
 
@@ -160,3 +162,82 @@ def test_a_variance_is_never_below_nothing_nor_a_correlation_beyond_one() -> Non
                 assert float(correlation) == pytest.approx(plain)
             elif correlation is not None:
                 assert -2 <= correlation <= 2
+
+
+KNOWN: Final = 800
+FARTHEST: Final = 60_000
+STEP: Final = 5 * FARTHEST**2
+"""To what a sum of squares is rounded."""
+
+
+def table(target: int) -> dict[str, Any]:
+    """One whose income is wanted, and others whose incomes, multiples of the bin, are known."""
+    rng = np.random.default_rng(4)
+    others = [*(500 * rng.integers(40, 120, KNOWN)).tolist(), *[FARTHEST] * 5]
+    return {
+        "person_id": list(range(1 + len(others))),
+        "region": ["a"] * (1 + len(others)),
+        "born": [0, *range(1, KNOWN + 1), *[0] * 5],
+        "income": [target, *others],
+        "height": [170] * (1 + len(others)),
+    }
+
+
+class KnownRows:
+    """Who knows all others puts their rows to a sum of squares until it lies at a border."""
+
+    def __init__(self, folder: Path, policy: Policy, target: int) -> None:
+        squares = np.array(table(0)["income"], np.int64) ** 2
+        known = np.concatenate([[0], np.cumsum(squares[1 : KNOWN + 1])])
+        # Those who were born until n, and after m.
+        self.sums = known[:, None] + known[-1] - known[None, :] + squares[KNOWN + 1 :].sum()
+        self.sums[np.tril_indices(KNOWN + 1, 4)] = 0
+        self.folder, self.policy, self.alike = folder, policy, True
+        self.real = self.written(target)
+
+    def written(self, target: int) -> Files:
+        folder = self.folder / str(len(list(self.folder.iterdir())))
+        folder.mkdir()
+        return write(folder, {"persons": table(target)})
+
+    def find(self) -> range:
+        """Return the incomes that are left when no question is."""
+        low, high = 50_001, 50_500
+        while high - low > 1:
+            border = (low + high) // 2
+            told = self.asked(low, border, high)
+            if told is None:
+                break
+            low, high = (border, high) if told else (low, border)
+        return range(low, high)
+
+    def asked(self, low: int, border: int, high: int) -> bool | None:
+        """Return whether the income lies beyond a border; None if no question tells."""
+        # A border lies halfway between two multiples of the step.
+        off = (self.sums + border**2 - STEP // 2) % STEP
+        off[self.sums == 0] = STEP
+        files = [self.real, self.written(low), self.written(high - 1)]
+        for place in np.argsort(off, axis=None)[:6]:
+            n, m = np.unravel_index(int(place), off.shape)
+            sql = (
+                f"select var_pop(case when born <= {n} or born > {m} then income else 0 end) as v "
+                "from persons"
+            )
+            own, one, other = (ask(sql, self.policy, each).rows for each in files)
+            self.alike &= own == one == other
+            if one != other:
+                return bool(own == other)
+        return None
+
+
+def test_rows_that_are_known_do_not_bring_a_sum_of_squares_to_a_border(tmp_path: Path) -> None:
+    """Of values as they are, one is found to a unit or two; of bins, nothing is."""
+    policy = parse_policy(POLICY, "policy.yaml")
+    attack = KnownRows(tmp_path, policy, 50_377)
+    assert attack.find() == range(50_001, 50_500)
+    assert attack.alike
+    as_they_are = KnownRows(tmp_path, with_release(policy, conditions="exact"), 50_377)
+    left = as_they_are.find()
+    assert not as_they_are.alike
+    assert len(left) == 1
+    assert abs(left[0] - 50_377) <= 2
