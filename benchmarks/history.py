@@ -4,7 +4,9 @@
 [--json]``
 
 Fills a ledger on disk with an analyst's tables until so many cells are released, then times the
-decision about further tables against just these, none of which is added. ``touched`` counts tables
+decision about further tables against just these, none of which is added. ``rehearsal`` is what a
+result that may be too large costs beside its decision (:meth:`History.rehearsal`): the decision on
+disk, taken back, until the ledger is ready for the next. ``touched`` counts tables
 of the filling of which a cell was held back for another reason than its size, ``charged`` those
 of them that count against the refusals of a month.
 """
@@ -81,6 +83,14 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         decide(state, request, rules, 0)
         looks.append(time.perf_counter() - began)
         work.append(time.process_time() - busy)
+    rehearsals = []
+    for query in islice(asked, options.tables):
+        request = people.request(query, options.noise)
+        began = time.perf_counter()
+        with history.rehearsal(SCOPE):
+            history.release(request, DEFINED, cohort, _answer)
+        history.opened(SCOPE)
+        rehearsals.append(time.perf_counter() - began)
     meter = history.meter(SCOPE)
     history.close()
     return {
@@ -91,6 +101,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "decision_p95_s": round(float(np.percentile(looks, 95)), 4),
         "decision_cpu_p50_s": round(float(np.percentile(work, 50)), 4),
         "decision_cpu_p95_s": round(float(np.percentile(work, 95)), 4),
+        "rehearsal_p50_s": round(float(np.percentile(rehearsals, 50)), 4),
+        "rehearsal_p95_s": round(float(np.percentile(rehearsals, 95)), 4),
         "release_p50_s": round(float(np.percentile(seconds, 50)), 4),
         "release_p95_s": round(float(np.percentile(seconds, 95)), 4),
         "tables": tables,

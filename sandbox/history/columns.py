@@ -56,6 +56,14 @@ class Columns:
         self.rows = 0
         self._columns: list[_Column] = []
 
+    def fork(self) -> Columns:
+        """Return the same, to which tables can be appended that this has not."""
+        forked = Columns(self.entities)
+        forked.rows = self.rows
+        # Arrays of codes are replaced, not written to.
+        forked._columns = [_Column(each.values, list(each.tables)) for each in self._columns]
+        return forked
+
     def add(self, codes: Codes, cells: int) -> None:
         """Append a table with cells 0 to ``cells`` - 1; an entity outside has -1."""
         digits = (codes + 1).astype(np.uint16)

@@ -35,6 +35,12 @@ class Factor:
         """The factor, m × m."""
         return self._lower[: self.m, : self.m]
 
+    def fork(self) -> Factor:
+        """Return the same, which grows without this."""
+        forked = Factor()
+        forked.m, forked._lower = self.m, self.lower.copy()
+        return forked
+
     def solve(self, right: Floats) -> Floats:
         """Return ``L^-1 right`` for a right-hand side of m × g."""
         out = np.empty_like(right)

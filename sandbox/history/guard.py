@@ -187,18 +187,21 @@ class History:
         Raises:
             fusion.errors.EnvironmentUnfit: The file can't be used.
         """
-        with self._turn:
+        with self._turn, suppress(_Undone), self._store.transaction() as connection:
+            # Memory goes ahead of the file: a copy of it does, as to read the file anew takes long.
+            before = None
+            if self._store.opening(connection, scope.text()) is not None:
+                before = self._caught_up(connection, scope.text())
+                self._ledgers[scope.text()] = before.fork()
+            self._within = connection
             try:
-                with suppress(_Undone), self._store.transaction() as connection:
-                    self._within = connection
-                    try:
-                        yield
-                    finally:
-                        self._within = None
-                    raise _Undone
+                yield
             finally:
-                # Memory is ahead of the file. It is read anew.
+                self._within = None
                 self._ledgers.pop(scope.text(), None)
+                if before is not None:
+                    self._ledgers[scope.text()] = before
+            raise _Undone
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -15,6 +15,7 @@ within theirs, they are left to be computed later, else they are computed for ev
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -66,6 +67,15 @@ class Leverage:
         self.appearances: NDArray[np.uint16] = np.zeros(entities, dtype=np.uint16)
         self.sizes: Floats = np.zeros(0)
         self.scale: Floats = np.zeros(0)
+
+    def fork(self) -> Leverage:
+        """Return the same, which changes without this."""
+        forked: Leverage = copy(self)
+        forked.columns, forked.factor = self.columns.fork(), self.factor.fork()
+        forked.appearances = self.appearances.copy()
+        # Other arrays are replaced, not written to.
+        forked._bounds = None if self._bounds is None else self._bounds.copy()
+        return forked
 
     @property
     def rows(self) -> int:

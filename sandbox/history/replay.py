@@ -39,6 +39,15 @@ class Open:
     numbers: dict[int, int] = field(default_factory=dict)
     values: dict[tuple[str, str], str] = field(default_factory=dict)
 
+    def fork(self) -> Open:
+        """Return the same, which changes without this."""
+        return replace(
+            self,
+            state=self.state.fork(),
+            numbers=dict(self.numbers),
+            values=dict(self.values),
+        )
+
     def absorb(
         self, event: Event, measure: str, addition: Addition, *, carried: bool = False
     ) -> None:

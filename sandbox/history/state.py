@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,15 @@ class State:
         self.settled: dict[tuple[str, str], Outcome] = {}
         self.carried = 0
         """Rows from earlier epochs, which come first: counted, but not given again."""
+
+    def fork(self) -> State:
+        """Return the same, which changes without this."""
+        forked = copy(self)
+        forked.leverage = self.leverage.fork()
+        forked.forms, forked.queries = list(self.forms), list(self.queries)
+        forked.keys = list(self.keys)
+        forked.released, forked.settled = dict(self.released), dict(self.settled)
+        return forked
 
     def absorb(
         self, query: str, measure: str, addition: Addition, *, carried: bool = False

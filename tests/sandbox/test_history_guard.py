@@ -68,6 +68,29 @@ def test_what_is_rehearsed_is_neither_counted_nor_on_disk(node: Node) -> None:
     assert node.history.verify() == 1
 
 
+def test_a_rehearsal_leaves_memory_as_the_file_has_it(node: Node) -> None:
+    for table in ([where()], by("sex", "f", "m"), [where(age=range(18, 60))]):
+        node.ask(*table)
+    before = node.history.opened(SCOPE)[0]
+    for table in (by("district", *(f"d{n:02}" for n in range(24))), [where(age=range(30, 100))]):
+        with node.history.rehearsal(SCOPE):
+            assert node.ask(*table).query == "Q-4"
+    # It is not read anew.
+    assert node.history.opened(SCOPE)[0] is before
+    node.ask(*by("district", *(f"d{n:02}" for n in range(9)), age=range(40, 100)))
+    own = node.history.opened(SCOPE)[0]
+    node.again()
+    read = node.history.opened(SCOPE)[0]
+    assert own is not read
+    assert (own.released, own.settled, own.queries) == (read.released, read.settled, read.queries)
+    assert np.array_equal(own.leverage.factor.lower, read.leverage.factor.lower)
+    assert np.array_equal(own.leverage.appearances, read.leverage.appearances)
+    assert own.leverage.h == pytest.approx(read.leverage.h, abs=1e-12)
+    for one, other in zip(own.leverage.columns.tables(), read.leverage.columns.tables(),
+                          strict=True):  # fmt: skip
+        assert np.array_equal(one[1], other[1])
+
+
 def test_a_snapped_cell_gets_the_earlier_text(node: Node) -> None:
     node.ask(where())
     oldest = int(np.sort(PEOPLE.columns["age"])[-5])
