@@ -14,21 +14,20 @@ numbers, and :func:`sandbox.values.build` takes them for no operation that does 
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING, Any
 
 from sandbox import values as v
+from sandbox.constants import value_of
 from sandbox.policy import MAX_MAGNITUDE
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind, Type, binned, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from fractions import Fraction
 
     from sandbox.relations import Plan, Relation
-
-_CONSTANTS = frozenset({"int", "null"})
 
 
 def compared(sides: Sequence[Expr]) -> list[Expr]:
@@ -38,13 +37,18 @@ def compared(sides: Sequence[Expr]) -> list[Expr]:
         QueryRefused: A number with a bin is compared with a constant that is no multiple of it.
     """
     exact = [each for each in sides if each.type.bin]
-    others = [each for each in sides if not each.type.bin]
-    if len(exact) != 1 or exact[0].type.added or not all(e.op in _CONSTANTS for e in others):
+    if len(exact) != 1 or exact[0].type.added or not all(map(_plain, sides)):
         return [binned(each) for each in sides]
-    for each in others:
-        if each.op == "int":
-            _check(exact[0].type, Fraction(each.args[0], 10**each.type.scale))
-    return list(sides)
+    for each in sides:
+        value = value_of(each)
+        if value is not None:
+            _check(exact[0].type, value)
+    # 5000 as a real number is 5000, and compared with as a whole one.
+    return [each.args[0] if each.op == "real" and not each.type.bin else each for each in sides]
+
+
+def _plain(side: Expr) -> bool:
+    return bool(side.type.bin) or side.op == "null" or value_of(side) is not None
 
 
 def _check(of: Type, constant: Fraction) -> None:
@@ -86,8 +90,7 @@ def _alike(values: Sequence[Expr]) -> Sequence[Expr]:
 
 
 def _zero(value: Expr) -> bool:
-    written = value.args[0] if value.op == "real" else value
-    return bool(written.op == "int" and written.args[0] == 0)
+    return value_of(value) == 0
 
 
 def _args(values: Sequence[Expr], conditions: Sequence[Expr]) -> tuple[Expr, ...]:

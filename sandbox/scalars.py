@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlglot import exp
 
-from sandbox import bins, days, texts
+from sandbox import bins, constants, days, texts
 from sandbox import values as v
 from sandbox.dialects import MAX_CHARACTERS
 from sandbox.places import placed
@@ -197,7 +197,11 @@ class Scalars:
         if op == "sub" and left.type.kind is right.type.kind is Kind.DATE:
             return days.between("day", right, left)
         # Of what was made: a node that is looked at twice makes a chain of them exponential.
-        left, right = self.alike([self.number(left), self.number(right)])
+        left, right = self.number(left), self.number(right)
+        made = constants.combined(op, left, right)
+        if made is not None:
+            return made
+        left, right = self.alike([left, right])
         low, high = right.type.low, right.type.high
         if op == "sub":
             low, high = -high, -low
@@ -216,6 +220,9 @@ class Scalars:
 
     def _div(self, node: exp.Expr) -> Expr:
         left, right = self.number(node.this), self.number(node.expression)
+        made = constants.combined("div", left, right)
+        if made is not None:
+            return made
         # The least that a divisor can be, other than 0, bounds the quotient.
         if right.type.low > 0 or right.type.high < 0:
             least = min(abs(right.type.low), abs(right.type.high))
@@ -240,8 +247,12 @@ class Scalars:
             left = v.real(left)
         elif left.type.kind is not Kind.INT or left.type.scale:
             raise refusal("Q-05", "// and % take whole numbers.")
-        by = right.args[0]
-        if isinstance(node, exp.Mod):
+        by, op = right.args[0], "mod" if isinstance(node, exp.Mod) else "idiv"
+        # Below 0, engines differ from what these operations are.
+        made = constants.combined(op, left, right) if left.type.low >= 0 else None
+        if made is not None:
+            return made
+        if op == "mod":
             kind = Type(left.type.kind, 0, -(by - 1) if left.type.low < 0 else 0, by - 1)
             return build("mod", (left, by), kind)
         kind = Type(left.type.kind, 0, left.type.low / by - 1, left.type.high / by + 1)
@@ -266,6 +277,8 @@ class Scalars:
 
     def _abs(self, node: exp.Expr) -> Expr:
         of = self.number(node.this)
+        if of.op == "int":
+            return v.integer(abs(of.args[0]), of.type.scale)
         return build("abs", (of,), replace(of.type, low=0, high=of.type.most))
 
     def _sign(self, node: exp.Expr) -> Expr:
@@ -283,6 +296,9 @@ class Scalars:
         return self._round(op, of, places)
 
     def _round(self, op: str, of: Expr, places: int) -> Expr:
+        made = constants.shortened(op, of, places)
+        if made is not None:
+            return made
         if self.scope.released:
             of = self.number(of)
             return build(op, (v.real(of), places), of.type)
@@ -381,6 +397,9 @@ class Scalars:
 
 def _times(left: Expr, right: Expr) -> Expr:
     """Return a product, with the interval that it lies in."""
+    made = constants.combined("mul", left, right)
+    if made is not None:
+        return made
     one, other = left.type, right.type
     kind = Type(one.kind, one.scale + other.scale, *_product(one, other),
                 tiny=one.tiny + other.tiny)  # fmt: skip

@@ -224,7 +224,10 @@ class Grammar:
     def constant(self) -> str:
         """Return a number, a multiple of many bins as often as not."""
         if self.rng.random() < 0.6:
-            return str(self.rng.choice((0, 10, 20, 50, 70, 100, 500, 1000, 3500)))
+            some = self.rng.choice((0, 10, 20, 50, 70, 100, 500, 1000, 3500))
+            return (
+                str(some) if self.rng.random() < 0.8 else f"(({some} - 7) / 2 + {some / 2 + 3.5})"
+            )
         if self.rng.random() < 0.3:
             return str(self.rng.choice((*AIMED_AT.values(), 51)))
         return f"{self.rng.uniform(0, 100):.{self.rng.randint(0, 2)}f}"
