@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from sqlglot import exp
 
 from sandbox import values as v
+from sandbox.bins import at_widths
 from sandbox.names import ENTITY
 from sandbox.policy import MAX_MAGNITUDE
 from sandbox.refusals import refusal
@@ -288,7 +289,7 @@ class Aggregates:
         value, step, floor = self._scalars.measure(of), 0, 0
         if rules.rounding == "bin":
             # Values of one bin are one value, so that a quantile tells no more than its bin.
-            value = binned(value) if value.type.added else value
+            value = at_widths(binned(value) if value.type.added else value)
             step = self._bin(_whole(value))
             floor = step if value.type.bin else 0
         value = _given(_whole(value), call.condition)

@@ -14,7 +14,7 @@ numbers, and :func:`sandbox.values.build` takes them for no operation that does 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import lcm
+from math import inf, lcm
 from typing import TYPE_CHECKING, Any
 
 from sandbox import values as v
@@ -109,6 +109,37 @@ def hull(found: Sequence[Expr]) -> Type:
     bins = [each.bin for each in known if each.bin]
     own, added = lcm(*bins) if bins else 0, any(each.added for each in known)
     return Type(first.kind, first.scale, low, high, first.finest, tiny, own, added)
+
+
+# --------------------------------------------------------------------------- of quantiles
+
+
+def at_widths(value: Expr) -> Expr:
+    """Return a value whose quantile is asked for, made of coarse numbers under a root or logarithm.
+
+    These functions keep order, so that a quantile of one is the function of a quantile, and tells
+    what that tells: the number is read at the middle of the width to which its own quantiles are
+    rounded (:mod:`sandbox.widths`). No one width of results would do: of the logarithm of an income
+    it would tell small ones to less than that, and large ones to a multiple of it.
+    """
+    if value.told.known or not value.type.number:
+        return value
+    if value.op in _MONOTONE:
+        (of,) = value.args
+        whole = of.args[0] if of.op == "real" else of
+        if whole.type.kind is not Kind.INT or whole.told.width == inf:
+            return value
+        step = max(1, round(whole.told.width * 10**whole.type.scale))
+        return build(value.op, (v.real(v.read_at(whole, step)),), value.type)
+    if value.op in _OVER:
+        args = tuple(at_widths(each) if isinstance(each, Expr) else each for each in value.args)
+        return value if args == value.args else build(value.op, args, value.type)
+    return value
+
+
+_MONOTONE = frozenset({"sqrt", "ln"})
+_OVER = frozenset({"neg", "abs", "add", "sub", "mul", "div", "round_real", "real"})
+"""Of such functions, what is made of them here too."""
 
 
 # --------------------------------------------------------------------------- what is said of it

@@ -293,19 +293,25 @@ def binned(value: Expr) -> Expr:
         return value.known
     if value.type.added or value.type.kind is not Kind.INT:
         raise refusal("Q-27")
-    scale = value.type.scale
-    step = value.type.bin * 10**scale
-    half = step // 2
-    low, high = (
-        _middle(each, value.type.bin, half / 10**scale)
-        for each in (value.type.low, value.type.high)
-    )
+    return read_at(value, value.type.bin * 10**value.type.scale)
+
+
+def read_at(value: Expr, step: int) -> Expr:
+    """Return a whole number, of decimals, read as the middle of its bin, a multiple as itself.
+
+    Args:
+        value: The number.
+        step: The bin, in units of its last decimal.
+    """
+    half, scale = step // 2, value.type.scale
+    low, high = (_middle(each, step, half, scale) for each in (value.type.low, value.type.high))
     return build("bin", (value, step, half), Type(Kind.INT, scale, low, high), exact=True)
 
 
-def _middle(bound: float, width: int, half: float) -> float:
+def _middle(bound: float, step: int, half: int, scale: int) -> float:
     """Return what a bound of a number is read as."""
-    return bound if bound % width == 0 else floor(bound / width) * width + half
+    width = step / 10**scale
+    return bound if bound % width == 0 else floor(bound / width) * width + half / 10**scale
 
 
 def ties_of(window: Expr) -> int:

@@ -4,8 +4,9 @@ A quantile is one person's value, so that it is told to a width. Of a column tha
 thousandth of its range; of what is added up, averaged, chosen or multiplied by a constant, that of
 the columns in it, multiplied alike: the range of such a value can be a million times what anyone
 has, and a thousandth of that would round everybody to 0. A product or quotient of columns has no
-width of its own. What is made of bins alone tells no more than bins and is not rounded further;
-with other numbers in it there is no such quantile.
+width of its own, and a root or logarithm is one of a number that is read at its width
+(:func:`sandbox.bins.at_widths`). What is made of bins alone tells no more than bins and is not
+rounded further; with other numbers in it there is no such quantile.
 """
 
 from __future__ import annotations

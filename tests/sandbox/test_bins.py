@@ -355,6 +355,29 @@ def test_a_quantile_is_as_wide_as_the_columns_in_it(
     assert own == pytest.approx(float(theirs), abs=2 * float(WIDTHS[rest]))
 
 
+FUNCTIONS = (
+    "sqrt(cost)", "ln(cost + 10)", "sqrt(cost) / 10 - 3", "round(ln(cost + 20), 3)",
+    "sqrt(2 * cost)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_quantile_of_a_root_or_logarithm_tells_what_one_of_the_number_does(
+    function: str, tables: list[dict[str, Path]], plain: duckdb.DuckDBPyConnection
+) -> None:
+    """Even where conditions know numbers, and so that it is as near for large as for small ones."""
+    for fraction in (0.05, 0.25, 0.5, 0.9):
+        sql = f"select quantile_cont({function}, {fraction}) from visits"
+        assert len(answers(sql, sharp(), tables)) == 1
+        ((own,),) = ask(sql, sharp(), tables[0]).rows
+        beside = (function.replace("cost", f"greatest(c {sign} 10, 0)") for sign in "-+")
+        ((low, high),) = plain.execute(
+            f"select {', '.join(beside)} from "
+            f"(select quantile_cont(cost, {fraction}) as c from visits)"
+        ).fetchall()
+        assert low <= own <= high
+
+
 def test_a_quantile_without_a_width_is_refused_where_bins_are_not_all_it_knows() -> None:
     for value in ("cost / (minutes + 1)", "cost * minutes", "pow(cost, 2)"):
         sql = f"select median({value}) from visits"
