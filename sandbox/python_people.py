@@ -224,7 +224,7 @@ def _key(column: Column, place: int) -> Expr:
     return Expr("base", (column.of,), TEXT, column.of)
 
 
-def selection_of(returns: Returns, job: str, policy: Policy, base: Base | None) -> Selection:
+def selection_of(returns: Returns, job: str, policy: Policy, base: str | None) -> Selection:
     """Return whom a job's cells select, as the history takes it.
 
     Where the node says who is in which cell, they are those of a query over the table, grouped by
@@ -235,14 +235,14 @@ def selection_of(returns: Returns, job: str, policy: Policy, base: Base | None) 
         returns: What is declared.
         job: Digest of the job; names what is measured.
         policy: Of the dataset.
-        base: Who is in which cell, if the node says so.
+        base: The table that says who is in which cell, if the node does.
     """
     core = core_of(returns)
     kept = tuple(range(core.keys))
     cells = Core(core.rows, core.keys, (), ())
     if base is None:
         return Selection(cells, kept, job, (), (f"python {job}",), {})
-    return Selection(cells, kept, job, (), (f"from {base.table}",), attributes_of(policy))
+    return Selection(cells, kept, job, (), (f"from {base}",), attributes_of(policy))
 
 
 def cells_of(returns: Returns, people: People, secret: bytes) -> list[Cell]:

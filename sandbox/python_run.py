@@ -123,7 +123,9 @@ def execute(
     people = python_people.read_people(job.returns, answer, attached.people, base)
     held = Held(place.history, attached, job.assignee, place.month)
     # Before a value is looked at: what is decided here is on disk when it returns.
-    selection = python_people.selection_of(job.returns, job.digest, attached.policy, base)
+    selection = python_people.selection_of(
+        job.returns, job.digest, attached.policy, None if base is None else base.table
+    )  # fmt: skip
     members = of_pairs(people.pairs(), attached.people, MAX_OVERLAPPING)
     allowed = held.decide(selection, people.keys, members)
     out = {place for place, keys in enumerate(people.keys) if not allowed.get(keys, False)}

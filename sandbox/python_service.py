@@ -39,6 +39,7 @@ from fusion.types import OrgId
 from sandbox.python_copies import Copies
 from sandbox.python_run import Errand, Place, execute, named
 from sandbox.python_tables import check_files, check_fits, check_mode, columns_read
+from sandbox.spent import check_refusals_of_job
 from sandbox.timing import Watch, pad
 
 if TYPE_CHECKING:
@@ -280,6 +281,7 @@ class PythonService:
         if about != (found.revision, found.policy.digest, found.schema_digest):
             raise refusal("P-06")
         columns = tuple(sorted(map(found.named, columns_read(found.policy, own.returns))))
+        check_refusals_of_job(own, found, self._at.history(found), self._month())
         name = f"p-{rng.token(16).hex()}"
         permit = self._at.admit(_request(name, own.assignee, found, columns, own.purpose, own))
         key = charge_name(permit.request)
@@ -305,6 +307,9 @@ class PythonService:
         self._at.book.once(f"python-run:{record.reservation}", entry)
         return permit, record
 
+    def _month(self) -> str:
+        return self._at.clock.now().strftime("%Y-%m")
+
     # ------------------------------------------------------------------ with data at hand
 
     def _ended(
@@ -329,7 +334,7 @@ class PythonService:
                     self._at.isolation,
                     self._at.history(found),
                     self._at.secret,
-                    self._at.clock.now().strftime("%Y-%m"),
+                    self._month(),
                 ),
                 Errand(watch.seconds, ended, record.assignee, watch),
             )

@@ -85,13 +85,20 @@ def columns_read(policy: Policy, returns: Returns) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def base_of(policy: Policy, returns: Returns, inputs: Mapping[str, Path]) -> Base | None:
-    """Return who is in which cell where the node says so; None if the script does."""
+def base_table(policy: Policy, returns: Returns) -> str | None:
+    """Return the table by which the node says who is in which cell; None if the script does."""
     name = keyed_by(returns)
     table = policy.tables.get(name or "")
-    if name is None or table is None or table.entity is None or table.rows != 1:
+    return None if table is None or table.entity is None or table.rows != 1 else name
+
+
+def base_of(policy: Policy, returns: Returns, inputs: Mapping[str, Path]) -> Base | None:
+    """Return who is in which cell where the node says so; None if the script does."""
+    name = base_table(policy, returns)
+    person = None if name is None else policy.tables[name].entity
+    if name is None or person is None:
         return None
-    return read_base(name, inputs[name], table.entity, returns)
+    return read_base(name, inputs[name], person, returns)
 
 
 def read_base(name: str, path: Path, person: str, returns: Returns) -> Base:

@@ -10,6 +10,8 @@ from fusion.services import engines, querying
 from fusion.services.homes import NODE_FILE
 from sandbox.attached import attached
 from tests.link.federation import serving
+from tests.queries import python_world
+from tests.queries.python_world import Jobs
 from tests.queries.world import (
     BY_REGION,
     OWNER,
@@ -79,6 +81,25 @@ def test_what_was_refused_for_its_size_was_not_released(own: Up) -> None:
     assert (some.rows, some.numbers) == ([], [number + 2])
 
 
+def _jobs_when_refusals_are_used_up(jobs: Jobs, released: str) -> None:
+    """What was released of people is given; of others nothing could be, and none is charged."""
+    again = jobs.table(released)
+    assert len(again.rows) == 4
+    before = _left(jobs.up, "spent")
+    for script in (f"{python_world.BY_REGION}# new\n", f"{python_world.OWN_CELLS}# new\n"):
+        new = jobs.submit(script)
+        assert jobs.refused(new).code == "P-02"  # a job is taken: it is run when it was reviewed
+        jobs.approve(new)
+        refused = jobs.refused(new)
+        assert (refused.code, refused.exit_code) == ("Q-28", 4)
+        assert jobs.runs(new) == []
+    assert _left(jobs.up, "spent") == before
+    # What a script makes of everybody is in no history: its owner looks at it.
+    own = jobs.submit(python_world.TOTAL)
+    jobs.approve(own, release="checked")
+    assert jobs.held(own)
+
+
 def test_when_refusals_are_used_up_what_was_released_is_still_given(
     own: Up, fusion: Terminal, tmp_path: Path
 ) -> None:
@@ -86,8 +107,12 @@ def test_when_refusals_are_used_up_what_was_released_is_still_given(
     home = up.world.analyst.path
     settings = (home / NODE_FILE).read_text("utf-8")
     (home / NODE_FILE).write_text(settings.replace(':0"', f':{up.port}"'), "utf-8")
-    up.world.grant("spent", runs=40)
+    python_world.grant(up, "spent", runs=60)
     given = up.ask(BY_REGION, dataset="spent").rows
+    jobs = Jobs(up, "spent")
+    released = jobs.submit(python_world.BY_REGION)
+    jobs.approve(released, runs=9)
+    assert len(jobs.table(released).rows) == 4
     assert 0 < (_left(up, "spent").refusals or 0) <= 5
     for age in range(20, 80):
         if not _left(up, "spent").refusals:
@@ -109,6 +134,7 @@ def test_when_refusals_are_used_up_what_was_released_is_still_given(
         refused = up.refused(statement, dataset="spent")
         assert (refused.code, refused.exit_code) == ("Q-28", 4)
     assert _left(up, "spent") == before
+    _jobs_when_refusals_are_used_up(jobs, released)
     # What can only be seen with data at hand is charged, and says what is true.
     some = up.ask(f"{BY_REGION} order by 1 limit 3", dataset="spent", rows=3)
     assert len(some.rows) == 3
