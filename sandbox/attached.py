@@ -36,7 +36,7 @@ from fusion.errors import InputInvalid, MessageInvalid, VerificationFailed
 from fusion.services.catalogue import check_usable, is_name
 from fusion.services.files import make_folder, read_file, write_atomic
 from fusion.wire import canonical, envelope
-from sandbox import arrays, freezing, ledgers, postgres_freeze, spark_freeze, store
+from sandbox import arrays, disk, freezing, ledgers, postgres_freeze, spark_freeze, store
 from sandbox.inspecting import Told
 from sandbox.policy import MAX_POLICY_BYTES, Policy, policy_of
 from sandbox.private.mechanism import check_available
@@ -200,14 +200,14 @@ def attach_and_tell(
         Refused: The dataset is core data, or a role of the database may do more than it is to.
         QueryFailed: The people of the tables could not be listed.
         EnvironmentUnfit: The database can't be asked; the policy asks for differential privacy, and
-            OpenDP is not installed.
+            OpenDP is not installed; the disk is full: what was attached before holds.
     """
     policy, tables = parse_policy(text, origin), where_from or Origin()
     if policy.mode == "dp":
         check_available()
     check_usable(node, dataset)
     where = make_folder(folder(node, dataset))
-    with node.lock():
+    with node.lock(), disk.writing(where):
         before = attached(node, dataset)
         revision = _next(where, before)
         with tempfile.TemporaryDirectory(dir=where, prefix=".new-") as name:
@@ -222,12 +222,13 @@ def attach_and_tell(
             if not frozen.place:
                 document |= _stored(policy, copies)
             copies.rename(where / f"r{revision}")
-        signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
-        found = _opened(node, dataset, signed)
-        if before is not None:
-            # Before the new revision holds: what was released of these people stays counted.
-            ledgers.carry(node, before, found)
-        write_atomic(where / "policy.json", signed)
+        with disk.emptied_on_failure(where / f"r{revision}"):
+            signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
+            found = _opened(node, dataset, signed)
+            if before is not None:
+                # Before the new revision holds: what was released of these people stays counted.
+                ledgers.carry(node, before, found)
+            write_atomic(where / "policy.json", signed)
         for old in where.glob("r[0-9]*"):
             if old.name != found.epoch:
                 shutil.rmtree(old, ignore_errors=True)
@@ -331,6 +332,7 @@ def freeze(policy: Policy, sources: Mapping[str, Path], copies: Path) -> Stored:
     Raises:
         InputInvalid: A file can't be copied or read as the policy says; there are too many people.
         QueryFailed: The people of the tables could not be listed.
+        OSError: The disk is full, or the like.
     """
     frozen = freezing.freeze(policy, sources, copies, [])
     _write_people(frozen.listed, copies / PEOPLE)

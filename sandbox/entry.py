@@ -104,7 +104,7 @@ class Engine:
             DataInvalid: A file or a database can't be read.
             Refused: The dataset is core data, or a role of the database may do more than read.
             QueryFailed: The people of the tables could not be listed.
-            EnvironmentUnfit: The database can't be asked, or there is no Spark.
+            EnvironmentUnfit: The database can't be asked, there is no Spark, or the disk is full.
         """
         from sandbox.attached import Origin, attach_and_tell  # noqa: PLC0415 - imports DuckDB
         from sandbox.inspecting import warnings_of  # noqa: PLC0415 - as above

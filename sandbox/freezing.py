@@ -16,13 +16,13 @@ from pyarrow import parquet
 from fusion.connectors.schemas import read_schema
 from fusion.errors import DataInvalid, InputInvalid, QueryFailed, VerificationFailed
 from fusion.wire.limits import MEBI
-from sandbox import engine, tables
+from sandbox import disk, engine, tables
 from sandbox.dialects import quoted
 from sandbox.inspecting import Looked, inspect
 from sandbox.partials import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sandbox.policy import Policy
@@ -102,6 +102,7 @@ def freeze(
         InputInvalid: A file is of no known kind or can't be copied, or there are too many people.
         DataInvalid: A file can't be read, or lacks a column; names it, the table and why.
         QueryFailed: The people of the tables could not be listed.
+        OSError: The disk is full, or the like (:mod:`sandbox.disk`).
     """
     databases = {path for path in sources.values() if path.suffix.lower() == DATABASE}
     if databases:
@@ -181,7 +182,8 @@ def _exported(connection: duckdb.DuckDBPyConnection, name: str, columns: list[st
     selected = ", ".join(_selected(column, kinds[column]) for column in columns)
     rows: Any = connection.sql(f"SELECT {selected} FROM {quoted(name)}").to_arrow_reader(_ROWS)
     path = folder / f"{name}.parquet"
-    with parquet.ParquetWriter(path, rows.schema) as writer:
+    # Closed whatever happens: as long as it is open, the file can't be opened otherwise.
+    with rows, parquet.ParquetWriter(path, rows.schema) as writer:
         for batch in rows:
             writer.write_batch(batch)
     path.chmod(0o644)  # as the copies of files
@@ -207,15 +209,21 @@ def _copied(source: Path, target: Path) -> str:
     if target.suffix not in engine.READERS:
         raise InputInvalid("A table is a Parquet or a CSV file.")
     state = hashlib.sha256()
-    try:
-        with source.open("rb") as old, target.open("xb") as new:
-            while block := old.read(_BLOCK):
-                state.update(block)
-                new.write(block)
-    except OSError as error:
-        raise InputInvalid(f"{source} can't be copied: {error.strerror}.") from error
+    with target.open("xb") as new:
+        for block in _blocks(source):
+            state.update(block)
+            new.write(block)
     target.chmod(0o644)  # workers may run under another account; nobody else passes the folder
     return state.hexdigest()
+
+
+def _blocks(source: Path) -> Iterator[bytes]:
+    try:
+        with source.open("rb") as old:
+            while block := old.read(_BLOCK):
+                yield block
+    except OSError as error:
+        raise InputInvalid(f"{source} can't be copied: {error.strerror}.") from error
 
 
 def _listed(policy: Policy, folder: Path, known: Sequence[str]) -> list[str]:
@@ -234,7 +242,10 @@ def _listed(policy: Policy, folder: Path, known: Sequence[str]) -> list[str]:
         rows = connection.execute(
             f"SELECT e FROM ({union}) WHERE e IS NOT NULL ORDER BY e LIMIT {MAX_PEOPLE + 1}"
         ).fetchall()
-    except Exception:  # noqa: BLE001 - a database's message quotes cells
+    except Exception as error:  # noqa: BLE001 - a database's message quotes cells
+        full = disk.refused(error)
+        if full is not None:
+            raise full from None
         raise QueryFailed from None
     finally:
         connection.close()

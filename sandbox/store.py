@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 
 from fusion.errors import InputInvalid
-from sandbox import arrays, engine, tables
+from sandbox import arrays, disk, engine, tables
 from sandbox.dialects import literal, quoted
 from sandbox.policy import Dimension
 from sandbox.tables import ENTITY, PEOPLE, code
@@ -53,6 +53,7 @@ def make(policy: Policy, files: Mapping[str, Path], people: Path, out: Path) -> 
 
     Raises:
         InputInvalid: A table can't be read as the policy says.
+        OSError: The disk is full, or the like (:mod:`sandbox.disk`).
     """
     spill = out.parent / "spill"
     now = "the list of people"
@@ -78,7 +79,10 @@ def make(policy: Policy, files: Mapping[str, Path], people: Path, out: Path) -> 
         connection.execute("CHECKPOINT store")
         arrays.write(connection, policy, coded, out.with_name(arrays.FILE))
         connection.execute("DETACH store")
-    except Exception:  # noqa: BLE001 - a database's message quotes cells
+    except Exception as error:  # noqa: BLE001 - a database's message quotes cells
+        full = disk.refused(error)
+        if full is not None:
+            raise full from None
         raise InputInvalid(
             f"The tables can't be stored: {now} can't be read as the policy says.",
             hint="Compare its columns with the policy's, which fusion policy show lists.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError, InputInvalid, QueryRefused
 from fusion.services.statements import BYTE_ORDER_MARK, one
-from sandbox import engine, postgres, postgres_roles, spark
+from sandbox import disk, engine, postgres, postgres_roles, spark
 from sandbox.disclosure import Rules
 from sandbox.freezing import DATABASE, copy_out, tables_in
 from sandbox.inspecting import Looked, inspect
@@ -110,7 +110,8 @@ def engine_of(policy: Policy, data: Path | None, source: str, *, read: bool) -> 
         yield Tried(partial(postgres.execute, uri=uri), "postgres")
     elif data is not None and data.suffix.lower() == DATABASE:
         with tempfile.TemporaryDirectory(prefix="fusion-try-") as copies:
-            inputs = copy_out(policy, data, Path(copies))
+            with disk.writing(Path(copies)):
+                inputs = copy_out(policy, data, Path(copies))
             looked = inspect(policy, inputs, dict.fromkeys(inputs, data)) if read else {}
             yield Tried(partial(engine.execute, inputs=inputs), "duckdb", looked)
     elif data is not None:
