@@ -14,7 +14,7 @@ import pytest
 from fusion.catalogue.identifiers import person_check
 from fusion.cli.app import run
 from tests.vertical import adult
-from tests.vertical.faults import forked
+from tests.faulting import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
