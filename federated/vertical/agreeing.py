@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from federated.orders import take_order
 from federated.vertical.align_job import AlignJob, BroughtToAlign
+from federated.vertical.attempts import patience_of
 from federated.vertical.evidence import AlignmentEvidence
 from federated.vertical.job import BroughtToTrain, VerticalJob
 from federated.vertical.own_table import own_table
@@ -156,7 +157,7 @@ def _to_train(
         BroughtToTrain(
             me=seat.organisation,
             job=job,
-            patience=study.patience,
+            patience=patience_of(study),
             permissions=leaves,
             keeping=seat.keeping(job),
             conversations=seat.conversations,
@@ -215,7 +216,7 @@ def _to_align(seat: VerticalSeat, job: str, study: AlignmentStudy, roster: Roste
             BroughtToAlign(
                 me=seat.organisation,
                 job=job,
-                patience=study.patience,
+                patience=patience_of(study),
                 permissions=(leave,),
                 keeping=seat.keeping(job),
                 conversations=seat.conversations,

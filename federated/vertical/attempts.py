@@ -61,6 +61,30 @@ class Permission(Protocol):
         ...
 
 
+class Waits(Protocol):
+    """A study, as far as it says how long parties wait for each other; seconds."""
+
+    @property
+    def patience(self) -> float:
+        """For which one may be silent."""
+        ...
+
+    @property
+    def standstill(self) -> float:
+        """For which nothing may come of parties none of which says that it works."""
+        ...
+
+    @property
+    def longest_step(self) -> float:
+        """For which nothing may come, whatever they say."""
+        ...
+
+
+def patience_of(study: Waits) -> Patience:
+    """Return how long a study's parties, and who deals for them, wait for each other."""
+    return Patience(silence=study.patience, standstill=study.standstill, longest=study.longest_step)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:
     """What a party brings to a job.
@@ -68,7 +92,7 @@ class Brought:
     Attributes:
         me: The party.
         job: The job.
-        patience: Seconds for which another may be silent.
+        patience: For how long others may be silent, or nothing come of them.
         permissions: Under which it works.
         keeping: What it keeps of the job.
         conversations: How it talks with the others.
@@ -77,7 +101,7 @@ class Brought:
 
     me: str
     job: str
-    patience: float
+    patience: Patience
     permissions: tuple[Permission, ...]
     keeping: Keeping
     conversations: Conversations
@@ -288,7 +312,7 @@ class AttemptedJob(ABC):
             f"{brought.job}.{stage}",
             attempt.number,
             talker,
-            patience=Patience(silence=brought.patience),
+            patience=brought.patience,
             check=self.check,
         )
         self._talk = talk

@@ -55,6 +55,11 @@ class Joint(Protocol):
         ...
 
     @property
+    def longest_step(self) -> float:
+        """Seconds that no step of a party takes longer than."""
+        ...
+
+    @property
     def set_size(self) -> int:
         """Most records of a party."""
         ...
@@ -112,6 +117,7 @@ class Coordinator(ABC, Generic[StudyT]):
         """Take what is to be run."""
         self.run = run
         self.heard: dict[str, Heard] = {}
+        self._ending = (0, 0.0)  # the attempt that has ended at somebody, and since when
 
     # ------------------------------------------------------------------ of a kind of work
 
@@ -337,6 +343,8 @@ class Coordinator(ABC, Generic[StudyT]):
         ]  # fmt: skip
         if gone:
             raise CutOffError(f"{', '.join(gone)} was started anew.")
+        if 0 < len(working) < len(self.heard):
+            self._hold_to_step(number, working, now)
         if failed and not working:
             names = next(iter(failed))
             first = next((s for s in failed.values() if s.kind == "again"), failed[names])
@@ -345,6 +353,22 @@ class Coordinator(ABC, Generic[StudyT]):
             raise CutOffError(first.message)
         if late and not working:
             raise CutOffError(f"{', '.join(late)} was not heard for {run.study.patience:g} s.")
+
+    def _hold_to_step(self, number: int, working: list[str], now: float) -> None:
+        """Wait for parties to end what has ended at others, as long as a step may take.
+
+        Raises:
+            PartySilent: They still say that they work.
+        """
+        if self._ending[0] != number:
+            self._ending = number, now
+        seconds = self.run.study.longest_step
+        if now - self._ending[1] > seconds:
+            raise PartySilent(
+                f"{', '.join(working)} still works {seconds:g} s after others have ended.",
+                party=working[0],
+                hint="Is its node well? A study whose steps take longer says so: `longest_step`.",
+            )
 
 
 def failed_by(organisation: str, failure: Failure | FailureSection) -> PartyFailed:
