@@ -15,7 +15,7 @@ from federated.vertical.attempts import patience_of
 from federated.vertical.evidence import AlignmentEvidence
 from federated.vertical.job import BroughtToTrain, VerticalJob
 from federated.vertical.own_table import own_table
-from federated.vertical.permits import take_align_leave, take_leaves
+from federated.vertical.permits import begin_together, take_align_leave, take_leaves
 from federated.vertical.study import VerticalStudy
 from fusion.alignment.preparation import prepare
 from fusion.alignment.rules import Decided, refused
@@ -144,8 +144,7 @@ def _to_train(
         file = seat.file(study.party(seat.organisation).dataset)
         table = own_table(study, seat.organisation, file)
     except FusionError as error:
-        for leave in leaves:
-            leave.begin()
+        begin_together(leaves)
         if not is_of_the_table(error):
             raise
         _note_error(seat, job, error)

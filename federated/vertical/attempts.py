@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from federated.cohort import Failure
 from federated.vertical.keeping import Mark, States
+from federated.vertical.permits import begin_together
 from fusion.errors import FusionError, MessageInvalid, PartyFailed, Refused
 from fusion.link.talk import MAX_ATTEMPTS
 from fusion.services.conversing import Patience, is_connection
@@ -306,8 +307,7 @@ class AttemptedJob(ABC):
     def _carry(self, attempt: Attempt, stage: str, talker: Talker) -> None:
         brought = self._brought
         self.check()  # all of them, before the first charge is final
-        for permission in brought.permissions:
-            permission.begin()
+        begin_together(brought.permissions)
         talk = brought.conversations.open(
             f"{brought.job}.{stage}",
             attempt.number,
