@@ -223,6 +223,8 @@ class AttemptedJob(ABC):
         standing, talk = self._standing, self._talk
         if talk is not None:
             standing = replace(standing, bytes=standing.bytes + talk.bytes()[0])
+        if standing.state == "aligning":
+            standing = replace(standing, aligning=standing.bytes)
         return standing.document(self._states.marks())
 
     def begin(self, number: int, start: Mark | None) -> None:
@@ -300,9 +302,12 @@ class AttemptedJob(ABC):
 
     def _fail(self, attempt: Attempt, failure: Failure, kind: Ending, blames: str) -> None:
         if self._attempt is attempt:
+            standing = self._standing
+            aligning = standing.bytes if standing.state == "aligning" else standing.aligning
             self._standing = replace(
-                self._standing, state="failed", failure=failure, kind=kind, blames=blames
-            )
+                standing, state="failed", failure=failure, kind=kind, blames=blames,
+                aligning=aligning,
+            )  # fmt: skip
 
     def _carry(self, attempt: Attempt, stage: str, talker: Talker) -> None:
         brought = self._brought

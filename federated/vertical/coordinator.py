@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from federated.cohort import Cohort, Failure, Reply
     from federated.vertical.keeping import Mark
     from federated.vertical.standings import FailureSection
+    from federated.vertical.tally import Tally
     from fusion.ports import Clock
 
 MAX_ATTEMPTS: Final = 6
@@ -87,6 +88,7 @@ class JointRun(Generic[StudyT]):
         stopping: Whether the run is to end.
         next_attempt: Returns the next number of an attempt, durably.
         began: Told number and first step of an attempt, for the log.
+        tally: What parties have sent, in all attempts.
     """
 
     job: str
@@ -99,6 +101,7 @@ class JointRun(Generic[StudyT]):
     stopping: Callable[[], bool]
     next_attempt: Callable[[], int]
     began: Callable[[int, int], None]
+    tally: Tally
 
 
 class CutOffError(Exception):
@@ -172,8 +175,8 @@ class Coordinator(ABC, Generic[StudyT]):
         self.finish(number)
 
     def sent(self) -> int:
-        """Return how many bytes parties have sent each other in this attempt."""
-        return sum(h.standing.bytes for h in self.heard.values() if h.standing is not None)
+        """Return how many bytes parties have sent each other, in all attempts so far."""
+        return self.run.tally.total()
 
     # ------------------------------------------------------------------ asking
 
@@ -253,6 +256,7 @@ class Coordinator(ABC, Generic[StudyT]):
                 self.heard[organisation] = Heard(now, standing)
             elif reply.failure.code == UNKNOWN:
                 self.heard[organisation] = Heard(now, None)
+        self.run.tally.hear({org: heard.standing for org, heard in self.heard.items()})
 
     # ------------------------------------------------------------------ attempts
 
@@ -281,6 +285,7 @@ class Coordinator(ABC, Generic[StudyT]):
         number = run.next_attempt()
         step = 0 if start is None else start.step
         run.began(number, step)
+        run.tally.begin(number)
         self.begun(number, start)
         run.emit({"event": "attempt", "number": number, "step": step, "reason": reason})
         head: dict[str, Any] = {"job": run.job, "attempt": number, "start": None}

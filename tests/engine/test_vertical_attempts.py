@@ -104,6 +104,12 @@ def test_a_hub_that_is_started_anew_in_mid_run_costs_an_attempt(world: World, mo
     assert (first["number"], again["number"]) == (1, 2)
     assert again["step"] >= 2
     assert "started anew" in again["reason"]
+    # What was sent is that of both attempts: records were aligned in the first one alone.
+    (kept,) = (event for event in events if event["event"] == "model")
+    assert all(each["aligning"] > 0 < each["training"] for each in kept["sent"].values())
+    sizes = [event["bytes"] for event in events if event["event"] == "step"]
+    assert sizes == sorted(sizes)
+    assert sum(sum(each.values()) for each in kept["sent"].values()) >= sizes[-1]
     assert time.monotonic() - began < 20, "nobody waited for the old dealer"
 
 
