@@ -338,7 +338,8 @@ class Talk:
         try:
             self._talker.take(line.peer, data)
         except VerificationFailed as error:
-            if line.peer not in error.message:
+            named = error.message.startswith(tuple(f"{peer}: " for peer in self.lines))
+            if not named and line.peer not in error.message:
                 error.message = f"{line.peer}: {error.message}"
             raise
         line.took(self._talker.taken(line.peer))

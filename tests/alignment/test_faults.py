@@ -12,7 +12,7 @@ import pytest
 
 from tests.alignment.faults import PROTOCOLS, cases
 
-SOME = 97
+SOME = 151
 """One of so many cases is run in every test run."""
 
 
