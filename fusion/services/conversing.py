@@ -316,13 +316,12 @@ class Talk:
         """Take a message, and make one; say whether there was any."""
         if line.failure is not None:
             raise line.failure
-        self._busy = True
         moved = self._take(line)
         number = line.wanted()
         if number is not None and number < self._talker.ready(line.peer):
+            self._busy = True
             line.send(number, self._talker.message(line.peer, number))
-            moved = True
-        self._busy = False
+            moved, self._busy = True, False
         if line.acknowledged():
             line.forgot(self._talker.forget(line.peer, line.acknowledged()))
         if line.peer_over and not moved and line.acknowledged() < self._talker.ready(line.peer):
@@ -336,7 +335,9 @@ class Talk:
         if data is None:
             return False
         try:
+            self._busy = True  # not while it only looks: that it works is told
             self._talker.take(line.peer, data)
+            self._busy = False
         except VerificationFailed as error:
             named = error.message.startswith(tuple(f"{peer}: " for peer in self.lines))
             if not named and line.peer not in error.message:
