@@ -81,6 +81,23 @@ class Begun(JobFile):
     attempt: Annotated[int, Field(ge=1, le=_MAX_NUMBER)]
 
 
+_Bytes = Annotated[list[_Number], Field(min_length=2, max_length=2)]
+
+
+class Sent(JobFile):
+    """``sent.json``: bytes that parties of a joint run have sent, of aligning and of all else.
+
+    Attributes:
+        attempt: Which one is counted.
+        now: In it, by organisation.
+        before: In those before it.
+    """
+
+    attempt: _Number
+    now: dict[str, _Bytes]
+    before: dict[str, _Bytes]
+
+
 _File = TypeVar("_File", bound=JobFile)
 
 

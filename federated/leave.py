@@ -61,8 +61,8 @@ class Desk(Protocol):
         """
         ...
 
-    def commit(self, permit: Permit) -> None:
-        """Make the charge final, before anything leaves."""
+    def commit(self, *permits: Permit) -> None:
+        """Make charges final, before anything leaves: all of them at once, or none."""
         ...
 
     def release(self, permit: Permit) -> None:
@@ -78,13 +78,14 @@ class Leave:
         desk: Where it was granted.
         permit: The permit, used up when the work began.
         clock: For how often to look.
+        begun: Whether something may have left, in this process.
     """
 
     desk: Desk
     permit: Permit
     clock: Clock
     _looked: float = field(default=float("-inf"), init=False)
-    _begun: bool = field(default=False, init=False)
+    begun: bool = field(default=False, init=False)
 
     @property
     def grant(self) -> str:
@@ -109,15 +110,21 @@ class Leave:
         if self.clock.monotonic() - self._looked >= WATCH_SECONDS:
             self.check()
 
-    def begin(self) -> None:
-        """Say that something is about to leave: from here on the charge is final."""
-        if not self._begun:
-            self.desk.commit(self.permit)
-            self._begun = True
+    def begin(self, *others: Leave) -> None:
+        """Say that something is about to leave: from here on the charge is final.
+
+        Args:
+            others: Of the same desk, for the same work: killed in between, none of them is final.
+        """
+        together = [leave for leave in (self, *others) if not leave.begun]
+        if together:
+            self.desk.commit(*(leave.permit for leave in together))
+        for leave in together:
+            leave.begun = True
 
     def give_up(self) -> None:
         """Give the charge back if nothing has left, in this process or in one before it."""
-        if not self._begun:
+        if not self.begun:
             with suppress(GrantRefused):
                 self.desk.release(self.permit)
 

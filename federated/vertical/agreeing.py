@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from federated.orders import take_order
 from federated.vertical.align_job import AlignJob, BroughtToAlign
+from federated.vertical.attempts import patience_of
 from federated.vertical.evidence import AlignmentEvidence
 from federated.vertical.job import BroughtToTrain, VerticalJob
 from federated.vertical.own_table import own_table
-from federated.vertical.permits import take_align_leave, take_leaves
+from federated.vertical.permits import begin_together, take_align_leave, take_leaves
 from federated.vertical.study import VerticalStudy
 from fusion.alignment.preparation import prepare
 from fusion.alignment.rules import Decided, refused
@@ -143,8 +144,7 @@ def _to_train(
         file = seat.file(study.party(seat.organisation).dataset)
         table = own_table(study, seat.organisation, file)
     except FusionError as error:
-        for leave in leaves:
-            leave.begin()
+        begin_together(leaves)
         if not is_of_the_table(error):
             raise
         _note_error(seat, job, error)
@@ -156,7 +156,7 @@ def _to_train(
         BroughtToTrain(
             me=seat.organisation,
             job=job,
-            patience=study.patience,
+            patience=patience_of(study),
             permissions=leaves,
             keeping=seat.keeping(job),
             conversations=seat.conversations,
@@ -215,7 +215,7 @@ def _to_align(seat: VerticalSeat, job: str, study: AlignmentStudy, roster: Roste
             BroughtToAlign(
                 me=seat.organisation,
                 job=job,
-                patience=study.patience,
+                patience=patience_of(study),
                 permissions=(leave,),
                 keeping=seat.keeping(job),
                 conversations=seat.conversations,

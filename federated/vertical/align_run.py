@@ -29,7 +29,6 @@ class AlignmentCoordinator(Coordinator[AlignmentStudy]):
     def begun(self, number: int, start: Mark | None) -> None:
         """See :class:`Coordinator`."""
         del number, start
-        self._told = 0
 
     def looked(self, number: int) -> None:
         """See :class:`Coordinator`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from federated.cohort import Failure
 from federated.vertical.keeping import Mark, States
+from federated.vertical.permits import begin_together
 from fusion.errors import FusionError, MessageInvalid, PartyFailed, Refused
 from fusion.link.talk import MAX_ATTEMPTS
 from fusion.services.conversing import Patience, is_connection
@@ -61,6 +62,30 @@ class Permission(Protocol):
         ...
 
 
+class Waits(Protocol):
+    """A study, as far as it says how long parties wait for each other; seconds."""
+
+    @property
+    def patience(self) -> float:
+        """For which one may be silent."""
+        ...
+
+    @property
+    def standstill(self) -> float:
+        """For which nothing may come of parties none of which says that it works."""
+        ...
+
+    @property
+    def longest_step(self) -> float:
+        """For which nothing may come, whatever they say."""
+        ...
+
+
+def patience_of(study: Waits) -> Patience:
+    """Return how long a study's parties, and who deals for them, wait for each other."""
+    return Patience(silence=study.patience, standstill=study.standstill, longest=study.longest_step)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:
     """What a party brings to a job.
@@ -68,7 +93,7 @@ class Brought:
     Attributes:
         me: The party.
         job: The job.
-        patience: Seconds for which another may be silent.
+        patience: For how long others may be silent, or nothing come of them.
         permissions: Under which it works.
         keeping: What it keeps of the job.
         conversations: How it talks with the others.
@@ -77,7 +102,7 @@ class Brought:
 
     me: str
     job: str
-    patience: float
+    patience: Patience
     permissions: tuple[Permission, ...]
     keeping: Keeping
     conversations: Conversations
@@ -198,6 +223,8 @@ class AttemptedJob(ABC):
         standing, talk = self._standing, self._talk
         if talk is not None:
             standing = replace(standing, bytes=standing.bytes + talk.bytes()[0])
+        if standing.state == "aligning":
+            standing = replace(standing, aligning=standing.bytes)
         return standing.document(self._states.marks())
 
     def begin(self, number: int, start: Mark | None) -> None:
@@ -275,20 +302,22 @@ class AttemptedJob(ABC):
 
     def _fail(self, attempt: Attempt, failure: Failure, kind: Ending, blames: str) -> None:
         if self._attempt is attempt:
+            standing = self._standing
+            aligning = standing.bytes if standing.state == "aligning" else standing.aligning
             self._standing = replace(
-                self._standing, state="failed", failure=failure, kind=kind, blames=blames
-            )
+                standing, state="failed", failure=failure, kind=kind, blames=blames,
+                aligning=aligning,
+            )  # fmt: skip
 
     def _carry(self, attempt: Attempt, stage: str, talker: Talker) -> None:
         brought = self._brought
         self.check()  # all of them, before the first charge is final
-        for permission in brought.permissions:
-            permission.begin()
+        begin_together(brought.permissions)
         talk = brought.conversations.open(
             f"{brought.job}.{stage}",
             attempt.number,
             talker,
-            patience=Patience(silence=brought.patience),
+            patience=brought.patience,
             check=self.check,
         )
         self._talk = talk

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from federated.cohort import Cohort, Failure, Reply
     from federated.vertical.keeping import Mark
     from federated.vertical.standings import FailureSection
+    from federated.vertical.tally import Tally
     from fusion.ports import Clock
 
 MAX_ATTEMPTS: Final = 6
@@ -55,6 +56,11 @@ class Joint(Protocol):
         ...
 
     @property
+    def longest_step(self) -> float:
+        """Seconds that no step of a party takes longer than."""
+        ...
+
+    @property
     def set_size(self) -> int:
         """Most records of a party."""
         ...
@@ -82,6 +88,7 @@ class JointRun(Generic[StudyT]):
         stopping: Whether the run is to end.
         next_attempt: Returns the next number of an attempt, durably.
         began: Told number and first step of an attempt, for the log.
+        tally: What parties have sent, in all attempts.
     """
 
     job: str
@@ -94,6 +101,7 @@ class JointRun(Generic[StudyT]):
     stopping: Callable[[], bool]
     next_attempt: Callable[[], int]
     began: Callable[[int, int], None]
+    tally: Tally
 
 
 class CutOffError(Exception):
@@ -112,6 +120,7 @@ class Coordinator(ABC, Generic[StudyT]):
         """Take what is to be run."""
         self.run = run
         self.heard: dict[str, Heard] = {}
+        self._ending = (0, 0.0)  # the attempt that has ended at somebody, and since when
 
     # ------------------------------------------------------------------ of a kind of work
 
@@ -166,8 +175,8 @@ class Coordinator(ABC, Generic[StudyT]):
         self.finish(number)
 
     def sent(self) -> int:
-        """Return how many bytes parties have sent each other in this attempt."""
-        return sum(h.standing.bytes for h in self.heard.values() if h.standing is not None)
+        """Return how many bytes parties have sent each other, in all attempts so far."""
+        return self.run.tally.total()
 
     # ------------------------------------------------------------------ asking
 
@@ -247,6 +256,7 @@ class Coordinator(ABC, Generic[StudyT]):
                 self.heard[organisation] = Heard(now, standing)
             elif reply.failure.code == UNKNOWN:
                 self.heard[organisation] = Heard(now, None)
+        self.run.tally.hear({org: heard.standing for org, heard in self.heard.items()})
 
     # ------------------------------------------------------------------ attempts
 
@@ -275,6 +285,7 @@ class Coordinator(ABC, Generic[StudyT]):
         number = run.next_attempt()
         step = 0 if start is None else start.step
         run.began(number, step)
+        run.tally.begin(number)
         self.begun(number, start)
         run.emit({"event": "attempt", "number": number, "step": step, "reason": reason})
         head: dict[str, Any] = {"job": run.job, "attempt": number, "start": None}
@@ -337,6 +348,8 @@ class Coordinator(ABC, Generic[StudyT]):
         ]  # fmt: skip
         if gone:
             raise CutOffError(f"{', '.join(gone)} was started anew.")
+        if 0 < len(working) < len(self.heard):
+            self._hold_to_step(number, working, now)
         if failed and not working:
             names = next(iter(failed))
             first = next((s for s in failed.values() if s.kind == "again"), failed[names])
@@ -345,6 +358,22 @@ class Coordinator(ABC, Generic[StudyT]):
             raise CutOffError(first.message)
         if late and not working:
             raise CutOffError(f"{', '.join(late)} was not heard for {run.study.patience:g} s.")
+
+    def _hold_to_step(self, number: int, working: list[str], now: float) -> None:
+        """Wait for parties to end what has ended at others, as long as a step may take.
+
+        Raises:
+            PartySilent: They still say that they work.
+        """
+        if self._ending[0] != number:
+            self._ending = number, now
+        seconds = self.run.study.longest_step
+        if now - self._ending[1] > seconds:
+            raise PartySilent(
+                f"{', '.join(working)} still works {seconds:g} s after others have ended.",
+                party=working[0],
+                hint="Is its node well? A study whose steps take longer says so: `longest_step`.",
+            )
 
 
 def failed_by(organisation: str, failure: Failure | FailureSection) -> PartyFailed:

@@ -17,10 +17,10 @@ from federated.job_files import Begun, Dealing, read_job_file
 from federated.jobs import OPEN, jobs_of
 from federated.protocols.vertical.linear_dealing import LinearDealer
 from federated.protocols.vertical.outbox import MachineTalker
+from federated.vertical.attempts import patience_of
 from federated.vertical.study import parse_vertical
 from federated.vertical.work import DEALER, dealer_of
 from fusion.errors import FusionError
-from fusion.services.conversing import Patience
 from fusion.services.files import write_atomic
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Dealers:
             f"{job.name}.train",
             attempt,
             MachineTalker(machine, peers, opening, lambda: machine.done),
-            patience=Patience(silence=study.patience),
+            patience=patience_of(study),
             check=lambda: None,
         )
         name = f"dealer {job.name}"

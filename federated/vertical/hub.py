@@ -12,6 +12,7 @@ from federated.vertical.coordinator import JointRun
 from federated.vertical.dealing import ask_to_deal, is_asked
 from federated.vertical.evidence import log_attempt, log_start
 from federated.vertical.study import parse_vertical
+from federated.vertical.tally import FILE, Tally
 from federated.vertical.train_run import TrainingCoordinator
 from fusion.alignment.study import AlignmentStudy, parse_study
 from fusion.errors import FusionError
@@ -84,6 +85,7 @@ def _worked(
         stopping=lambda: job.stop_wanted.exists() or _gone(hub, study),
         next_attempt=lambda: journal.next_attempt(0),
         began=lambda attempt, step: log_attempt(book, job.name, attempt, step),
+        tally=Tally(job.path / FILE),
     )
     ended = journal.last_round()
     if ended is None:

@@ -15,7 +15,10 @@ from fusion.grants.request import Request, charge_name
 from fusion.types import OrgId
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from federated.leave import Desk
+    from federated.vertical.attempts import Permission
     from federated.vertical.study import VerticalStudy
     from fusion.alignment.study import AlignmentStudy
     from fusion.ports import Clock
@@ -155,3 +158,17 @@ def take_leaves(
         error.study_key = _KEYS.get(error.code, "")
         raise
     return tuple(taken)
+
+
+def begin_together(permissions: Sequence[Permission]) -> None:
+    """Say that something is about to leave under several permits: all charges are final, or none.
+
+    Raises:
+        GrantRefused: A charge was given back.
+    """
+    leaves = [each for each in permissions if isinstance(each, Leave)]
+    for each in permissions:
+        if not isinstance(each, Leave):
+            each.begin()
+    if leaves:
+        leaves[0].begin(*leaves[1:])

@@ -83,6 +83,16 @@ class VerticalStudy:
         return self.document.study.patience
 
     @property
+    def standstill(self) -> float:
+        """Seconds for which nothing may come of parties none of which says that it works."""
+        return self.document.study.standstill
+
+    @property
+    def longest_step(self) -> float:
+        """Seconds for which nothing may come, whatever parties say."""
+        return self.document.study.longest_step
+
+    @property
     def set_size(self) -> int:
         """Most records of a party."""
         return self.document.set_size

@@ -102,11 +102,6 @@ class TrainingCoordinator(Coordinator[VerticalStudy]):
         label = standings[run.study.cast.label]
         if label is None or label.rows is None:
             raise MessageInvalid("The label party does not say how many records are common.")
-        sent = {
-            org: {"aligning": each.aligning, "training": each.bytes - each.aligning}
-            for org, each in standings.items()
-            if each is not None
-        }
         told = {
             "job": run.job, "attempt": number, "parts": parts, "steps": label.step,
             "made": self._made(),
@@ -135,7 +130,7 @@ class TrainingCoordinator(Coordinator[VerticalStudy]):
                 "model": str(named.get("model", ""))[:64],
                 "name": str(named.get("name", ""))[:63],
                 "parts": parts,
-                "sent": sent,
+                "sent": run.tally.totals(),
                 "steps": label.step,
                 "training": label.rows[0],
                 "judging": label.rows[1],

@@ -52,6 +52,8 @@ class StudySection(Part):
         seed: Of all training randomness.
         test_fraction: Share of the common rows that judge and never train.
         patience: Seconds for which a party may be silent.
+        standstill: Seconds for which nothing may come of parties none of which says that it works.
+        longest_step: Seconds for which nothing may come, whatever they say.
     """
 
     name: Word
@@ -61,6 +63,8 @@ class StudySection(Part):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 1
     test_fraction: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.2
     patience: Annotated[float, Field(ge=2, le=86_400, allow_inf_nan=False)] = 60.0
+    standstill: Annotated[float, Field(ge=2, le=86_400, allow_inf_nan=False)] = 300.0
+    longest_step: Annotated[float, Field(ge=2, le=604_800, allow_inf_nan=False)] = 3600.0
 
 
 class Identifiers(Part):
@@ -140,6 +144,16 @@ class AlignmentStudy(Part):
     def patience(self) -> float:
         """Seconds for which a party may be silent."""
         return self.study.patience
+
+    @property
+    def standstill(self) -> float:
+        """Seconds for which nothing may come of parties none of which says that it works."""
+        return self.study.standstill
+
+    @property
+    def longest_step(self) -> float:
+        """Seconds for which nothing may come, whatever parties say."""
+        return self.study.longest_step
 
     @property
     def set_size(self) -> int:

@@ -161,6 +161,17 @@ class Budgets(Protocol):
         """
         ...
 
+    def commit_all(self, charges: Mapping[str, Evidence]) -> None:
+        """Make several reservations final, all of them or none, as :meth:`commit` does.
+
+        Args:
+            charges: What is logged of each, by key.
+
+        Raises:
+            fusion.errors.GrantRefused: One is none, or was released: all stay as they were.
+        """
+        ...
+
     def release(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Give a reservation back, because the use was given up before anything left.
 

@@ -358,6 +358,17 @@ class ModelRevoked(EntryBase):
     model: Hex
 
 
+class ModelRevocationHeard(EntryBase):
+    """Another holder, named by its certificate, said to this one that it revoked the joint model.
+
+    It signs nothing: this is the word of whoever keeps the log, and ``at`` when it heard it first.
+    """
+
+    kind: Literal["model-revocation-heard"] = "model-revocation-heard"
+    model: Hex
+    organisation: Organisation
+
+
 class AnswersPublished(EntryBase):
     """A holder's answers for an epoch of its table are ready; nobody can read them by themselves.
 
@@ -400,7 +411,8 @@ Entry = (
     | BudgetMoved | QueryAnswered | PythonSubmitted | PythonJudged | PythonRun | PythonReleased
     | SetCommitted | SetAligned
     | VerticalAgreed | RecordsAligned | PartTrained | VerticalStarted | AttemptBegun
-    | ModelKept | ModelRevoked | AnswersPublished | ModelScored | ModelExported
+    | ModelKept | ModelRevoked | ModelRevocationHeard | AnswersPublished | ModelScored
+    | ModelExported
 )  # fmt: skip
 
 _ADAPTER: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])

@@ -33,7 +33,8 @@ _NODE_ONLY = (
     entries.OrderTaken, entries.StudyAgreed, entries.StudyRefused, entries.RoundContributed,
     entries.SumOpened, entries.CheckpointSeen, entries.QueryAnswered, entries.PythonSubmitted,
     entries.PythonJudged, entries.PythonRun, entries.PythonReleased, entries.ModelKept,
-    entries.ModelRevoked, entries.AnswersPublished, entries.ModelScored, entries.ModelExported,
+    entries.ModelRevoked, entries.ModelRevocationHeard, entries.AnswersPublished,
+    entries.ModelScored, entries.ModelExported,
     vertical_entries.VerticalAgreed, vertical_entries.RecordsAligned, vertical_entries.PartTrained,
     alignment_entries.SetCommitted, alignment_entries.SetAligned,
 )  # fmt: skip
@@ -127,7 +128,7 @@ class Replay:
             entries.QueryAnswered: self._query,
         }
         python = PythonRules(self._runs, self._broken)
-        models = ModelRules(self._scorings, self._broken)
+        models = ModelRules(self._keys.organisation, self._scorings, self._broken, self._notice)
         aligned = AlignmentRules(self._alignments, self._orders, self._broken)
         return {
             **rules, **python.rules, **models.rules, **aligned.rules, **self._vertical.rules
@@ -148,6 +149,10 @@ class Replay:
         rule = self._rules.get(type(entry))
         if rule is not None:
             rule(entry)
+
+    def _notice(self, what: str) -> None:
+        """Note what is allowed and worth a look, of the entry at hand."""
+        self.notices.append(f"entry {self._number}: {what}")
 
     def _broken(self, why: str) -> NoReturn:
         msg = f"Entry {self._number} of the log of {self._keys.organisation} can't be: {why}."

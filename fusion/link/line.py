@@ -56,7 +56,13 @@ class Line:
     """
 
     def __init__(
-        self, peer: str, bell: Rings, clock: Clock, taken: int, alive: float = ALIVE_SECONDS
+        self,
+        peer: str,
+        bell: Rings,
+        clock: Clock,
+        taken: int,
+        alive: float = ALIVE_SECONDS,
+        idle: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Begin without a connection.
 
@@ -66,11 +72,12 @@ class Line:
             clock: For how long the other side has been silent.
             taken: Messages of the other side that were taken before.
             alive: Seconds without anything to say after which this side says that it is there.
+            idle: Returns for how many seconds nobody but the other side has worked on the job.
         """
         self.peer: Final = peer
         self.sent = self.came = 0
         self.reason = ""
-        self._bell, self._clock, self._alive = bell, clock, alive
+        self._bell, self._clock, self._alive, self._idle = bell, clock, alive, idle
         self._lock = threading.Lock()
         self._taken = self._received = taken
         self._inbox: deque[bytes] = deque()
@@ -80,7 +87,7 @@ class Line:
         self._parts: deque[Part] = deque()
         self._next: int | None = None  # number of the next message to make; None: not connected
         self._acked = self._forgotten = 0
-        self._heard = clock.monotonic()
+        self._heard = self._worked = clock.monotonic()
         self._blocked = False
         self._peer_over = self._peer_failed = False
         self._failure: Exception | None = None
@@ -164,10 +171,16 @@ class Line:
                 return 0.0
             return self._clock.monotonic() - self._heard
 
+    def idle(self) -> float:
+        """Return for how many seconds nobody behind this line has worked, as it was told."""
+        with self._lock:
+            return self._clock.monotonic() - self._worked
+
     def excuse(self, seconds: float) -> None:
         """Do not count seconds in which this side itself stood still."""
         with self._lock:
             self._heard += seconds
+            self._worked += seconds
 
     def end(self, last: Failed | Over) -> None:
         """Say the last word as soon as there is a connection; nothing is made after it."""
@@ -290,6 +303,8 @@ class Line:
                 if self._connection != me:
                     return
                 self._heard = self._clock.monotonic()
+                if isinstance(frame, Part | Taken):
+                    self._worked = self._heard
                 self._hear(frame, buffer)
                 if self._failure is not None or self._peer_over:
                     self._bell.ring()
@@ -317,8 +332,8 @@ class Line:
                 else:
                     self._acked = count
                     self._bell.ring()
-            case Alive():
-                pass
+            case Alive(idle=idle):
+                self._worked = max(self._worked, self._clock.monotonic() - idle / 1000)
             case Over():
                 self._peer_over = True
             case Failed():
@@ -358,9 +373,12 @@ class Line:
                         await awake.wait()
                     continue
                 except TimeoutError:
-                    frame = Alive()
+                    frame = Alive(min(int(1000 * self._idle()), talk.MAX_IDLE))
             await stream.write(talk.to_bytes(frame))
             match frame:
+                case Part():  # a large message on a slow way is no standstill
+                    with self._lock:
+                        self._worked = self._clock.monotonic()
                 case Taken(count=count):
                     said = count
                 case Over() | Failed():

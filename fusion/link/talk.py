@@ -4,7 +4,7 @@
 hello      which job and attempt; how many messages were taken, and from which one to go on
 part       a piece of a message: messages are numbered from 0 in each direction
 taken      so many messages were taken, counted from the first: the sender may drop them
-alive      nothing else to say for a moment
+alive      nothing else to say for a moment; and for how long nobody has worked, as far as is known
 failed     this side has ended, and why: a code, and a sentence without a value of anybody's data
 over       this side has taken everything it needs, and has nothing left to send
 unknown    no such job is open here with who calls: it may be later
@@ -34,10 +34,14 @@ PART_BYTES: Final = MEBI // 2
 MAX_REASON: Final = 500
 MAX_ATTEMPTS: Final = 10_000
 
+MAX_IDLE: Final = 2**32 - 1
+"""Milliseconds, more than a month."""
+
 _MAX_JSON: Final = 4096
 _MAX_NUMBER: Final = 2**53 - 1
 _PART: Final = struct.Struct(">QII")
 _NUMBER: Final = struct.Struct(">Q")
+_IDLE: Final = struct.Struct(">I")
 _HELLO, _PIECE, _TAKEN, _ALIVE, _FAILED, _OVER, _UNKNOWN = b"HPTAFOU"
 
 _Number = Annotated[int, Field(ge=0, le=_MAX_NUMBER)]
@@ -100,7 +104,14 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """Still there."""
+    """Still there.
+
+    Attributes:
+        idle: Milliseconds since somebody has worked on the job, this side or whoever it talks with,
+            as far as it knows; 0 while it does.
+    """
+
+    idle: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +138,8 @@ def to_bytes(frame: Frame) -> bytes:
             return bytes((_PIECE,)) + _PART.pack(number, total, first) + data
         case Taken(count=count):
             return bytes((_TAKEN,)) + _NUMBER.pack(count)
-        case Alive():
-            return bytes((_ALIVE,))
+        case Alive(idle=idle):
+            return bytes((_ALIVE,)) + _IDLE.pack(idle)
         case Over():
             return bytes((_OVER,))
         case Unknown():
@@ -146,6 +157,8 @@ def from_bytes(data: bytes) -> Frame:
         return _part(rest)
     if kind == bytes((_TAKEN,)) and len(rest) == _NUMBER.size:
         return Taken(*_NUMBER.unpack(rest))
+    if kind == bytes((_ALIVE,)) and len(rest) == _IDLE.size:
+        return Alive(*_IDLE.unpack(rest))
     if kind in {bytes((_HELLO,)), bytes((_FAILED,))}:
         model = Hello if kind == bytes((_HELLO,)) else Failed
         try:
@@ -153,7 +166,6 @@ def from_bytes(data: bytes) -> Frame:
         except ValidationError:
             raise MessageInvalid("A frame of a conversation is not well formed.") from None
     plain: dict[bytes, Frame] = {
-        bytes((_ALIVE,)): Alive(),
         bytes((_OVER,)): Over(),
         bytes((_UNKNOWN,)): Unknown(),
     }

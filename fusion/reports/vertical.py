@@ -70,11 +70,11 @@ def sent_section(record: Record) -> str:
         for name, each in sent.items()
     ]
     note = Words(
-        "Bytes of messages to the other parties and to the dealer, in the last attempt: masked "
-        "identifiers, then encrypted or shared gradients and sums. Parties saw each other's number "
-        "of records, and which of their own are common; the hub saw how many are common, sizes and "
-        "times, and the measures above.",
-        "在最后一次尝试中发给其他各方与随机数分发方的消息字节数：先是经掩蔽的标识，再是加密或秘密分享的梯度与求和。"
+        "Bytes of messages to the other parties and to the dealer, in all attempts of the run, as "
+        "the parties told the hub: masked identifiers, then encrypted or shared gradients and "
+        "sums. Parties saw each other's number of records, and which of their own are common; the "
+        "hub saw how many are common, sizes and times, and the measures above.",
+        "本次运行的所有尝试中发给其他各方与随机数分发方的消息字节数（按各方向枢纽报告的数值累计）：先是经掩蔽的标识，再是加密或秘密分享的梯度与求和。"
         "各方得知彼此的记录数以及己方哪些记录为共同记录；枢纽得知共同记录数、消息大小与时间，以及上述指标。",
     )
     return section(

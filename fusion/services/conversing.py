@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fusion.errors import (
@@ -96,12 +97,15 @@ class Patience:
 
     Attributes:
         silence: Seconds without a word from a peer, not even that it is alive.
-        standstill: Seconds in which no message was taken here, while none is worked on.
+        standstill: Seconds in which no message was taken here, while none is worked on and no peer
+            says that somebody works.
+        longest: The same, whatever peers say: no step of a job takes longer.
         linger: Seconds for peers to hear that this side is over.
     """
 
     silence: float = 60.0
-    standstill: float = 3600.0
+    standstill: float = 300.0
+    longest: float = 3600.0
     linger: float = 5.0
 
 
@@ -129,13 +133,16 @@ class Talk:
         self.job, self.attempt = key
         self._talker, self._patience, self._check, self._clock = talker, patience, check, clock
         self._bell = Rings()
-        alive = min(ALIVE_SECONDS, patience.silence / 4)
-        self.lines: Final[Mapping[str, Line]] = {
-            peer: Line(peer, self._bell, clock, talker.taken(peer), alive) for peer in talker.peers
-        }
-        self._ended = threading.Event()
         self._busy = False
         self._moved = clock.monotonic()
+        alive = min(ALIVE_SECONDS, patience.silence / 4, patience.standstill / 4)
+        self.lines: Final[Mapping[str, Line]] = {
+            peer: Line(
+                peer, self._bell, clock, talker.taken(peer), alive, partial(self._idle, peer)
+            )
+            for peer in sorted(talker.peers)
+        }
+        self._ended = threading.Event()
         self._error: FusionError | None = None
         self._on_close: list[Callable[[], object]] = []
         self._worker = threading.Thread(target=self._work, name=f"talk {self.job}", daemon=True)
@@ -198,13 +205,30 @@ class Talk:
                 )
         if self._busy:
             self._moved = self._clock.monotonic()
-        elif self._clock.monotonic() - self._moved > self._patience.standstill:
-            waiting = sorted(line.peer for line in self.lines.values() if not line.peer_over)
-            who = ", ".join(waiting) or "nobody"
-            raise PartySilent(
-                f"Nothing has come for {self._patience.standstill:g} seconds; waiting for {who}.",
-                party=waiting[0] if waiting else "",
-            )
+        quiet, patience = self._clock.monotonic() - self._moved, self._patience
+        if quiet > patience.longest:
+            raise self._standstill(patience.longest, "whatever they say that they do")
+        if quiet > patience.standstill and self._idle() > patience.standstill:
+            raise self._standstill(patience.standstill, "and nobody says that it works")
+
+    def _standstill(self, seconds: float, what: str) -> PartySilent:
+        waiting = [peer for peer, line in self.lines.items() if not line.peer_over] or ["nobody"]
+        return PartySilent(
+            f"Nothing has come for {seconds:g} seconds, {what}; waiting for {', '.join(waiting)}.",
+            party=waiting[0] if waiting[0] in self.lines else "",
+            hint="Its node is up: its own log may say what holds it up.",
+        )
+
+    def _idle(self, asking: str = "") -> float:
+        """Return for how many seconds nobody has worked, as far as is known: see ADR 0040.
+
+        Args:
+            asking: The peer that is to be told: its own word is not said back to it.
+        """
+        if self._busy:
+            return 0.0
+        idle = [line.idle() for peer, line in self.lines.items() if peer != asking]
+        return min([self._clock.monotonic() - self._moved, *idle])
 
     def _linger(self) -> None:
         until = self._clock.monotonic() + self._patience.linger
@@ -292,13 +316,12 @@ class Talk:
         """Take a message, and make one; say whether there was any."""
         if line.failure is not None:
             raise line.failure
-        self._busy = True
         moved = self._take(line)
         number = line.wanted()
         if number is not None and number < self._talker.ready(line.peer):
+            self._busy = True
             line.send(number, self._talker.message(line.peer, number))
-            moved = True
-        self._busy = False
+            moved, self._busy = True, False
         if line.acknowledged():
             line.forgot(self._talker.forget(line.peer, line.acknowledged()))
         if line.peer_over and not moved and line.acknowledged() < self._talker.ready(line.peer):
@@ -312,9 +335,12 @@ class Talk:
         if data is None:
             return False
         try:
+            self._busy = True  # not while it only looks: that it works is told
             self._talker.take(line.peer, data)
+            self._busy = False
         except VerificationFailed as error:
-            if line.peer not in error.message:
+            named = error.message.startswith(tuple(f"{peer}: " for peer in self.lines))
+            if not named and line.peer not in error.message:
                 error.message = f"{line.peer}: {error.message}"
             raise
         line.took(self._talker.taken(line.peer))

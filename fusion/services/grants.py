@@ -470,11 +470,11 @@ class GrantDesk:
         if refusal is not None:
             raise refusal.error()
 
-    def commit(self, permit: Permit) -> None:
-        """Make the charge final, before anything leaves."""
+    def commit(self, *permits: Permit) -> None:
+        """Make charges final, before anything leaves: all of them at once, or none."""
         with self._node.lock():
-            key = charge_name(permit.request)
-            self._budgets.commit(key, self._moved("committed", key))
+            keys = [charge_name(permit.request) for permit in permits]
+            self._budgets.commit_all({key: self._moved("committed", key) for key in keys})
 
     def release(self, permit: Permit) -> None:
         """Give the charge back: the use was given up, and nothing has left."""

@@ -214,7 +214,7 @@ def check_export(node: NodeHome, kept: KeptModel, *, clock: Clock | None = None)
         raise refused(Ruled.EXPORT, ", ".join(missing))
 
 
-def ask_holders(connection: Connection, kept: KeptModel) -> None:
+def ask_holders(connection: Connection, node: NodeHome, kept: KeptModel) -> None:
     """Return if every other holder of a model says, now, that it did not revoke it.
 
     Raises:
@@ -226,7 +226,7 @@ def ask_holders(connection: Connection, kept: KeptModel) -> None:
         if name == kept.facts.own.organisation:
             continue
         try:
-            FeatureSide(connection, kept, name, purpose, lambda _: None).stands()
+            FeatureSide(connection, node, kept, name, purpose, lambda _: None).stands()
         except (PartyFailed, PartyUnreachable, VerificationFailed) as error:
             if error.code == Ruled.REVOKED.value.code:
                 raise refused(Ruled.REVOKED, name) from error
@@ -258,7 +258,7 @@ def export(
     with_part = connection is not None
     if connection is not None:
         check_export(node, kept, clock=clock)
-        ask_holders(connection, kept)
+        ask_holders(connection, node, kept)
     shown = card(node, kept, clock=clock)
     content: dict[str, Any] = {
         "schema": EXPORT,
@@ -268,7 +268,10 @@ def export(
     }
     data = (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
     digest = hashlib.sha256(data).hexdigest()
-    with Book(node, clock) as book:
+    # Under the lock under which a revocation is kept: logged after one, no part leaves.
+    with node.lock(".models.lock"), Book(node, clock) as book:
+        if with_part and (kept.revoked or kept.heard):
+            raise refused(Ruled.REVOKED, ", ".join(sorted(kept.heard)))
         entry = entries.ModelExported(
             at=book.now(), model=kept.id, output="part" if with_part else "card", digest=digest
         )

@@ -271,17 +271,28 @@ def revoke_model(
         book.once(f"model-revoked:{kept.id}", entry)
 
 
-def hear_revoked(kept: KeptModel, organisation: str, *, clock: Clock | None = None) -> None:
-    """Keep that another holder said that it revoked the model; what was heard before stays.
+def hear_revoked(
+    node: NodeHome, kept: KeptModel, organisation: str, *, clock: Clock | None = None
+) -> None:
+    """Keep, and log, that another holder said that it revoked the model; what was heard stays.
+
+    Killed in between, it is logged when it is heard again.
 
     Raises:
         EnvironmentUnfit: It can't be written.
     """
-    if kept.facts.shared.holder(organisation) is None or organisation in kept.heard:
+    if kept.facts.shared.holder(organisation) is None:
         return
-    now = timestamp((clock or SystemClock()).now())
-    said = {"model": kept.id, "heard": {**kept.heard, organisation: now}}
-    write_atomic(kept.path / "heard.json", canonical.encode(said))
+    with node.lock(".models.lock"):
+        if organisation not in kept.heard:
+            now = timestamp((clock or SystemClock()).now())
+            said = {"model": kept.id, "heard": {**kept.heard, organisation: now}}
+            write_atomic(kept.path / "heard.json", canonical.encode(said))
+        with Book(node, clock) as book:
+            entry = entries.ModelRevocationHeard(
+                at=book.now(), model=kept.id, organisation=organisation
+            )
+            book.once(f"model-revocation-heard:{kept.id}:{organisation}", entry)
 
 
 def _versions(folder: Path) -> list[int]:

@@ -31,6 +31,7 @@ from fusion.wire import canonical
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fusion.services.homes import NodeHome
     from fusion.services.models import KeptModel
     from fusion.services.node_link import Connection
     from fusion.services.score_messages import Reply
@@ -51,6 +52,7 @@ class FeatureSide:
     def __init__(
         self,
         connection: Connection,
+        node: NodeHome,
         kept: KeptModel,
         name: str,
         purpose: str,
@@ -59,7 +61,8 @@ class FeatureSide:
         """Reach nobody yet."""
         self.name: Final = name
         self.epoch: Epoch | None = None
-        self._connection, self._kept, self._purpose, self._tell = connection, kept, purpose, tell
+        self._connection, self._node, self._kept = connection, node, kept
+        self._purpose, self._tell = purpose, tell
         self._me = kept.facts.own.organisation
         self._reader: SetReader | None = None
         self._lock = threading.Lock()
@@ -224,7 +227,7 @@ class FeatureSide:
             raise self._connection.unanswered(self.name, error) from None
         if reply.refusal is not None:
             if reply.refusal.code == Ruled.REVOKED.value.code:
-                hear_revoked(self._kept, self.name)
+                hear_revoked(self._node, self._kept, self.name)
             raise self._refused(reply.refusal.error())
         if reply.body != (asked.kind in {"part", "ask"}):
             raise MessageInvalid(f"{self.name} answers something else than it was asked.")

@@ -128,7 +128,7 @@ class Scorer:
             node, roster=node.roster, clock=self._clock, note=lambda _: None, book=self._book
         )
         self._sides = [
-            FeatureSide(connection, kept, name, self._purpose, tell)
+            FeatureSide(connection, node, kept, name, self._purpose, tell)
             for name in shared.feature_parties
         ]
         # Two, so that whoever needs only the own table does not wait for who waits for others.

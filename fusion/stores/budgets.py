@@ -23,6 +23,7 @@ from fusion.stores.sql import Schema
 from fusion.stores.sqlite import KeptDatabase
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from fusion.ports import Ledger
@@ -221,20 +222,25 @@ class SqlBudgets:
 
     def commit(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Make a reservation final; again is fine."""
-        self._end(key, "committed", evidence)
+        self.commit_all({key: evidence})
+
+    def commit_all(self, charges: Mapping[str, Evidence]) -> None:
+        """Make several reservations final, all of them or none; again is fine."""
+        self._end(charges, "committed")
 
     def release(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Give a reservation back; again is fine."""
-        self._end(key, "released", evidence)
+        self._end({key: evidence}, "released")
 
-    def _end(self, key: str, state: State, evidence: Evidence) -> None:
+    def _end(self, charges: Mapping[str, Evidence], state: State) -> None:
         with self._database.transaction() as connection:
-            found = _entry(connection, key)
-            if found is None or found[3] not in {"reserved", state}:
-                raise _not_open(key, None if found is None else found[3])
-            if found[3] == "reserved":
-                connection.execute("UPDATE charge SET state = ? WHERE key = ?", (state, key))
-                _say(connection, evidence)
+            for key, evidence in charges.items():
+                found = _entry(connection, key)
+                if found is None or found[3] not in {"reserved", state}:
+                    raise _not_open(key, None if found is None else found[3])
+                if found[3] == "reserved":
+                    connection.execute("UPDATE charge SET state = ? WHERE key = ?", (state, key))
+                    _say(connection, evidence)
 
 
 class SqliteBudgets(SqlBudgets):
@@ -329,17 +335,25 @@ class MemoryBudgets:
 
     def commit(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Make a reservation final; again is fine."""
-        self._end(key, "committed", evidence)
+        self.commit_all({key: evidence})
+
+    def commit_all(self, charges: Mapping[str, Evidence]) -> None:
+        """Make several reservations final, all of them or none; again is fine."""
+        self._end(charges, "committed")
 
     def release(self, key: str, evidence: Evidence = NO_EVIDENCE) -> None:
         """Give a reservation back; again is fine."""
-        self._end(key, "released", evidence)
+        self._end({key: evidence}, "released")
 
-    def _end(self, key: str, state: State, evidence: Evidence) -> None:
+    def _end(self, charges: Mapping[str, Evidence], state: State) -> None:
         with self._lock:
-            found = self._entries.get(key)
-            if found is None or found[3] not in {"reserved", state}:
-                raise _not_open(key, None if found is None else found[3])
-            if found[3] == "reserved":
-                self._ledger.append(evidence.entries)
-            self._entries[key] = (*found[:3], state)
+            ends: list[tuple[str, _Entry, Evidence]] = []
+            for key, evidence in charges.items():
+                found = self._entries.get(key)
+                if found is None or found[3] not in {"reserved", state}:
+                    raise _not_open(key, None if found is None else found[3])
+                ends.append((key, found, evidence))
+            for key, found, evidence in ends:
+                if found[3] == "reserved":
+                    self._ledger.append(evidence.entries)
+                self._entries[key] = (*found[:3], state)

@@ -13,7 +13,7 @@ import fusion.cli
 from fusion.cli.app import run
 from fusion.cli.files import check_new
 from fusion.errors import InputInvalid
-from tests.vertical.faults import forked
+from tests.faulting import forked
 
 
 def test_a_full_disk_leaves_no_policy(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from fusion.catalogue.identifiers import person_check
 from fusion.cli.app import run
+from tests.faulting import forked
 from tests.vertical import adult
-from tests.vertical.faults import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

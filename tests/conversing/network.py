@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from fusion.services.conversing import Conversations
 from fusion.services.talking import answer, keep_dialling
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from fusion.link.line import Line
     from fusion.services.conversing import Talk
@@ -44,19 +45,25 @@ class Pipe:
         if self._closed:
             raise OSError("the connection is gone")
         try:
-            data = self._network.fault(self._me, self._peer, data)
+            given = self._network.fault(self._me, self._peer, data)
         except Cut:
             self.close()
             raise OSError("the connection is gone") from None
         except Frozen:
             await asyncio.Event().wait()
-        await self.other._queue.put(data)
+            raise
+        for each in (given,) if isinstance(given, bytes) else given:
+            await self.other._queue.put(each)
 
     def close(self) -> None:
         for end in (self, self.other):
             end._closed = True
             with contextlib.suppress(asyncio.QueueFull):
                 end._queue.put_nowait(None)
+
+
+Fault = Callable[[str, str, bytes], "bytes | tuple[bytes, ...]"]
+"""Told sender, receiver and a frame; returns what arrives: another, none, or several."""
 
 
 def _none(sender: str, peer: str, data: bytes) -> bytes:
@@ -68,7 +75,7 @@ def _none(sender: str, peer: str, data: bytes) -> bytes:
 class Network:
     """Registries by name, and what may happen to what they send."""
 
-    fault: Callable[[str, str, bytes], bytes] = _none
+    fault: Fault = _none
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     registries: dict[str, Conversations] = field(default_factory=dict)
     connections: int = 0
@@ -114,7 +121,7 @@ class _Ways:
 
 
 @contextlib.contextmanager
-def network(fault: Callable[[str, str, bytes], bytes] = _none) -> Iterator[Network]:
+def network(fault: Fault = _none) -> Iterator[Network]:
     """A network, for as long as a test lasts."""
     made = Network(fault)
     thread = threading.Thread(target=made.loop.run_forever)

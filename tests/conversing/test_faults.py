@@ -7,6 +7,7 @@ the right result or a named error; nothing hangs, and nothing partial is release
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,8 +30,6 @@ from tests.conversing.network import Cut, Frozen, network
 from tests.conversing.parties import talking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.conversing.network import Network
     from tests.conversing.parties import Waiting
 
@@ -52,12 +51,12 @@ def _sessions(outcome: str) -> dict[str, Session]:
 
 
 def at_message(
-    sender: str, number: int, act: Callable[[bytes], bytes], peer: str = ""
-) -> Callable[..., bytes]:
+    sender: str, number: int, act: Act, peer: str = ""
+) -> Callable[..., bytes | tuple[bytes, ...]]:
     """Do something to the first time that a message of this number leaves."""
     done = False
 
-    def fault(who: str, to: str, data: bytes) -> bytes:
+    def fault(who: str, to: str, data: bytes) -> bytes | tuple[bytes, ...]:
         nonlocal done
         if who == sender and peer in {"", to} and not done and data[:1] == b"P":
             frame = talk.from_bytes(data)
@@ -89,6 +88,50 @@ def rubbish(_: bytes) -> bytes:
     return b"rubbish"
 
 
+def _part(data: bytes) -> talk.Part:
+    part = talk.from_bytes(data)
+    assert isinstance(part, talk.Part)
+    return part
+
+
+def empty(data: bytes) -> bytes:
+    """A message of this number with nothing in it."""
+    return talk.to_bytes(talk.Part(_part(data).number, 0, 0, b""))
+
+
+def huge(data: bytes) -> tuple[bytes, ...]:
+    """A message that is as long as its first part lets it be, and longer than any of a protocol."""
+    each = bytes(talk.PART_BYTES)
+    part = _part(data)
+    total = 8 * talk.PART_BYTES
+    return tuple(
+        talk.to_bytes(talk.Part(part.number, total, at, each))
+        for at in range(0, total, talk.PART_BYTES)
+    )
+
+
+def twice(data: bytes) -> tuple[bytes, ...]:
+    """The frame comes a second time."""
+    return data, data
+
+
+def early(data: bytes) -> bytes:
+    """The frame says that it is of the next message: this one is missing."""
+    part = _part(data)
+    return talk.to_bytes(talk.Part(part.number + 1, part.total, 0, part.data))
+
+
+BROKEN: dict[str, Act] = {
+    "short": short,
+    "frame": rubbish,
+    "empty": empty,
+    "huge": huge,
+    "twice": twice,
+    "early": early,
+}
+"""What may come in place of a message, whatever it says: no right result comes of it."""
+
+
 def _run(
     net: Network, sessions: dict[str, Session], patience: Patience = PATIENCE
 ) -> dict[str, BaseException | None]:
@@ -112,6 +155,9 @@ def _check(
             assert isinstance(errors[name], NAMED)
             assert str(errors[name])
 
+
+Act = Callable[[bytes], "bytes | tuple[bytes, ...]"]
+"""Told a frame, returns what arrives in its place."""
 
 CASES = [
     (outcome, sender, number)
@@ -163,11 +209,27 @@ def test_a_last_word_that_is_cut_off_is_said_again(sender: str) -> None:
         assert all(line.peer_over for each in waiting for line in each.talk.lines.values())
 
 
-@pytest.mark.parametrize("act", [_flip, short, rubbish], ids=["flip", "short", "frame"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(act, id=name, marks=() if name in {"short", "frame"} else pytest.mark.soak)
+        for name, act in {"flip": _flip, **BROKEN}.items()
+    ],
+)
 @pytest.mark.parametrize(("outcome", "sender", "number"), CASES)
 def test_rubbish_at_any_message_ends_it_by_name(
-    outcome: str, sender: str, number: int, act: Callable[[bytes], bytes]
+    outcome: str, sender: str, number: int, act: Act
 ) -> None:
+    _rubbish(outcome, sender, number, act)
+
+
+@pytest.mark.parametrize("act", BROKEN)
+@pytest.mark.parametrize(("sender", "number"), [(GOV, 0), (BANK, 3), (GOV, 6)])
+def test_rubbish_at_a_message_ends_it_by_name(sender: str, number: int, act: str) -> None:
+    _rubbish("both", sender, number, BROKEN[act])
+
+
+def _rubbish(outcome: str, sender: str, number: int, act: Act) -> None:
     with network(at_message(sender, number, act)) as net:
         sessions = _sessions(outcome)
         errors = _run(net, sessions)
@@ -178,6 +240,10 @@ def test_rubbish_at_any_message_ends_it_by_name(
         assert found.size <= 4
         assert outcome != "both" or errors == {GOV: None, BANK: None}
         return
+    if act is twice and set(errors.values()) == {None}:
+        assert number == sessions[sender].ready - 1  # it was heard to its end before
+        _check(outcome, sessions, errors)
+        return
     listener = BANK if sender == GOV else GOV
     assert isinstance(errors[listener], AlignmentBroken | ConversationBroken | MessageInvalid)
     _check(outcome, sessions, errors)
@@ -185,36 +251,50 @@ def test_rubbish_at_any_message_ends_it_by_name(
         sessions[listener].outcome()
 
 
+def from_message(
+    sender: str, number: int, how: type[Exception], peer: str = ""
+) -> Callable[..., bytes | tuple[bytes, ...]]:
+    """Have a party say nothing from a message on: it stands still, or its connections are cut."""
+    gone = False
+
+    def leave(_: bytes) -> bytes:
+        nonlocal gone
+        gone = True
+        raise how
+
+    at = at_message(sender, number, leave, peer)
+
+    def fault(who: str, to: str, data: bytes) -> bytes | tuple[bytes, ...]:
+        if gone and who == sender:
+            raise how
+        if gone and how is Cut and to == sender:
+            raise Cut
+        return at(who, to, data)
+
+    return fault
+
+
 @pytest.mark.soak
+@pytest.mark.parametrize("how", [Frozen, Cut])
 @pytest.mark.parametrize(("outcome", "sender", "number"), CASES)
-def test_frozen_at_any_message_the_other_side_ends_by_name(
-    outcome: str, sender: str, number: int
+def test_silent_from_any_message_on_the_other_side_ends_by_name(
+    outcome: str, sender: str, number: int, how: type[Exception]
 ) -> None:
-    _frozen(outcome, sender, number)
+    _silent(outcome, sender, number, how)
 
 
-@pytest.mark.parametrize("sender", [GOV, BANK])
-@pytest.mark.parametrize("number", [0, 2, 4])
-def test_frozen_at_a_message_the_other_side_ends_by_name(sender: str, number: int) -> None:
-    _frozen("both", sender, number)
+@pytest.mark.parametrize(
+    ("sender", "number", "how"),
+    [(GOV, 0, Cut), (BANK, 2, Frozen), (GOV, 4, Frozen), (BANK, 5, Cut)],
+)
+def test_silent_from_a_message_on_the_other_side_ends_by_name(
+    sender: str, number: int, how: type[Exception]
+) -> None:
+    _silent("both", sender, number, how)
 
 
-def _frozen(outcome: str, sender: str, number: int) -> None:
-    frozen = False
-
-    def freeze(_: bytes) -> bytes:
-        nonlocal frozen
-        frozen = True
-        raise Frozen
-
-    at = at_message(sender, number, freeze)
-
-    def fault(who: str, peer: str, data: bytes) -> bytes:
-        if frozen and who == sender:
-            raise Frozen
-        return at(who, peer, data)
-
-    with network(fault) as net:
+def _silent(outcome: str, sender: str, number: int, how: type[Exception]) -> None:
+    with network(from_message(sender, number, how)) as net:
         sessions = _sessions(outcome)
         errors = _run(net, sessions, IMPATIENT)
     listener = BANK if sender == GOV else GOV

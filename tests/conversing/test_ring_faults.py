@@ -13,16 +13,18 @@ from fusion.alignment.session import Outcome
 from fusion.alignment.talkers import MemberTalker
 from fusion.errors import AlignmentBroken, ConversationBroken, MessageInvalid, PartySilent
 from tests.alignment.parties import masker, terms
-from tests.conversing.network import Frozen, network
+from tests.conversing.network import Cut, Frozen, network
 from tests.conversing.parties import talking
 from tests.conversing.test_faults import (
+    BROKEN,
     IMPATIENT,
     PATIENCE,
+    Act,
     at_message,
     cut,
+    from_message,
     kill,
-    rubbish,
-    short,
+    twice,
 )
 
 if TYPE_CHECKING:
@@ -94,17 +96,23 @@ def test_these_are_all_messages() -> None:
     assert {name: sum(each.taken.values()) for name, each in ring.members.items()} == TAKEN
 
 
-@pytest.mark.parametrize("act", [cut, short, rubbish], ids=["cut", "short", "rubbish"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(
+            act, id=name, marks=() if name in {"cut", "short", "frame"} else pytest.mark.soak
+        )
+        for name, act in {"cut": cut, **BROKEN}.items()
+    ],
+)
 @pytest.mark.parametrize(("sender", "peer", "number"), CASES)
-def test_it_goes_on_or_ends_by_name(
-    sender: str, peer: str, number: int, act: Callable[[bytes], bytes]
-) -> None:
+def test_it_goes_on_or_ends_by_name(sender: str, peer: str, number: int, act: Act) -> None:
     with network(at_message(sender, number, act, peer)) as net:
         ring = Ring(net)
         for name in KEYS:
             ring.start(name)
         errors = ring.end()
-    if act is cut:
+    if act is cut or (act is twice and set(errors.values()) == {None}):
         assert set(errors.values()) == {None}
     else:
         found = errors[peer]
@@ -142,22 +150,12 @@ def test_killed_after_any_message_it_goes_on_to_the_same_end(victim: str, taken:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("how", [Frozen, Cut])
 @pytest.mark.parametrize(("sender", "peer", "number"), CASES)
-def test_frozen_at_any_message_the_others_end_by_name(sender: str, peer: str, number: int) -> None:
-    frozen = False
-
-    def freeze(_: bytes) -> bytes:
-        nonlocal frozen
-        frozen = True
-        raise Frozen
-
-    at = at_message(sender, number, freeze, peer)
-
-    def fault(who: str, to: str, data: bytes) -> bytes:
-        if frozen and who == sender:
-            raise Frozen
-        return at(who, to, data)
-
+def test_silent_from_any_message_on_the_others_end_by_name(
+    sender: str, peer: str, number: int, how: type[Exception]
+) -> None:
+    fault = from_message(sender, number, how, peer)
     with network(fault) as net:
         ring = Ring(net, IMPATIENT)
         for name in KEYS:

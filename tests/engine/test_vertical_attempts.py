@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from federated.cohort import Request
+from federated.cohort import Reply, Request
 from federated.jobs import JobFolder
 from federated.vertical.dealing import Dealers, ask_to_deal, is_asked
 from federated.vertical.party import MAX_JOBS
@@ -20,7 +20,7 @@ from tests.engine.vertical_world import LABEL, World
 from tests.vertical.studies import boosting, linear
 
 if TYPE_CHECKING:
-    from federated.cohort import Reply
+    from federated.vertical.party import VerticalParty
 
 __all__ = ["world"]
 
@@ -104,6 +104,12 @@ def test_a_hub_that_is_started_anew_in_mid_run_costs_an_attempt(world: World, mo
     assert (first["number"], again["number"]) == (1, 2)
     assert again["step"] >= 2
     assert "started anew" in again["reason"]
+    # What was sent is that of both attempts: records were aligned in the first one alone.
+    (kept,) = (event for event in events if event["event"] == "model")
+    assert all(each["aligning"] > 0 < each["training"] for each in kept["sent"].values())
+    sizes = [event["bytes"] for event in events if event["event"] == "step"]
+    assert sizes == sorted(sizes)
+    assert sum(sum(each.values()) for each in kept["sent"].values()) >= sizes[-1]
     assert time.monotonic() - began < 20, "nobody waited for the old dealer"
 
 
@@ -127,6 +133,38 @@ def test_an_attempt_that_its_dealer_was_not_asked_for_is_not_gone_on_with(world:
     _, events = world.run("", job=job)
     assert events[-1]["status"] == "done", events[-1]
     assert [e["number"] for e in events if e["event"] == "attempt"] == [1, 2]
+
+
+class Working:
+    """A party that takes part, and says that it works when it does not any more."""
+
+    def __init__(self, party: VerticalParty) -> None:
+        self._party = party
+
+    def handle(self, request: Request) -> Reply:
+        reply = self._party.handle(request)
+        standing = reply.head.get("standing")
+        if standing is None or not standing["attempt"]:
+            return reply
+        head = {"standing": {**standing, "state": "training", "failure": None}}
+        return Reply(reply.organisation, head)
+
+
+def test_who_says_that_it_works_when_all_others_are_done_is_named(world: World) -> None:
+    """The hub would look for ever."""
+    for name in world.nodes:
+        world.grant(name)
+    text = _text(boosting("dealer", trees=2), patience=20.0)
+    text = text.replace("patience = 20.0", "patience = 20.0\nlongest_step = 2")
+
+    def lie(name: str, request: Request) -> None:
+        if name == "south" and request.kind == "begin":
+            world.lies["south"] = Working(world.parties["south"])
+
+    _, events = world.run(text, before=lie)
+    end = events[-1]
+    assert (end["status"], end["code"], end["exit_code"]) == ("failed", "F-604", 6)
+    assert "south still works 2 s after others have ended" in end["message"]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2**31 - 1])

@@ -50,6 +50,7 @@ SAMPLES: list[Entry] = [
     entries.PythonReleased(at=AT, job=D, reservation=D, result=D, checked=True),
     entries.ModelKept(at=AT, job="j", study=D, model=D, part=D, number=1),
     entries.ModelRevoked(at=AT, model=D),
+    entries.ModelRevocationHeard(at=AT, model=D, organisation="east"),
     entries.AnswersPublished(at=AT, model=D, epoch=D, commitment=D, records=5),
     entries.ModelScored(at=AT, model=D, organisation="east", reservation=D, records=5),
     entries.ModelExported(at=AT, model=D, output="card", digest=D),

@@ -22,7 +22,9 @@ PUBLISHED = entries.AnswersPublished(
     at=AT, model=MODEL, epoch=hexed("e"), commitment=hexed("c"), records=9
 )
 REVOKED = entries.ModelRevoked(at=AT, model=MODEL)
+HEARD = entries.ModelRevocationHeard(at=AT, model=MODEL, organisation="east")
 EXPORTED = entries.ModelExported(at=AT, model=MODEL, output="card", digest=hexed("d"))
+PART = EXPORTED.model_copy(update={"output": "part"})
 
 
 def charged(name: str = "r", action: str = "score") -> entries.BudgetMoved:
@@ -41,7 +43,8 @@ def scored(name: str = "r") -> entries.ModelScored:
 
 
 WHOLE: list[Entry] = [
-    KEPT, PUBLISHED, charged(), scored(), charged("q"), scored("q"), EXPORTED, REVOKED,
+    KEPT, PUBLISHED, charged(), scored(), charged("q"), scored("q"), EXPORTED, HEARD, REVOKED,
+    EXPORTED,
 ]  # fmt: skip
 CASES: list[tuple[str, list[Entry], str]] = [
     ("kept twice", [KEPT, KEPT], "kept before"),
@@ -55,11 +58,19 @@ CASES: list[tuple[str, list[Entry], str]] = [
     ("scored after the end", [KEPT, REVOKED, charged(), scored()], "revoked"),
     ("revoked unknown", [REVOKED], "keeps a part"),
     ("exported unknown", [EXPORTED], "keeps a part"),
+    ("a part exported after the end", [KEPT, REVOKED, PART], "revoked before"),
+    ("a part exported after another's end", [KEPT, HEARD, PART], "heard to be"),
+    ("heard of an unknown model", [HEARD], "keeps a part"),
+    ("heard twice", [KEPT, HEARD, HEARD], "heard that before"),
+    ("heard of itself", [KEPT, HEARD.model_copy(update={"organisation": "north"})], "itself"),
 ]
 
 
 def test_a_model_from_its_first_entry_to_its_last_is_in_order() -> None:
-    audit(WORLD.bundle("north", [*BEGIN, *WHOLE]))
+    found = audit(WORLD.bundle("north", [*BEGIN, *WHOLE]))
+    (notice,) = found.replay.notices
+    place = len(BEGIN) + WHOLE.index(HEARD)
+    assert notice.startswith(f"entry {place}: north heard at {AT} that east revoked the model")
 
 
 @pytest.mark.parametrize(("found", "why"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusion.errors import EnvironmentUnfit, InputInvalid
+from fusion.ledger.entry import ModelRevocationHeard
 from fusion.services import score_server
 from fusion.services.models import find_model
 from tests.cli.test_app import Terminal
@@ -303,6 +304,16 @@ def test_a_revocation_is_heard_while_scoring(tmp_path: Path, fusion: Terminal) -
         assert "M-11" in fusion.err
         assert set(find_model(node, "credit").heard) == {FIRST}
         assert find_model(node, "credit").standing == "revoked"
+        # Heard again it is the same entry; an audit shows what was heard, when and from whom.
+        assert fusion(*scoring) == 4
+        (entry,) = world.logged(LABEL, "model-revocation-heard")
+        assert isinstance(entry, ModelRevocationHeard)
+        assert (entry.model, entry.organisation) == (world.shared.id, FIRST)
+        world.audited(LABEL)
+        bundle = tmp_path / "label.bundle"
+        assert fusion("ledger", "export", node.path, "--out", bundle) == 0
+        assert fusion("audit", bundle, "--unwitnessed") == 0
+        assert f"{LABEL} heard at {entry.at}" in " ".join(fusion.err.split())
 
 
 def test_a_part_does_not_leave_while_another_holder_can_not_be_asked(

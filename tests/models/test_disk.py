@@ -17,8 +17,8 @@ from fusion.ledger import entry as entries
 from fusion.services.files import make_folder, write_atomic
 from fusion.services.ledger import Book
 from fusion.services.models import find_model, keep_part, kept_models, model_of, revoke_model
+from tests.faulting import forked
 from tests.models.world import FIRST, LABEL, facts, make_nodes, shared
-from tests.vertical.faults import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fusion.errors import EnvironmentUnfit, GrantRefused
-from fusion.grants.budget import Amount, Budgets, Cap
+from fusion.grants.budget import NO_EVIDENCE, Amount, Budgets, Cap
 from fusion.stores.budgets import MemoryBudgets, SqliteBudgets
 from tests.postgres import STORES, new_schema
 from tests.stores.places import Place
@@ -181,6 +181,13 @@ class _Model(RuleBasedStateMachine):
         if self._both("commit", key):
             self.charged[key] = (self.charged[key][0], "committed")
 
+    @rule(keys=st.sets(st.sampled_from("abcdef"), min_size=1, max_size=3))
+    def commit_all(self, keys: set[str]) -> None:
+        """All of them or none."""
+        if self._both("commit_all", dict.fromkeys(sorted(keys), NO_EVIDENCE)):
+            for key in keys:
+                self.charged[key] = (self.charged[key][0], "committed")
+
     @rule(key=st.sampled_from("abcdef"))
     def release(self, key: str) -> None:
         if self._both("release", key):
@@ -208,7 +215,7 @@ TestModel = _Model.TestCase
 WRITER = """
 import sys
 from fusion.errors import GrantRefused
-from fusion.grants.budget import Amount, Cap
+from fusion.grants.budget import NO_EVIDENCE, Amount, Cap
 from tests.stores.places import place_of
 place, acks = place_of(sys.argv[1]), open(sys.argv[2], "a")
 name, cap = sys.argv[3], int(sys.argv[4])

@@ -1,36 +1,22 @@
-"""Faults at any message of a vertical run: what may arrive instead of it, and how that ends.
-
-Machines talk in one process, in a fixed order. Before a message is delivered the process forks: the
-child delivers something else, goes on to the end, and says how it ended. So each case begins in the
-state that its message meets, whatever that is made of, has its own time and memory, and leaves
-nothing behind.
-"""
+"""Faults at any message of a vertical run: what may come in its place (``tests/faulting.py``)."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import resource
-import select
-import signal
 import struct
-import time
-import traceback
-import warnings
 from collections import deque
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from federated import seeds
+from federated.protocols.vertical import scorecards
+from federated.protocols.vertical.binning import bin_columns
+from federated.protocols.vertical.counting import CountingFeature, CountingLabel
 from federated.protocols.vertical.judging import JudgingFeature, JudgingLabel
 from federated.protocols.vertical.messages import MAX_MESSAGE_BYTES, Kind, decode, encode
 from federated.protocols.vertical.trees import Growth
-from fusion.errors import FusionError
+from fusion.crypto.paillier.keys import PrivateKey
+from tests.faulting import Play, walk
 from tests.vertical.parties import Run as Trees
 from tests.vertical.parties import make
 from tests.vertical.test_linear import NAMES, Linear
@@ -39,50 +25,11 @@ from tests.vertical.test_linear_encrypted import Encrypted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from federated.protocols.vertical.messages import Array, Message, Outgoing
+    from federated.protocols.vertical.messages import Array, Message
+    from tests.faulting import Case, Fault
     from tests.keys import Dealt
 
-SECONDS = 60.0
-"""For one case, on a machine that does other things as well."""
-MEMORY = 1 << 30
-"""That a case may take beyond what there was."""
 ROWS = 60
-
-
-@dataclass
-class Play:
-    """All machines of a run and what is under way between them.
-
-    Attributes:
-        machines: By name.
-        waiting: Sender and message, in the order in which they are delivered.
-        heard: What was delivered: sender, receiver, bytes.
-    """
-
-    machines: dict[str, Any]
-    waiting: deque[tuple[str, Outgoing]]
-    heard: list[tuple[str, str, bytes]] = field(default_factory=list)
-
-    def deliver(self, sender: str, to: str, data: bytes) -> None:
-        """Have a machine take a message."""
-        self.heard.append((sender, to, data))
-        answers = self.machines[to].receive(sender, data)
-        self.waiting.extend((to, each) for each in answers)
-
-    def next(self) -> tuple[str, Outgoing]:
-        """Take what is to be delivered next."""
-        return self.waiting.popleft()
-
-    def finish(self) -> None:
-        """Deliver until nothing is under way."""
-        while self.waiting:
-            sender, out = self.next()
-            self.deliver(sender, out.to, out.data)
-
-    @property
-    def done(self) -> bool:
-        """Whether every machine has ended well."""
-        return all(machine.done for machine in self.machines.values())
 
 
 def _trees(backend: str, others: int, dealt: Dealt | None) -> Play:
@@ -111,6 +58,22 @@ def _judging(others: int) -> Play:
     return Play(machines, first)
 
 
+def _counting(others: int, dealt: Dealt) -> Play:
+    """The bins of a scorecard: events that the label party counts with each other party."""
+    rows, fewest = 2 * ROWS, 10
+    made, every = make([1, *[2] * others], rows, 9), np.ones(2 * ROWS, bool)
+    label, *names = NAMES[: others + 1]
+    key = PrivateKey(*dealt.primes)
+    most = dict.fromkeys(names, 20)
+    machines: dict[str, Any] = {label: CountingLabel(most, made.labels, lambda: key, fewest)}
+    for name, table in zip(names, made.tables[1:], strict=True):
+        columns = scorecards.enough(bin_columns(table, every, 6), every, fewest)
+        counted = scorecards.counted(columns, every, fewest)
+        machines[name] = CountingFeature(label, columns, counted)
+    first = deque((name, out) for name, each in machines.items() for out in each.start())
+    return Play(machines, first)
+
+
 PROTOCOLS: dict[str, Callable[[Dealt, int], Play]] = {
     "boosting-dealer": lambda _, others: _trees("dealer", others, None),
     "boosting-paillier": lambda dealt, others: _trees("paillier", others, dealt),
@@ -120,13 +83,11 @@ PROTOCOLS: dict[str, Callable[[Dealt, int], Play]] = {
     "logistic-paillier": lambda dealt, others: _encrypted("logistic", others, dealt),
     "linear-paillier": lambda dealt, others: _encrypted("linear", others, dealt),
     "poisson-paillier": lambda dealt, others: _encrypted("poisson", others, dealt),
+    "counting": lambda dealt, others: _counting(others, dealt),
     "judging": lambda _, others: _judging(others),
 }
 
 # ------------------------------------------------------------------------------ faults
-
-Fault = tuple[str, list[bytes]]
-"""What is done to a message, and what is delivered in its place."""
 
 
 def faults(data: bytes, before: list[bytes], draw: np.random.Generator) -> Iterator[Fault]:
@@ -216,81 +177,6 @@ def _arrays(array: Array, draw: np.random.Generator) -> Iterator[tuple[str, Arra
         yield "one twice", one
 
 
-# ------------------------------------------------------------------------------ cases
-
-
-@dataclass(frozen=True)
-class Case:
-    """How a case ended.
-
-    Attributes:
-        name: Protocol, parties, message and fault.
-        ended: ``refused``, ``done``, ``waits``; or what must not be: ``raised``, ``hangs``,
-            ``killed``.
-        what: The error.
-    """
-
-    name: str
-    ended: str
-    what: str = ""
-
-    @property
-    def wrong(self) -> bool:
-        """Whether it must not be."""
-        return self.ended in {"raised", "hangs", "killed"}
-
-
-def _end_of(play: Play, sender: str, to: str, given: list[bytes]) -> tuple[str, str]:
-    try:
-        for data in given:
-            play.deliver(sender, to, data)
-        play.finish()
-    except FusionError as error:
-        if error.code == FusionError.code:
-            return "raised", f"an error without a name: {error}"
-        return "refused", f"{type(error).__name__}: {error.message}"
-    except BaseException as error:  # noqa: BLE001 - what is looked for
-        *_, last = traceback.extract_tb(error.__traceback__)
-        return "raised", f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-    return ("done", "") if play.done else ("waits", "")
-
-
-def forked(name: str, act: Callable[[], tuple[str, str]], seconds: float = SECONDS) -> Case:
-    """Do something in a process of its own, which has so much time and memory."""
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12: there are other threads
-        child = os.fork()
-    if not child:
-        try:
-            os.close(read)
-            pages = Path("/proc/self/statm").read_text("ascii").split()[0]
-            held = int(pages) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
-            os.write(write, json.dumps(act()).encode()[:4000])
-        finally:
-            os._exit(0)
-    os.close(write)
-    until, found = time.monotonic() + seconds, b""
-    try:
-        while select.select([read], [], [], max(0.0, until - time.monotonic()))[0]:
-            data = os.read(read, 4096)
-            if not data:
-                break
-            found += data
-        else:
-            os.kill(child, signal.SIGKILL)
-            return Case(name, "hangs")
-    finally:
-        os.close(read)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(child, 0)
-    if not found:
-        return Case(name, "killed")
-    ended, what = json.loads(found)
-    return Case(name, ended, what)
-
-
 def cases(
     protocol: str,
     others: int,
@@ -305,20 +191,12 @@ def cases(
         dealt: A key.
         wanted: Told the number of the message and of the fault.
     """
-    play = PROTOCOLS[protocol](dealt, others)
     draw = seeds.generator("tests-faults", protocol, others)
-    number = 0
-    while play.waiting:
-        sender, out = play.next()
-        own = [data for who, to, data in play.heard if (who, to) == (sender, out.to)]
-        strange = [data for who, to, data in play.heard if (who, to) != (sender, out.to)]
-        every = list(faults(out.data, [*own[-1:], *own[:1], *strange[-1:]], draw))
+
+    def every(number: int, data: bytes, before: list[bytes]) -> Iterator[Fault]:
+        yield from faults(data, before, draw)
         if number == 1:
-            every.append(huge(out.data))
-        for place, (what, given) in enumerate(every):
-            if wanted(number, place):
-                name = f"{protocol} with {others}, message {number} ({sender} to {out.to}), {what}"
-                yield forked(name, partial(_end_of, play, sender, out.to, given))
-        play.deliver(sender, out.to, out.data)
-        number += 1
-    assert play.done, "undisturbed, it has to end well"
+            yield huge(data)
+
+    play = PROTOCOLS[protocol](dealt, others)
+    yield from walk(f"{protocol} with {others}", play, every, wanted)

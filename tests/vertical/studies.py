@@ -11,6 +11,7 @@ import numpy as np
 
 from federated import seeds
 from federated.protocols.vertical.outbox import MachineTalker
+from federated.vertical.attempts import patience_of
 from federated.vertical.job import BroughtToTrain, VerticalJob
 from federated.vertical.keeping import Mark, MemoryKeeping
 from federated.vertical.own_table import own_table
@@ -18,7 +19,6 @@ from federated.vertical.study import VerticalStudy, parse_vertical
 from federated.vertical.tables import Label, read
 from federated.vertical.work import DEALER, dealer_of
 from fusion.services.alignment import Column
-from fusion.services.conversing import Patience
 from tests.conversing.parties import talking
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Party:
             BroughtToTrain(
                 me=self.name,
                 job="job-1",
-                patience=self.study.patience,
+                patience=patience_of(self.study),
                 federation="f",
                 study=self.study,
                 table=own_table(self.study, self.name, self.path),
@@ -238,7 +238,7 @@ class Run:
             self._dealers.append(
                 talking(
                     self.hub, talker, job="job-1.train", attempt=attempt,
-                    patience=Patience(silence=self.study.patience),
+                    patience=patience_of(self.study),
                 )
             )  # fmt: skip
 

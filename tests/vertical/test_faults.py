@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusion.crypto.paillier.keys import PrivateKey
 from tests.vertical.faults import PROTOCOLS, cases
-from tests.vertical.studies import boosting, linear
+from tests.vertical.studies import boosting, linear, scorecard
 from tests.vertical.study_faults import HEALS, LIES, parts_of, undisturbed, with_fault
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 SOME = {
     "boosting-dealer": 61, "boosting-paillier": 61, "logistic-dealer": 131, "linear-paillier": 173,
-    "judging": 3,
+    "counting": 97, "judging": 3,
 }  # fmt: skip
 """One of so many cases is run in every test run."""
 
@@ -33,11 +34,25 @@ STUDIES = {
     "logistic with a dealer": linear(epochs=2),
     "linear with a dealer": linear("linear", epochs=2),
     "poisson with a dealer": linear("poisson", epochs=2),
+    "scorecard with a dealer": scorecard(epochs=2, min_bin=10),
 }
 WITHOUT_A_DEALER = {
     "boosting with Paillier": boosting("paillier", 2),
+    "logistic with Paillier": linear("logistic", epochs=2, backend="paillier"),
     "linear with Paillier": linear("linear", epochs=2, backend="paillier"),
+    "poisson with Paillier": linear("poisson", epochs=2, backend="paillier"),
+    "scorecard with Paillier": scorecard(epochs=2, backend="paillier", min_bin=10),
 }
+
+
+@pytest.fixture(autouse=True)
+def _counting_keys(monkeypatch: pytest.MonkeyPatch, dealt: Dealt) -> None:
+    """A scorecard's bins are counted under a key that is there: safe primes take seconds."""
+
+    def key(_: int) -> PrivateKey:
+        return PrivateKey(*dealt.primes)
+
+    monkeypatch.setattr("federated.vertical.scorecard_work.own_key", key)
 
 
 @pytest.mark.parametrize("protocol", SOME)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import pytest
 
-from federated.protocols.vertical.messages import Outgoing
+from federated.protocols.vertical.messages import Kind, Outgoing, encode
 from federated.protocols.vertical.outbox import MachineTalker
+from federated.protocols.vertical.scripts import Due, Scripted
 from fusion.errors import (
     ConversationBroken,
     FusionError,
@@ -13,6 +17,9 @@ from fusion.errors import (
     MessageInvalid,
     VerificationFailed,
 )
+
+if TYPE_CHECKING:
+    from federated.protocols.vertical.scripts import Script
 
 
 class Doubling:
@@ -39,6 +46,24 @@ def test_who_sent_what_is_refused_is_named(kind: type[FusionError]) -> None:
         talker.take("a", b"x")
     assert type(error.value) is kind
     assert talker.taken("a") == 0
+
+
+class Waiting(Scripted):
+    """Takes one message of b, then one of a."""
+
+    def script(self) -> Script:
+        for sender in "ba":
+            yield Due(sender, Kind.SEED, 0, 0, (("u1", ()),))
+
+
+def test_who_sent_a_wrong_message_that_waited_is_named() -> None:
+    """Not the one whose message it had waited for."""
+    machine = Waiting("ab")
+    talker = MachineTalker(machine, "ab", machine.start(), lambda: machine.done)
+    talker.take("a", encode(Kind.SEED, 0, 1, np.zeros((), np.uint8)))
+    with pytest.raises(MessageInvalid, match=r"^a: A SEED message") as error:
+        talker.take("b", encode(Kind.SEED, 0, 0, np.zeros((), np.uint8)))
+    assert "b: " not in error.value.message
 
 
 def test_answers_are_numbered_and_kept_until_they_are_taken() -> None:

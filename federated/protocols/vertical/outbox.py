@@ -84,6 +84,8 @@ class MachineTalker:
         try:
             answers = self._machine.receive(peer, data)
         except _OF_A_PEER as error:
+            if error.message.startswith(tuple(f"{each}: " for each in self.peers)):
+                raise  # of one whose message had waited for this one
             raise type(error)(f"{peer}: {error.message}", hint=error.hint) from None
         self._after()
         self._taken[peer] += 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from federated.protocols.vertical.messages import Kind, Message, Outgoing, decode, encode, need
-from fusion.errors import MessageInvalid
+from fusion.errors import KeyRefused, MessageInvalid, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -76,7 +76,11 @@ class Scripted(ABC):
         """Take a message and return the answers.
 
         Raises:
-            MessageInvalid: It is from a stranger, not what is due, or one too many.
+            MessageInvalid: It is from a stranger, not what is due, or one too many. Where another
+                party's message had waited for this one, and it is the one that is wrong, the
+                error begins with that party's name.
+            KeyRefused: A message brings a key that is none; likewise.
+            VerificationFailed: A message brings a proof that does not hold; likewise.
         """
         inbox = self._inbox.get(sender)
         if inbox is None or self._running is None or self.done:
@@ -87,7 +91,12 @@ class Scripted(ABC):
         while self._due is not None and self._inbox[self._due.sender]:
             due = self._due
             message = self._inbox[due.sender].popleft()
-            self._advance(need(message, due.kind, due.epoch, due.step, *due.shapes))
+            try:
+                self._advance(need(message, due.kind, due.epoch, due.step, *due.shapes))
+            except (MessageInvalid, KeyRefused, VerificationFailed) as error:
+                if due.sender == sender:
+                    raise
+                raise type(error)(f"{due.sender}: {error.message}", hint=error.hint) from None
         return self._flushed()
 
     def _advance(self, arrays: Sequence[Array] | None) -> None:
