@@ -26,7 +26,7 @@ from fusion.link import talk
 from fusion.services.conversing import Patience
 from tests.alignment.parties import BANK, GOV, KEY, masker, terms
 from tests.conversing.network import Cut, Frozen, network
-from tests.conversing.parties import talking
+from tests.conversing.parties import LONG, talking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,9 @@ COMMON = {"one": Outcome(4, (5, 6, 7, 8)), "size": Outcome(4, None)}
 COMMON["both"] = COMMON["one"]
 MESSAGES = {"one": (5, 6), "both": (8, 8), "size": (5, 6)}
 """Of the first and of the second party, with 4 items a message."""
-PATIENCE = Patience(silence=30.0, standstill=60.0, linger=0.3)
+PATIENCE = LONG
 IMPATIENT = Patience(silence=0.7, standstill=60.0, linger=0.3)
+"""Of who finds another silent. The other has :data:`PATIENCE`, or could be the first to find so."""
 NAMED = (
     AlignmentBroken, AlignmentRefused, ConversationBroken, MessageInvalid, PartyFailed, PartySilent,
 )  # fmt: skip
@@ -90,13 +91,17 @@ def rubbish(_: bytes) -> bytes:
 
 
 def _run(
-    net: Network, sessions: dict[str, Session], patience: Patience = PATIENCE
+    net: Network, sessions: dict[str, Session], impatient: str = ""
 ) -> dict[str, BaseException | None]:
     waiting = {
-        name: talking(net.join(name), SessionTalker(session), patience=patience)
+        name: talking(
+            net.join(name),
+            SessionTalker(session),
+            patience=IMPATIENT if name == impatient else PATIENCE,
+        )
         for name, session in sessions.items()
     }
-    return {name: each.end(30) for name, each in waiting.items()}
+    return {name: each.end() for name, each in waiting.items()}
 
 
 def _check(
@@ -200,7 +205,7 @@ def test_frozen_at_a_message_the_other_side_ends_by_name(sender: str, number: in
 
 
 def _frozen(outcome: str, sender: str, number: int) -> None:
-    frozen = False
+    frozen, listener = False, BANK if sender == GOV else GOV
 
     def freeze(_: bytes) -> bytes:
         nonlocal frozen
@@ -216,8 +221,7 @@ def _frozen(outcome: str, sender: str, number: int) -> None:
 
     with network(fault) as net:
         sessions = _sessions(outcome)
-        errors = _run(net, sessions, IMPATIENT)
-    listener = BANK if sender == GOV else GOV
+        errors = _run(net, sessions, listener)
     # Its very last message may be one that the other side does not need.
     if errors[listener] is not None:
         assert isinstance(errors[listener], PartySilent)
@@ -256,7 +260,7 @@ def test_killed_after_any_message_it_goes_on_from_what_it_kept(
         if session.taken == 1:
             kept[victim] = session.keep(KEY)
         if session.taken == taken and not dead.is_set():
-            begun.wait(5)
+            assert begun.wait(60)
             kill(running[victim])
             dead.set()
 
@@ -267,12 +271,12 @@ def test_killed_after_any_message_it_goes_on_from_what_it_kept(
             talker = SessionTalker(session, after) if name == victim else SessionTalker(session)
             running[name] = talking(net.join(name), talker, patience=PATIENCE)
         begun.set()
-        assert dead.wait(5)
-        assert isinstance(running[victim].end(5), PartySilent)
+        assert dead.wait(60)
+        assert isinstance(running[victim].end(), PartySilent)
         session = Session.go_on(sessions[victim].terms, victim, kept[victim], KEY, masker)
         sessions[victim] = session
         talker = SessionTalker(session, after)
         running[victim] = talking(net.join(victim), talker, patience=PATIENCE)
-        errors = {name: each.end(30) for name, each in running.items()}
+        errors = {name: each.end() for name, each in running.items()}
     assert set(errors.values()) == {None}
     _check(outcome, sessions, errors)
