@@ -77,7 +77,7 @@ def _check(folder: Path, name: str, names: tuple[str, ...], faults: list[Fault])
 
     with ThreadPoolExecutor(6) as pool:
         due = sum(pool.map(run, enumerate(faults)))
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while left := [
         thread.name
         for thread in set(threading.enumerate()) - before
