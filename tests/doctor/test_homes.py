@@ -244,7 +244,8 @@ def test_a_holder_without_its_share_is_told(world: World) -> None:
 
 def test_a_share_that_was_damaged_is_a_problem(world: World) -> None:
     share = next(world.node.paillier.glob("*/share"))
-    share.write_bytes(share.read_bytes()[:-1] + b"\0")
+    sealed = share.read_bytes()
+    share.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     found = the(world.node, "keys")
     assert found.status == "problem"
     assert "A sealed box is not for this key" in found.message
