@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tests.vertical.study_faults import Fault
 
 SOME = {
-    "boosting-dealer": 61, "boosting-paillier": 61, "logistic-dealer": 131, "linear-paillier": 173,
-    "judging": 3,
+    "boosting-dealer": 127, "boosting-paillier": 127, "logistic-dealer": 263,
+    "linear-paillier": 347, "judging": 3,
 }  # fmt: skip
 """One of so many cases is run in every test run."""
 
