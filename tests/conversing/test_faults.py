@@ -229,8 +229,11 @@ def _frozen(outcome: str, sender: str, number: int) -> None:
     _check(outcome, sessions, errors)
 
 
-def kill(waiting: Waiting) -> None:
+def kill(net: Network, name: str, waiting: Waiting) -> None:
     """Have a talk take, make and say nothing more, as if its process were gone."""
+    # Nobody reaches it, nor does who has just called hear how it ended.
+    gone = net.registries.pop(name)
+    gone.find = lambda *_: None  # type: ignore[method-assign]
     held = waiting.talk
     held._error = PartySilent("killed", party="")
     for line in held.lines.values():
@@ -261,7 +264,7 @@ def test_killed_after_any_message_it_goes_on_from_what_it_kept(
             kept[victim] = session.keep(KEY)
         if session.taken == taken and not dead.is_set():
             assert begun.wait(60)
-            kill(running[victim])
+            kill(net, victim, running[victim])
             dead.set()
 
     with network() as net:

@@ -125,7 +125,7 @@ def test_killed_after_any_message_it_goes_on_to_the_same_end(victim: str, taken:
         count += 1
         if count == taken and not dead.is_set():
             assert begun.wait(60)
-            kill(ring.waiting[victim])
+            kill(net, victim, ring.waiting[victim])
             dead.set()
 
     with network() as net:
