@@ -210,7 +210,7 @@ def test_a_forged_roster_is_a_problem(world: World) -> None:
 
 
 def test_a_damaged_database_is_a_problem(world: World) -> None:
-    SqliteRoundLog(world.node.state)
+    SqliteRoundLog(world.node.state).close()
     assert "state.sqlite" in the(world.node, "stores").message
     data = bytearray(world.node.state.read_bytes())
     data[:16] = b"not a database!!"
