@@ -7,6 +7,7 @@ the session ends with an error if one tried.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import shutil
@@ -82,6 +83,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return item.path.parent.name != "deployment", rank
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave out what was collected when the collector looks for what nobody needs any more.
+
+    A worker has all tests in memory: to look through them took a tenth of its time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

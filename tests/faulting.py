@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 """For one case, on a machine that does other things as well."""
-MEMORY = 1 << 30
+MEMORY = 3 << 30
 """That a case may take beyond what there was."""
 
 Fault = tuple[str, list[bytes]]

@@ -261,17 +261,20 @@ class Link:
         self._spawn(work)
 
     def _wait(self, work: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
-        future = self._submit(work)
         try:
-            return future.result(seconds)
-        except FutureTimeout:
-            future.cancel()
-            raise PartyUnreachable("The hub does not answer in time.") from None
+            future = self._submit(work)
+            try:
+                return future.result(seconds)
+            except FutureTimeout:
+                future.cancel()
+                raise PartyUnreachable("The hub does not answer in time.") from None
         except FutureCancelled:
             raise PartyUnreachable("The connection to the hub is closed.") from None
         except KeyboardInterrupt:
-            # Whoever waits goes away: the other side is told, and its work ends.
-            future.cancel()
+            # Whoever waits goes away: the other side is told, and its work ends. The interrupt may
+            # have come when it had begun, and before there was anything to wait for.
+            with suppress(RuntimeError):  # the loop is closed, and everything in it
+                self._loop.call_soon_threadsafe(_give_up, work)
             raise
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
@@ -371,6 +374,15 @@ async def _end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
     for task in ending:
         task.cancel()
     await asyncio.gather(*ending, return_exceptions=True)
+
+
+def _give_up(work: Coroutine[Any, Any, Any]) -> None:
+    """End something that was begun in the running loop, or was to be."""
+    for task in asyncio.all_tasks():
+        if task.get_coro() is work:
+            task.cancel()
+            return
+    work.close()
 
 
 def unreachable(error: grpc.aio.AioRpcError) -> PartyUnreachable:

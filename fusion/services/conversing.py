@@ -195,14 +195,15 @@ class Talk:
                 line.excuse(late)
 
     def _look(self) -> None:
-        for line in self.lines.values():
-            if line.silent() > self._patience.silence:
-                because = f": {line.reason}" if line.reason else ""
-                raise PartySilent(
-                    f"{line.peer} was not heard for {self._patience.silence:g} seconds{because}.",
-                    party=line.peer,
-                    hint="Is its node up, and does it take part in the job?",
-                )
+        # On a machine that was busy several may be too late to be heard: the one that is longest.
+        line = max(self.lines.values(), key=Line.silent)
+        if line.silent() > self._patience.silence:
+            because = f": {line.reason}" if line.reason else ""
+            raise PartySilent(
+                f"{line.peer} was not heard for {self._patience.silence:g} seconds{because}.",
+                party=line.peer,
+                hint="Is its node up, and does it take part in the job?",
+            )
         if self._busy:
             self._moved = self._clock.monotonic()
         quiet, patience = self._clock.monotonic() - self._moved, self._patience

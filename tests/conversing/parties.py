@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from fusion.services.conversing import Conversations, Talk, Talker
 
-LONG = Patience(silence=30.0, standstill=60.0, linger=0.7)
-"""Not to be lost on a machine that is busy with other tests."""
-SHORT = Patience(silence=1.0, standstill=60.0, linger=0.7)
-"""Where somebody is to be found silent."""
+LONG = Patience(silence=60.0, standstill=60.0, linger=60.0)
+"""Not to be lost on a machine that is busy with other tests: nobody is late or leaves early."""
+SHORT = Patience(silence=2.0, standstill=60.0, linger=60.0)
+"""Where somebody is to be found silent, by whom this is given to."""
 
 
 @dataclass
@@ -78,11 +78,11 @@ class Waiting:
         except BaseException as error:  # noqa: BLE001 - looked at by the test
             self.error = error
 
-    def end(self, seconds: float = 20.0) -> BaseException | None:
+    def end(self, seconds: float = 150.0) -> BaseException | None:
         """Return the error it ended with, if any; it has to end."""
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "it hangs"
-        assert self.talk.join(5)
+        assert self.talk.join(60)
         return self.error
 
 

@@ -27,7 +27,7 @@ from fusion.link import talk
 from fusion.services.conversing import Patience
 from tests.alignment.parties import BANK, GOV, KEY, masker, terms
 from tests.conversing.network import Cut, Frozen, network
-from tests.conversing.parties import talking
+from tests.conversing.parties import LONG, talking
 
 if TYPE_CHECKING:
     from tests.conversing.network import Network
@@ -38,8 +38,9 @@ COMMON = {"one": Outcome(4, (5, 6, 7, 8)), "size": Outcome(4, None)}
 COMMON["both"] = COMMON["one"]
 MESSAGES = {"one": (5, 6), "both": (8, 8), "size": (5, 6)}
 """Of the first and of the second party, with 4 items a message."""
-PATIENCE = Patience(silence=30.0, standstill=60.0, linger=0.3)
+PATIENCE = LONG
 IMPATIENT = Patience(silence=0.7, standstill=60.0, linger=0.3)
+"""Of who finds another silent. The other has :data:`PATIENCE`, or could be the first to find so."""
 NAMED = (
     AlignmentBroken, AlignmentRefused, ConversationBroken, MessageInvalid, PartyFailed, PartySilent,
 )  # fmt: skip
@@ -133,13 +134,17 @@ BROKEN: dict[str, Act] = {
 
 
 def _run(
-    net: Network, sessions: dict[str, Session], patience: Patience = PATIENCE
+    net: Network, sessions: dict[str, Session], impatient: str = ""
 ) -> dict[str, BaseException | None]:
     waiting = {
-        name: talking(net.join(name), SessionTalker(session), patience=patience)
+        name: talking(
+            net.join(name),
+            SessionTalker(session),
+            patience=IMPATIENT if name == impatient else PATIENCE,
+        )
         for name, session in sessions.items()
     }
-    return {name: each.end(30) for name, each in waiting.items()}
+    return {name: each.end() for name, each in waiting.items()}
 
 
 def _check(
@@ -294,10 +299,10 @@ def test_silent_from_a_message_on_the_other_side_ends_by_name(
 
 
 def _silent(outcome: str, sender: str, number: int, how: type[Exception]) -> None:
+    listener = BANK if sender == GOV else GOV
     with network(from_message(sender, number, how)) as net:
         sessions = _sessions(outcome)
-        errors = _run(net, sessions, IMPATIENT)
-    listener = BANK if sender == GOV else GOV
+        errors = _run(net, sessions, listener)
     # Its very last message may be one that the other side does not need.
     if errors[listener] is not None:
         assert isinstance(errors[listener], PartySilent)
@@ -305,8 +310,11 @@ def _silent(outcome: str, sender: str, number: int, how: type[Exception]) -> Non
     _check(outcome, sessions, errors)
 
 
-def kill(waiting: Waiting) -> None:
+def kill(net: Network, name: str, waiting: Waiting) -> None:
     """Have a talk take, make and say nothing more, as if its process were gone."""
+    # Nobody reaches it, nor does who has just called hear how it ended.
+    gone = net.registries.pop(name)
+    gone.find = lambda *_: None  # type: ignore[method-assign]
     held = waiting.talk
     held._error = PartySilent("killed", party="")
     for line in held.lines.values():
@@ -336,8 +344,8 @@ def test_killed_after_any_message_it_goes_on_from_what_it_kept(
         if session.taken == 1:
             kept[victim] = session.keep(KEY)
         if session.taken == taken and not dead.is_set():
-            begun.wait(5)
-            kill(running[victim])
+            assert begun.wait(60)
+            kill(net, victim, running[victim])
             dead.set()
 
     with network() as net:
@@ -347,12 +355,12 @@ def test_killed_after_any_message_it_goes_on_from_what_it_kept(
             talker = SessionTalker(session, after) if name == victim else SessionTalker(session)
             running[name] = talking(net.join(name), talker, patience=PATIENCE)
         begun.set()
-        assert dead.wait(5)
-        assert isinstance(running[victim].end(5), PartySilent)
+        assert dead.wait(60)
+        assert isinstance(running[victim].end(), PartySilent)
         session = Session.go_on(sessions[victim].terms, victim, kept[victim], KEY, masker)
         sessions[victim] = session
         talker = SessionTalker(session, after)
         running[victim] = talking(net.join(victim), talker, patience=PATIENCE)
-        errors = {name: each.end(30) for name, each in running.items()}
+        errors = {name: each.end() for name, each in running.items()}
     assert set(errors.values()) == {None}
     _check(outcome, sessions, errors)

@@ -226,7 +226,7 @@ def test_below_quorum_the_run_stops_with_exit_6_and_names_who_is_missing(
 @pytest.fixture(scope="module")
 def disturbed(deployment: Deployment) -> Watch:
     """Another run that the next three tests disturb in turn, and the last of them sees end."""
-    return Watch(deployment, study_text(rounds=4))
+    return Watch(deployment, study_text(rounds=6))
 
 
 def test_a_node_told_to_stop_in_mid_task_finishes_it(
@@ -243,17 +243,18 @@ def test_a_node_told_to_stop_in_mid_task_finishes_it(
 def test_the_superlink_killed_in_mid_run_is_started_again_and_the_run_goes_on(
     deployment: Deployment, disturbed: Watch
 ) -> None:
-    disturbed.phase(3, "train")
+    # The run has waited for the node, and has most of its rounds before it.
+    disturbed.phase(2, "train")
     deployment.kill_child("hub", "flower-superlink")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 100
     while "starting it again" not in deployment.log("hub") and time.monotonic() < until:
         time.sleep(0.1)
     assert "starting it again" in deployment.log("hub")
-    assert len(disturbed.round(3)["contributors"]) >= 3
+    assert len(disturbed.round(2)["contributors"]) >= 3
 
 
 def test_the_hub_killed_and_started_again_goes_on(deployment: Deployment, disturbed: Watch) -> None:
-    disturbed.phase(4, "submit")
+    disturbed.phase(3, "train")
     before = len(disturbed.events)
     children = deployment.tree("hub")[1:]
     deployment.kill("hub")
@@ -265,7 +266,7 @@ def test_the_hub_killed_and_started_again_goes_on(deployment: Deployment, distur
     deployment.start("hub")
     assert disturbed.end()["status"] == "done"
     result = ENGINE.result(disturbed.hub, disturbed.job)
-    assert [event["round"] for event in result["rounds"]] == list(range(6))
+    assert [event["round"] for event in result["rounds"]] == list(range(8))
     # By another worker, which goes on from the journal.
     assert [event["event"] for event in disturbed.events[before:]].count("start") == 1
 

@@ -1,9 +1,11 @@
-"""What the documentation tests look at: the repository's files, as paths and syntax trees."""
+"""What the documentation tests look at: the repository's files, as paths and outlines."""
 
 from __future__ import annotations
 
 import ast
+import gc
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -17,10 +19,45 @@ def python_files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is looked at of a file.
+
+    Attributes:
+        documented: Whether the module says what it is for.
+        functions: Line, name and number of lines of each function.
+        imports: Full names of all modules that it imports, wherever the import stands.
+    """
+
+    documented: bool
+    functions: tuple[tuple[int, str, int], ...]
+    imports: frozenset[str]
+
+
 @cache
-def tree(path: Path) -> ast.Module:
-    """Parse a file; the tree is everybody's, and nobody changes it."""
-    return ast.parse(path.read_text("utf-8"), str(path))
+def outline(path: Path) -> Outline:
+    """Parse a file; its tree is not kept, since the collector would look through it for ever."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _outline(ast.parse(path.read_text("utf-8"), str(path)))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _outline(tree: ast.Module) -> Outline:
+    functions: list[tuple[int, str, int]] = []
+    imports: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            functions.append((node.lineno, node.name, lines))
+        elif isinstance(node, ast.Import):
+            imports.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imports.add(node.module)
+    return Outline(bool(ast.get_docstring(tree)), tuple(functions), frozenset(imports))
 
 
 def name(path: Path) -> str:
@@ -48,16 +85,9 @@ def table_of(page: str, heading: str) -> dict[str, list[str]]:
     return {row[0].strip("`"): row for row in rows}
 
 
-@cache
 def imported_modules(path: Path) -> frozenset[str]:
     """Return the full names of all modules that a file imports, wherever the import stands."""
-    found: set[str] = set()
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
-    return frozenset(found)
+    return outline(path).imports
 
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

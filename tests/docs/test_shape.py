@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
-from tests.docs.sources import ROOT, SHIPPED, SOURCES, documents, name, python_files, tree
+from tests.docs.sources import ROOT, SHIPPED, SOURCES, documents, name, outline, python_files
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
@@ -23,11 +22,10 @@ def test_no_file_is_longer_than_500_lines() -> None:
 
 def test_no_function_is_longer_than_60_lines() -> None:
     long = [
-        f"{name(path)}:{node.lineno} {node.name}"
+        f"{name(path)}:{line} {function}"
         for path in python_files(*SOURCES, "tests")
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or node.lineno) - node.lineno + 1 > MAX_FUNCTION_LINES
+        for line, function, lines in outline(path).functions
+        if lines > MAX_FUNCTION_LINES
     ]
     assert not long
 
@@ -36,7 +34,7 @@ def test_every_module_says_what_it_is_for() -> None:
     silent = [
         name(path)
         for path in python_files(*SOURCES, "tests")
-        if path.read_text("utf-8").strip() and not ast.get_docstring(tree(path))
+        if path.read_text("utf-8").strip() and not outline(path).documented
     ]
     assert not silent
 

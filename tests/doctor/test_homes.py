@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusion.errors import InputInvalid
+from fusion.link.loopback import free_port
 from fusion.services import rosters
 from fusion.services.doctor import examine
 from fusion.services.doctor_folder import EMPTY_BYTES, SCARCE_BYTES, disk_finding
@@ -143,23 +145,17 @@ def test_a_node_that_is_not_admitted_yet(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "status", "words"),
-    [
-        (0, "ok", "0 s"),
-        (90, "warning", "90 s ahead of the hub's"),
-        (-90, "warning", "90 s behind the hub's"),
-        (3600, "problem", "3600 s ahead of the hub's"),
-        (-3600, "problem", "3600 s behind the hub's"),
-    ],
+    ("seconds", "status"),
+    [(0, "ok"), (90, "warning"), (-90, "warning"), (3600, "problem"), (-3600, "problem")],
 )
-def test_a_nodes_clock_is_compared_with_the_hubs(
-    world: World, seconds: int, status: str, words: str
-) -> None:
+def test_a_nodes_clock_is_compared_with_the_hubs(world: World, seconds: int, status: str) -> None:
     (found,) = found_of(world.node, "clock", Later(seconds / 86400))
     assert found.status == status
-    # The hub tells the time to the second.
-    near = [words.replace(str(abs(seconds)), str(abs(seconds) + off)) for off in (-1, 0, 1)]
-    assert any(text in found.message for text in near)
+    said = re.search(r"is (\d+) s (behind|ahead of) the hub's", found.message)
+    assert said is not None
+    # The hub tells the time to the second, and its word takes a moment.
+    ahead = int(said[1]) * (1 if said[2] == "ahead of" else -1)
+    assert abs(ahead - seconds) < 20
 
 
 # ------------------------------------------------------------------------------- permissions
@@ -214,7 +210,7 @@ def test_a_forged_roster_is_a_problem(world: World) -> None:
 
 
 def test_a_damaged_database_is_a_problem(world: World) -> None:
-    SqliteRoundLog(world.node.state)
+    SqliteRoundLog(world.node.state).close()
     assert "state.sqlite" in the(world.node, "stores").message
     data = bytearray(world.node.state.read_bytes())
     data[:16] = b"not a database!!"
@@ -248,7 +244,8 @@ def test_a_holder_without_its_share_is_told(world: World) -> None:
 
 def test_a_share_that_was_damaged_is_a_problem(world: World) -> None:
     share = next(world.node.paillier.glob("*/share"))
-    share.write_bytes(share.read_bytes()[:-1] + b"\0")
+    sealed = share.read_bytes()
+    share.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     found = the(world.node, "keys")
     assert found.status == "problem"
     assert "A sealed box is not for this key" in found.message
@@ -312,7 +309,8 @@ def test_a_hub_that_does_not_know_the_node(world: World, tmp_path: Path) -> None
 
 def test_a_port_that_is_free_taken_or_served(world: World) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        # One that nobody is handed when it is free again.
+        taken.bind(("127.0.0.1", free_port()))
         taken.listen()
         config = world.hub.config
         values = {**config.model_dump(), "listen": f"127.0.0.1:{taken.getsockname()[1]}"}

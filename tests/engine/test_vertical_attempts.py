@@ -48,7 +48,7 @@ def test_a_run_that_has_ended_is_not_agreed_to_again(world: World) -> None:
 def test_a_job_that_works_is_not_ended_for_another(world: World) -> None:
     """Else whoever may order some runs could end those of others."""
     world.grant("south", permissions__align__runs=9, permissions__train__runs=9)
-    party, text = world.start("south"), _text(linear(), patience=30.0)
+    party, text = world.start("south"), _text(linear(), patience=150.0)
     study = parse_vertical(text, "study.toml").canonical().decode()
 
     def prepare(job: str) -> Reply:
@@ -75,7 +75,7 @@ def test_a_hub_that_is_started_anew_in_mid_run_costs_an_attempt(world: World, mo
     """With it its dealer is gone, who alone knew masks: parties are told so, and begin again."""
     for name in world.nodes:
         world.grant(name)
-    job, lost = world.job(_text(model, patience=20.0)), threading.Event()
+    job, lost = world.job(_text(model, patience=150.0)), threading.Event()
 
     def lose(name: str, request: Request) -> None:
         if name == "south" and request.kind == "look" and not lost.is_set():
@@ -110,14 +110,14 @@ def test_a_hub_that_is_started_anew_in_mid_run_costs_an_attempt(world: World, mo
     sizes = [event["bytes"] for event in events if event["event"] == "step"]
     assert sizes == sorted(sizes)
     assert sum(sum(each.values()) for each in kept["sent"].values()) >= sizes[-1]
-    assert time.monotonic() - began < 20, "nobody waited for the old dealer"
+    assert time.monotonic() - began < 140, "nobody waited for the old dealer"
 
 
 def test_an_attempt_that_its_dealer_was_not_asked_for_is_not_gone_on_with(world: World) -> None:
     """After a start of the run's process, nobody knows from which step it began."""
     for name in world.nodes:
         world.grant(name)
-    job, lost = world.job(_text(linear(epochs=3), patience=20.0)), threading.Event()
+    job, lost = world.job(_text(linear(epochs=3))), threading.Event()
 
     def lose(name: str, request: Request) -> None:
         del name

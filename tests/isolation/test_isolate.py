@@ -46,15 +46,17 @@ def script(text: str) -> bytes:
     return canonical.encode({"schema": "banyan.python-request/1", "script": text})
 
 
-def failure(isolation: Isolation, text: str, limits: Limits = SHORT) -> WorkFailed:
+def failure(
+    isolation: Isolation, text: str, limits: Limits = SHORT, inputs: dict[str, Path] | None = None
+) -> WorkFailed:
     with pytest.raises(WorkFailed) as found:
-        isolation.run(PYTHON, script(text), {}, limits)
+        isolation.run(PYTHON, script(text), inputs or {}, limits)
     return found.value
 
 
-def failing(isolation: Isolation, request: bytes, inputs: dict[str, Path]) -> None:
-    with pytest.raises(WorkFailed):
-        isolation.run(PYTHON, request, inputs, SHORT)
+def _until_stopped(isolation: Isolation, inputs: dict[str, Path], stop: threading.Event) -> None:
+    with pytest.raises(WorkCancelled):
+        isolation.run(PYTHON, script("import time; time.sleep(600)"), inputs, LONG, stop=stop)
 
 
 def test_a_worker_reads_its_inputs_and_every_door_is_shut(
@@ -69,18 +71,18 @@ def test_a_worker_reads_its_inputs_and_every_door_is_shut(
 
 
 def test_a_worker_is_not_root(isolation: Isolation, scene: Scene) -> None:
-    sleep = script("import time; time.sleep(2)")
-    work = threading.Thread(target=failing, args=(isolation, sleep, scene.inputs))
+    stop = threading.Event()
+    work = threading.Thread(target=_until_stopped, args=(isolation, scene.inputs, stop))
     work.start()
     end = time.monotonic() + 60
     users: set[str] = set()
     while not users and time.monotonic() < end:
         for pid in workers():
-            status = Path(f"/proc/{pid}/status")
-            words = status.read_text("ascii").split("Uid:")[1].splitlines()[0].split()
-            # The one line that changes user comes before it is a worker.
+            # The one line that changes user comes before it is a worker, and is looked for first.
             if b"launch.py" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                users |= set(words)
+                status = Path(f"/proc/{pid}/status").read_text("ascii")
+                users |= set(status.split("Uid:")[1].splitlines()[0].split())
+    stop.set()
     work.join()
     assert users == {str(worker_uid())}
     assert "0" not in users
@@ -107,8 +109,12 @@ def test_the_wall_limit_kills(isolation: Isolation) -> None:
     assert not end_of(workers(), 60)
 
 
-def test_memory_is_bounded_and_the_next_request_is_served(isolation: Isolation) -> None:
+def test_memory_is_bounded_and_the_next_request_is_served(
+    isolation: Isolation, scene: Scene
+) -> None:
     most, stop = [0], threading.Event()
+    seen = scene.inputs["data"].with_name("seen")
+    seen.touch(mode=0o644)
 
     def watch() -> None:
         while not stop.wait(0.005):
@@ -118,18 +124,25 @@ def test_memory_is_bounded_and_the_next_request_is_served(isolation: Isolation) 
                 except OSError:
                     continue
                 most[0] = max(most[0], resident * 4096)
+            if most[0] > 64 << 20:
+                seen.write_text("yes", "ascii")
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     limits = Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=128 << 20)
-    # It stays at its limit for long enough to be seen there.
+    # It stays at its limit until it was seen there.
+    place = seen if isolation.kind == "landlock" else f"/in/{seen.name}"
     text = (
         "import time\nx = []\ntry:\n    while True: x.append(bytearray(1 << 20))\n"
-        "except MemoryError:\n    time.sleep(1)\n    raise"
+        f"except MemoryError:\n    x.pop()\n    while not open('{place}').read():\n"
+        "        time.sleep(0.05)\n    raise"
     )
-    error = failure(isolation, text, limits)
-    stop.set()
-    watcher.join()
+    try:
+        error = failure(isolation, text, limits, {"seen": seen})
+    finally:
+        stop.set()
+        watcher.join()
+        seen.unlink()
     assert isinstance(error, WorkOutOfMemory)
     assert (64 << 20) < most[0] < (128 << 20) + (256 << 20)
     assert canonical.decode(isolation.run(PROBE, b"", {}, LONG))["open"] == []

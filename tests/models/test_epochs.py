@@ -61,7 +61,7 @@ def epochs(nodes: dict[str, NodeHome]) -> Iterator[dict[str, Any]]:
 
 
 def waited(each: Epochs, kept: Any, number: int) -> Ready | int:  # noqa: ANN401
-    until = time.monotonic() + 30
+    until = time.monotonic() + 100
     while time.monotonic() < until:
         found = each.look(kept, number)
         if not isinstance(found, Making):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def trained(folder: Path, judged: dict[str, Scripted]) -> Trained:
     """Train a study's scorecard; its scores are those that its label party judged."""
     with network() as net:
-        text = study_text(scorecard(), ("tax", "work"), positive="1", patience=30.0)
+        text = study_text(scorecard(), ("tax", "work"), positive="1", patience=60.0)
         run = Run(folder, text, net, numbers=True)
         run.begin(1)
         assert set(run.finish(60).values()) == {"done"}, run.standings()

@@ -186,11 +186,14 @@ def test_after_a_lost_log_the_node_waits_for_its_other_key(world: World) -> None
         file.unlink()
     request = rotation.rotate(world.a, ["log", "witness"]).read_bytes()
     assert rotation.needs_log(world.a)
-    grant = threading.Timer(0.5, rosters.rotate, (world.hub, request))
-    grant.start()
     said: list[str] = []
-    take_up_rotation(world.a, stop=threading.Event(), say=said.append)
-    grant.join()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "waiting until they are granted" in line:
+            rosters.rotate(world.hub, request)
+
+    take_up_rotation(world.a, stop=threading.Event(), say=say)
     assert "waiting until they are granted" in said[0]
     assert said[-1] == "The other keys are in use."
     with Book(world.a) as book:

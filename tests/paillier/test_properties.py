@@ -33,7 +33,11 @@ KINDS = (
 )
 
 few = settings(max_examples=4)
-sizes = pytest.mark.parametrize("bits", SIZES)
+sizes = pytest.mark.parametrize(
+    "bits",
+    [pytest.param(bits, marks=[pytest.mark.soak] if bits == 3072 else []) for bits in SIZES],
+)
+"""The shortest and the longest key in every test run."""
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 

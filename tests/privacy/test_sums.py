@@ -24,7 +24,7 @@ from federated.terms import agree
 from fusion.crypto.paillier import packing
 from fusion.crypto.paillier.packing import Layout, Tensor
 from fusion.errors import DataInvalid
-from tests.crypto.test_gaussian import UNLIKELY, chi_square
+from tests.crypto.test_gaussian import BEYOND, UNLIKELY, chi_square
 from tests.federation import NAMES, federation, write_table
 from tests.privacy.private import PRIVATE
 from tests.sums import federation_of
@@ -88,7 +88,7 @@ def test_the_decrypted_sum_has_the_distribution_of_so_many_shares(dealt: Dealt, 
     for _ in range(len(names) - 1):
         share = np.convolve(share, one)
     counts = np.bincount(noise + len(share) // 2, minlength=len(share))
-    assert chi_square(counts, share * SIZE) < UNLIKELY
+    assert chi_square(counts, share * SIZE) < BEYOND
     variance = float((noise.astype(float) ** 2).mean())
     wanted = len(names) * release.sigma**2
     assert abs(variance / wanted - 1) < UNLIKELY * math.sqrt(2 / SIZE)
@@ -139,7 +139,7 @@ def test_with_k_of_n_answering_a_training_sum_has_at_least_the_noise_it_needs(
     deviations = np.sort(noise) / math.sqrt(variance)
     normal = np.array([0.5 * (1 + math.erf(x / math.sqrt(2))) for x in deviations])
     steps = (np.arange(noise.size) + 0.5) / noise.size
-    assert np.abs(normal - steps).max() < 2.5 / math.sqrt(noise.size)  # Kolmogorov, 1 in 10^5
+    assert np.abs(normal - steps).max() < 3.2 / math.sqrt(noise.size)  # Kolmogorov, 1 in 10^8
     counted = result.totals["rows"][0]
     rows = sum(len(made.parties[n].party._jobs["job"].data.train_y) for n in result.contributors)
     assert 0 < abs(counted - rows) < 12 * 2 * release.sigma / release.weight

@@ -239,7 +239,7 @@ def test_the_soundness_error_is_that_of_the_challenge_and_not_better(key: Public
     guess = 37
     c = integers(victim.rows)[0]
     cancel = gmpy2.invert(gmpy2.powmod(c, guess, key.n_squared), key.n_squared)
-    tries, won = 640, 0
+    tries, won = 1000, 0
     for index in range(tries):
         a = int((1 + mpz(index) * key.n) * cancel % key.n_squared)
         full = knowledge.challenges(key, CONTEXT, victim.rows, a)
@@ -249,7 +249,7 @@ def test_the_soundness_error_is_that_of_the_challenge_and_not_better(key: Public
         except VerificationFailed:
             continue
         won += 1
-    assert 1 <= won <= 30  # 10 are expected; outside of this once in a million
+    assert 1 <= won <= 45  # 16 are expected; outside of this once in a million
 
 
 def test_from_enough_answers_every_plaintext_can_be_computed(key: PublicKey) -> None:

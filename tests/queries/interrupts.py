@@ -1,10 +1,12 @@
-"""An interrupt that reaches whoever asks while the owner's node has the query, and never later."""
+"""A query that the owner's node holds, and an interrupt that reaches whoever asks meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,43 +19,84 @@ if TYPE_CHECKING:
     from fusion.ports import Stop
     from tests.queries.world import Up
 
-# Python drops what is raised in a callback of the collector: whoever asks is interrupted again
-# when the node has not heard of it by then.
-_AGAIN_SECONDS = 5
-_TIMES = 12
+SECONDS = 120
+"""How long a query is held for whoever is to go away."""
+
+
+class Held:
+    """A query at the owner's node, which answers when it is told that whoever asked went away.
+
+    Attributes:
+        came: Set once the node has the query.
+        told: Set once the node was told.
+    """
+
+    def __init__(self) -> None:
+        self.came, self.told = threading.Event(), threading.Event()
+
+    def until_told(self, stop: Stop) -> None:
+        """Hold the query."""
+        self.came.set()
+        if stop.wait(SECONDS):
+            self.told.set()
+
+
+class Interrupting(Held):
+    """One during which the main thread is interrupted, once."""
+
+    def until_told(self, stop: Stop) -> None:
+        """Interrupt whoever asks, when there is nothing left to do but to wait for the answer.
+
+        Anywhere else Python may drop what an interrupt raises: in a callback of the collector, or
+        of a weak reference.
+        """
+        main = threading.main_thread().ident
+        assert main is not None
+        until = time.monotonic() + SECONDS
+        while not _waits(main) and time.monotonic() < until:
+            time.sleep(0.005)
+        signal.pthread_kill(main, signal.SIGINT)
+        super().until_told(stop)
+
+
+def _waits(thread: int) -> bool:
+    frame = sys._current_frames().get(thread)
+    return frame is not None and frame.f_code is threading.Condition.wait.__code__
 
 
 @contextlib.contextmanager
-def interrupted(up: Up, *, answered: bool) -> Iterator[threading.Event]:
-    """Interrupt the main thread at its next query, which the owner's node holds until it is told.
+def holding(up: Up, held: Held, *, answered: bool) -> Iterator[None]:
+    """Have the owner's node hold the next query.
 
     Args:
         up: The owner's node; its service answers as ever but for the wait.
+        held: How, and until when.
         answered: Whether the query has been answered, and charged, by then; the answer is held.
-
-    Yields:
-        What is set once the node was told that whoever asked went away.
     """
-    reply, told, main = up.service.reply, threading.Event(), threading.main_thread().ident
-    assert main is not None
-
-    def held(stop: Stop) -> None:
-        for _ in range(_TIMES):
-            signal.pthread_kill(main, signal.SIGINT)
-            if stop.wait(_AGAIN_SECONDS):
-                told.set()
-                return
+    reply = up.service.reply
 
     def replied(caller: str, asked: bytes, stop: Stop) -> bytes:
         if messages.asked_of(asked).kind != "query":
             return reply(caller, asked, stop)
         if not answered:
-            held(stop)
+            held.until_told(stop)
         answer = reply(caller, asked, stop)
         if answered:
-            held(stop)
+            held.until_told(stop)
         return answer
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(up.service, "reply", replied)
-        yield told
+        yield
+
+
+@contextlib.contextmanager
+def interrupted(up: Up, *, answered: bool) -> Iterator[Held]:
+    """Interrupt the main thread at its next query, which the owner's node holds until it is told.
+
+    Yields:
+        What knows whether the node was told.
+    """
+    held = Interrupting()
+    with holding(up, held, answered=answered):
+        yield held

@@ -310,11 +310,11 @@ def test_a_run_ends_while_its_tables_are_being_copied(jobs: Jobs) -> None:
     job = jobs.submit(script)
     jobs.approve(job, runs=2, release="checked")
     over = threading.Event()
-    jobs.up.service._python._copies._pool.submit(over.wait, 60)
+    jobs.up.service._python._copies._pool.submit(over.wait, 200)
     try:
         began = time.monotonic()
         assert jobs.refused(job, seconds=1).code == "F-020"
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 150
     finally:
         over.set()
     (record,) = jobs.runs(job)

@@ -14,8 +14,8 @@ from tests.queries import python_world
 from tests.queries.python_world import Jobs
 from tests.queries.world import (
     BY_REGION,
+    IN_TIME,
     OWNER,
-    POLICY,
     make_world,
     serving_queries,
     write_people,
@@ -140,12 +140,12 @@ def test_when_refusals_are_used_up_what_was_released_is_still_given(
     assert len(some.rows) == 3
     # The same tables again: the same revision, in which what was released is given.
     queries, owner = engines.queries(), up.world.owner
-    again = queries.attach_policy(owner, POLICY, "policy.yaml", "spent", None)
+    again = queries.attach_policy(owner, IN_TIME, "policy.yaml", "spent", None)
     assert (again["revision"], again["unchanged"]) == (1, True)
     assert up.ask(BY_REGION, dataset="spent").rows == given
     # Other tables: nothing of it can be given, which is said before anything is charged.
     write_people(tmp_path / "persons.csv", 1300)
-    other = queries.attach_policy(owner, POLICY, "policy.yaml", "spent", tmp_path)
+    other = queries.attach_policy(owner, IN_TIME, "policy.yaml", "spent", tmp_path)
     assert (other["revision"], other["unchanged"]) == (2, False)
     before = _left(up, "spent")
     assert up.refused(BY_REGION, dataset="spent").code == "Q-28"

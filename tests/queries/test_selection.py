@@ -292,7 +292,7 @@ def test_a_permit_is_for_one_query_once(up: Up) -> None:
             secret=service._secret,
             month="2026-11",
             stop=threading.Event(),
-            seconds=20,
+            seconds=60,
         ).answer.rows
 
     given = permit()

@@ -39,6 +39,7 @@ from tests.queries.interrupts import interrupted
 from tests.queries.python_world import OWN_CELLS, Jobs
 from tests.queries.world import (
     BY_REGION,
+    IN_TIME,
     OTHER,
     OWNER,
     POLICY,
@@ -250,7 +251,7 @@ def test_data_is_frozen_and_the_next_revision_counts_what_was_released(up: Up) -
         # Asked again, the same.
         assert up.ask(where, dataset="frozen").rows == [[300]]
         queries = engines.queries()
-        found = queries.attach_policy(up.world.owner, POLICY, "policy.yaml", "frozen", None)
+        found = queries.attach_policy(up.world.owner, IN_TIME, "policy.yaml", "frozen", None)
         assert found["revision"] == 2
         after = up.ask(where, dataset="frozen")
         assert after.rows == [[None]]
@@ -380,7 +381,7 @@ def test_a_description_does_not_depend_on_the_data(up: Up, tmp_path: Path) -> No
     before = (up.world.grant("begun"), described(up, "begun"))[1]
     table = tmp_path / "persons.csv"
     write_people(table, 7)
-    engines.queries().attach_policy(up.world.owner, POLICY, "policy.yaml", "begun", tmp_path)
+    engines.queries().attach_policy(up.world.owner, IN_TIME, "policy.yaml", "begun", tmp_path)
     assert described(up, "begun") == before
     # Not even on whether the tables can still be read.
     (frozen,) = (up.world.owner.path / "queries/begun").glob("r2/persons.csv")
@@ -390,10 +391,10 @@ def test_a_description_does_not_depend_on_the_data(up: Up, tmp_path: Path) -> No
 
 def test_an_interrupt_ends_the_query_at_the_owners_node(up: Up) -> None:
     up.world.grant("leaving", title="One more")
-    with interrupted(up, answered=False) as told:
+    with interrupted(up, answered=False) as held:
         with pytest.raises(KeyboardInterrupt):
             up.ask(TOTAL, dataset="leaving")
-        assert told.wait(60)
+        assert held.told.wait(60)
     assert _over(up)
     # It may be charged, so that it is remembered.
     assert querying.history(up.world.analyst)[-1]["outcome"] == "interrupted"

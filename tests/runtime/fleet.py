@@ -67,7 +67,7 @@ class MemoryFleet:
                 self._objects[name] = part.deflate() if uploaded else b""
             self._queue.append((remove_content_from_message(message), get_object_tree(message)))
 
-    def wait(self, what: str, *, seconds: float = 30.0) -> None:
+    def wait(self, what: str, *, seconds: float = 100.0) -> None:
         """Wait until something is in the log."""
         with self.changed:
             assert self.changed.wait_for(lambda: what in self.log, seconds), (what, self.log)

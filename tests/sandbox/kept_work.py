@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from sandbox.kept_server import end, serve
 
@@ -15,9 +16,10 @@ class Engine:
     """Answers, waits, hangs or dies, as it is asked."""
 
     def __init__(self, opening: bytes) -> None:
-        """Open; ``late`` takes a moment, ``never`` fails."""
-        if opening == b"late":
-            time.sleep(1)
+        """Open; ``late`` waits for a file with the name behind it, ``never`` fails."""
+        if opening.startswith(b"late "):
+            while not Path(opening[5:].decode()).exists():
+                time.sleep(0.05)
         if opening == b"never":
             message = "there is no such engine"
             raise OSError(message)

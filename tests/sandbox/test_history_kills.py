@@ -53,7 +53,7 @@ def _check(path: Path, given: Given) -> None:
 
 def _write_and_kill(path: Path, turn: int) -> Given:
     started = [_start(path, f"turn{turn}-{number}", 10**6) for number in range(WRITERS)]
-    until = time.monotonic() + 90
+    until = time.monotonic() + 150
     while any(b"\n" not in said.read_bytes() for _, said in started) and time.monotonic() < until:
         time.sleep(0.01)
     for writer, _ in started:
@@ -86,7 +86,7 @@ def test_eight_writers_at_once_make_one_ledger(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
     started = [_start(path, f"w{number}", 4) for number in range(8)]
     for writer, _ in started:
-        assert writer.wait(timeout=110) == 0
+        assert writer.wait(timeout=200) == 0
     given = _read([said for _, said in started])
     assert len(given) == 32
     _check(path, given)

@@ -29,6 +29,15 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def child() -> Iterator[KeptChild]:
+    """One that ends in time what is cancelled, on whatever machine."""
+    found = KeptChild(MODULE, b"", grace=60)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def impatient() -> Iterator[KeptChild]:
+    """One that is killed soon when it does not end what is cancelled."""
     found = KeptChild(MODULE, b"", grace=0.5)
     yield found
     found.close()
@@ -78,7 +87,8 @@ def test_what_is_cancelled_ends_and_others_go_on(child: KeptChild) -> None:
     assert child.run(b"abc", seconds=60) == b"cba"
 
 
-def test_what_does_not_end_is_killed_with_what_it_started(child: KeptChild) -> None:
+def test_what_does_not_end_is_killed_with_what_it_started(impatient: KeptChild) -> None:
+    child = impatient
     pid, started = child.pid, int(child.run(b"start", seconds=60))
     assert _alive(started)
     with ThreadPoolExecutor(1) as pool:
@@ -117,12 +127,13 @@ def test_what_can_not_open_says_so_to_the_owner(caplog: pytest.LogCaptureFixture
         never.close()
 
 
-def test_while_it_opens_requests_wait_or_are_given_up() -> None:
-    late = KeptChild(MODULE, b"late", grace=5)
+def test_while_it_opens_requests_wait_or_are_given_up(tmp_path: Path) -> None:
+    late = KeptChild(MODULE, f"late {tmp_path}/open".encode(), grace=60)
     try:
         pid = late.pid
         with pytest.raises(WorkTimedOut):
             late.run(b"abc", seconds=0.1)
+        (tmp_path / "open").touch()
         assert late.run(b"abc", seconds=60) == b"cba"
         assert late.pid == pid
     finally:

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from fusion.errors import WorkCancelled
 from fusion.grants.python_job import Column, Returns
 from sandbox.attached import Attached
-from sandbox.python_copies import Copies
+from sandbox.python_copies import Copies, _Copy
 from sandbox.reading import parse_policy
 from sandbox.sets import COHORT
 from tests.queries.world import POLICY
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ROWS, PEOPLE = 4_000_000, 1000
-PATIENCE = 20.0
+ROWS, PEOPLE = 300_000, 1000
+PATIENCE = 100.0
 
 
 def reads(*columns: str) -> Returns:
@@ -37,7 +37,7 @@ def reads(*columns: str) -> Returns:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Attached:
-    """A dataset of so many rows that a copy takes a good part of a second."""
+    """A dataset of so many rows that they are copied in several batches."""
     folder = tmp_path_factory.mktemp("large")
     numbers = range(PEOPLE)
     inputs = write(folder, {COHORT: {"e": [str(n) for n in numbers], "n": list(numbers)}})
@@ -57,18 +57,19 @@ def copies(tmp_path: Path) -> Iterator[Copies]:
     found.close()
 
 
-class Begun(threading.Event):
-    """Is set once a file is being written."""
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once rows are being written to a file; the copy stays there until it is ended."""
+    found, check = threading.Event(), _Copy._check_wanted
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-        self.at = 0.0
+    def held(copy: _Copy) -> None:
+        if any(copy._folder.iterdir()):
+            found.set()
+            assert copy._ended.wait(PATIENCE)
+        check(copy)
 
-    def is_set(self) -> bool:
-        if not self.at and any(self.folder.glob(".reading-*/*/*")):
-            self.at = time.monotonic()
-        return self.at > 0
+    monkeypatch.setattr(_Copy, "_check_wanted", held)
+    return found
 
 
 def _none_left(folder: Path) -> bool:
@@ -79,12 +80,15 @@ def _none_left(folder: Path) -> bool:
 
 
 def test_a_copy_ends_when_nobody_waits_for_it(
-    large: Attached, copies: Copies, tmp_path: Path
+    large: Attached,
+    copies: Copies,
+    tmp_path: Path,
+    begun: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stop = Begun(tmp_path)
     with pytest.raises(WorkCancelled):
-        copies.of(large, reads("income"), stop)
-    assert time.monotonic() - stop.at < 1
+        copies.of(large, reads("income"), begun)
+    monkeypatch.undo()
     assert _none_left(tmp_path)
     # What was ended is not taken for a copy: the next run has all of it.
     found = copies.of(large, reads("income"), threading.Event())
@@ -92,25 +96,26 @@ def test_a_copy_ends_when_nobody_waits_for_it(
     assert (table.num_rows, table.column_names) == (ROWS, ["person_id", "income"])
     assert found["persons"].stat().st_mode & 0o777 == 0o644
     # Made once.
-    again = copies.of(large, reads("income"), Begun(tmp_path))
+    again = copies.of(large, reads("income"), begun)
     assert again == found
 
 
 def test_who_waits_for_somebody_elses_copy_is_let_go_too(
     large: Attached, copies: Copies, tmp_path: Path
 ) -> None:
-    first, begun = threading.Event(), Begun(tmp_path)
+    over, stop = threading.Event(), threading.Event()
+    stop.set()
+    # Something is being copied, one thing at a time, and will be for longer than anybody waits.
+    copies._pool.submit(over.wait, 2 * PATIENCE)
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(copies.of, large, reads("income", "region"), first)
-        while not begun.is_set():
-            time.sleep(0.01)
-        stop = threading.Event()
-        stop.set()
-        for columns in (["region"], ["income", "region"]):
-            began = time.monotonic()
-            with pytest.raises(WorkCancelled):
-                copies.of(large, reads(*columns), stop)
-            assert time.monotonic() - began < 1
+        try:
+            other = pool.submit(copies.of, large, reads("income", "region"), threading.Event())
+            for columns in (["region"], ["income", "region"]):
+                with pytest.raises(WorkCancelled):
+                    copies.of(large, reads(*columns), stop)
+            assert not other.done()
+        finally:
+            over.set()
         # And takes nothing away from who still waits.
         assert parquet.read_metadata(other.result(PATIENCE)["persons"]).num_rows == ROWS
     # What was let go before it began is not made.

@@ -46,7 +46,7 @@ def _write_and_kill(place: Place, folder: Path, turn: int) -> list[str]:
         with file.open("wb") as out:
             words = [sys.executable, "-c", WRITER, place.argument, name]
             writers.append(subprocess.Popen(words, stdout=out, cwd=ROOT))
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while any(file.stat().st_size < 16 for file in said) and time.monotonic() < until:
         time.sleep(0.01)
     for writer in writers:

@@ -104,7 +104,7 @@ def test_encrypting_gives_the_fixed_ciphertexts(engine: Engine, bits: int, degre
     blind = Djn(key) if degree == 1 else damgard_jurik.DjnSquared(key)
     plaintexts = rows_of(vectors.plaintexts(degree), damgard_jurik.plaintext_bytes(key, degree))
     exponents, expected = vectors.exponents(degree), vectors.ciphertexts(degree)
-    for batch in BATCHES:
+    for batch in (9,) if bits == 4096 else BATCHES:
         made = blind.encrypt_with(plaintexts[:batch], exponents[:batch])
         assert made.tobytes() == expected[:batch].tobytes(), f"{engine.name}, {batch}"
 

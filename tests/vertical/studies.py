@@ -22,7 +22,7 @@ from fusion.services.alignment import Column
 from tests.conversing.parties import talking
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from federated.vertical.aligning import Aligned
@@ -83,7 +83,7 @@ def study_text(
     model: str,
     names: tuple[str, ...] = ("tax", "work"),
     *,
-    patience: float = 5.0,
+    patience: float = 60.0,
     positive: str = '"yes"',
     label: str = LABEL,
 ) -> str:
@@ -155,11 +155,13 @@ class Open:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.on_error: Callable[[], object] = lambda: None
         self.grant = ""
         self.begun = self.given_up = 0
 
     def watch(self) -> None:
         if self.error is not None:
+            self.on_error()
             raise self.error
 
     def begin(self) -> None:
@@ -211,6 +213,7 @@ class Run:
         self.network = network
         self.parties = {n: Party(n, self.study, self.paths[n]) for n in cast.parties}
         self.jobs = {name: party.job(network) for name, party in self.parties.items()}
+        self.while_waiting: Callable[[], object] = lambda: None
         self._dealers: list[Waiting] = []
         if cast.dealer is not None:
             self.hub = network.join(DEALER)
@@ -226,6 +229,7 @@ class Run:
         if self.study.cast.dealer is not None:
             label = self.jobs[LABEL]
             while (rows := label.standing()["rows"]) is None and not self.over():
+                self.while_waiting()
                 time.sleep(0.01)
             if rows is None:
                 return
@@ -241,6 +245,24 @@ class Run:
                     patience=patience_of(self.study),
                 )
             )  # fmt: skip
+
+    def unheard(self, name: str) -> None:
+        """Have nobody have heard a party for as long as they wait, however short that was."""
+        talks = {who: job._talk for who, job in self.jobs.items() if who != name}
+        talks |= {DEALER: self._dealers[-1].talk} if self._dealers and name != DEALER else {}
+        for talk in talks.values():
+            if talk is not None and name in talk.lines:
+                talk.lines[name].excuse(-2 * self.study.patience)
+
+    def unheard_when_failed(self, name: str) -> Callable[[], None]:
+        """Return what has nobody have heard a party once it has failed, to be done again."""
+        return lambda: self.unheard(name) if self.states()[name] == "failed" else None
+
+    def alone(self, name: str) -> None:
+        """Have a party have heard nobody for as long as it waits."""
+        talk = self.jobs[name]._talk if name in self.jobs else None
+        for line in () if talk is None else talk.lines.values():
+            line.excuse(-2 * self.study.patience)
 
     def standings(self) -> dict[str, dict[str, Any]]:
         """Return how each party stands."""
@@ -262,11 +284,12 @@ class Run:
         """Whether nobody works any more."""
         return not {"aligning", "training"} & set(self.states().values())
 
-    def finish(self, seconds: float = 30.0) -> dict[str, str]:
+    def finish(self, seconds: float = 200.0) -> dict[str, str]:
         """Wait until nobody works any more; return how they ended."""
         until = time.monotonic() + seconds
         while not self.over():
             assert time.monotonic() < until, {n: j.standing() for n, j in self.jobs.items()}
+            self.while_waiting()
             time.sleep(0.02)
         for dealer in self._dealers:
             dealer.stop.set()

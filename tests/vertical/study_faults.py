@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from federated import seeds
@@ -31,7 +31,8 @@ LIES: Final = ("random", "empty", "earlier", "short")
 ENDS: Final = ("gone", "frozen")
 EVERY: Final[tuple[What, ...]] = (*HEALS, *LIES, *ENDS)
 
-PATIENCE: Final = {"cut": 20.0, "lies": 20.0, "ends": 2.0}
+PATIENCE: Final = 60.0
+"""Nobody is silent for so long by chance; whose fault it is to be so is made to have been."""
 ATTEMPTS: Final = 6
 ROWS: Final = 120
 
@@ -162,9 +163,9 @@ def undisturbed(folder: Path, model: str, names: tuple[str, ...]) -> Undisturbed
     """Run a study without a fault."""
     faulty = Faulty()
     with network(faulty) as net:
-        run = Run(folder, study_text(model, names, patience=60.0), net, rows=ROWS)
+        run = Run(folder, study_text(model, names, patience=PATIENCE), net, rows=ROWS)
         run.begin(1)
-        assert set(run.finish(120).values()) == {"done"}, run.standings()
+        assert set(run.finish().values()) == {"done"}, run.standings()
         return Undisturbed(dict(faulty.sent), parts_of(run))
 
 
@@ -177,12 +178,12 @@ def with_fault(folder: Path, model: str, names: tuple[str, ...], fault: Fault) -
     kind = "cut" if fault.what in HEALS else "lies" if fault.what in LIES else "ends"
     faulty = Faulty(fault)
     with network(faulty) as net:
-        text = study_text(model, names, patience=PATIENCE[kind])
+        text = study_text(model, names, patience=PATIENCE)
         run = Run(folder, text, net, rows=ROWS)
+        if kind == "ends":
+            run.while_waiting = partial(_lost, run, faulty)
         run.begin(1)
-        if fault.what == "gone":
-            _gone(run, faulty)
-        states = run.finish(90)
+        states = run.finish()
         if not faulty.happened:
             assert set(states.values()) == {"done"}, run.standings()
             return None
@@ -195,14 +196,15 @@ def with_fault(folder: Path, model: str, names: tuple[str, ...], fault: Fault) -
         return run
 
 
-def _gone(run: Run, faulty: Faulty) -> None:
-    """Have nobody reach a party any more once it is gone."""
-    until = time.monotonic() + 60
-    while not faulty.happened and not run.over():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    if faulty.happened and faulty.fault is not None:
-        run.network.registries.pop(faulty.fault.sender, None)
+def _lost(run: Run, faulty: Faulty) -> None:
+    """Have nobody hear a party, once it is frozen or gone; nobody reaches one that is gone."""
+    fault = faulty.fault
+    if not faulty.happened or fault is None:
+        return
+    run.unheard(fault.sender)
+    if fault.what == "gone":
+        run.network.registries.pop(fault.sender, None)
+        run.alone(fault.sender)
 
 
 def _named(run: Run, fault: Fault) -> None:
@@ -233,6 +235,7 @@ def _resumes(run: Run, faulty: Faulty) -> None:
             assert failure["kind"] != "final", (fault, name, failure)
             assert failure["code"] != "F-000", (fault, name, failure)
     faulty.fault = None
+    run.while_waiting = lambda: None
     if fault.sender == DEALER:
         run.hub = run.network.join(DEALER)
     else:
@@ -241,7 +244,7 @@ def _resumes(run: Run, faulty: Faulty) -> None:
     for attempt in range(2, 2 + ATTEMPTS):
         marks = run.marks()
         run.begin(attempt, marks[-1] if marks else None)
-        if set(run.finish(90).values()) == {"done"}:
+        if set(run.finish().values()) == {"done"}:
             return
         kinds = {s["failure"]["kind"] for s in run.standings().values() if s["failure"]}
         assert "final" not in kinds, (fault, run.standings())

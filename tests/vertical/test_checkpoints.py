@@ -29,9 +29,9 @@ class Finished:
 
     def __init__(self, folder: Path, model: str) -> None:
         with network() as net:
-            run = Run(folder, study_text(model, ("tax",), patience=30.0), net, rows=120)
+            run = Run(folder, study_text(model, ("tax",), patience=60.0), net, rows=120)
             run.begin(1)
-            assert set(run.finish(60).values()) == {"done"}, run.standings()
+            assert set(run.finish().values()) == {"done"}, run.standings()
             self.parties = run.parties
             self.start = max(mark for mark in run.marks() if mark.step < 3)
         assert self.start.step > 0
@@ -85,7 +85,7 @@ def _ended(party: Party, start: Mark) -> dict[str, Any] | None:
         job = party.job(net)
         try:
             job.begin(2, start)
-            until = time.monotonic() + 20
+            until = time.monotonic() + 100
             while job.standing()["state"] == "training" and job._talk is None:
                 assert time.monotonic() < until, "it hangs"
                 time.sleep(0.001)
