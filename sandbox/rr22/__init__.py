@@ -1,0 +1,1 @@
+"""SecretFlow's RR22, confined: what runs inside, what carries its link, and what starts it."""
