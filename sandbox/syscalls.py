@@ -156,7 +156,7 @@ LINKED: Final[dict[str, tuple[int, int | None]]] = {
     "timerfd_settime": (286, 86),
     "wait4": (61, 260),
 }
-"""Beside those, for a program with a network of its own, which starts others (:mod:`sandbox.rr22`)."""
+"""Beside those, for a program with a network of its own that starts others (``sandbox/rr22``)."""
 
 SOCKET: Final = (41, 198)
 """Judged by its family: of such a program alone."""

@@ -279,7 +279,13 @@ class AttemptedJob(ABC):
                 self._standing, state="failed", failure=failure, kind=kind, blames=blames
             )
 
-    def _carry(self, attempt: Attempt, stage: str, talker: Talker) -> None:
+    def _carry(
+        self,
+        attempt: Attempt,
+        stage: str,
+        talker: Talker,
+        opened: Callable[[Talk], None] = lambda _: None,
+    ) -> None:
         brought = self._brought
         self.check()  # all of them, before the first charge is final
         for permission in brought.permissions:
@@ -292,6 +298,7 @@ class AttemptedJob(ABC):
             check=self.check,
         )
         self._talk = talk
+        opened(talk)
         try:
             talk.wait(attempt.stop)
         finally:

@@ -106,7 +106,9 @@ class Broken(Enum):
     EPOCH = Rule("A-66", "A message is for another epoch of the published set.")
     OVER = Rule("A-67", "The alignment has ended.")
     SEAL = Rule("A-68", "The kept state of an alignment does not open, or is of another one.")
-    LINK = Rule("A-69", "What came for RR22's link is not what a link has, or more than its sets take.")
+    LINK = Rule(
+        "A-69", "What came for RR22's link is not what a link has, or more than its sets take."
+    )
     FOUND = Rule("A-70", "What RR22 is said to have found is not in the set, or there twice.")
 
 

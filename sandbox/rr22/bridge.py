@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Callable, Dict  # noqa: UP035 - of Python 3.9
 
-from .frames import DATA, MAX_STREAMS, OPEN, SHUT, Frame, frame
+from sandbox.rr22.frames import DATA, MAX_STREAMS, OPEN, SHUT, Frame, frame
 
 HERE = "127.0.0.1"
 _PIECE = 32_768

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -48,7 +47,9 @@ _QUEUED: Final = 16 * MEBI
 _PIECE: Final = 1 << 18
 _MESSAGE: Final = MEBI
 _WAIT: Final = 0.2
-_RUN: Final = "import sys; sys.path.insert(0, sys.argv[2]); from rr22.inside import main; main()"
+_RUN: Final = (
+    "import sys; sys.path.insert(0, sys.argv[2]); from sandbox.rr22.inside import main; main()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ class Limits:
 class Confined:
     """One run; :meth:`close` it always. Methods are called by one thread at a time."""
 
-    def __init__(self, worker: Worker, folder: tempfile.TemporaryDirectory[str], task: Rr22Task) -> None:
+    def __init__(
+        self, worker: Worker, folder: tempfile.TemporaryDirectory[str], task: Rr22Task
+    ) -> None:
         """Take what was started; use :func:`start`."""
         self._worker, self._folder, self._task = worker, folder, task
         self._wake: Callable[[], object] = lambda: None
@@ -345,7 +348,7 @@ def start(python: Path, task: Rr22Task, account: str) -> Confined:
     }
     facts = json.dumps({"rank": task.rank, "limits": told})
     here = Path(__file__).resolve().parent
-    words = [str(_place(python)), "-I", "-B", "-u", "-c", _RUN, facts, str(here.parent)]
+    words = [str(_place(python)), "-I", "-B", "-u", "-c", _RUN, facts, str(here.parents[1])]
     code = seccomp.linked_program(seccomp.architecture())
     try:
         worker = launch(plan, program, words, code, root)
@@ -356,7 +359,7 @@ def start(python: Path, task: Rr22Task, account: str) -> Confined:
 
 
 def _place(python: Path) -> Path:
-    """Return an interpreter's path, links of its folders followed, but not its own: it is a venv's."""
+    """Return an interpreter's path, links of folders followed but not its own: it is a venv's."""
     return python.parent.resolve() / python.name
 
 
@@ -372,8 +375,14 @@ def _root(python: Path) -> bubblewrap.Root:
         )
     place, real = _place(python), python.resolve()
     prefix, base = place.parents[1], real.parents[1]
-    links = {each: str(each.resolve()) for each in place.parent.glob("python*") if each.is_symlink()}
-    links |= {path: str(path.readlink()) for path in map(Path, ("/lib", "/lib64", "/bin")) if path.is_symlink()}
+    links = {
+        each: str(each.resolve()) for each in place.parent.glob("python*") if each.is_symlink()
+    }
+    links |= {
+        path: str(path.readlink())
+        for path in map(Path, ("/lib", "/lib64", "/bin"))
+        if path.is_symlink()
+    }
     wanted = [*bubblewrap.system_paths(), real, base / "lib", prefix / "lib", prefix / "lib64"]
     wanted += [prefix / "pyvenv.cfg", Path(__file__).resolve().parent]
     for name in _HELPERS:

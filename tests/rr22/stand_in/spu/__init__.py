@@ -1,0 +1,1 @@
+"""Stands in for SecretFlow's spu where that is not installed: the same calls, nothing secret."""
