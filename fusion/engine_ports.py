@@ -380,9 +380,10 @@ class Rr22Process(Protocol):
         ...
 
     def found(self) -> bytes | None:
-        """Return the common items once all was said and collected; empty for rank 1.
+        """Return the common items once it has them; empty for rank 1, None before.
 
-        None before. They come from an untrusted process.
+        What it says to the peer's is to be carried on until that has its result, too.
+        They come from an untrusted process.
 
         Raises:
             fusion.errors.AlignmentRefused: A-22: it has ended without a result.

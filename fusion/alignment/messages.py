@@ -90,7 +90,7 @@ class Output(_Head):
 
 
 class Done(_Head):
-    """Who learns has everything; nothing about what it learned."""
+    """Who learns has everything (of RR22: who says it); nothing about what it learned."""
 
     kind: Literal["done"] = "done"
 
@@ -148,18 +148,21 @@ class Linked(_Head):
 
 
 class Said(_Head):
-    """The own process of RR22 has ended well: nothing more of its link comes."""
+    """The own process of RR22 has its result; its link goes on until the peer's has, too."""
 
     kind: Literal["said"] = "said"
 
 
 class Common(_Head):
-    """Items that RR22 has found, sorted: a part of the list, for who did not learn them by it."""
+    """Items that RR22 has found, sorted: a part of the list, for who did not learn them by it.
+
+    Of none there is one part, which is empty.
+    """
 
     kind: Literal["common"] = "common"
     total: _Count
     first: _Count
-    count: _Chunk
+    count: Annotated[int, Field(ge=0, le=MAX_CHUNK)]
 
 
 Head = (

@@ -7,9 +7,10 @@ on what the two processes say to each other::
     first party (learns)                second
       hello: size, commitment    <->      hello
       linked, linked, ...        <->      linked, ...          the processes' own link
-      said                       <->      said                 the own process has ended well
+      said                       <->      said                 the own process has its result
       common, ...                 ->                           outcome ``both``, if enough
                                  <-       output
+      done                       <->      done                 nothing more is needed or comes
 
 Semi-honest: nobody can check what set a peer's process was given. What is held to and what is not:
 ``docs/claims/alignment-rr22.md``. Takes bytes and gives bytes; touches no process.
@@ -69,6 +70,7 @@ class Rr22Session:
         commitment: To the own set, under a nonce that the party keeps; for the ledger.
         peer_commitment: The peer's, once its hello was taken; for the ledger.
         peer_total: Items of the peer's set, as it says.
+        closed: Whether this party has said its last word.
     """
 
     def __init__(self, terms: Terms, me: str, keys: Sequence[str], nonce: bytes) -> None:
@@ -104,6 +106,7 @@ class Rr22Session:
         self._made: list[bytes | None] = []
         self._arrived: deque[bytes] = deque()
         self._peer_said = self._agreed = self._ended = False
+        self.closed = self._peer_closed = False
         self._common: Arriving | None = None
         self._matches: NDArray[np.intp] | None = None
         self._found = b""
@@ -155,7 +158,7 @@ class Rr22Session:
             self._say(messages.Linked, data, count=len(data))
 
     def end(self, found: bytes) -> None:
-        """Learn that the own process has ended well.
+        """Learn that the own process has its result; its link goes on until the peer's has, too.
 
         Args:
             found: Items that are common, of the process; empty where this party does not learn
@@ -168,6 +171,7 @@ class Rr22Session:
         self._ended = True
         if not self.learns:
             self._say(messages.Said)
+            self._close()
             return
         self._find(found, self.me)
         try:
@@ -180,10 +184,18 @@ class Rr22Session:
         self._say(messages.Said)
         if self.terms.outcome == "both":
             self._say_common()
+        self._close()
+
+    def _close(self) -> None:
+        """Say the last word, if this party needs nothing more: nor does the peer's process then."""
+        ready = self._ended and self._peer_said and (self._agreed or self.terms.outcome == "one")
+        if ready and not self.closed:
+            self._say(messages.Done)
+            self.closed = True
 
     def _say_common(self) -> None:
         total, chunk = len(self._found) // TAG, self.terms.chunk
-        for first in range(0, total, chunk):
+        for first in range(0, max(total, 1), chunk):
             body = self._found[first * TAG : (first + chunk) * TAG]
             self._say(messages.Common, body, total=total, first=first, count=len(body) // TAG)
 
@@ -200,7 +212,7 @@ class Rr22Session:
             AlignmentRefused: Sizes are not what the terms allow, or too few are common.
             AlignmentBroken: The message breaks a rule of the protocol.
         """
-        if self.over:
+        if self._peer_closed:
             raise broken(Broken.OVER, self.peer)
         head, body = messages.read(data)
         self._check(head)
@@ -209,17 +221,20 @@ class Rr22Session:
         match head.kind:
             case "hello":
                 self._take_hello(head)
-            case "linked" if not self._peer_said:
+            case "linked":
                 self._arrived.append(body)
             case "said" if not self._peer_said:
                 self._peer_said = True
             case "common" if self._peer_said and self.terms.outcome == "both" and not self.learns:
                 self._take_common(head, body)
-            case "output" if self._peer_said and self._ended and self.learns:
+            case "done" if self._peer_said:
+                self._peer_closed = True
+            case "output" if self._ended and self.learns:  # its process may end later
                 self._take_output(head)
             case _:
                 raise broken(Broken.UNEXPECTED, self.peer)
         self.taken += 1
+        self._close()
 
     def arrived(self) -> list[bytes]:
         """Return what came for the own process since."""
@@ -283,12 +298,11 @@ class Rr22Session:
     @property
     def over(self) -> bool:
         """Whether this party has taken everything; it may have messages left to send."""
-        done = self.greeted and self._ended and self._peer_said
-        return done and (self._agreed or self.terms.outcome == "one")
+        return self.closed and self._peer_closed
 
     @property
     def ended(self) -> bool:
-        """Whether the own process has ended well."""
+        """Whether the own process has its result."""
         return self._ended
 
     def outcome(self) -> Outcome | None:

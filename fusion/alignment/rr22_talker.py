@@ -54,12 +54,12 @@ class Rr22Talker:
         """
         del peer
         session = self._session
-        if session.greeted and not session.ended:
+        if session.greeted and not session.closed:
             while self._ahead_bytes < AHEAD and (data := self._process.collect()):
                 self._ahead.append((session.ready, len(data)))
                 self._ahead_bytes += len(data)
                 session.link(data)
-            found = self._process.found()
+            found = None if session.ended else self._process.found()
             if found is not None:
                 session.end(found)
         return session.ready

@@ -2,7 +2,9 @@
 
 Each process has a loopback of its own. What its link connects to there is this bridge, which says
 so in frames (:mod:`sandbox.rr22.frames`) and is told in frames what comes back; where the other's
-bridge says that a connection opened, this one connects to the own link. Threads with blocking
+bridge says that a connection opened, this one connects to the own link. It refuses connections
+until the other's link listens, as a network would: taken earlier, what a link sends to find out
+whether the other is there comes late and twice, and both wait for ever. Threads with blocking
 sockets: a link has two or three connections. Standard library alone, of Python 3.9 and later.
 """
 
@@ -14,7 +16,7 @@ import threading
 import time
 from typing import Callable, Dict  # noqa: UP035 - of Python 3.9
 
-from sandbox.rr22.frames import DATA, MAX_STREAMS, OPEN, SHUT, Frame, frame
+from sandbox.rr22.frames import DATA, LISTENS, MAX_STREAMS, OPEN, SHUT, Frame, frame
 
 HERE = "127.0.0.1"
 _PIECE = 32_768
@@ -27,7 +29,7 @@ class Bridge:
     """One end."""
 
     def __init__(self, rank: int, own_port: int, send: Callable[[bytes], None]) -> None:
-        """Listen where the other's link seems to be.
+        """Take the port where the other's link will seem to be.
 
         Args:
             rank: Of this side: 0 or 1.
@@ -38,9 +40,10 @@ class Bridge:
         self._lock = threading.Lock()
         self._sockets: Dict[int, socket.socket] = {}  # noqa: UP006 - as above
         self._opened = 0
-        self._listening = socket.create_server((HERE, 0))
+        self._listening = socket.socket()
+        self._listening.bind((HERE, 0))
         self.port = int(self._listening.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        threading.Thread(target=self._announce, daemon=True).start()
 
     def close(self) -> None:
         """Listen no longer, and drop every connection."""
@@ -54,6 +57,10 @@ class Bridge:
 
     def take(self, each: Frame) -> None:
         """Take a frame of the other end; what comes for a connection that is gone is dropped."""
+        if each.kind == LISTENS:
+            self._listening.listen()
+            threading.Thread(target=self._accept, daemon=True).start()
+            return
         if each.kind == OPEN:
             connected = self._connected()
             with self._lock:
@@ -69,19 +76,25 @@ class Bridge:
             else:
                 found.shutdown(socket.SHUT_WR)
 
+    def _announce(self) -> None:
+        self._connected().close()
+        self._say(frame(LISTENS))
+
     def _connected(self) -> socket.socket:
         """Return a connection to the own link, which may not listen yet."""
         end = time.monotonic() + _PATIENCE
         while True:
-            try:
+            found = None
+            with contextlib.suppress(OSError):
                 found = socket.create_connection((HERE, self._own_port))
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(_AGAIN)
-            else:
+            if found is not None and found.getsockname() != found.getpeername():
                 found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return found
+            if found is not None:
+                found.close()  # with itself: the port was free, and became its own
+            if time.monotonic() > end:
+                raise OSError("the link does not listen")
+            time.sleep(_AGAIN)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # until it is closed

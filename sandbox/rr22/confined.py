@@ -29,7 +29,7 @@ from sandbox.isolate import OWNER_LOG
 from sandbox.limits import PRINTED_BYTES, START_SECONDS
 from sandbox.process import Plan, Worker, launch
 from sandbox.rr22 import frames
-from sandbox.rr22.frames import DONE, FOUND, ITEM, LINK, OPEN, READY, FrameInvalid, LinkRules
+from sandbox.rr22.frames import DONE, FOUND, ITEM, LINK, READY, FrameInvalid, LinkRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,17 +88,22 @@ class Limits:
 
 
 class Confined:
-    """One run; :meth:`close` it always. Methods are called by one thread at a time."""
+    """One run; :meth:`close` it always. Methods are called by one thread at a time.
+
+    Attributes:
+        wall_seconds: How long it may take from its beginning; None for what its sets allow.
+    """
 
     def __init__(
         self, worker: Worker, folder: tempfile.TemporaryDirectory[str], task: Rr22Task
     ) -> None:
         """Take what was started; use :func:`start`."""
         self._worker, self._folder, self._task = worker, folder, task
+        self.wall_seconds: float | None = None
         self._wake: Callable[[], object] = lambda: None
         self._changed = threading.Condition()
         self._rules = {rank: LinkRules(rank, 0) for rank in range(2)}
-        self._ready = self._done = False
+        self._ready = self._done = self._closed = False
         self._failure: FusionError | None = None
         self._made: deque[bytes] = deque()
         self._made_bytes = 0
@@ -137,7 +142,7 @@ class Confined:
         limits = Limits.of(len(self._task.items) // ITEM, peer_items)
         with self._changed:
             self._wake = wake
-            self._until = time.monotonic() + limits.wall_seconds
+            self._until = time.monotonic() + (self.wall_seconds or limits.wall_seconds)
             self._rules = {rank: LinkRules(rank, limits.link_bytes) for rank in range(2)}
         self._put(frames.frame(frames.START))
 
@@ -170,9 +175,8 @@ class Confined:
             for each in reader.take(data):
                 with self._changed:
                     self._rules[theirs].check(each)
-                    if each.kind == OPEN:
-                        self._rules[mine].opened_by_other(each.stream)
-                self._put(frames.frame(*each[::2], stream=each.stream))
+                    self._rules[mine].other_said(each)
+                self._put(frames.frame(each.kind, each.payload, each.stream))
         except FrameInvalid:
             raise broken(Broken.LINK, self._task.peer) from None
         if not reader.empty:
@@ -183,18 +187,19 @@ class Confined:
                 self._changed.wait(_WAIT)
 
     def found(self) -> bytes | None:
-        """Return the common items once it has ended, those of the first party; None before.
+        """Return the common items once it has them, of the first party; None before.
 
         Raises:
             AlignmentRefused: A-22: it has ended without a result.
         """
         with self._changed:
             self._look()
-            return bytes(self._found) if self._done and not self._made else None
+            return bytes(self._found) if self._done else None
 
     def close(self) -> None:
         """Kill it and everything in it."""
         with self._changed:
+            self._closed = True
             self._failure = self._failure or refused(Decided.BACK_END)
             self._changed.notify_all()
         self._worker.kill()
@@ -217,10 +222,9 @@ class Confined:
 
     def _put(self, data: bytes) -> None:
         with self._changed:
-            if not self._done:
-                self._wanted.append(data)
-                self._wanted_bytes += len(data)
-                self._changed.notify_all()
+            self._wanted.append(data)
+            self._wanted_bytes += len(data)
+            self._changed.notify_all()
 
     def _write(self) -> None:
         assert self._worker.process.stdin is not None  # noqa: S101 - a pipe
@@ -229,7 +233,7 @@ class Confined:
             while True:
                 with self._changed:
                     while not self._wanted:
-                        if self._done or self._failure:
+                        if self._closed:
                             return
                         self._changed.wait(_WAIT)
                     data = self._wanted.popleft()
@@ -277,11 +281,10 @@ class Confined:
                     raise FrameInvalid
             elif each.kind == DONE and not self._done:
                 self._done = True
-            elif each.kind in LINK and not self._done:
+            elif each.kind in LINK:
                 self._rules[mine].check(each)
-                if each.kind == OPEN:
-                    self._rules[theirs].opened_by_other(each.stream)
-                while self._made_bytes > _QUEUED and self._failure is None:
+                self._rules[theirs].other_said(each)
+                while self._made_bytes > _QUEUED and not self._closed:
                     self._changed.wait(_WAIT)
                 data = frames.frame(each.kind, each.payload, each.stream)
                 self._made.append(data)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Iterator, NamedTuple  # noqa: UP035 - as the module's text says
 
-OPEN, DATA, SHUT = b"o", b"d", b"s"
-LINK = frozenset((OPEN, DATA, SHUT))
-"""What two processes say to each other: a connection opens, carries, has no more to carry."""
+LISTENS, OPEN, DATA, SHUT = b"l", b"o", b"d", b"s"
+LINK = frozenset((LISTENS, OPEN, DATA, SHUT))
+"""What two processes say to each other: the link can be connected to; a connection opens, carries,
+has no more to carry."""
 
 ITEMS, START = b"i", b"b"
 """From the node alone: items of the set, and that these were all."""
@@ -102,12 +103,14 @@ class LinkRules:
         self._rank, self._left = rank, most
         self._opened = 0
         self._open: set[int] = set()
-        self._others: set[int] = set()
+        self._listens = self._other_listens = False
 
-    def opened_by_other(self, stream: int) -> None:
-        """Learn that the other side has opened a stream: it may be answered."""
-        self._others.add(stream)
-        self._open.add(stream)
+    def other_said(self, each: Frame) -> None:
+        """Learn what the other side may say has been said: it may be answered."""
+        if each.kind == OPEN:
+            self._open.add(each.stream)
+        elif each.kind == LISTENS:
+            self._other_listens = True
 
     def check(self, each: Frame) -> None:
         """Return if the frame may be said.
@@ -117,9 +120,15 @@ class LinkRules:
         """
         if each.kind not in LINK:
             raise FrameInvalid
+        if each.kind == LISTENS:
+            if each.stream or each.payload or self._listens:
+                raise FrameInvalid
+            self._listens = True
+            return
         if each.kind == OPEN:
             due = 2 * self._opened + self._rank
-            if each.stream != due or each.payload or self._opened == MAX_STREAMS:
+            late = self._opened == MAX_STREAMS or not self._other_listens
+            if each.stream != due or each.payload or late:
                 raise FrameInvalid
             self._opened += 1
             self._open.add(each.stream)

@@ -65,7 +65,9 @@ def main() -> None:
     if facts["rank"] == 0:
         _tell_found(out, _SCRATCH / "out.csv")
     out.say(frame(DONE))
-    os._exit(0)  # no thread or finaliser of a library gets another turn
+    # What it said last may be on its way through the bridge, and the peer's may wait for it: it
+    # is killed, or ends with its input, when both have their results.
+    threading.Event().wait()
 
 
 class Out:
@@ -142,7 +144,7 @@ def _run(libspu: Any, psi: Any, rank: int, own_port: int, other_port: int) -> No
         desc.add_party(f"party-{party}", f"{HERE}:{port}")
     # A peer may be slow; how long this may take in all is decided outside.
     desc.recv_timeout_ms = desc.http_timeout_ms = _HOUR_MS
-    desc.connect_retry_times = 60
+    desc.connect_retry_times, desc.connect_retry_interval_ms = 3_000, 100
     config = psi.PsiExecuteConfig(
         protocol_conf=psi.PsiProtocolConfig(
             protocol=psi.PsiProtocol.PROTOCOL_RR22, receiver_rank=0, broadcast_result=False

@@ -11,8 +11,8 @@ from sandbox import service_user
 from sandbox.choice import choose
 from tests.aligning.world import BANK, GOV, make_world
 from tests.link.federation import serving
-from tests.rr22.python import stand_in
 from tests.rr22.offering import offer
+from tests.rr22.python import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ NAMED = os.environ.get("BANYAN_SPU_PYTHON", "")
 
 with_spu = pytest.mark.skipif(
     not NAMED,
-    reason="set BANYAN_SPU_PYTHON to a Python with spu (benchmarks/peers-spu.txt says how to get one)",
+    reason="set BANYAN_SPU_PYTHON to a Python that has spu (benchmarks/peers-spu.txt)",
 )
 
 

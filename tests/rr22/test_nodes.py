@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.errors import PartyFailed
 from fusion.services import align_results
 from tests.aligning.world import BANK, COMMON, GOV, KEYS
 from tests.rr22.offering import rr22_text

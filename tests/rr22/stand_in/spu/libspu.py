@@ -13,7 +13,7 @@ class Desc:
     def __init__(self) -> None:
         self.parties: list[str] = []
         self.recv_timeout_ms = self.http_timeout_ms = 30_000
-        self.connect_retry_times = 10
+        self.connect_retry_times, self.connect_retry_interval_ms = 10, 1000
 
     def add_party(self, name: str, address: str) -> None:
         del name
@@ -30,13 +30,18 @@ class Context:
         for _ in range(desc.connect_retry_times):
             try:
                 self.out = socket.create_connection(("127.0.0.1", ports[1 - rank]))
+                self.out.sendall(b"!")
                 break
             except OSError:
-                time.sleep(0.1)
-        self.came, _ = listening.accept()
+                time.sleep(desc.connect_retry_interval_ms / 1000)
+        while True:
+            self.came, _ = listening.accept()
+            if self.came.recv(1, socket.MSG_PEEK):  # else somebody who only looked
+                break
 
     def exchange(self, data: bytes) -> bytes:
         """Send all of what one has, and take all of what the other has."""
+        self._exactly(1)
         self.out.sendall(len(data).to_bytes(8, "big"))
         size = int.from_bytes(self._exactly(8), "big")
         if self.rank:

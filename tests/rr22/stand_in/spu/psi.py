@@ -14,7 +14,7 @@ PsiProtocol = SimpleNamespace(PROTOCOL_RR22="rr22")
 PsiExecuteConfig = PsiProtocolConfig = InputParams = OutputParams = SimpleNamespace
 
 
-def psi_execute(config: Any, context: Any) -> None:
+def psi_execute(config: Any, context: Any) -> None:  # noqa: ANN401 - as spu's
     """Write what is common, at the receiver."""
     assert config.protocol_conf.protocol == "rr22"
     assert not config.protocol_conf.broadcast_result
@@ -26,6 +26,5 @@ def psi_execute(config: Any, context: Any) -> None:
     out = Path(config.output_params.path)
     found = table.with_name("found")
     found.write_text("".join(f"{each}\n" for each in own if each in others), "ascii")
-    subprocess.run(
-        f"(echo '\"{column}\"'; tail -n +1 {found} | sort) > {out}", shell=True, check=True
-    )
+    script = f"(echo '\"{column}\"'; tail -n +1 {found} | sort) > {out}"
+    subprocess.run(["/bin/sh", "-c", script], check=True)
