@@ -280,8 +280,10 @@ class Rr22Session:
     def _find(self, found: bytes, who: str) -> None:
         """Look the common items up in the own set: each has to be there, once."""
         count = len(found) // TAG
+        if len(found) % TAG or count > self.peer_total:
+            raise broken(Broken.FOUND, who)
         matches = lists.positions_in(self._items, found, TAG)
-        if len(found) % TAG or len(matches) != count or count > self.peer_total:
+        if len(matches) != count:
             raise broken(Broken.FOUND, who)
         self._matches = matches
         self._found = lists.sorted_items(found, TAG) if count else b""

@@ -118,6 +118,11 @@ class Confined:
 
     # ------------------------------------------------------------------ what a job sees
 
+    @property
+    def pid(self) -> int:
+        """The process outside that all inside are below."""
+        return self._worker.process.pid
+
     def wait_ready(self) -> None:
         """Return once it has its library and its set.
 
