@@ -40,6 +40,7 @@ class Bridge:
         self._lock = threading.Lock()
         self._sockets: Dict[int, socket.socket] = {}  # noqa: UP006 - as above
         self._opened = 0
+        self._closed = False
         self._listening = socket.socket()
         self._listening.bind((HERE, 0))
         self.port = int(self._listening.getsockname()[1])
@@ -48,6 +49,7 @@ class Bridge:
     def close(self) -> None:
         """Listen no longer, and drop every connection."""
         with self._lock:
+            self._closed = True
             left = [self._listening, *self._sockets.values()]
             self._sockets.clear()
         for each in left:
@@ -77,8 +79,9 @@ class Bridge:
                 found.shutdown(socket.SHUT_WR)
 
     def _announce(self) -> None:
-        self._connected().close()
-        self._say(frame(LISTENS))
+        with contextlib.suppress(OSError):  # a link that does not listen ends by itself
+            self._connected().close()
+            self._say(frame(LISTENS))
 
     def _connected(self) -> socket.socket:
         """Return a connection to the own link, which may not listen yet."""
@@ -92,7 +95,7 @@ class Bridge:
                 return found
             if found is not None:
                 found.close()  # with itself: the port was free, and became its own
-            if time.monotonic() > end:
+            if time.monotonic() > end or self._closed:
                 raise OSError("the link does not listen")
             time.sleep(_AGAIN)
 

@@ -118,11 +118,14 @@ def _items(came: int, reader: Reader, table: Path) -> List[Any]:  # noqa: UP006 
 
 
 def _carry(came: int, reader: Reader, bridge: Bridge, first: List[Any]) -> None:  # noqa: UP006
-    for each in first:
-        bridge.take(each)
-    while True:
-        for each in reader.take(_read(came)):
+    try:
+        for each in first:
             bridge.take(each)
+        while True:
+            for each in reader.take(_read(came)):
+                bridge.take(each)
+    finally:
+        os._exit(1)  # without the other side spu would wait for ever
 
 
 def _read(came: int) -> bytes:
