@@ -146,8 +146,8 @@ def _run(libspu: Any, psi: Any, rank: int, own_port: int, other_port: int) -> No
     for party in range(2):
         port = own_port if party == rank else other_port
         desc.add_party(f"party-{party}", f"{HERE}:{port}")
-    # A peer may be slow; how long this may take in all is decided outside. What it is sent, 1 MiB at
-    # a time, it has to acknowledge sooner: a call that is lost is an end, and no wait.
+    # A peer may be slow; how long this may take in all is decided outside. What it is sent, 1 MiB
+    # at a time, it has to acknowledge sooner: a call that is lost is an end, and no wait.
     desc.recv_timeout_ms, desc.http_timeout_ms = _HOUR_MS, _CALL_MS
     desc.connect_retry_times, desc.connect_retry_interval_ms = 3_000, 100
     config = psi.PsiExecuteConfig(
