@@ -8,7 +8,8 @@ process, every message made and taken as it would be on a wire. With ``--workers
 (kernels) or processes (sodium) share each side's work; the two sides still take turns, so that the
 clock shows what sharing brings. Beside it, where it is installed, OpenMined's PSI
 (``openmined_psi``), which is optional and in no lock, and SecretFlow's spu in an environment of its
-own (``benchmarks/peers-spu.txt``), whose two parties are two processes.
+own (``benchmarks/peers-spu.txt``), whose two parties are two processes; and its RR22 as alignments
+use it, in two sandboxes (:mod:`benchmarks.rr22_confined`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import spu_peer
+from benchmarks import rr22_confined, spu_peer
 from benchmarks.timing import available_cores
 from fusion.alignment.session import Session
 from fusion.alignment.terms import Terms, field_of
@@ -87,6 +88,9 @@ def document(
         for protocol in spu_peer.PSI_PROTOCOLS if spu else ():
             _say(f"spu {protocol}: {items:,} and {items:,} items ...")
             results.append(spu_peer.psi(spu, items, protocol))
+        if spu:
+            _say(f"rr22, confined: {items:,} and {items:,} items ...")
+            results.append(rr22_confined.psi(spu, items))
     return {
         "schema": "fusion.bench-alignment/1",
         "items": items,

@@ -329,3 +329,94 @@ class ScoringEngine(Protocol):
             fusion.errors.MessageInvalid: Answers are not of the size due.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rr22Task:
+    """What one party has RR22 do.
+
+    Attributes:
+        rank: 0 of the party that learns what is common, 1 of the other.
+        peer: The other party, for messages.
+        items: 16 bytes each, each once.
+        most: Items that either set may have, as was agreed.
+    """
+
+    rank: int
+    peer: str
+    items: bytes
+    most: int
+
+
+class Rr22Process(Protocol):
+    """RR22 at work for one party, confined; called by one thread at a time.
+
+    What the two parties' processes say to each other is carried by whoever holds them.
+    """
+
+    def wait_ready(self) -> None:
+        """Return once it has its library.
+
+        Raises:
+            fusion.errors.EnvironmentUnfit: It has not.
+        """
+        ...
+
+    def begin(self, peer_items: int, wake: Callable[[], object]) -> None:
+        """Have it begin.
+
+        Args:
+            peer_items: Of the peer's set.
+            wake: Called, by any thread, whenever one of the two below has something new.
+        """
+        ...
+
+    def collect(self) -> bytes:
+        """Return what it has said to the peer's since, 1 MiB at most; empty if nothing.
+
+        Raises:
+            fusion.errors.AlignmentRefused: A-22: it has ended without a result.
+        """
+        ...
+
+    def found(self) -> bytes | None:
+        """Return the common items once it has them; empty for rank 1, None before.
+
+        What it says to the peer's is to be carried on until that has its result, too.
+        They come from an untrusted process.
+
+        Raises:
+            fusion.errors.AlignmentRefused: A-22: it has ended without a result.
+        """
+        ...
+
+    def deliver(self, data: bytes) -> None:
+        """Hand it what the peer's has said; waits while it is slow to take it.
+
+        Raises:
+            fusion.errors.AlignmentBroken: A-69: a link has nothing of the kind.
+            fusion.errors.AlignmentRefused: A-22: it has ended without a result.
+        """
+        ...
+
+    def close(self) -> None:
+        """Kill it, if it still runs."""
+        ...
+
+
+class Rr22Engine(Protocol):
+    """What alignments need from ``sandbox``, found through the entry point ``fusion.engines``."""
+
+    def start(self, python: Path, task: Rr22Task, account: str) -> Rr22Process:
+        """Start a process; it has to be closed.
+
+        Args:
+            python: The interpreter that has spu.
+            task: What it is to do.
+            account: Whom it runs as where this process is root.
+
+        Raises:
+            fusion.errors.IsolationUnavailable: Nothing here confines it.
+            fusion.errors.EnvironmentUnfit: There is no such interpreter.
+        """
+        ...

@@ -13,11 +13,12 @@ import shutil
 import stat
 import sys
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 PROGRAM: Final = "bwrap"
 INPUTS: Final = Path("/in")
@@ -35,6 +36,19 @@ _SYSTEM: Final = (
 _NOBODY: Final = "65534"
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What of the system a process inside sees, where it is outside too.
+
+    Attributes:
+        paths: Real ones, read-only, none below another.
+        links: Symbolic links, and where each leads.
+    """
+
+    paths: Sequence[Path]
+    links: Mapping[Path, str]
+
+
 def find() -> Path | None:
     """Return the program, if it is installed where only root can have put it."""
     found = shutil.which(PROGRAM, path="/usr/local/bin:/usr/bin:/bin")
@@ -48,7 +62,7 @@ def code_paths() -> list[Path]:
     """
     here = Path(__file__).resolve().parents[1]
     wanted = [
-        *(Path(name) for name in _SYSTEM),
+        *system_paths(),
         Path(sys.executable).resolve(),
         Path(sys.base_prefix) / "lib",
         Path(sysconfig.get_path("stdlib")),
@@ -57,11 +71,21 @@ def code_paths() -> list[Path]:
         here / "fusion",
         here / "sandbox",
     ]
+    return topmost(wanted)
+
+
+def topmost(wanted: Iterable[Path]) -> list[Path]:
+    """Return the paths that are there and no symbolic links, but for those below another."""
     kept: list[Path] = []
     for path in sorted({path for path in wanted if path.exists() and not path.is_symlink()}):
         if not any(path.is_relative_to(other) for other in kept):
             kept.append(path)
     return kept
+
+
+def system_paths() -> list[Path]:
+    """Return the libraries of the system."""
+    return [Path(name) for name in _SYSTEM]
 
 
 def links() -> dict[Path, str]:
@@ -85,6 +109,7 @@ def command(
     scratch: Path | None,
     filter_fd: int,
     info_fd: int,
+    root: Root | None = None,
 ) -> list[str]:
     """Return the words that start a worker.
 
@@ -96,16 +121,18 @@ def command(
         scratch: Mounted read-write as /scratch.
         filter_fd: Holds the filter of system calls.
         info_fd: Takes a JSON document with the id of the first process inside.
+        root: What of the system it sees; what our own code needs, unless it is another's.
     """
+    root = root or Root(code_paths(), links())
     words = [str(program), "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
     words += ["--unshare-uts", "--unshare-cgroup-try"]
     words += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
     words += ["--hostname", "worker", "--uid", _NOBODY, "--gid", _NOBODY]
     for name, value in environment.items():
         words += ["--setenv", name, value]
-    for path in code_paths():
+    for path in root.paths:
         words += ["--ro-bind", str(path), str(path)]
-    for link, target in links().items():
+    for link, target in root.links.items():
         words += ["--symlink", target, str(link)]
     for device in _DEVICES:
         words += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]

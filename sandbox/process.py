@@ -174,7 +174,7 @@ class Worker:
                 if time.monotonic() > end:
                     return Result("unready")
                 ready = {key.fd for key, _ in selector.select(_LOOK_SECONDS)}
-                if err in ready and not self._keep_log(err):
+                if err in ready and not self.keep_log(err):
                     selector.unregister(err)
                 if out in ready:
                     if os.read(out, 1) != READY:
@@ -214,7 +214,7 @@ class Worker:
                     left = left[_written(into, left) :]
                     if not left:
                         selector.unregister(into)
-                if err in ready and not self._keep_log(err):
+                if err in ready and not self.keep_log(err):
                     selector.unregister(err)
                 if out in ready:
                     part = os.read(out, _CHUNK)
@@ -237,7 +237,7 @@ class Worker:
         out, err = self.process.stdout, self.process.stderr
         return (out.fileno() if out else -1), (err.fileno() if err else -1)
 
-    def _keep_log(self, descriptor: int) -> bool:
+    def keep_log(self, descriptor: int) -> bool:
         """Keep the end of what was printed; return False at its end."""
         part = os.read(descriptor, _CHUNK)
         self.log += part
@@ -250,7 +250,7 @@ class Worker:
         os.set_blocking(descriptor, False)
         with contextlib.suppress(BlockingIOError):
             for _ in range(4):
-                if not self._keep_log(descriptor):
+                if not self.keep_log(descriptor):
                     break
 
 
@@ -268,11 +268,34 @@ def start(plan: Plan, program: Path | None) -> Worker:
         OSError: The system has no process, memory or descriptor left.
     """
     worker = [sys.executable, "-I", "-B", "-u", "-m", "sandbox.worker", plan.kind, plan.entry]
+    code = seccomp.program(seccomp.architecture(), 0, starting=True)
+    return launch(plan, program, worker, code)
+
+
+def launch(
+    plan: Plan,
+    program: Path | None,
+    worker: list[str],
+    code: bytes,
+    root: bubblewrap.Root | None = None,
+) -> Worker:
+    """Start a command as a plan says, without waiting for it.
+
+    Args:
+        plan: The plan.
+        program: bubblewrap.
+        worker: The command.
+        code: Under bubblewrap: the filter of system calls that it begins with.
+        root: Under bubblewrap: what of the system it sees, unless that is what our code needs.
+
+    Raises:
+        OSError: The system has no process, memory or descriptor left.
+    """
     command, passed, info = worker, [], -1
     if plan.kind == "bubblewrap" and program is not None:
         # As a pipe: it fits, and is gone when it was read.
         filter_fd, end = os.pipe()
-        os.write(end, seccomp.program(seccomp.architecture(), 0, starting=True))
+        os.write(end, code)
         os.close(end)
         info, told = os.pipe()
         os.set_blocking(info, False)
@@ -280,7 +303,7 @@ def start(plan: Plan, program: Path | None) -> Worker:
         scratch = plan.mount_point if plan.scratch else None
         command = bubblewrap.command(
             program, plan.inputs, _ENVIRONMENT, worker,
-            scratch=scratch, filter_fd=filter_fd, info_fd=told,
+            scratch=scratch, filter_fd=filter_fd, info_fd=told, root=root,
         )  # fmt: skip
     try:
         process = subprocess.Popen(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fusion.errors import EnvironmentUnfit
-from sandbox.syscalls import JUDGED, PLAIN
+from sandbox.syscalls import JUDGED, LINKED, PLAIN, SOCKET
 
 ARCHITECTURES: Final = {"x86_64": 0, "aarch64": 1}
 """Column of :mod:`sandbox.syscalls`, by the name that uname(2) gives."""
@@ -49,6 +49,7 @@ _EXECUTE: Final = 0x4
 _ANY: Final = 0xFFFFFFFF
 _SECCOMP: Final = (317, 277)
 _WAIT4: Final = (61, 260)
+_INTERNET: Final = (2, 10)  # AF_INET, AF_INET6
 # Before the worker is handed anything: executing it, its own limits, and this very filter.
 _STARTING: Final = ("execve", "prctl", "prlimit64", "tgkill", "mprotect")
 _MODE_FILTER: Final = 1
@@ -125,6 +126,35 @@ def program(column: int, pid: int, *, starting: bool = False) -> bytes:
     code += [_ins(EQUAL, judged["clone3"] or 0, 0, 1), _ins(RETURN, ABSENT)]
     for name, rule in rules.items():
         code += _judge(judged[name] or 0, rule)
+    code.append(_ins(RETURN, REFUSE))
+    return b"".join(code)
+
+
+def linked_program(column: int) -> bytes:
+    """Return the filter of a program in a network of its own, which may start others inside.
+
+    Against :func:`program`: sockets of the internet's families, which reach no more than that
+    network has; processes that share all namespaces; and memory as the loader of native libraries
+    wants it. What is left is no way out of the namespaces, no tracing, no device, no mount.
+
+    Args:
+        column: As :func:`architecture` returns it.
+    """
+    plain = [pair[column] for pair in (*PLAIN.values(), *LINKED.values())]
+    judged = {name: pair[column] or 0 for name, pair in JUDGED.items()}
+    rules = {name: rule for name, rule in _rules(0).items() if name not in _STARTING}
+    rules["clone"] = _Rule(0, _NEW_NAMESPACES, (0,))
+    code = [_ins(LOAD, _ARCHITECTURE_AT), _ins(EQUAL, AUDIT[column], 1, 0), _ins(RETURN, KILL)]
+    code.append(_ins(LOAD, _NUMBER_AT))
+    if column == 0:
+        code += [_ins(ABOVE, _X32, 0, 1), _ins(RETURN, KILL)]
+    for number in (*plain, *(judged[name] for name in _STARTING)):
+        if number is not None:
+            code += [_ins(EQUAL, number, 0, 1), _ins(RETURN, ALLOW)]
+    code += [_ins(EQUAL, judged["clone3"], 0, 1), _ins(RETURN, ABSENT)]
+    code += _judge(SOCKET[column], _Rule(0, _ANY, _INTERNET))
+    for name, rule in rules.items():
+        code += _judge(judged[name], rule)
     code.append(_ins(RETURN, REFUSE))
     return b"".join(code)
 

@@ -131,3 +131,32 @@ JUDGED: Final[dict[str, tuple[int, int | None]]] = {
     "tgkill": (234, 131),
 }
 """Allowed with some arguments only, as :mod:`sandbox.seccomp` says."""
+
+LINKED: Final[dict[str, tuple[int, int | None]]] = {
+    "accept": (43, 202),
+    "accept4": (288, 242),
+    "bind": (49, 200),
+    "connect": (42, 203),
+    "epoll_create": (213, None),
+    "getpeername": (52, 205),
+    "getpriority": (140, 141),
+    "getsockname": (51, 204),
+    "getsockopt": (55, 209),
+    "listen": (50, 201),
+    "recvfrom": (45, 207),
+    "recvmsg": (47, 212),
+    "sched_getparam": (143, 121),
+    "sched_getscheduler": (145, 120),
+    "sched_setaffinity": (203, 122),
+    "sendmsg": (46, 211),
+    "sendto": (44, 206),
+    "setsockopt": (54, 208),
+    "shutdown": (48, 210),
+    "timerfd_create": (283, 85),
+    "timerfd_settime": (286, 86),
+    "wait4": (61, 260),
+}
+"""Beside those, for a program with a network of its own that starts others (``sandbox/rr22``)."""
+
+SOCKET: Final = (41, 198)
+"""Judged by its family: of such a program alone."""

@@ -117,6 +117,7 @@ def agree(seat: VerticalSeat, log: VerticalEvidence, asked: Agreement) -> Attemp
     Raises:
         StrangerRefused: No grant of this party is for the operator of an alignment.
         Refused: The study is not one of those that this party allows.
+        AlignmentRefused: A-20: it asks for a protocol that this party does not offer.
         OrderRefused: The operator did not order this run.
         GrantRefused: No grant of this party allows it.
         DataInvalid: The table does not fit; the own log says why.
@@ -129,6 +130,8 @@ def agree(seat: VerticalSeat, log: VerticalEvidence, asked: Agreement) -> Attemp
     if seat.studies and study.digest() not in seat.studies:
         msg = f"{seat.organisation} has not allowed the study {study.name} ({study.digest()})."
         raise Refused(msg, hint="Its operator adds the digest to `studies` in node.toml.")
+    if not isinstance(study, VerticalStudy):
+        _refuse_unoffered(seat, study)
     take_order(log, roster, asked.job, study, asked.order, seat.clock)
     if isinstance(study, VerticalStudy):
         return _to_train(seat, log, asked.job, study, roster)
@@ -204,6 +207,12 @@ def _refuse_stranger(seat: VerticalSeat, study: AlignmentStudy) -> None:
             hint="Ask its owner for a grant with `align`.",
             code=Code.NO_GRANT,
         )
+
+
+def _refuse_unoffered(seat: VerticalSeat, study: AlignmentStudy) -> None:
+    """Return if this node's operator offers the protocol that a study asks for."""
+    if study.alignment.protocol == "rr22" and not seat.node.config.rr22_python:
+        raise refused(Decided.NOT_OFFERED)
 
 
 def _to_align(seat: VerticalSeat, job: str, study: AlignmentStudy, roster: Roster) -> AlignJob:

@@ -9,16 +9,19 @@ told of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from federated.vertical.attempts import AttemptedJob, Brought
 from federated.vertical.keeping import TRIED
 from fusion.alignment import controls, resuming
 from fusion.alignment.controls import Limits, Run
-from fusion.alignment.resuming import KeptRing, KeptSession
+from fusion.alignment.resuming import KeptRing, KeptRr22, KeptSession
+from fusion.alignment.rr22_talker import Rr22Talker
 from fusion.alignment.talkers import MemberTalker, SessionTalker
+from fusion.engine_ports import Rr22Task
 from fusion.errors import AlignmentRefused, DataInvalid, Refused
-from fusion.services import align_results, earlier_runs
+from fusion.services import align_results, earlier_runs, engines
 from fusion.services.align_results import Told
 from fusion.services.maskers import maskers
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from federated.vertical.keeping import Mark
     from fusion.alignment.preparation import Prepared
     from fusion.alignment.ring import Member
+    from fusion.alignment.rr22 import Rr22Session
     from fusion.alignment.session import Outcome, Session
     from fusion.alignment.study import AlignmentStudy
     from fusion.crypto.sealing import SealingPublicKey
@@ -88,7 +92,10 @@ class AlignJob(AttemptedJob):
             own = self._own
             self._marks = controls.sketch(earlier_runs.secret_of(own.node), own.prepared.keys)
         self._hold_to_earlier()
-        align = self._ring if len(self._terms.parties) > 2 else self._session
+        if self._own.study.alignment.protocol == "rr22":
+            align = self._rr22
+        else:
+            align = self._ring if len(self._terms.parties) > 2 else self._session
         self._finish(align(attempt))
 
     def _hold_to_earlier(self) -> None:
@@ -147,6 +154,31 @@ class AlignJob(AttemptedJob):
         finally:
             session.wipe()
 
+    def _rr22(self, attempt: Attempt) -> Outcome | None:
+        own, (peer,) = self._own, self._peers
+        kept, keys, config = KeptRr22(self._own.keeping), own.prepared.keys, own.node.config
+        session = kept.open(self._terms, own.me, keys)
+        rank = 0 if session.learns else 1
+        task = Rr22Task(rank, peer, session.items(), self._terms.set_size + 1)
+
+        def greeted() -> None:
+            """Keep that it begins, and log what both have committed to, before it does."""
+            kept.begin()
+            self._remember(peer, session.peer_total, session.commitment)
+            seen = {peer: (session.peer_commitment, session.peer_total)}
+            own.log.committed(session.commitment, len(keys), self._peers, seen)
+
+        process = engines.rr22().start(Path(config.rr22_python), task, config.worker_user)
+        try:
+            process.wait_ready()  # before anything leaves, and is charged for
+            self._remember(peer, 0, session.commitment)
+            talker = Rr22Talker(session, process, greeted)
+            self._left = True
+            self._carry(attempt, "align", talker, lambda talk: setattr(talker, "wake", talk.wake))
+            return self._outcome(session)
+        finally:
+            process.close()
+
     def _talk_over(self, attempt: Attempt, talker: Talker) -> None:
         self._left = True
         self._carry(attempt, "align", talker)
@@ -160,7 +192,7 @@ class AlignJob(AttemptedJob):
             own.job, self._terms.field.field, len(own.prepared.keys), items, commitment, self._marks
         )
 
-    def _outcome(self, engine: Session | Member) -> Outcome | None:
+    def _outcome(self, engine: Session | Member | Rr22Session) -> Outcome | None:
         """Return what was learned; if too little is common, that is said where it is logged."""
         try:
             return engine.outcome()

@@ -309,7 +309,13 @@ class AttemptedJob(ABC):
                 aligning=aligning,
             )  # fmt: skip
 
-    def _carry(self, attempt: Attempt, stage: str, talker: Talker) -> None:
+    def _carry(
+        self,
+        attempt: Attempt,
+        stage: str,
+        talker: Talker,
+        opened: Callable[[Talk], None] = lambda _: None,
+    ) -> None:
         brought = self._brought
         self.check()  # all of them, before the first charge is final
         begin_together(brought.permissions)
@@ -321,6 +327,7 @@ class AttemptedJob(ABC):
             check=self.check,
         )
         self._talk = talk
+        opened(talk)
         try:
             talk.wait(attempt.stop)
         finally:

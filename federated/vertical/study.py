@@ -194,6 +194,11 @@ def joint_from_canonical(data: bytes) -> JointStudy:
 def broken_rules(document: Document) -> Iterator[tuple[KeyPath, str]]:
     """Yield path and message of every rule between values that is broken."""
     yield from alignment_rules(document)
+    if document.alignment.protocol is not None:
+        yield (
+            ("alignment", "protocol"),
+            "Training goes on after a crash, which RR22 does not: leave `protocol` out.",
+        )
     with_label = [at for at, party in enumerate(document.party) if party.label is not None]
     if len(with_label) != 1:
         yield ("party",), f"One party has the `label`, and only one; here {len(with_label)} have."

@@ -28,6 +28,8 @@ SEAL: Final = 2 + 16
 """Bytes that sealing adds to them: their length, and what shows that they were not changed."""
 MAX_BODY_BYTES: Final = 3 * MEBI
 """Of one message's array: what gRPC carries between nodes in one piece, with room to spare."""
+MAX_LINKED: Final = MEBI
+"""Bytes of RR22's link in one message."""
 MAX_MESSAGE_BYTES: Final = 2 + MAX_HEAD_BYTES + MAX_BODY_BYTES
 
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -88,7 +90,7 @@ class Output(_Head):
 
 
 class Done(_Head):
-    """Who learns has everything; nothing about what it learned."""
+    """Who learns has everything (of RR22: who says it); nothing about what it learned."""
 
     kind: Literal["done"] = "done"
 
@@ -138,7 +140,35 @@ class Published(_Head):
     count: _Chunk
 
 
-Head = Hello | Masked | Pledge | Doubled | Output | Done | Lists | Asked | Evaluated | Published
+class Linked(_Head):
+    """What one party's process of RR22 says to the other's: frames of a link, ``count`` bytes."""
+
+    kind: Literal["linked"] = "linked"
+    count: Annotated[int, Field(ge=1, le=MAX_LINKED)]
+
+
+class Said(_Head):
+    """The own process of RR22 has its result; its link goes on until the peer's has, too."""
+
+    kind: Literal["said"] = "said"
+
+
+class Common(_Head):
+    """Items that RR22 has found, sorted: a part of the list, for who did not learn them by it.
+
+    Of none there is one part, which is empty.
+    """
+
+    kind: Literal["common"] = "common"
+    total: _Count
+    first: _Count
+    count: Annotated[int, Field(ge=0, le=MAX_CHUNK)]
+
+
+Head = (
+    Hello | Masked | Pledge | Doubled | Output | Done | Lists | Asked | Evaluated | Published
+    | Linked | Said | Common
+)  # fmt: skip
 _HEADS: Final[TypeAdapter[Head]] = TypeAdapter(Annotated[Head, Field(discriminator="kind")])
 
 
@@ -147,8 +177,10 @@ def width(head: Head) -> int:
     match head:
         case Masked() | Lists() | Asked() | Evaluated():
             return POINT
-        case Doubled():
+        case Doubled() | Common():
             return TAG
+        case Linked():
+            return 1
         case Published():
             return TAG + head.sealed
         case _:

@@ -4,7 +4,9 @@ Of a session of two its state is kept before anything leaves, and again after th
 after its pledge: the peer is held to the list and to the answer that it committed to, and sends
 everything after that again. Of a ring,
 where nobody commits to a list, the own list is kept before it leaves, and every message before its
-sender hears that it was taken: it goes on from the last message that was acknowledged.
+sender hears that it was taken: it goes on from the last message that was acknowledged. Of RR22
+nothing can be kept but what was committed to, and that the own process has begun: it never does
+twice.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fusion.alignment.ring import Member
-from fusion.alignment.rules import Broken, broken
+from fusion.alignment.rr22 import NONCE, Rr22Session
+from fusion.alignment.rules import Broken, Decided, broken, refused
 from fusion.alignment.session import Session
 from fusion.alignment.states import Role, State
 from fusion.crypto import rng
@@ -32,6 +35,8 @@ _ORDER: Final = 32
 _NAME: Final = re.compile(r"align-.+")
 _TAKEN: Final = re.compile(r"align-ring-(\d{7})")
 _RING: Final = "align-ring"
+_RR22: Final = "align-rr22"
+_WAITING, _BEGUN = b"\0", b"\1"
 
 
 class Keeping(Protocol):
@@ -178,6 +183,45 @@ class KeptRing:
         """Keep a message that was taken; called before its sender hears of that."""
         self.keeping.put(_name(self._count), data)
         self._count += 1
+
+
+@dataclass(slots=True)
+class KeptRr22:
+    """An alignment by RR22.
+
+    Attributes:
+        keeping: Where it is remembered.
+    """
+
+    keeping: Keeping
+    _held: bytes = b""
+
+    def open(self, terms: Terms, me: str, keys: Sequence[str]) -> Rr22Session:
+        """Return a session under the nonce that was kept, or a new one, before anything leaves.
+
+        Raises:
+            InputInvalid: It was opened with another set, or the terms are not for RR22.
+            AlignmentRefused: A-21: it was begun. Else as :class:`Rr22Session`.
+            AlignmentBroken: A-68: what was kept does not open.
+        """
+        order = order_of(keys)
+        found = _got(self.keeping, _RR22)
+        if found is not None:
+            nonce, before, begun = found[:NONCE], found[NONCE : NONCE + _ORDER], found[-1:]
+            if begun != _WAITING:
+                raise refused(Decided.BEGUN)
+            _hold_to(before, order)
+        else:
+            nonce = rng.token(NONCE)
+        session = Rr22Session(terms, me, keys, nonce)
+        self._held = nonce + order
+        if found is None:
+            self.keeping.put(_RR22, self._held + _WAITING)
+        return session
+
+    def begin(self) -> None:
+        """Remember that the own process begins, before it does."""
+        self.keeping.put(_RR22, self._held + _BEGUN)
 
 
 def _got(keeping: Keeping, name: str) -> bytes | None:

@@ -66,6 +66,22 @@ class Decided(Enum):
         "The study's `set_size` is larger than the grant allows.",
         "Write a smaller one, or ask for a grant with a larger one.",
     )
+    NOT_OFFERED = Rule(
+        "A-20",
+        "The study asks for RR22, which this node does not offer.",
+        "Its operator installs spu and names its Python as `rr22_python` in node.toml "
+        "(docs/alignment.md), or the study leaves `protocol` out.",
+    )
+    BEGUN = Rule(
+        "A-21",
+        "RR22 was begun for this run and cut off: what a peer has seen of it can't be known.",
+        "Order it again, which is another run.",
+    )
+    BACK_END = Rule(
+        "A-22",
+        "The process that runs RR22 ended before it had a result: nothing is released.",
+        "node.log says how it ended. Order it again, or leave `protocol` out of the study.",
+    )
 
 
 class Broken(Enum):
@@ -90,6 +106,10 @@ class Broken(Enum):
     EPOCH = Rule("A-66", "A message is for another epoch of the published set.")
     OVER = Rule("A-67", "The alignment has ended.")
     SEAL = Rule("A-68", "The kept state of an alignment does not open, or is of another one.")
+    LINK = Rule(
+        "A-69", "What came for RR22's link is not what a link has, or more than its sets take."
+    )
+    FOUND = Rule("A-70", "What RR22 is said to have found is not in the set, or there twice.")
 
 
 def refused(rule: Decided) -> AlignmentRefused:

@@ -89,12 +89,15 @@ class AlignmentSection(Part):
         minimum_intersection: Fewer common records than this are not released.
         minimum_overlap_permille: Least share of the larger set that is common, in thousandths.
         outcome: Of ``fusion align``: ``size``, ``one`` or ``both``. The first party learns.
+        protocol: Of ``fusion align``: ``rr22`` for SecretFlow's, which both nodes have to offer;
+            None for masking twice. A study without it has the digest that it always had.
     """
 
     set_size: Annotated[int, Field(ge=1, le=MAX_ITEMS)]
     minimum_intersection: Annotated[int, Field(ge=0, le=MAX_ITEMS)] = 20
     minimum_overlap_permille: Annotated[int, Field(ge=0, le=1000)] = 0
     outcome: Literal["one", "both", "size"] = "size"
+    protocol: Literal["rr22"] | None = None
 
 
 class PartySection(Part):
@@ -238,6 +241,12 @@ def broken_rules(study: AlignmentStudy) -> Iterator[tuple[KeyPath, str]]:
             yield ("party", index, "words"), "`words` are some of the party's `columns`."
         if party.positive is not None and party.label is None:
             yield ("party", index, "positive"), "`positive` is a value of the `label`."
+    yield from _alignment_rules(study)
+    if study.identifiers.fold and study.identifiers.kind != "text":
+        yield ("identifiers", "fold"), "`fold` is for identifiers of the kind `text`."
+
+
+def _alignment_rules(study: AlignmentStudy) -> Iterator[tuple[KeyPath, str]]:
     alignment = study.alignment
     if alignment.minimum_intersection > alignment.set_size:
         yield (
@@ -249,8 +258,13 @@ def broken_rules(study: AlignmentStudy) -> Iterator[tuple[KeyPath, str]]:
             ("alignment", "outcome"),
             "With more than two parties the first one learns: `one` or `size`.",
         )
-    if study.identifiers.fold and study.identifiers.kind != "text":
-        yield ("identifiers", "fold"), "`fold` is for identifiers of the kind `text`."
+    if alignment.protocol == "rr22" and len(study.party) > 2:
+        yield ("alignment", "protocol"), "RR22 is for two parties."
+    if alignment.protocol == "rr22" and alignment.outcome == "size":
+        yield (
+            ("alignment", "protocol"),
+            "RR22 shows the first party the records: `outcome` is `one` or `both`.",
+        )
 
 
 def parse_study(text: str, origin: str) -> AlignmentStudy:

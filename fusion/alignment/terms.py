@@ -22,7 +22,8 @@ MAX_ITEMS: Final = 100_000_000
 """Items of one set."""
 MAX_PARTIES: Final = 16
 MAX_CHUNK: Final = 16_384
-_SUITE: Final = b"banyan alignment 1, ristretto255, SHA-512"
+SUITE: Final = b"banyan alignment 1, ristretto255, SHA-512"
+RR22_SUITE: Final = b"banyan alignment 1, rr22, SHA-512"
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Organisation = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$")]
@@ -46,14 +47,14 @@ class Compared(Document):
     kind: Literal["resident_id", "uscc", "phone", "text"]
     fold: bool = False
 
-    def digests(self, keys: Iterable[str]) -> bytes:
+    def digests(self, keys: Iterable[str], suite: bytes = SUITE) -> bytes:
         """Return 64 bytes a key: SHA-512 over a tag, its length before it, and the key.
 
         The tag is the suite and this field, so that one person's identifier gives unrelated
         points in two jobs (domain separation as in RFC 9380, 3.1).
         """
         state = hashlib.sha512()
-        for part in (_SUITE, self.canonical()):
+        for part in (suite, self.canonical()):
             state.update(len(part).to_bytes(8, "big"))
             state.update(part)
         out = bytearray()

@@ -15,6 +15,7 @@ class SetCommitted(EntryBase):
     ``reservation`` is that of its charge. ``commitment`` is that to its own set, masked for this
     job; each of ``peer_commitments`` is that of the peer in its place, with the size of its set.
     With three and more parties lists are not committed to one by one, and these two are empty.
+    By RR22 a commitment is to the set's digests, under a nonce, and nobody else can check it.
     """
 
     kind: Literal["set-committed"] = "set-committed"

@@ -270,6 +270,10 @@ class Talk:
         self._worker.join(seconds)
         return not self._worker.is_alive()
 
+    def wake(self) -> None:
+        """Have the talker asked again at once: what it works with has something new."""
+        self._bell.ring()
+
     @property
     def ended(self) -> bool:
         """Whether nothing more is taken or made."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fusion.engine_ports import (
         IsolationDiagnosis,
         QueryEngine,
+        Rr22Engine,
         ScoringEngine,
         TrainingEngine,
     )
@@ -60,6 +61,17 @@ def scoring() -> ScoringEngine:
         EnvironmentUnfit: None is installed, or more than one.
     """
     engine: ScoringEngine = _load("scoring")
+    return engine
+
+
+@cache
+def rr22() -> Rr22Engine:
+    """Return what runs SecretFlow's RR22, confined.
+
+    Raises:
+        EnvironmentUnfit: None is installed, or more than one.
+    """
+    engine: Rr22Engine = _load("rr22")
     return engine
 
 

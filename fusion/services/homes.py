@@ -102,6 +102,8 @@ class NodeConfig(BaseModel):
         database_password: File with that database's password.
         require_grants: Whether it takes part in nothing without a grant of its own that allows it.
         worker_user: Account that confined work runs as where the node runs as root; never root.
+        rr22_python: Absolute path of a Python that has spu: this node takes part in alignments by
+            RR22; empty if it does not.
         data: Data set name to file, absolute.
     """
 
@@ -118,6 +120,7 @@ class NodeConfig(BaseModel):
     database_password: str = ""
     require_grants: bool = True
     worker_user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = DEFAULT_WORKER_USER
+    rr22_python: Annotated[str, Field(pattern=r"^(?:/.{1,4000})?$")] = ""
     data: dict[str, Path] = Field(default_factory=dict)
 
 

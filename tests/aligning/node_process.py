@@ -19,6 +19,7 @@ from federated.cohort import Request
 from federated.seats import seat_of, vertical_seat_of
 from federated.vertical import align_job
 from federated.vertical.party import VerticalParty
+from fusion.alignment.rr22_talker import Rr22Talker
 from fusion.alignment.talkers import MemberTalker, SessionTalker
 from fusion.services.homes import NodeHome
 from fusion.services.node_link import Connection
@@ -56,8 +57,8 @@ def main() -> None:
         what, at = sys.argv[2], int(sys.argv[3])
         if what == "late":
             setattr(align_job.AlignJob, "_finish", _die)  # noqa: B010 - as below
-        for name, base in (("SessionTalker", SessionTalker), ("MemberTalker", MemberTalker)):
-            setattr(align_job, name, faulty(base, what, at))
+        for base in (SessionTalker, MemberTalker, Rr22Talker):
+            setattr(align_job, base.__name__, faulty(base, what, at))
 
     def say(text: str) -> None:
         sys.stderr.write(f"{node.config.id}: {text}\n")

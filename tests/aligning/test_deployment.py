@@ -11,12 +11,13 @@ from tests.aligning.world import BANK, COMMON, GOV, KEYS, PURPOSE, study_text
 from tests.deployment.processes import Deployment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 pytestmark = [pytest.mark.deployment, pytest.mark.soak, pytest.mark.timeout(600)]
 
 
-def _grant(found: Deployment, owner: str) -> None:
+def _grant(found: Deployment, owner: str, outcomes: Sequence[str] = ("size",)) -> None:
     """Have an owner and the operator sign, with the verbs that they would use."""
     schema: dict[str, Any] = found.json("grant", "schema", "people", "--home", found.node(owner))
     document = {
@@ -32,7 +33,7 @@ def _grant(found: Deployment, owner: str) -> None:
         "permissions": {
             "align": {
                 "set_size": 1000,
-                "outcomes": ["size"],
+                "outcomes": list(outcomes),
                 "minimum_intersection": 10,
                 "runs": 5,
             }

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox import seccomp
 from sandbox.seccomp import ABSENT, ALLOW, AUDIT, KILL, REFUSE, program
-from sandbox.syscalls import JUDGED, PLAIN
+from sandbox.syscalls import JUDGED, LINKED, PLAIN, SOCKET
 
 PID = 4711
 COLUMNS = sorted(seccomp.ARCHITECTURES.values())
@@ -145,3 +145,19 @@ def test_the_numbers_are_those_of_libseccomp(column: int) -> None:
     for name, pair in {**NAMED, **FORBIDDEN}.items():
         number = resolve(ctypes.c_uint32(AUDIT[column]), name.encode())
         assert pair[column] == (number if number >= 0 else None), name
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_program_with_a_network_of_its_own_has_no_door_either(column: int) -> None:
+    code = seccomp.linked_program(column)
+    listed = {pair[column] for pair in (*NAMED.values(), *LINKED.values())} | {SOCKET[column]}
+    for number in range(600):
+        if number not in listed:
+            assert verdict(code, number, audit=AUDIT[column]) == REFUSE, number
+    for family, expected in ((2, ALLOW), (10, ALLOW), (1, REFUSE), (16, REFUSE), (17, REFUSE)):
+        assert verdict(code, SOCKET[column], (family,), AUDIT[column]) == expected
+    clone = JUDGED["clone"][column] or 0
+    assert verdict(code, clone, (17,), AUDIT[column]) == ALLOW  # SIGCHLD: a process like this one
+    for space in (0x00020000, 0x10000000, 0x40000000, 0x20000000):  # new mounts, users, net, pids
+        assert verdict(code, clone, (17 | space,), AUDIT[column]) == REFUSE
+    assert verdict(code, 0, audit=0x40000003) == KILL
