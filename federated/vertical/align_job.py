@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from fusion.alignment.study import AlignmentStudy
     from fusion.crypto.sealing import SealingPublicKey
     from fusion.grants.document import Align
-    from fusion.services.conversing import Talker
     from fusion.services.homes import NodeHome
+    from fusion.services.talker import Talker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fusion.alignment.resuming import Keeping
     from fusion.alignment.session import Maskers, Session
     from fusion.alignment.terms import Outcome
-    from fusion.services.conversing import Talker
+    from fusion.services.talker import Talker
 
 FIELD: Final = "identifier"
 """What all call it; each party's column may have another name."""
@@ -100,7 +100,7 @@ class Aligned:
 
 
 class SessionsTalker:
-    """:class:`fusion.services.conversing.Talker` for sessions, one with each peer."""
+    """:class:`fusion.services.talker.Talker` for sessions, one with each peer."""
 
     def __init__(
         self,

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from federated.vertical.keeping import Keeping
     from federated.vertical.standings import Ending
-    from fusion.services.conversing import Conversations, Talk, Talker
+    from fusion.services.conversing import Conversations, Talk
+    from fusion.services.talker import Talker
 
 _LOG: Final = logging.getLogger("banyan.vertical")
 

@@ -1,6 +1,6 @@
 """An alignment by RR22 in the shape in which a carrier talks.
 
-See :class:`fusion.services.conversing.Talker`. What the own process says is collected when the
+See :class:`fusion.services.talker.Talker`. What the own process says is collected when the
 carrier asks what is ready; the process rings when there is something.
 """
 

@@ -1,4 +1,4 @@
-"""Alignments in the shape in which a carrier talks (:class:`fusion.services.conversing.Talker`)."""
+"""Alignments in the shape in which a carrier talks (:class:`fusion.services.talker.Talker`)."""
 
 from __future__ import annotations
 

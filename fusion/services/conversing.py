@@ -1,10 +1,10 @@
 """Conversations: what parties of a job say to each other, carried until every one has it.
 
-A job's own logic is a :class:`Talker`: it makes messages, numbered from 0 for each peer, and takes
-those of its peers. A :class:`Talk` carries them (:mod:`fusion.link.line`): of two nodes the one
-whose name is smaller dials, the hub is dialled always. A broken connection heals; a peer that is
-silent for longer than the job's patience, says that it has failed, or breaks a rule ends the talk
-here, and everybody else is told. See ``docs/adr/0028-conversations.md``.
+A job's own logic (:mod:`fusion.services.talker`) makes messages, numbered from 0 for each peer, and
+takes those of its peers. A :class:`Talk` carries them (:mod:`fusion.link.line`): of two nodes the
+one whose name is smaller dials, the hub is dialled always. A broken connection heals; a peer that
+is silent for longer than the job's patience, says that it has failed, or breaks a rule ends the
+talk here, and everybody else is told. See ``docs/adr/0028-conversations.md``.
 """
 
 from __future__ import annotations
@@ -38,57 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from fusion.ports import Clock, Stop
+    from fusion.services.talker import Talker
 
 _LOG: Final = logging.getLogger("banyan.conversing")
 _LOOK_SECONDS: Final = 0.2
 _KEPT: Final = 1024
 """Talks that are over and still answer: a peer may not have heard the end."""
-
-
-class Talker(Protocol):
-    """A party's own logic in a job; called by one thread at a time."""
-
-    @property
-    def peers(self) -> frozenset[str]:
-        """With whom it talks."""
-        ...
-
-    def ready(self, peer: str) -> int:
-        """Return how many messages for a peer, counted from the first, may have left by now."""
-        ...
-
-    def message(self, peer: str, number: int) -> bytes:
-        """Return a message; asked again, the same bytes, unless it was forgotten."""
-        ...
-
-    def take(self, peer: str, data: bytes) -> None:
-        """Take the next message of a peer.
-
-        Raises:
-            FusionError: It breaks a rule, or the job is not to go on.
-        """
-        ...
-
-    def taken(self, peer: str) -> int:
-        """Return how many messages of a peer were taken."""
-        ...
-
-    def forget(self, peer: str, below: int) -> int:
-        """Drop messages that a peer has taken, if there is no use for them.
-
-        Args:
-            peer: The peer.
-            below: It has taken those with smaller numbers.
-
-        Returns:
-            The number of the first message that can still be made.
-        """
-        ...
-
-    @property
-    def over(self) -> bool:
-        """Whether everything was taken that is needed; messages may be left to send."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from fusion.services.conversing import Talker
+    from fusion.services.talker import Talker
     from tests.faulting import Case, Fault
 
 RING = ("a.example", "b.example", "c.example", "d.example", "e.example")

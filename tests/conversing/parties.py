@@ -11,7 +11,8 @@ from fusion.services.conversing import Patience
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fusion.services.conversing import Conversations, Talk, Talker
+    from fusion.services.conversing import Conversations, Talk
+    from fusion.services.talker import Talker
 
 LONG = Patience(silence=60.0, standstill=60.0, linger=60.0)
 """Not to be lost on a machine that is busy with other tests: nobody is late or leaves early."""

@@ -23,7 +23,7 @@ _OF_A_PEER = (MessageInvalid, KeyRefused, VerificationFailed)
 
 
 class MachineTalker:
-    """A :class:`fusion.services.conversing.Talker` around a machine.
+    """A :class:`fusion.services.talker.Talker` around a machine.
 
     Attributes:
         peers: With whom it talks.
