@@ -134,12 +134,7 @@ class Attached:
 
     def named(self, full: str) -> str:
         """Return the name that grants have for ``table.column``."""
-        return column_name(self.policy, full)
-
-
-def column_name(policy: Policy, full: str) -> str:
-    """Return the name that grants have for ``table.column``: of one table alone, the column's."""
-    return full.partition(".")[2] if len(policy.tables) == 1 else full
+        return self.policy.named(full)
 
 
 def folder(node: NodeHome, dataset: str) -> Path:
@@ -222,13 +217,7 @@ def attach_and_tell(
             if not frozen.place:
                 document |= _stored(policy, copies)
             copies.rename(where / f"r{revision}")
-        with disk.emptied_on_failure(where / f"r{revision}"):
-            signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
-            found = _opened(node, dataset, signed)
-            if before is not None:
-                # Before the new revision holds: what was released of these people stays counted.
-                ledgers.carry(node, before, found)
-            write_atomic(where / "policy.json", signed)
+        found = _made_to_hold(node, where, before, document)
         for old in where.glob("r[0-9]*"):
             if old.name != found.epoch:
                 shutil.rmtree(old, ignore_errors=True)
@@ -237,6 +226,24 @@ def attach_and_tell(
     elif found.source == "spark":
         spark_freeze.drop_others(tables.lake, found.owner, dataset, found.place)
     return found, Told(frozen.looked)
+
+
+def _made_to_hold(
+    node: NodeHome, where: Path, before: Attached | None, document: Mapping[str, Any]
+) -> Attached:
+    """Sign a revision whose copies are there, and have it hold from here on."""
+    dataset, revision = document["dataset"], document["revision"]
+    signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
+    holding = where / "policy.json"
+    with disk.emptied_on_failure(
+        where / f"r{revision}", lambda: holding.exists() and holding.read_bytes() == signed
+    ):
+        found = _opened(node, dataset, signed)
+        if before is not None:
+            # Before the new revision holds: what was released of these people stays counted.
+            ledgers.carry(node, before, found)
+        write_atomic(holding, signed)
+    return found
 
 
 def _is_same(before: Attached, document: Mapping[str, Any]) -> bool:
@@ -386,12 +393,12 @@ def _document(
     node: NodeHome, policy: Policy, dataset: str, revision: int, frozen: freezing.Frozen
 ) -> dict[str, Any]:
     merged = {
-        column_name(policy, f"{table}.{column}"): kind
+        policy.named(f"{table}.{column}"): kind
         for table, schema in frozen.schemas.items()
         for column, kind in schema.items()
     }
     columns = [
-        column_name(policy, f"{table}.{column}")
+        policy.named(f"{table}.{column}")
         for table, what in policy.tables.items()
         if not what.public
         for column in what.columns

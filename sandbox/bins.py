@@ -125,7 +125,9 @@ def at_widths(value: Expr) -> Expr:
     if value.told.known or not value.type.number:
         return value
     if value.op in _MONOTONE:
-        (of,) = value.args
+        of = at_widths(value.args[0])
+        if of is not value.args[0]:
+            return build(value.op, (of,), value.type)
         whole = of.args[0] if of.op == "real" else of
         if whole.type.kind is not Kind.INT or whole.told.width == inf:
             return value
@@ -138,7 +140,26 @@ def at_widths(value: Expr) -> Expr:
 
 
 _MONOTONE = frozenset({"sqrt", "ln"})
-_OVER = frozenset({"neg", "abs", "add", "sub", "mul", "div", "round_real", "real"})
+_OVER = frozenset(
+    {
+        "neg",
+        "abs",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "real",
+        "coalesce",
+        "greatest",
+        "least",
+        "case",
+        "nullif",
+        "round_real",
+        "floor_real",
+        "ceil_real",
+        "within",
+    }
+)
 """Of such functions, what is made of them here too."""
 
 

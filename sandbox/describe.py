@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from fusion.grants.refusal import Clause, Code, Refusal
 from fusion.services.query_description import ColumnDescribed, Described, TableDescribed
-from sandbox.attached import column_name
 from sandbox.functions import NAMES
 from sandbox.policy import Date, Dimension, Key, Number, Public
 
@@ -53,7 +52,7 @@ def describe(policy: Policy, granted: Collection[str]) -> Described:
         columns = [
             _column(column, what, policy)
             for column, what in table.columns.items()
-            if table.public or column_name(policy, f"{name}.{column}") in granted
+            if table.public or policy.named(f"{name}.{column}") in granted
         ]
         if columns:
             tables.append(

@@ -17,7 +17,7 @@ import duckdb
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _REFUSALS: Final = (
@@ -62,7 +62,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def emptied_on_failure(folder: Path) -> Iterator[None]:
+def emptied_on_failure(folder: Path, holds: Callable[[], bool]) -> Iterator[None]:
     """Remove what is in a folder of a revision that does not come to hold.
 
     The folder itself stays: the history may have begun the revision, and its number is not used
@@ -71,6 +71,10 @@ def emptied_on_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        if (
+            holds()
+        ):  # an interrupt, or a folder that could not be synchronised, after it came to hold
+            raise
         for each in folder.iterdir():
             if each.is_dir():
                 shutil.rmtree(each, ignore_errors=True)

@@ -264,6 +264,10 @@ class Policy(Document):
         # A bin of one last decimal tells all there is.
         return 0 if what.bin is None or what.bin * 10**what.decimals == 1 else what.bin
 
+    def named(self, full: str) -> str:
+        """Return the name that grants have for ``table.column``: of one table, the column's."""
+        return full.partition(".")[2] if len(self.tables) == 1 else full
+
     @property
     def single(self) -> frozenset[str]:
         """The tables with one row of each person."""

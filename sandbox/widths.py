@@ -72,6 +72,8 @@ def told(op: str, args: Sequence[Any], numbers: Sequence[Expr], kind: Type) -> T
     if op == "days_between":
         widest = max(_DAYS[each.type.finest] for each in args[1:])
         return Told(max(1.0, widest / _DAYS[args[0]]), known=False)
+    if op in {"sqrt", "ln"}:  # nothing follows: of a number that is read at its width all is known
+        return Told(0.0 if known else inf, known)
     # Of functions, parts of days and lengths.
     return Told(
         0.0 if known and numbers else (kind.high - kind.low) / 1000, known and bool(numbers)

@@ -210,8 +210,11 @@ def _refuse_stranger(seat: VerticalSeat, study: AlignmentStudy) -> None:
 
 
 def _refuse_unoffered(seat: VerticalSeat, study: AlignmentStudy) -> None:
-    """Return if this node's operator offers the protocol that a study asks for."""
-    if study.alignment.protocol == "rr22" and not seat.node.config.rr22_python:
+    """Return if this node's operator offers the other party the protocol that a study asks for."""
+    config = seat.node.config
+    others = {*study.organisations} - {seat.organisation}
+    offered = config.rr22_python and others.issubset(config.rr22_parties)
+    if study.alignment.protocol == "rr22" and not offered:
         raise refused(Decided.NOT_OFFERED)
 
 

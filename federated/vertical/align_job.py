@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fusion.alignment.study import AlignmentStudy
     from fusion.crypto.sealing import SealingPublicKey
     from fusion.grants.document import Align
+    from fusion.services.conversing import Talk
     from fusion.services.homes import NodeHome
     from fusion.services.talker import Talker
 
@@ -174,7 +175,13 @@ class AlignJob(AttemptedJob):
             self._remember(peer, 0, session.commitment)
             talker = Rr22Talker(session, process, greeted)
             self._left = True
-            self._carry(attempt, "align", talker, lambda talk: setattr(talker, "wake", talk.wake))
+
+            def joined(talk: Talk) -> None:
+                talker.wake, talk.works_elsewhere = talk.wake, talker.works
+                # Whoever waits for a process that takes nothing is let go with it.
+                talk.closes(process.close)
+
+            self._carry(attempt, "align", talker, joined)
             return self._outcome(session)
         finally:
             process.close()

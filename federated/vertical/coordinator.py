@@ -349,7 +349,9 @@ class Coordinator(ABC, Generic[StudyT]):
         if gone:
             raise CutOffError(f"{', '.join(gone)} was started anew.")
         if 0 < len(working) < len(self.heard):
-            self._hold_to_step(number, working, now)
+            self._hold_to_step(number, late, working, now)
+        else:
+            self._ending = 0, 0.0
         if failed and not working:
             names = next(iter(failed))
             first = next((s for s in failed.values() if s.kind == "again"), failed[names])
@@ -359,21 +361,28 @@ class Coordinator(ABC, Generic[StudyT]):
         if late and not working:
             raise CutOffError(f"{', '.join(late)} was not heard for {run.study.patience:g} s.")
 
-    def _hold_to_step(self, number: int, working: list[str], now: float) -> None:
+    def _hold_to_step(self, number: int, late: list[str], working: list[str], now: float) -> None:
         """Wait for parties to end what has ended at others, as long as a step may take.
 
         Raises:
-            PartySilent: They still say that they work.
+            PartySilent: They still say that they work, or others are still not heard.
         """
         if self._ending[0] != number:
             self._ending = number, now
         seconds = self.run.study.longest_step
-        if now - self._ending[1] > seconds:
+        if now - self._ending[1] <= seconds:
+            return
+        if late:
             raise PartySilent(
-                f"{', '.join(working)} still works {seconds:g} s after others have ended.",
-                party=working[0],
-                hint="Is its node well? A study whose steps take longer says so: `longest_step`.",
+                f"{', '.join(late)} was not heard for {seconds:g} s while others work.",
+                party=late[0],
+                hint="Is its node up?",
             )
+        raise PartySilent(
+            f"{', '.join(working)} still works {seconds:g} s after others have ended.",
+            party=working[0],
+            hint="Is its node well? A study whose steps take longer says so: `longest_step`.",
+        )
 
 
 def failed_by(organisation: str, failure: Failure | FailureSection) -> PartyFailed:

@@ -50,8 +50,9 @@ class Tally:
             if standing is None or standing.attempt != self._attempt:
                 continue
             known = self._now.get(name, [0, 0])
-            said = [standing.aligning, standing.bytes - standing.aligning]
-            now = [max(pair) for pair in zip(known, said, strict=True)]
+            # Every byte once: a party may tell later that it was of aligning.
+            aligning = max(known[0], standing.aligning)
+            now = [aligning, max(sum(known), standing.bytes, aligning) - aligning]
             changed |= now != known
             self._now[name] = now
         if changed:

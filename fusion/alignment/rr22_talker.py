@@ -64,6 +64,10 @@ class Rr22Talker:
                 session.end(found)
         return session.ready
 
+    def works(self) -> bool:
+        """Return whether the own process was begun, and has no result yet."""
+        return self._session.greeted and not self._session.ended and not self._session.closed
+
     def _ring(self) -> None:
         self.wake()
 

@@ -68,9 +68,9 @@ class Decided(Enum):
     )
     NOT_OFFERED = Rule(
         "A-20",
-        "The study asks for RR22, which this node does not offer.",
-        "Its operator installs spu and names its Python as `rr22_python` in node.toml "
-        "(docs/alignment.md), or the study leaves `protocol` out.",
+        "The study asks for RR22, which this node does not offer the other party.",
+        "Its operator installs spu, names its Python as `rr22_python` and the other party in "
+        "`rr22_parties` of node.toml (docs/alignment.md), or the study leaves `protocol` out.",
     )
     BEGUN = Rule(
         "A-21",

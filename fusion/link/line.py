@@ -179,8 +179,10 @@ class Line:
     def excuse(self, seconds: float) -> None:
         """Do not count seconds in which this side itself stood still."""
         with self._lock:
-            self._heard += seconds
-            self._worked += seconds
+            # What came meanwhile is not of the future.
+            now = self._clock.monotonic()
+            self._heard = min(self._heard + seconds, now)
+            self._worked = min(self._worked + seconds, now)
 
     def end(self, last: Failed | Over) -> None:
         """Say the last word as soon as there is a connection; nothing is made after it."""
@@ -373,7 +375,7 @@ class Line:
                         await awake.wait()
                     continue
                 except TimeoutError:
-                    frame = Alive(min(int(1000 * self._idle()), talk.MAX_IDLE))
+                    frame = Alive(max(0, min(int(1000 * self._idle()), talk.MAX_IDLE)))
             await stream.write(talk.to_bytes(frame))
             match frame:
                 case Part():  # a large message on a slow way is no standstill

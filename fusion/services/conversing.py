@@ -52,8 +52,8 @@ class Patience:
 
     Attributes:
         silence: Seconds without a word from a peer, not even that it is alive.
-        standstill: Seconds in which no message was taken here, while none is worked on and no peer
-            says that somebody works.
+        standstill: Seconds in which no message was taken here or there, while none is worked on
+            and no peer says that somebody works.
         longest: The same, whatever peers say: no step of a job takes longer.
         linger: Seconds for peers to hear that this side is over.
     """
@@ -72,7 +72,12 @@ def is_connection(error: BaseException) -> bool:
 
 
 class Talk:
-    """One party's part in one attempt of a job. Made by :meth:`Conversations.open`."""
+    """One party's part in one attempt of a job. Made by :meth:`Conversations.open`.
+
+    Attributes:
+        works_elsewhere: Says whether something works for the talker that is not called from here:
+            a process of its own. Whoever opens the talk sets it.
+    """
 
     def __init__(
         self,
@@ -89,7 +94,8 @@ class Talk:
         self._talker, self._patience, self._check, self._clock = talker, patience, check, clock
         self._bell = Rings()
         self._busy = False
-        self._moved = clock.monotonic()
+        self.works_elsewhere: Callable[[], bool] = lambda: False
+        self._moved, self._acknowledged = clock.monotonic(), 0
         alive = min(ALIVE_SECONDS, patience.silence / 4, patience.standstill / 4)
         self.lines: Final[Mapping[str, Line]] = {
             peer: Line(
@@ -145,7 +151,7 @@ class Talk:
     def _excuse(self, late: float) -> None:
         """A process that stood still has not heard its peers: that is not their silence."""
         if late > 1.0:
-            self._moved += late
+            self._moved = min(self._moved + late, self._clock.monotonic())
             for line in self.lines.values():
                 line.excuse(late)
 
@@ -159,8 +165,9 @@ class Talk:
                 party=line.peer,
                 hint="Is its node up, and does it take part in the job?",
             )
-        if self._busy:
-            self._moved = self._clock.monotonic()
+        acknowledged = sum(line.acknowledged() for line in self.lines.values())
+        if self._busy or acknowledged != self._acknowledged:
+            self._moved, self._acknowledged = self._clock.monotonic(), acknowledged
         quiet, patience = self._clock.monotonic() - self._moved, self._patience
         if quiet > patience.longest:
             raise self._standstill(patience.longest, "whatever they say that they do")
@@ -181,7 +188,7 @@ class Talk:
         Args:
             asking: The peer that is to be told: its own word is not said back to it.
         """
-        if self._busy:
+        if self._busy or self.works_elsewhere():
             return 0.0
         idle = [line.idle() for peer, line in self.lines.items() if peer != asking]
         return min([self._clock.monotonic() - self._moved, *idle])

@@ -104,6 +104,7 @@ class NodeConfig(BaseModel):
         worker_user: Account that confined work runs as where the node runs as root; never root.
         rr22_python: Absolute path of a Python that has spu: this node takes part in alignments by
             RR22; empty if it does not.
+        rr22_parties: Organisations with whom it does; nobody unless they are named.
         data: Data set name to file, absolute.
     """
 
@@ -121,6 +122,7 @@ class NodeConfig(BaseModel):
     require_grants: bool = True
     worker_user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = DEFAULT_WORKER_USER
     rr22_python: Annotated[str, Field(pattern=r"^(?:/.{1,4000})?$")] = ""
+    rr22_parties: list[_Identifier] = Field(default_factory=list)
     data: dict[str, Path] = Field(default_factory=dict)
 
 

@@ -4,7 +4,7 @@ Each process has a loopback of its own. What its link connects to there is this 
 so in frames (:mod:`sandbox.rr22.frames`) and is told in frames what comes back; where the other's
 bridge says that a connection opened, this one connects to the own link. It refuses connections
 until the other's link listens, as a network would: taken earlier, what a link sends to find out
-whether the other is there comes late and twice, and both wait for ever. Threads with blocking
+whether the other is there comes late, and twice. Threads with blocking
 sockets: a link has two or three connections. Standard library alone, of Python 3.9 and later.
 """
 

@@ -32,16 +32,18 @@ from sandbox.rr22 import frames
 from sandbox.rr22.frames import DONE, FOUND, ITEM, LINK, READY, FrameInvalid, LinkRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fusion.engine_ports import Rr22Task
     from fusion.errors import FusionError
 
 _HELPERS: Final = ("sh", "sort", "tail")
 """What spu's native code has the shell do, at the end of a run: sort a list of places."""
-_BASE_BYTES: Final = 32 * MEBI
-_LINK_BYTES: Final = 256
-"""Of one item of either set; 43 both ways together were measured at a million."""
+_BASE_BYTES: Final = 4 * MEBI
+_LINK_BYTES: Final = 48
+"""Of one item of a side's own set: 27 at most were measured of 200,000, on a slow link."""
+_FRAME_BYTES: Final = 64
+"""Of memory for a frame that waits, beside what is in it."""
 _QUEUED: Final = 16 * MEBI
 """Bytes that wait on either side before who makes them has to."""
 _PIECE: Final = 1 << 18
@@ -61,7 +63,7 @@ class Limits:
         cpu_seconds: Processor time of a process.
         memory_bytes: Address space of a process.
         scratch_bytes: Files, which are in memory.
-        link_bytes: What either side may send.
+        link_bytes: What either side may send, by its own set.
         open_files: Descriptors of a process.
         threads: Threads of all processes together.
     """
@@ -70,7 +72,7 @@ class Limits:
     cpu_seconds: int
     memory_bytes: int
     scratch_bytes: int
-    link_bytes: int
+    link_bytes: tuple[int, int]
     open_files: int = 1024
     threads: int = 512
 
@@ -83,7 +85,7 @@ class Limits:
             cpu_seconds=600 + items // 5_000,
             memory_bytes=(16 << 30) + 4_096 * items,
             scratch_bytes=256 * MEBI + 512 * items,
-            link_bytes=_BASE_BYTES + _LINK_BYTES * (own + peer),
+            link_bytes=(_BASE_BYTES + _LINK_BYTES * own, _BASE_BYTES + _LINK_BYTES * peer),
         )
 
 
@@ -111,6 +113,11 @@ class Confined:
         self._wanted_bytes = 0
         self._found = bytearray()
         self._until = time.monotonic() + START_SECONDS
+        process = worker.process
+        # Threads have descriptors of their own: a number that is closed here may be another file's
+        # before a thread hears of it.
+        streams = (process.stdin, process.stdout, process.stderr)
+        self._own = [os.dup(each.fileno()) for each in streams if each is not None]
         for work in (self._read, self._write, self._log):
             threading.Thread(target=work, daemon=True).start()
         for each in frames.in_frames(frames.ITEMS, task.items):
@@ -148,7 +155,11 @@ class Confined:
         with self._changed:
             self._wake = wake
             self._until = time.monotonic() + (self.wall_seconds or limits.wall_seconds)
-            self._rules = {rank: LinkRules(rank, limits.link_bytes) for rank in range(2)}
+            sides = (self._task.rank, 1 - self._task.rank)
+            self._rules = {
+                rank: LinkRules(rank, most)
+                for rank, most in zip(sides, limits.link_bytes, strict=True)
+            }
         self._put(frames.frame(frames.START))
 
     def collect(self) -> bytes:
@@ -163,7 +174,7 @@ class Confined:
             while self._made and size + len(self._made[0]) <= _MESSAGE:
                 parts.append(self._made.popleft())
                 size += len(parts[-1])
-            self._made_bytes -= size
+            self._made_bytes -= size + _FRAME_BYTES * len(parts)
             self._changed.notify_all()
         return b"".join(parts)
 
@@ -176,6 +187,8 @@ class Confined:
         """
         reader = frames.Reader(LINK)
         mine, theirs = self._task.rank, 1 - self._task.rank
+        with self._changed:
+            self._look()
         try:
             for each in reader.take(data):
                 with self._changed:
@@ -187,7 +200,7 @@ class Confined:
         if not reader.empty:
             raise broken(Broken.LINK, self._task.peer)
         with self._changed:
-            while not self._done and self._wanted_bytes > _QUEUED:
+            while self._wanted_bytes > _QUEUED:
                 self._look()
                 self._changed.wait(_WAIT)
 
@@ -213,14 +226,22 @@ class Confined:
     # ------------------------------------------------------------------ threads
 
     def _look(self) -> None:
-        """Return if it has not failed, nor takes too long; the lock is held."""
-        if not self._done and self._failure is None and time.monotonic() > self._until:
+        """Return if it has not failed, nor takes too long; the lock is held.
+
+        The peer's part has the same time: it may have its result later, and say so or not.
+        """
+        if self._failure is None and time.monotonic() > self._until:
             self._fail("it took too long")
         if self._failure is not None:
             raise self._failure
 
+    def _ended(self, why: str) -> None:
+        """Its output has ended, or makes no sense: after its result nothing is wanted of it."""
+        if not self._done:
+            self._fail(why)
+
     def _fail(self, why: str) -> None:
-        if not self._done and self._failure is None:
+        if self._failure is None:
             log = self._worker.log.decode("utf-8", "replace")
             OWNER_LOG.warning("rr22: %s, exit code %s\n%s", why, self._worker.process.poll(), log)
             self._failure = refused(Decided.BACK_END)
@@ -228,13 +249,13 @@ class Confined:
     def _put(self, data: bytes) -> None:
         with self._changed:
             self._wanted.append(data)
-            self._wanted_bytes += len(data)
+            self._wanted_bytes += len(data) + _FRAME_BYTES
             self._changed.notify_all()
 
     def _write(self) -> None:
-        assert self._worker.process.stdin is not None  # noqa: S101 - a pipe
-        into = self._worker.process.stdin.fileno()
-        with contextlib.suppress(OSError):  # it has ended, which its output shows
+        into = self._own[0]
+        # It has ended, which its output shows.
+        with contextlib.suppress(OSError), _closing(into):
             while True:
                 with self._changed:
                     while not self._wanted:
@@ -246,32 +267,32 @@ class Confined:
                 while left:
                     left = left[os.write(into, left) :]
                 with self._changed:
-                    self._wanted_bytes -= len(data)
+                    self._wanted_bytes -= len(data) + _FRAME_BYTES
                     self._changed.notify_all()
 
     def _log(self) -> None:
-        assert self._worker.process.stderr is not None  # noqa: S101 - a pipe
-        with contextlib.suppress(OSError, ValueError):
-            while self._worker.keep_log(self._worker.process.stderr.fileno()):
+        err = self._own[2]
+        with contextlib.suppress(OSError), _closing(err):
+            while self._worker.keep_log(err):
                 if self._worker.printed > PRINTED_BYTES:
                     with self._changed:
                         self._fail("it printed too much")
 
     def _read(self) -> None:
-        assert self._worker.process.stdout is not None  # noqa: S101 - a pipe
-        out = self._worker.process.stdout.fileno()
+        out = self._own[1]
         reader = frames.Reader(frozenset((READY, FOUND, DONE, *LINK)))
         why = "it ended early"
         try:
-            while data := os.read(out, _PIECE):
-                for each in reader.take(data):
-                    self._take(each)
+            with _closing(out):
+                while data := os.read(out, _PIECE):
+                    for each in reader.take(data):
+                        self._take(each)
         except OSError:
             pass
         except FrameInvalid:
             why = "what it said makes no sense"
         with self._changed:
-            self._fail(why)
+            self._ended(why)
             self._changed.notify_all()
         self._wake()
 
@@ -293,11 +314,19 @@ class Confined:
                     self._changed.wait(_WAIT)
                 data = frames.frame(each.kind, each.payload, each.stream)
                 self._made.append(data)
-                self._made_bytes += len(data)
+                self._made_bytes += len(data) + _FRAME_BYTES
             else:
                 raise FrameInvalid
             self._changed.notify_all()
         self._wake()
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Engine:

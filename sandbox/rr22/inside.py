@@ -38,7 +38,6 @@ from sandbox.rr22.frames import (
 _SCRATCH = Path("/scratch")
 _COLUMN = "ID"
 _HOUR_MS = 3_600_000
-_CALL_MS = 30_000
 
 
 def main() -> None:
@@ -146,9 +145,8 @@ def _run(libspu: Any, psi: Any, rank: int, own_port: int, other_port: int) -> No
     for party in range(2):
         port = own_port if party == rank else other_port
         desc.add_party(f"party-{party}", f"{HERE}:{port}")
-    # A peer may be slow; how long this may take in all is decided outside. What it is sent, 1 MiB
-    # at a time, it has to acknowledge sooner: a call that is lost is an end, and no wait.
-    desc.recv_timeout_ms, desc.http_timeout_ms = _HOUR_MS, _CALL_MS
+    # A peer may be slow; how long this may take in all is decided outside.
+    desc.recv_timeout_ms = desc.http_timeout_ms = _HOUR_MS
     desc.connect_retry_times, desc.connect_retry_interval_ms = 3_000, 100
     config = psi.PsiExecuteConfig(
         protocol_conf=psi.PsiProtocolConfig(
@@ -160,6 +158,9 @@ def _run(libspu: Any, psi: Any, rank: int, own_port: int, other_port: int) -> No
         output_params=psi.OutputParams(path=str(_SCRATCH / "out.csv"), disable_alignment=True),
     )
     context = libspu.link.create_brpc(desc, rank)
+    # This and psi_execute both say "connect", without a number: the library drops a second one that
+    # comes before the first was taken, and that side waits for ever. After this both have taken it.
+    context.barrier()
     psi.psi_execute(config, context)
     context.stop_link()
 

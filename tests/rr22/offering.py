@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from tests.aligning.world import World
 
 
-def offer(world: World, name: str, python: Path | None) -> None:
-    """Have a node name a Python that has spu, or none."""
+def offer(world: World, name: str, python: Path | None, others: list[str] | None = None) -> None:
+    """Have a node name a Python that has spu, or none, and with whom it is used: with all."""
     node = world.nodes[name]
     path = node.path / NODE_FILE
-    lines = [each for each in path.read_text("utf-8").splitlines() if "rr22_python" not in each]
-    own = [] if python is None else [f'rr22_python = "{python}"']
+    lines = [each for each in path.read_text("utf-8").splitlines() if "rr22_" not in each]
+    own = [f"rr22_parties = {others or sorted(world.nodes.keys() - {name})}"]
+    own += [] if python is None else [f'rr22_python = "{python}"']
     path.write_text("\n".join([*own, *lines]) + "\n", "utf-8")
     world.nodes[name] = NodeHome.open(node.path)
 

@@ -20,8 +20,11 @@ pytestmark = [
 
 def _offer(found: Deployment, name: str) -> None:
     path = Path(found.node(name)) / "node.toml"
-    lines = [each for each in path.read_text("utf-8").splitlines() if "rr22_python" not in each]
-    path.write_text("\n".join([f'rr22_python = "{NAMED}"', *lines]) + "\n", "utf-8")
+    lines = [each for each in path.read_text("utf-8").splitlines() if "rr22_" not in each]
+    path.write_text(
+        "\n".join([f'rr22_python = "{NAMED}"', f"rr22_parties = {[BANK, GOV]}", *lines]) + "\n",
+        "utf-8",
+    )
 
 
 def test_two_organisations_align_by_it(tmp_path: Path) -> None:

@@ -63,8 +63,12 @@ def test_terms_for_which_it_is_not(outcome: str) -> None:
         Rr22Session(agreed, GOV, ["a"], NONCE)
 
 
-def test_a_node_that_does_not_offer_it_says_so(world: World, python: Path) -> None:
-    offer(world, A_GOV, None)
+@pytest.mark.parametrize("others", [None, ["shop.example"]])
+def test_a_node_that_does_not_offer_it_says_so(
+    world: World, python: Path, others: list[str] | None
+) -> None:
+    """It names no Python; or it does, and offers what it runs to somebody else."""
+    offer(world, A_GOV, python if others else None, others)
     try:
         with world.serving(A_BANK, A_GOV):
             found = world.work(world.job(rr22_text()))

@@ -39,9 +39,14 @@ class Context:
             if self.came.recv(1, socket.MSG_PEEK):  # else somebody who only looked
                 break
 
+    def barrier(self) -> None:
+        """Return once the other is here too."""
+        self._exactly(1)
+        self.out.sendall(b"b")
+        self._exactly(1)
+
     def exchange(self, data: bytes) -> bytes:
         """Send all of what one has, and take all of what the other has."""
-        self._exactly(1)
         self.out.sendall(len(data).to_bytes(8, "big"))
         size = int.from_bytes(self._exactly(8), "big")
         if self.rank:
