@@ -268,8 +268,8 @@ class Aggregates:
         if value.told.width == inf:
             raise refusal(
                 "Q-10",
-                "A quantile of a product or quotient has no width of its own: ask for that of each "
-                "column, or have the owner state the bin of each, with conditions: bin.",
+                "A quantile of this product, quotient, root or logarithm has no width: ask for "
+                "that of each column, or have the owner state the bin of each, with conditions: bin.",
             )
         return max(1, round(value.told.width * 10.0**value.type.scale))
 

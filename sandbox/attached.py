@@ -232,13 +232,10 @@ def _made_to_hold(
     node: NodeHome, where: Path, before: Attached | None, document: Mapping[str, Any]
 ) -> Attached:
     """Sign a revision whose copies are there, and have it hold from here on."""
-    dataset, revision = document["dataset"], document["revision"]
     signed = envelope.sign(document, TYPE, node.statement_key, node.config.id)
     holding = where / "policy.json"
-    with disk.emptied_on_failure(
-        where / f"r{revision}", lambda: holding.exists() and holding.read_bytes() == signed
-    ):
-        found = _opened(node, dataset, signed)
+    with disk.emptied_on_failure(where / f"r{document['revision']}", holding, signed):
+        found = _opened(node, document["dataset"], signed)
         if before is not None:
             # Before the new revision holds: what was released of these people stays counted.
             ledgers.carry(node, before, found)

@@ -17,7 +17,7 @@ import duckdb
 from fusion.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 _REFUSALS: Final = (
@@ -62,19 +62,22 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def emptied_on_failure(folder: Path, holds: Callable[[], bool]) -> Iterator[None]:
+def emptied_on_failure(folder: Path, holding: Path, signed: bytes) -> Iterator[None]:
     """Remove what is in a folder of a revision that does not come to hold.
 
     The folder itself stays: the history may have begun the revision, and its number is not used
     again.
+
+    Args:
+        folder: Of the revision.
+        holding: File that says which revision holds.
+        signed: What it has in it once this one does.
     """
     try:
         yield
     except BaseException:
-        if (
-            holds()
-        ):  # an interrupt, or a folder that could not be synchronised, after it came to hold
-            raise
+        if holding.exists() and holding.read_bytes() == signed:
+            raise  # an interrupt, or a folder that can't be synchronised, came too late
         for each in folder.iterdir():
             if each.is_dir():
                 shutil.rmtree(each, ignore_errors=True)

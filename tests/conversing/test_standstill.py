@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 
 import pytest
@@ -105,3 +107,79 @@ def test_who_waits_for_one_that_works_says_so(works: bool) -> None:
         assert any(isinstance(each, PartySilent) for each in ends.values())
         assert all(isinstance(ends[name], PartySilent | PartyFailed) for name in "ab")
         assert took < 15
+
+
+class Elsewhere(Counting):
+    """Has a process of its own work for it: it only looks whether that has something to say."""
+
+    seconds = 4.0
+    began = math.inf
+
+    def works(self) -> bool:
+        return time.monotonic() < self.began + self.seconds
+
+    def ready(self, peer: str) -> int:
+        self.began = min(self.began, time.monotonic())
+        return 0 if self.works() else super().ready(peer)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_work_of_a_process_of_its_own_is_no_standstill_where_it_is_told(told: bool) -> None:
+    patience = Patience(silence=30, standstill=1.5)
+    with network() as net:
+        talkers = [Elsewhere(name, frozenset("ab") - {name}, 2) for name in "ab"]
+        waiting = [talking(net.join(each.me), each, patience=patience) for each in talkers]
+        for each, talker in zip(waiting, talkers, strict=True):
+            if told:
+                each.talk.works_elsewhere = talker.works
+        ends = [each.end() for each in waiting]
+    assert ends == [None, None] if told else any(isinstance(each, PartySilent) for each in ends)
+
+
+class OneWay(Counting):
+    """The first party has everything to say, the other answers once, and takes its time."""
+
+    def ready(self, peer: str) -> int:
+        return self.words if self.me == "a" else int(self.taken(peer) >= self.words)
+
+    @property
+    def over(self) -> bool:
+        return self.taken("b") >= 1 if self.me == "a" else self.taken("a") >= self.words
+
+    def take(self, peer: str, data: bytes) -> None:
+        if self.me == "b":
+            time.sleep(0.4)
+        super().take(peer, data)
+
+
+def test_who_is_listened_to_is_not_held_up() -> None:
+    patience = Patience(silence=30, standstill=20, longest=2.5)
+    with network() as net:
+        talkers = [OneWay(name, frozenset("ab") - {name}, 10) for name in "ab"]
+        waiting = [talking(net.join(each.me), each, patience=patience) for each in talkers]
+        assert [each.end() for each in waiting] == [None, None]
+
+
+def test_what_came_while_this_side_was_late_is_not_of_the_future() -> None:
+    """Who waits stands still for seconds: what is taken meanwhile is taken no later than now."""
+    late = threading.Event()
+
+    def check() -> None:
+        if working.heard and not late.is_set():
+            late.set()
+            time.sleep(4.0)
+
+    with network() as net:
+        working, other = Working("b", frozenset("a"), 6), Counting("a", frozenset("b"), 6)
+        working.seconds = 1.0
+        waiting = [
+            talking(net.join("a"), other, patience=Patience(silence=8, standstill=60)),
+            talking(
+                net.join("b"), working, patience=Patience(silence=8, standstill=60), check=check
+            ),
+        ]
+        assert [each.end() for each in waiting] == [None, None]
+        for line in waiting[1].talk.lines.values():
+            line.excuse(1e6)
+            assert line.idle() >= 0
+            assert line.silent() >= 0

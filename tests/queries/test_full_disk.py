@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -62,6 +63,34 @@ def test_of_a_revision_that_does_not_come_to_hold_only_its_number_is_left(tmp_pa
     found = attach(owner, POLICY, "policy.yaml", "persons", Origin(data))
     assert (found.revision, found.people) == (3, 1200)
     assert sorted(each.name for each in folder(owner, "persons").iterdir()) == ["policy.json", "r3"]
+
+
+def test_a_revision_that_came_to_hold_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy has its new name when the folder can't be synchronised."""
+    owner = make_world(tmp_path / "world", ("persons",)).owner
+    data = tmp_path / "data"
+    data.mkdir()
+    write_people(data / "persons.csv", 900)
+    where, synchronise = folder(owner, "persons"), os.fsync
+    held = (where / "policy.json").read_bytes()
+
+    def failing(descriptor: int) -> None:
+        is_it = os.path.samestat(os.fstat(descriptor), where.stat())
+        if is_it and (where / "policy.json").read_bytes() != held:
+            raise OSError(errno.EIO, "Input/output error")
+        synchronise(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        with pytest.raises(EnvironmentUnfit):
+            attach(owner, POLICY, "policy.yaml", "persons", Origin(data))
+    found = attached(owner, "persons")
+    assert found is not None
+    check_frozen(found)
+    assert found.revision == 2
+    assert attach(owner, POLICY, "policy.yaml", "persons", Origin(data)).revision == 2
 
 
 def test_what_an_engine_says_of_a_full_disk_is_told_from_what_it_says_of_cells(

@@ -357,7 +357,8 @@ def test_a_quantile_is_as_wide_as_the_columns_in_it(
 
 FUNCTIONS = (
     "sqrt(cost)", "ln(cost + 10)", "sqrt(cost) / 10 - 3", "round(ln(cost + 20), 3)",
-    "sqrt(2 * cost)",
+    "sqrt(2 * cost)", "coalesce(sqrt(cost), 0)", "nullif(ln(cost + 20), 0)", "sqrt(sqrt(cost))",
+    "case when cost > 4 then sqrt(cost) else 2 end", "floor(10 * sqrt(cost))",
 )  # fmt: skip
 
 
@@ -376,6 +377,19 @@ def test_a_quantile_of_a_root_or_logarithm_tells_what_one_of_the_number_does(
             f"(select quantile_cont(cost, {fraction}) as c from visits)"
         ).fetchall()
         assert low <= own <= high
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select median(s) from (select person_id, max(sqrt(cost)) as s from visits group by 1)",
+        "select median(s) from (select person_id, avg(ln(cost + 10)) as s from visits group by 1)",
+    ],
+)
+def test_a_root_in_a_total_has_no_width_and_no_quantile(query: str) -> None:
+    """A thousandth of what a root can be is less than what its number is told to."""
+    with pytest.raises(QueryRefused, match="product, quotient, root or logarithm"):
+        compile_statement(query, sharp())
 
 
 def test_a_quantile_without_a_width_is_refused_where_bins_are_not_all_it_knows() -> None:

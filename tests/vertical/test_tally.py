@@ -42,6 +42,15 @@ def test_attempts_are_added_up_whoever_is_started_anew(tmp_path: Path) -> None:
     assert Tally(file).total() == tally.total() == 46
 
 
+def test_bytes_are_counted_once_whatever_they_are_said_to_be_of(tmp_path: Path) -> None:
+    """An alignment on its own says when it is over that it aligns no more."""
+    tally = Tally(tmp_path / "sent.json")
+    tally.begin(1)
+    tally.hear({"a": said(1, 30, 0)})
+    tally.hear({"a": replace(said(1, 0, 40), state="done")})
+    assert tally.totals() == {"a": {"aligning": 30, "training": 10}}
+
+
 def test_what_a_party_says_is_never_less_than_nothing(tmp_path: Path) -> None:
     tally = Tally(tmp_path / "sent.json")
     tally.begin(1)
