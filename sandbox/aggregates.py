@@ -269,7 +269,7 @@ class Aggregates:
             raise refusal(
                 "Q-10",
                 "A quantile of this product, quotient, root or logarithm has no width: ask for "
-                "that of each column, or have the owner state the bin of each, with conditions: bin.",
+                "that of each column, or have the owner state its bin, with conditions: bin.",
             )
         return max(1, round(value.told.width * 10.0**value.type.scale))
 

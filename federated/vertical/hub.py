@@ -150,6 +150,7 @@ def start_event(job: str, study: JointStudy) -> dict[str, Any]:
             "job": job,
             "study": study.name,
             "outcome": study.alignment.outcome,
+            "protocol": study.alignment.protocol or "masking",
             "organisations": list(study.organisations),
             "operator": study.operator,
         }

@@ -22,6 +22,10 @@ _OUTCOMES: Final = {
     "one": Words("one party learns which records are common", "一方得知共同记录"),
     "both": Words("both parties learn which records are common", "双方得知共同记录"),
 }
+_PROTOCOLS: Final = {
+    "masking": Words("masking twice (Diffie-Hellman, ristretto255)", "双重掩码（ristretto255）"),
+    "rr22": Words("RR22 (SecretFlow's spu)", "RR22（隐语 spu）"),
+}
 
 
 def render(record: Record, sizes: Record, *, language: str = "en") -> str:
@@ -70,6 +74,7 @@ def _course(record: Record) -> str:
         (Words("parties", "参与方"), same(", ".join(map(str, record.get("organisations", []))))),
         (Words("operator", "运营方"), same(str(record.get("operator", "–")))),
         (Words("outcome", "结果"), _OUTCOMES.get(str(record.get("outcome")), same("–"))),
+        (Words("protocol", "协议"), _PROTOCOLS.get(str(record.get("protocol")), same("–"))),
         (Words("attempts", "尝试次数"), same(str(len(record.get("attempts") or [])))),
         (Words("MB between parties", "各方之间的流量（MB）"), same(_mega(record.get("sent")))),
         (Words("from", "开始"), same(str(record.get("started", "–")))),

@@ -118,7 +118,7 @@ def sizes_of(node: NodeHome, record: Mapping[str, Any]) -> dict[str, Any]:
         record: Of the run, as its engine makes it.
 
     Returns:
-        ``job``, ``outcome``, ``attempts`` (how many), ``common``, ``parties`` (``organisation``,
+        ``job``, ``outcome``, ``protocol``, ``attempts`` (how many), ``common``, ``parties`` (``organisation``,
         ``records``) and ``report`` of the own column, where the operator is a party.
 
     Raises:
@@ -135,6 +135,7 @@ def sizes_of(node: NodeHome, record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "job": job,
         "outcome": record.get("outcome"),
+        "protocol": record.get("protocol"),
         "attempts": len(record.get("attempts", [])),
         "common": learned[0] if learned else None,
         "parties": [

@@ -58,6 +58,7 @@ def test_an_operator_aligns_and_sees_sizes(world: World, tmp_path: Path, fusion:
         found = fusion.document(*words)
         assert found["schema"] == "fusion.align/1"
         assert found["common"] == COMMON
+        assert found["protocol"] == "masking"
         assert found["report"]["keys"] == len(KEYS[BANK])
         assert [party["records"] for party in found["parties"]] == [60, 70]
         report = tmp_path / "report.html"
@@ -69,6 +70,7 @@ def test_an_operator_aligns_and_sees_sizes(world: World, tmp_path: Path, fusion:
         shown = fusion.out + fusion.err + report.read_text("utf-8")
         assert not any(key in shown for key in KEYS[BANK])
         assert "Alignment: people" in shown
+        assert "masking twice" in shown
         # Ordered and left alone, it is followed later; the hub has it among its jobs.
         job = fusion.document(*words, "--detach")["job"]
         assert fusion.document("align", "--follow", job, "--home", home)["common"] == COMMON

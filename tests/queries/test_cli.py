@@ -136,6 +136,7 @@ def test_a_noisy_answer_says_its_accuracy_and_its_price(
     assert tried[0]["noise"][0]["column"] == "n"
 
 
+@pytest.mark.soak
 def test_a_query_that_is_given_up_is_remembered_with_its_charge(
     up: Up, home: Path, fusion: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -389,6 +389,7 @@ def test_a_description_does_not_depend_on_the_data(up: Up, tmp_path: Path) -> No
     assert described(up, "begun") == before
 
 
+@pytest.mark.soak
 def test_an_interrupt_ends_the_query_at_the_owners_node(up: Up) -> None:
     up.world.grant("leaving", title="One more")
     with interrupted(up, answered=False) as held:

@@ -49,6 +49,7 @@ def test_two_organisations_align_by_it(tmp_path: Path) -> None:
         found.wait_ready([BANK, GOV])
         made = found.json(*words)
         assert (made["common"], made["outcome"], made["attempts"]) == (COMMON, "both", 1)
+        assert made["protocol"] == "rr22"
         for name in (BANK, GOV):
             (path,) = Path(found.node(name)).glob(f"alignments/{made['job']}/rows.json")
             keys = [KEYS[name][row] for row in json.loads(path.read_bytes())["rows"]]
