@@ -118,8 +118,9 @@ def sizes_of(node: NodeHome, record: Mapping[str, Any]) -> dict[str, Any]:
         record: Of the run, as its engine makes it.
 
     Returns:
-        ``job``, ``outcome``, ``protocol``, ``attempts`` (how many), ``common``, ``parties`` (``organisation``,
-        ``records``) and ``report`` of the own column, where the operator is a party.
+        ``job``, ``outcome``, ``protocol``, ``attempts`` (how many), ``common``, ``parties``
+        (``organisation``, ``records``) and ``report`` of the own column, where the operator is a
+        party.
 
     Raises:
         FusionError: As :func:`open_told`.
