@@ -64,6 +64,7 @@ def test_the_operator_learns_sizes_and_its_own_report_and_nobody_else_does(up: W
     assert document == {
         "job": job.name,
         "outcome": "size",
+        "protocol": "masking",
         "attempts": 1,
         "common": COMMON,
         "parties": [{"organisation": BANK, "records": 60}, {"organisation": GOV, "records": 70}],
