@@ -140,26 +140,10 @@ def at_widths(value: Expr) -> Expr:
 
 
 _MONOTONE = frozenset({"sqrt", "ln"})
-_OVER = frozenset(
-    {
-        "neg",
-        "abs",
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "real",
-        "coalesce",
-        "greatest",
-        "least",
-        "case",
-        "nullif",
-        "round_real",
-        "floor_real",
-        "ceil_real",
-        "within",
-    }
-)
+_OVER = frozenset({
+    "neg", "abs", "add", "sub", "mul", "div", "real", "coalesce", "greatest", "least", "case",
+    "nullif", "round_real", "floor_real", "ceil_real", "within",
+})  # fmt: skip
 """Of such functions, what is made of them here too."""
 
 

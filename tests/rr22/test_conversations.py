@@ -6,6 +6,7 @@ Of the stand-in here; of spu where its environment is named (``BANYAN_SPU_PYTHON
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from fusion.engine_ports import Rr22Task
 from fusion.errors import AlignmentBroken, AlignmentRefused, EnvironmentUnfit, PartyFailed
 from sandbox import service_user
 from sandbox.rr22 import frames
-from sandbox.rr22.confined import start
+from sandbox.rr22.confined import Limits, start
 from tests.alignment.parties import BANK, GOV
 from tests.conversing.network import Cut, network
 from tests.rr22.python import NAMED, with_spu
@@ -191,6 +192,39 @@ def test_rubbish_inside_of_the_link_ends_by_name(chosen: Path, victim: str) -> N
         for session in run.sessions.values():
             with pytest.raises(AlignmentBroken):
                 session.outcome()
+
+
+def test_a_peer_that_never_ends_has_no_more_time_than_the_run(python: Path) -> None:
+    """The own process has its result, the peer's node goes on: nothing of it is taken for ever."""
+    with network() as net, running(net, python, KEYS) as run:
+        assert run.end() == {GOV: None, BANK: None}
+        process = run.processes[GOV]
+        process.deliver(b"")
+        assert process.found() is not None
+        process._until = time.monotonic() - 1
+        for call in (lambda: process.deliver(b""), process.collect, process.found):
+            with pytest.raises(AlignmentRefused) as refused:
+                call()
+            assert refused.value.code == "A-22"
+
+
+def test_bytes_of_a_side_are_bounded_by_what_it_said_of_its_own_set() -> None:
+    """RR22's store of keys takes 21.7 bytes of each: 200,000 that were not said do not fit."""
+    own, peer = Limits.of(5_000_000, 1).link_bytes
+    assert peer < 21.7 * 200_000 < own
+    assert Limits.of(1, 5_000_000).link_bytes == (peer, own)
+
+
+def test_threads_hold_descriptors_that_nobody_else_closes(python: Path) -> None:
+    """The number of one that was closed could be another file's when a thread writes to it."""
+    process = start(python, Rr22Task(0, BANK, b"x" * 16, 10), service_user.DEFAULT)
+    try:
+        process.wait_ready()
+        outer = process._worker.process
+        streams = (outer.stdin, outer.stdout, outer.stderr)
+        assert {each.fileno() for each in streams if each is not None}.isdisjoint(process._own)
+    finally:
+        process.close()
 
 
 def test_a_python_without_spu_is_named(tmp_path: Path, python: Path) -> None:
