@@ -226,12 +226,19 @@ class ProcessParty:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process, self._lost = process, False
         self._said: queue.Queue[bytes] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self._said.put(line)
+
+    def end(self) -> None:
+        """Kill it, and read on until the pipe ends: a pipe that is being read cannot be closed."""
+        self.process.kill()
+        self._reader.join(100)
+        assert not self._reader.is_alive(), "something it began holds its pipe open"
 
     def handle(self, request: Request) -> Reply:
         """Ask; who is killed or frozen does not answer."""
@@ -279,12 +286,12 @@ def node_process(world: World, name: str, *fault: str) -> Iterator[subprocess.Po
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        world.parties[name] = ProcessParty(process)
+        party = world.parties[name] = ProcessParty(process)
         try:
             yield process
         finally:
             world.parties.pop(name, None)
-            process.kill()
+            party.end()
             # What could not be written to it is with the pipe, and would be written once more.
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
