@@ -1,8 +1,8 @@
 """From rows to cells, where the rows of one entity are neighbours: no table of groups is built.
 
-Batches of rows come in the order of people. Within a batch rows are put in the order of their cells
-(a stable sort of small numbers), after which what one entity adds to one cell is a run of
-neighbours and so is a cell: both levels of a core (:mod:`sandbox.compile`) are sums over runs.
+Batches of rows come in the order of people. What one entity adds to one cell of a batch is a run
+(:mod:`sandbox.runs`), and a cell is a run of those: both levels of a core (:mod:`sandbox.compile`)
+are sums over runs.
 Results are those of the SQL, to the last digit: all numbers are whole, and totals are kept in two
 halves, so that nothing overflows. Pure: takes arrays, touches no engine and no file.
 
@@ -13,16 +13,17 @@ in common is computed once a batch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from sandbox.farthest import Farthest
-from sandbox.runs import runs_of
+from sandbox.runs import in_order
+from sandbox.tally import runs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -56,19 +57,27 @@ class _Total:
         return (int(self.high[cell]) << _HALF) + int(self.low[cell])
 
 
-def _halves(values: NDArray[Any], starts: Ints, most: int) -> tuple[Ints, Ints]:
+def _halves(
+    values: NDArray[Any], add: Callable[[NDArray[Any]], Ints], most: int
+) -> tuple[Ints, Ints]:
     """Return sums that 64 bits may not hold, in two halves.
 
     Args:
         values: What is added up.
-        starts: Where each sum begins.
+        add: Returns the sum of each cell.
         most: The greatest magnitude of a value, or more.
     """
     if most * len(values) < _SAFE:
-        sums: Ints = np.add.reduceat(values, starts, dtype=np.int64)
+        sums = add(values)
         return sums >> _HALF, sums & _LOW
     wide = values.astype(np.int64)
-    return np.add.reduceat(wide >> _HALF, starts), np.add.reduceat(wide & _LOW, starts)
+    return add(wide >> _HALF), add(wide & _LOW)
+
+
+def _added(runs: Runs, values: NDArray[Any], most: int) -> tuple[Ints, Ints]:
+    """Return the sum of each cell of what its runs add, in halves."""
+    firsts = runs.firsts[:-1]
+    return _halves(values, lambda each: np.add.reduceat(each, firsts, dtype=np.int64), most)
 
 
 class _Kept:
@@ -126,7 +135,7 @@ class _Kept:
 
 
 class Column:
-    """A value column of a batch in the order of cells, and what is known of it."""
+    """A value column of a batch in the order of its runs, and what is known of it."""
 
     def __init__(self, runs: Runs, values: NDArray[Any], there: NDArray[np.bool_] | None) -> None:
         """Take its whole numbers, 0 where there is none, and where there are some, if not all."""
@@ -147,17 +156,16 @@ class Column:
     @cached_property
     def total(self) -> tuple[Ints, Ints]:
         """The sum over the rows of each cell, in halves."""
-        return _halves(self.values, self.runs.starts[self.runs.firsts[:-1]], self.most)
+        return _halves(self.values, partial(self.runs.by_cell, np.add), self.most)
 
     @cached_property
     def spread(self) -> tuple[Ints, Ints]:
         """Least and greatest value of each cell."""
-        rows = self.runs.starts[self.runs.firsts[:-1]]
         low = high = self.values
         if self.there is not None:
             low = np.where(self.there, self.wide, _LARGEST)
             high = np.where(self.there, self.wide, -_LARGEST)
-        return np.minimum.reduceat(low, rows), np.maximum.reduceat(high, rows)
+        return self.runs.by_cell(np.minimum, low), self.runs.by_cell(np.maximum, high)
 
 
 class _Added:
@@ -202,12 +210,12 @@ class _Added:
     @cached_property
     def total(self) -> tuple[Ints, Ints]:
         """The sum of each cell, in halves."""
-        return _halves(self.mine, self.runs.firsts[:-1], self.most)
+        return _added(self.runs, self.mine, self.most)
 
     @cached_property
     def squares(self) -> tuple[Ints, Ints]:
         """The sum of squares of each cell, in halves."""
-        return _halves(self.mine * self.mine, self.runs.firsts[:-1], self.most * self.most)
+        return _added(self.runs, self.mine * self.mine, self.most * self.most)
 
 
 class _Once(_Added):
@@ -275,7 +283,9 @@ class Reduction:
         """
         ids = self.coding.cells(keys, people.rows)
         self._grow()
-        runs = runs_of(people, ids, self.coding.count)
+        # Who is farthest is looked for among neighbours.
+        far = in_order(people, ids, self.coding.count) if self.edges else None
+        runs: Runs = far or runs_of(people, ids, self.coding.count)
         if self.members:
             self._keep(runs)
         self.sizes[runs.cells] += runs.firsts[1:] - runs.firsts[:-1]
@@ -285,10 +295,10 @@ class Reduction:
         batch = _Batch(runs, self._values(values, runs), hashes)
         for kept in self._kept:
             batch.measure(kept)
-        if self.edges:
+        if far is not None:
             read = [batch.values[place] for place in self.edges]
-            far = [(each.wide, each.there) for each in read]
-            self._far.add(far, runs.starts, runs.firsts, runs.cells, runs.who)
+            columns = [(each.wide, each.there) for each in read]
+            self._far.add(columns, far.starts, far.firsts, far.cells, far.who)
 
     def absorb(self, other: Reduction) -> None:
         """Take in the cells of another, which was of other people.
@@ -328,7 +338,7 @@ class Reduction:
         return tuple(self.edges.index(each) for each in places if each in self.edges)
 
     def _values(self, given: Sequence[tuple[Any, Any]], runs: Runs) -> list[Column]:
-        """Return every value column in the order of cells, products made."""
+        """Return every value column in the order of its runs, products made."""
         made: dict[tuple[object, ...], Column] = {}
         columns: dict[int, Column] = {}
         places = [place for place, factors in enumerate(self.products) if factors is None]
@@ -349,7 +359,7 @@ class Reduction:
 
     def _keep(self, runs: Runs) -> None:
         who = runs.who
-        if self.alone and runs.order is not None:
+        if self.alone and len(runs.cells) > 1:
             self.alone = len(runs.people.bounds) - 1 == len(who)
         places = np.repeat(runs.cells.astype(np.int32), runs.firsts[1:] - runs.firsts[:-1])
         self.pairs.append((who, places))
@@ -421,7 +431,7 @@ class _Batch:
         _largest(kept.tops["mbc"], added.sizes, added.tops, runs)
         if kept.measure.signed:
             firsts = runs.firsts[:-1]
-            kept.size.add(runs.cells, _halves(added.sizes, firsts, added.most))
+            kept.size.add(runs.cells, _added(runs, added.sizes, added.most))
             _largest(kept.tops["pq"], mine, np.maximum.reduceat(mine, firsts), runs)
             _largest(kept.tops["uv"], -mine, np.maximum.reduceat(-mine, firsts), runs)
 

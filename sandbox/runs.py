@@ -1,7 +1,9 @@
-"""Rows of a batch in the order of their cells: one person in one cell is a run of neighbours.
+"""Runs: the rows of one person in one cell, of a batch that has all rows of some people.
 
-A batch has all rows of some people, in the order of people. What it is put into the order of cells
-by keeps the order within a cell, so that the runs are found where the person changes. Pure.
+In the order of cells (:class:`InOrder`) a run's rows are neighbours: what a batch is put into that
+order by keeps the order within a cell, so that runs begin where the person changes. Where rows are
+many to a person and cells few, their order is left as it is and each is added to its run's place in
+a table of people and cells (:class:`sandbox.tally.Tallied`). Pure.
 """
 
 from __future__ import annotations
@@ -111,9 +113,55 @@ class ByPerson:
         return self.people if labels is None else self.people.take(labels)
 
 
+class Runs(Protocol):
+    """The runs of a batch, cell by cell, and within a cell in the order of people."""
+
+    @property
+    def people(self) -> People:
+        """Whom the rows are about."""
+        ...
+
+    @property
+    def firsts(self) -> Ints:
+        """First run of each cell, and the number of runs."""
+        ...
+
+    @property
+    def cells(self) -> Ints:
+        """Number of the cell of each of ``firsts``."""
+        ...
+
+    @property
+    def lengths(self) -> Ints:
+        """Rows of each run."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Rows of the longest run."""
+        ...
+
+    @property
+    def who(self) -> Members:
+        """Number of the person of each run."""
+        ...
+
+    def ordered(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return values of rows in the order in which the other methods take them."""
+        ...
+
+    def sums(self, values: NDArray[Any]) -> Ints:
+        """Return the sum of each run; right as long as each is one of 64 bits."""
+        ...
+
+    def by_cell(self, function: np.ufunc, values: NDArray[Any]) -> Ints:
+        """Return the values of all rows of each cell, reduced by a function, in 64 bits."""
+        ...
+
+
 @dataclass(frozen=True)
-class Runs:
-    """A batch in the order of cells.
+class InOrder:
+    """A batch in the order of cells: :class:`Runs`.
 
     Attributes:
         people: Whom its rows are about.
@@ -163,9 +211,15 @@ class Runs:
         found: Ints = at[1:] - at[:-1]
         return found
 
+    def by_cell(self, function: np.ufunc, values: NDArray[Any]) -> Ints:
+        """Return the values of all rows of each cell, reduced by a function, in 64 bits."""
+        rows = self.starts[self.firsts[:-1]]
+        found: Ints = function.reduceat(values, rows, dtype=np.int64)
+        return found
 
-def runs_of(people: People, ids: NDArray[Any] | None, cells: int) -> Runs:
-    """Return the runs of a batch.
+
+def in_order(people: People, ids: NDArray[Any] | None, cells: int) -> InOrder:
+    """Return the runs of a batch, its rows put in the order of cells.
 
     Args:
         people: Whom its rows are about; there is one at least.
@@ -174,19 +228,19 @@ def runs_of(people: People, ids: NDArray[Any] | None, cells: int) -> Runs:
     """
     if ids is None:
         bounds = people.bounds
-        return Runs(people, None, bounds, np.array([0, len(bounds) - 1]), np.zeros(1, np.int64))
+        return InOrder(people, None, bounds, np.array([0, len(bounds) - 1]), np.zeros(1, np.int64))
     order, found, sizes = _by_cell(ids, cells)
     ends = np.cumsum(sizes)
     if people.single:
         starts = np.arange(len(order) + 1)
-        return Runs(people, order, starts, np.concatenate([[0], ends]), found, order)
+        return InOrder(people, order, starts, np.concatenate([[0], ends]), found, order)
     labels = people.labels.take(order)
     changes = labels[1:] != labels[:-1]
     # Where a cell begins there begins a run, even of whoever the last run was of.
     changes[ends[:-1] - 1] = True
     starts = _bounds(np.flatnonzero(changes), len(labels))
     firsts = np.concatenate([[0], np.searchsorted(starts, ends)])
-    return Runs(people, order, starts, firsts, found, labels)
+    return InOrder(people, order, starts, firsts, found, labels)
 
 
 def _by_cell(ids: NDArray[Any], count: int) -> tuple[Ints, Ints, Ints]:
