@@ -26,14 +26,15 @@ class Tally:
     """See the module."""
 
     def __init__(self, path: Path) -> None:
-        """Take the file, and what an earlier process of the hub has written there.
+        """Take the file, which is read when it is first wanted: a run is told of its damage then.
 
-        Raises:
-            EnvironmentUnfit: It is damaged.
+        Whatever wants it raises EnvironmentUnfit where it is damaged.
         """
         self._path = path
-        found = read_job_file(path, Sent) or Sent(attempt=0, now={}, before={})
-        self._attempt, self._now, self._before = found.attempt, found.now, found.before
+        self._read = False
+        self._attempt = 0
+        self._now: dict[str, list[int]] = {}
+        self._before: dict[str, list[int]] = {}
 
     def begin(self, attempt: int) -> None:
         """Add up what there is, and count a new attempt."""
@@ -45,6 +46,7 @@ class Tally:
 
     def hear(self, standings: Mapping[str, Standing | None]) -> None:
         """Take how parties stand: what they say of the attempt that is counted."""
+        self._load()
         changed = False
         for name, standing in standings.items():
             if standing is None or standing.attempt != self._attempt:
@@ -60,6 +62,7 @@ class Tally:
 
     def totals(self) -> dict[str, dict[str, int]]:
         """Return bytes by organisation: of aligning, and of training and judging."""
+        self._load()
         nothing = [0, 0]
         return {
             name: {
@@ -72,6 +75,15 @@ class Tally:
     def total(self) -> int:
         """Return the bytes of all."""
         return sum(each["aligning"] + each["training"] for each in self.totals().values())
+
+    def _load(self) -> None:
+        """Take what an earlier process of the hub has written, once."""
+        if self._read:
+            return
+        found = read_job_file(self._path, Sent)
+        if found is not None:
+            self._attempt, self._now, self._before = found.attempt, found.now, found.before
+        self._read = True
 
     def _save(self) -> None:
         said = {"attempt": self._attempt, "now": self._now, "before": self._before}

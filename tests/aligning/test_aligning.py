@@ -84,6 +84,21 @@ def test_the_operator_learns_sizes_and_its_own_report_and_nobody_else_does(up: W
     assert ENGINE.look(up.hub, job.name, operator=GOV, start=0) is None
 
 
+def test_parties_are_told_to_leave_where_what_the_hub_kept_is_damaged(up: World) -> None:
+    job, left = up.job(study_text()), []
+    (job.path / "sent.json").write_bytes(b"{")
+
+    def before(name: str, request: Request) -> None:
+        if request.kind == "leave":
+            left.append((name, request.head["status"]))
+
+    found = up.work(job, before)
+    assert found["status"] == "failed"
+    assert "sent.json" in found["message"]
+    assert sorted(left) == [(BANK, "failed"), (GOV, "failed")]
+    assert not (up.nodes[GOV].path / "jobs" / job.name).exists()
+
+
 def test_what_a_party_told_is_its_own_word_about_this_alignment(up: World) -> None:
     node, roster, job = up.nodes[BANK], up.hub.roster(), "job-0123456789ab"
     told = Told(job=job, organisation=GOV, operator=BANK, records=70, common=None)

@@ -62,4 +62,7 @@ def test_what_a_party_says_is_never_less_than_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "sent.json").write_bytes(data)
     with pytest.raises(EnvironmentUnfit, match=r"sent\.json"):
-        Tally(tmp_path / "sent.json")
+        Tally(tmp_path / "sent.json").totals()
+    with pytest.raises(EnvironmentUnfit, match=r"sent\.json"):
+        Tally(tmp_path / "sent.json").begin(1)
+    assert (tmp_path / "sent.json").read_bytes() == data
