@@ -54,7 +54,7 @@ def _ledgers(up: Up, dataset: str) -> list[str]:
 def test_what_was_refused_for_its_size_was_not_released(own: Up) -> None:
     up = own
     up.world.grant("filled")
-    before = _left(up, "filled")
+    before, said = _left(up, "filled"), len(up.said)
     refused = up.refused(BY_REGION, dataset="filled", rows=2)
     assert (refused.code, refused.exit_code) == ("Q-16", 4)
     assert "more than 2 rows" in refused.message
@@ -63,7 +63,9 @@ def test_what_was_refused_for_its_size_was_not_released(own: Up) -> None:
     # The run and its rows, and one of the events that tell of data; nothing is in the history.
     after = _left(up, "filled")
     assert (before.runs - after.runs, before.rows - after.rows) == (1, 2)
-    assert (before.late or 0) - (after.late or 0) == 1
+    # On a busy machine it may have missed steps before, each of which is an event of its own.
+    missed = sum("was not ready after" in line for line in up.said[said:])
+    assert (before.late or 0) - (after.late or 0) == 1 + missed
     assert any("had more rows than were asked for" in line for line in up.said)
     assert _ledgers(up, "filled") == []
     # What would collide with it is answered, as the first of all.
