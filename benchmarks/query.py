@@ -136,7 +136,7 @@ def world(folder: Path, rows: int) -> World:
         owner="owner", dataset="visits", revision=1, policy=policy, inputs=inputs,
         people=made.people, people_digest="0" * 64, schema_digest="0" * 64, columns=(),
         digests=made.digests, store=frozen / FILE, arrays=frozen / arrays.FILE,
-        coded=frozenset(made.coded),
+        coded=frozenset(made.coded), public=made.public,
     )  # fmt: skip
     return World(files, attached)
 
@@ -195,7 +195,7 @@ def _fetch(connection: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
 
 
 def _compiled(query: str, attached: Attached) -> Compiled:
-    return compile_statement(query, attached.policy, coded=attached.coded)
+    return compile_statement(query, attached.policy, coded=attached.coded, public=attached.public)
 
 
 def _asked(query: str, attached: Attached) -> tuple[Compiled, Asked]:

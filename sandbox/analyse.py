@@ -25,6 +25,7 @@ from sandbox.values import Expr
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sandbox.fanout import PublicRows
     from sandbox.policy import Policy
 
 MAX_CORES: Final = 16
@@ -35,13 +36,18 @@ doubles what stands on it."""
 Found = Relation | Result
 
 
-def analyse(statement: str, policy: Policy) -> Plan:
+def analyse(statement: str, policy: Policy, public: PublicRows | None = None) -> Plan:
     """Return what a statement asks for.
+
+    Args:
+        statement: SQL.
+        policy: What may be asked.
+        public: How many rows of public tables have one value; without it none is joined.
 
     Raises:
         QueryRefused: The policy does not answer it; the code names the rule.
     """
-    analysis = Analysis(policy)
+    analysis = Analysis(policy, public)
     tree = syntax.read(statement, policy.functions)
     try:
         found = analysis.query(tree, {})
@@ -56,9 +62,10 @@ def analyse(statement: str, policy: Policy) -> Plan:
 class Analysis:
     """One statement, as far as it has been understood."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, public: PublicRows | None = None) -> None:
         """Begin."""
         self.policy = policy
+        self.public = public
         self.cores: list[Core] = []
         self._selects = 0
         self._within: dict[int, tuple[Found, int]] = {}

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fusion.services.homes import NodeHome
+    from sandbox.fanout import PublicRows
 
 TYPE: Final = "application/vnd.fusion.attached-policy/1+json"
 MAX_ATTACHED_BYTES: Final = 2 * MAX_POLICY_BYTES
@@ -75,6 +76,8 @@ class _Document(BaseModel):
     store_digest: str = ""
     arrays_digest: str = ""
     coded: list[str] = []
+    # Absent from what was attached before it was looked at.
+    public: dict[str, dict[str, Annotated[int, Field(ge=0)]]] | None = None
     policy: dict[str, Any]
     source: Literal["files", "postgres", "spark"] = "files"
     place: Annotated[str, Field(max_length=63)] = ""
@@ -102,6 +105,8 @@ class Attached:
         arrays: Its columns as plain arrays; None of a revision that was attached without them.
         arrays_digest: SHA-256 of them.
         coded: Its columns with codes, as ``table.column``.
+        public: How many rows of public tables have one value (:mod:`sandbox.fanout`); None of a
+            revision that was attached before that was counted.
     """
 
     owner: str
@@ -121,6 +126,7 @@ class Attached:
     arrays: Path | None = None
     arrays_digest: str = ""
     coded: frozenset[str] = frozenset()
+    public: PublicRows | None = None
 
     def opened(self) -> dict[str, Path]:
         """Return what a worker gets of the store, by the name that it has there."""
@@ -247,8 +253,9 @@ def _is_same(before: Attached, document: Mapping[str, Any]) -> bool:
     """Return whether a revision holds what would be attached, byte for byte, and is whole."""
     if before.source != "files" or before.store is None or before.arrays is None:
         return False
-    had = (before.policy.document(), dict(before.digests), before.people_digest)
-    now = (document["policy"], document["tables"], document["people_digest"])
+    had = (before.policy.document(), dict(before.digests), before.people_digest,
+           before.public or {})  # fmt: skip
+    now = (document["policy"], document["tables"], document["people_digest"], document["public"])
     if had != now or document.get("source", "files") != "files":
         return False
     try:
@@ -318,11 +325,13 @@ class Stored:
         digests: SHA-256 of the plain copy of each table.
         people: How many are on the list.
         coded: Columns of the store with codes.
+        public: How many rows of public tables have one value (:mod:`sandbox.fanout`).
     """
 
     digests: dict[str, str]
     people: int
     coded: tuple[str, ...]
+    public: PublicRows
 
 
 def freeze(policy: Policy, sources: Mapping[str, Path], copies: Path) -> Stored:
@@ -341,7 +350,7 @@ def freeze(policy: Policy, sources: Mapping[str, Path], copies: Path) -> Stored:
     frozen = freezing.freeze(policy, sources, copies, [])
     _write_people(frozen.listed, copies / PEOPLE)
     stored = _stored(policy, copies)
-    return Stored(dict(frozen.digests), len(frozen.listed), tuple(stored["coded"]))
+    return Stored(dict(frozen.digests), len(frozen.listed), tuple(stored["coded"]), frozen.public)
 
 
 def plain_tables(found: Attached) -> dict[str, Path]:
@@ -410,6 +419,7 @@ def _document(
         "schema_digest": schema_digest(merged),
         "columns": columns,
         "policy": policy.document(),
+        "public": {name: dict(counts) for name, counts in frozen.public.items()},
         **({"source": frozen.source, "place": frozen.place} if frozen.place else {}),
     }
 
@@ -465,6 +475,7 @@ def _opened(node: NodeHome, dataset: str, signed: bytes) -> Attached:
         arrays=frozen / arrays.FILE if document.arrays_digest else None,
         arrays_digest=document.arrays_digest,
         coded=frozenset(document.coded),
+        public=document.public,
     )
 
 

@@ -69,7 +69,7 @@ class Engine:
         policy = parse_policy(text, origin)
         with engine_of(policy, data, source, read=execute) as tried:
             secret, run = rng.token(SECRET_BYTES), tried.execute if execute else None
-            found = attempt(policy, statements, run, secret, tried.dialect)
+            found = attempt(policy, statements, run, secret, tried.dialect, tried.public)
             tables = {name: each.document() for name, each in tried.looked.items()}
             return found | {"tables": tables, "warnings": warnings_of(policy, tried.looked)}
 

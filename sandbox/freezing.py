@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
@@ -16,7 +17,7 @@ from pyarrow import parquet
 from fusion.connectors.schemas import read_schema
 from fusion.errors import DataInvalid, InputInvalid, QueryFailed, VerificationFailed
 from fusion.wire.limits import MEBI
-from sandbox import disk, engine, tables
+from sandbox import disk, engine, public_rows, tables
 from sandbox.dialects import quoted
 from sandbox.inspecting import Looked, inspect
 from sandbox.partials import Limits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from sandbox.fanout import PublicRows
     from sandbox.policy import Policy
 
 MAX_PEOPLE: Final = 20_000_000
@@ -47,6 +49,7 @@ class Frozen:
         place: The schema of a database, or Spark's folder, where they are; empty for files.
         source: Who computes on them: ``files``, ``postgres`` or ``spark``.
         looked: What is to be told their owner of each table, of files.
+        public: How many rows of public tables have one value (:mod:`sandbox.fanout`).
     """
 
     digests: Mapping[str, str]
@@ -55,6 +58,7 @@ class Frozen:
     place: str = ""
     source: str = "files"
     looked: Mapping[str, Looked] = field(default_factory=dict)
+    public: PublicRows = field(default_factory=dict)
 
 
 def declared(policy: Policy) -> dict[str, dict[str, str]]:
@@ -117,7 +121,9 @@ def freeze(
     # Of the copies, so that what is told is what holds; named as the owner knows them.
     looked = inspect(policy, files, sources)
     schemas = {table: read_schema(path) for table, path in files.items()}
-    return Frozen(digests, schemas, _listed(policy, folder, known), looked=looked)
+    public = public_rows.count(policy, partial(engine.execute, inputs=files), "duckdb")
+    listed = _listed(policy, folder, known)
+    return Frozen(digests, schemas, listed, looked=looked, public=public)
 
 
 def files_in(policy: Policy, folder: Path) -> dict[str, Path]:

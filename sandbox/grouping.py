@@ -23,7 +23,6 @@ from sandbox.relations import (
     Statistic,
     columns_as,
     key_output,
-    product_of_rows,
     with_known,
     within,
 )
@@ -136,7 +135,7 @@ class _Collected:
         return len(self.measures) - 1
 
     def rows_of_one(self) -> int:
-        return product_of_rows(self.rows.sources)
+        return self.rows.rows_of_one()
 
     def relation(self) -> Relation:
         return self.rows.relation(

@@ -92,7 +92,7 @@ def execute(
     """
     try:
         with session(uri, seconds, schema=schema) as cursor:
-            return _cells(cursor, request)
+            return cells(cursor, request)
     except FusionError:
         raise
     except Exception as error:  # noqa: BLE001 - a database's message quotes cells
@@ -118,7 +118,7 @@ def execute_sets(
     """
     try:
         with session(uri, seconds, schema=schema) as cursor:
-            reply = _cells(cursor, request)
+            reply = cells(cursor, request)
             parts = [len(reply).to_bytes(8, "big"), reply]
             for sql in codes:
                 cursor.execute(
@@ -142,7 +142,8 @@ def _pairs(batches: Iterable[Any]) -> list[bytes]:
     return [(sum(map(len, found)) // 8).to_bytes(8, "big"), *found]
 
 
-def _cells(cursor: Any, request: bytes) -> bytes:  # noqa: ANN401 - a driver without types
+def cells(cursor: Any, request: bytes) -> bytes:  # noqa: ANN401 - a driver without types
+    """Run cores in a transaction at hand; return their cells, as :func:`execute` does."""
     results = []
     for query in request_of(request).queries:
         cursor.execute(query.sql)

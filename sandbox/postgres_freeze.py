@@ -9,15 +9,16 @@ changed in it after that; its digests are signed with the policy.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from fusion.errors import DataInvalid, FusionError, InputInvalid, Refused
-from sandbox import tables
+from sandbox import public_rows, tables
 from sandbox.dialects import literal, quoted
 from sandbox.freezing import MAX_PEOPLE, Frozen, declared
-from sandbox.postgres import digests_of, session, types_of
+from sandbox.postgres import cells, digests_of, session, types_of
 from sandbox.postgres_roles import check_reader
 from sandbox.sets import COHORT
 
@@ -146,7 +147,8 @@ def _made(
     cursor.execute(f"GRANT USAGE ON SCHEMA {quoted(place)} TO {quoted(role)}")
     cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {quoted(place)} TO {quoted(role)}")
     digests = digests_of(cursor, [*policy.tables, COHORT])
-    return Frozen(digests, declared(policy), listed, place, "postgres")
+    public = public_rows.count(policy, partial(cells, cursor), "postgres")
+    return Frozen(digests, declared(policy), listed, place, "postgres", public=public)
 
 
 def _cast(column: str, kind: str, collation: str) -> str:

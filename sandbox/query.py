@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sandbox.compile import Coded
     from sandbox.dialects import Name
     from sandbox.disclosure import Rules
+    from sandbox.fanout import PublicRows
     from sandbox.partials import Limits, Rows
     from sandbox.policy import Policy
     from sandbox.relations import Core, Plan, Result
@@ -80,7 +81,8 @@ class Answer:
 
 def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb",
                       secret: bytes = b"", limits: Limits | None = None,
-                      coded: Coded = None) -> Compiled:  # fmt: skip
+                      coded: Coded = None,
+                      public: PublicRows | None = None) -> Compiled:  # fmt: skip
     """Return a statement, ready to run.
 
     Args:
@@ -90,6 +92,7 @@ def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb
         secret: Of the node, for noise; without one there is none.
         limits: Of the engine.
         coded: Where it runs over a store (:mod:`sandbox.store`), its columns with codes.
+        public: How many rows of its public tables have one value; without it none is joined.
 
     Raises:
         QueryRefused: The policy does not answer it.
@@ -97,7 +100,7 @@ def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb
     if policy.mode == "dp":
         # Answered by sandbox.private alone: nothing under such a policy leaves without noise.
         raise refusal("Q-18")
-    plan = analyse(statement, policy)
+    plan = analyse(statement, policy, public)
     leaves = tuple(post.leaves(plan.result))
     salt = salt_of(secret, policy.digest) if policy.release.noise.sd_milli and secret else ""
     queries = [_query(leaf, plan, policy, dialect, salt, coded) for leaf in leaves]
@@ -186,7 +189,8 @@ def finish_rows(
 
 
 def answer(statement: str, policy: Policy, execute: Execute, *, secret: bytes = b"",
-           dialect: Name = "duckdb") -> Answer:  # fmt: skip
+           dialect: Name = "duckdb",
+           public: PublicRows | None = None) -> Answer:  # fmt: skip
     """Answer a statement from beginning to end, without a history.
 
     Args:
@@ -195,12 +199,13 @@ def answer(statement: str, policy: Policy, execute: Execute, *, secret: bytes = 
         execute: Runs a request, as :func:`sandbox.engine.execute` does over its inputs.
         secret: Of the node, for noise.
         dialect: Of the engine.
+        public: How many rows of public tables have one value; without it none is joined.
 
     Raises:
         QueryRefused: The policy does not answer it.
         QueryFailed: It could not be computed.
         MessageInvalid: The engine replied something else.
     """
-    compiled = compile_statement(statement, policy, dialect=dialect, secret=secret)
+    compiled = compile_statement(statement, policy, dialect=dialect, secret=secret, public=public)
     reply = execute(compiled.asked.request)
     return finish(compiled, reply, disclosure.Rules(policy.release, secret))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Final
 
 from sandbox import values as v
@@ -271,16 +270,6 @@ def key_output(position: int, of: Expr) -> Expr:
 def within(group: Sequence[Expr]) -> str:
     """Return how groups are spelt."""
     return ",".join(sorted(each.text for each in group))
-
-
-def product_of_rows(sources: Sequence[Source]) -> int:
-    """Return the most rows of one entity that a join has and that count."""
-    return min(rows_of_one(sources), MAX_ROWS_OF_ONE)
-
-
-def rows_of_one(sources: Sequence[Source]) -> int:
-    """Return the most rows of one entity that a join can have."""
-    return prod(source.relation.rows for source in sources if source.relation.entity)
 
 
 def apart(sources: Sequence[Source], single: Container[str]) -> tuple[str, ...]:

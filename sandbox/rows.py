@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlglot import exp
 
-from sandbox import aggregates
+from sandbox import aggregates, fanout
 from sandbox import values as v
 from sandbox.names import ENTITY, Named, Names
 from sandbox.refusals import refusal
@@ -18,8 +18,6 @@ from sandbox.relations import (
     Result,
     Source,
     apart,
-    product_of_rows,
-    rows_of_one,
 )
 from sandbox.scalars import Scalars
 from sandbox.values import Expr, Kind, Type, binned, build
@@ -32,6 +30,13 @@ if TYPE_CHECKING:
 _RANKS: Final = {"RowNumber": "row_number", "Rank": "rank", "DenseRank": "dense_rank"}
 _SHIFTED: Final = {"Lag": "lag", "Lead": "lead"}
 _OVER: Final = {"Count": "count", "Sum": "sum", "Min": "min", "Max": "max", "Avg": "avg"}
+
+
+_TOO_MANY: Final = (
+    "A join of tables with several rows makes too many rows of one person: at most a million. "
+    "Join public tables on columns of which each value has one row."
+)
+_TOO_MANY_PUBLIC: Final = "A join of public tables makes too many rows: at most a million."
 
 
 class _Called(NamedTuple):
@@ -322,7 +327,7 @@ class Rows:
 
     def _function(self, node: exp.Expr) -> _Called:
         """Return what a window calls."""
-        name, rows = type(node).__name__, product_of_rows(self.sources)
+        name, rows = type(node).__name__, self.rows_of_one()
         if name in _RANKS:
             return _Called(_RANKS[name], None, Type(Kind.INT, 0, 1, rows))
         if name in _SHIFTED:
@@ -377,14 +382,27 @@ class Rows:
         """Whether the entity is among keys."""
         return any(each.text == ENTITY for each in keys)
 
+    def rows_of_one(self) -> int:
+        """Return the most rows of one entity that count.
+
+        Raises:
+            QueryRefused: They are too many, or it is not known how many rows of a public table
+                have one value.
+        """
+        if len(self.sources) == 1:
+            return self.sources[0].relation.rows
+        rows = fanout.rows_of(self.sources, self.conditions, self.analysis.public)
+        if rows > MAX_ROWS_OF_ONE:
+            raise refusal("Q-02", _TOO_MANY if self.entity else _TOO_MANY_PUBLIC)
+        return rows
+
     def relation(self, outputs: Sequence[Output]) -> Relation:
         """Return the rows with these columns.
 
         Raises:
             QueryRefused: One entity could have so many that the time would tell of her.
         """
-        if rows_of_one(self.sources) > MAX_ROWS_OF_ONE:
-            raise refusal("Q-02", "A join of tables with several rows makes too many rows of one.")
+        rows = self.rows_of_one()
         predicate = {each.text for each in self.conditions}
         marks = apart(self.sources, self.analysis.policy.single)
         for own, source in zip(marks, self.sources, strict=True):
@@ -394,7 +412,7 @@ class Rows:
         return Relation(
             tuple(outputs),
             self.entity,
-            product_of_rows(self.sources),
+            rows,
             sources=tuple(self.sources),
             where=tuple(self.conditions),
             predicate=tuple(sorted(predicate)),

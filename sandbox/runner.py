@@ -118,6 +118,7 @@ def prepare(
         dialect=dialect,
         secret=ledgers.noise_secret(secret),
         coded=None if attached.store is None else attached.coded,
+        public=attached.public,
     )
     selections = tuple(select(core, attached.policy) for core in compiled.cores)
     if sum(map(len, selections)) > MAX_SELECTIONS:

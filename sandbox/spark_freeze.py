@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from fusion.errors import DataInvalid, FusionError, InputInvalid
-from sandbox import spark, tables
+from sandbox import public_rows, spark, tables
 from sandbox.dialects import quoted
 from sandbox.freezing import MAX_PEOPLE, Frozen, declared
 from sandbox.postgres_freeze import schema_name
@@ -144,7 +145,8 @@ def _made(
     parquet.write_table(people, paths[COHORT])
     own = spark.opened(session, paths)
     digests = spark.digests_of(own, sorted(paths))
-    return Frozen(digests, declared(policy), listed, folder.name, "spark")
+    public = public_rows.count(policy, partial(spark.cells, own), "spark")
+    return Frozen(digests, declared(policy), listed, folder.name, "spark", public=public)
 
 
 def _readable(own: Any, table: str, column: str, sql: str) -> None:  # noqa: ANN401 - as above

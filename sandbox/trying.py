@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.errors import FusionError, InputInvalid, QueryRefused
 from fusion.services.statements import BYTE_ORDER_MARK, one
-from sandbox import disk, engine, postgres, postgres_roles, spark
+from sandbox import disk, engine, postgres, postgres_roles, public_rows, spark
 from sandbox.disclosure import Rules
 from sandbox.freezing import DATABASE, copy_out, tables_in
 from sandbox.inspecting import Looked, inspect
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sandbox.dialects import Name
+    from sandbox.fanout import PublicRows
     from sandbox.policy import Policy
     from sandbox.query import Execute
 
@@ -76,11 +77,13 @@ class Tried:
         execute: Runs a request on them.
         dialect: In which SQL.
         looked: Of each table of files that were read, what its owner has to know.
+        public: How many rows of public tables have one value (:mod:`sandbox.fanout`).
     """
 
     execute: Execute
     dialect: Name
     looked: Mapping[str, Looked] = field(default_factory=dict)
+    public: PublicRows = field(default_factory=dict)
 
 
 @contextmanager
@@ -103,21 +106,27 @@ def engine_of(policy: Policy, data: Path | None, source: str, *, read: bool) -> 
     if source.startswith(spark.PREFIX):
         inputs = spark.tables_in(source, policy)
         with spark.session(master=spark.lake_of(source).master) as session:
-            yield Tried(partial(spark.execute, session=session, inputs=inputs), "spark")
+            yield _tried(policy, partial(spark.execute, session=session, inputs=inputs), "spark")
     elif source:
         uri = postgres_roles.uri_of(source)
         postgres.check_types(policy, uri)
-        yield Tried(partial(postgres.execute, uri=uri), "postgres")
+        yield _tried(policy, partial(postgres.execute, uri=uri), "postgres")
     elif data is not None and data.suffix.lower() == DATABASE:
         with tempfile.TemporaryDirectory(prefix="fusion-try-") as copies:
             with disk.writing(Path(copies)):
                 inputs = copy_out(policy, data, Path(copies))
             looked = inspect(policy, inputs, dict.fromkeys(inputs, data)) if read else {}
-            yield Tried(partial(engine.execute, inputs=inputs), "duckdb", looked)
+            yield _tried(policy, partial(engine.execute, inputs=inputs), "duckdb", looked)
     elif data is not None:
         inputs = tables_in(data, policy)
         looked = inspect(policy, inputs) if read else {}
-        yield Tried(partial(engine.execute, inputs=inputs), "duckdb", looked)
+        yield _tried(policy, partial(engine.execute, inputs=inputs), "duckdb", looked)
+
+
+def _tried(
+    policy: Policy, execute: Execute, dialect: Name, looked: Mapping[str, Looked] | None = None
+) -> Tried:
+    return Tried(execute, dialect, looked or {}, public_rows.count(policy, execute, dialect))
 
 
 def attempt(
@@ -126,6 +135,7 @@ def attempt(
     execute: Execute | None,
     secret: bytes,
     dialect: Name = "duckdb",
+    public: PublicRows | None = None,
 ) -> dict[str, Any]:
     """Return the document ``fusion.policy-try/1`` without its schema.
 
@@ -136,11 +146,14 @@ def attempt(
             nothing.
         secret: Of noise.
         dialect: Of the engine.
+        public: How many rows of public tables have one value; without it none is joined.
 
     Raises:
         InputInvalid: There are too many statements.
     """
-    verdicts = [_verdict(each, policy, execute, secret, dialect) for each in statements(text)]
+    verdicts = [
+        _verdict(each, policy, execute, secret, dialect, public) for each in statements(text)
+    ]
     counts = {
         name: sum(each["verdict"] == name for each in verdicts)
         for name in ("accepted", "refused", "error")
@@ -149,15 +162,22 @@ def attempt(
 
 
 def _verdict(
-    statement: Statement, policy: Policy, execute: Execute | None, secret: bytes, dialect: Name
+    statement: Statement,
+    policy: Policy,
+    execute: Execute | None,
+    secret: bytes,
+    dialect: Name,
+    public: PublicRows | None,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"line": statement.line}
     if statement.kind:
         found["class"] = statement.kind
     try:
         if policy.mode == "dp":
-            return found | _private(statement.sql, policy, execute, secret, dialect)
-        compiled = compile_statement(statement.sql, policy, dialect=dialect, secret=secret)
+            return found | _private(statement.sql, policy, execute, secret, dialect, public)
+        compiled = compile_statement(
+            statement.sql, policy, dialect=dialect, secret=secret, public=public
+        )
         found |= {"verdict": "accepted", "code": "", "message": ""}
         if notes := compiled.notes:
             found["notes"] = [message for message, _hint in notes]
@@ -173,10 +193,17 @@ def _verdict(
 
 
 def _private(
-    sql: str, policy: Policy, execute: Execute | None, secret: bytes, dialect: Name
+    sql: str,
+    policy: Policy,
+    execute: Execute | None,
+    secret: bytes,
+    dialect: Name,
+    public: PublicRows | None,
 ) -> dict[str, Any]:
     """Return the verdict under differential privacy; what an owner tries is charged to nobody."""
-    statement = compile_private(sql, policy, dialect=dialect, salt=salt_of(secret, policy.digest))
+    statement = compile_private(
+        sql, policy, dialect=dialect, salt=salt_of(secret, policy.digest), public=public
+    )
     found: dict[str, Any] = {"verdict": "accepted", "code": "", "message": ""}
     found["rho_micro"] = statement.rho_micro
     if execute is not None:

@@ -73,7 +73,12 @@ def prepare_private(
         raise refusal("Q-18") from None
     salt = salt_of(digest("banyan/queries/contributions/v1", secret), attached.policy.digest)
     statement = compile_private(
-        asked.statement, attached.policy, rho_micro=asked.rho_micro, dialect=dialect, salt=salt
+        asked.statement,
+        attached.policy,
+        rho_micro=asked.rho_micro,
+        dialect=dialect,
+        salt=salt,
+        public=attached.public,
     )
     rows = statement.rows()
     if rows is not None and rows > asked.rows:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sandbox.dialects import Name
+    from sandbox.fanout import PublicRows
     from sandbox.partials import Limits, Rows
     from sandbox.policy import Policy
     from sandbox.private.plan import Noise, Private, Sum
@@ -106,6 +107,7 @@ def compile_private(
     dialect: Name = "duckdb",
     salt: str = "",
     limits: Limits | None = None,
+    public: PublicRows | None = None,
 ) -> Statement:
     """Return a statement under a policy of mode ``dp``, ready to run.
 
@@ -116,13 +118,14 @@ def compile_private(
         dialect: Of the engine that will run it.
         salt: Keys which cells of an entity are kept; letters and digits.
         limits: Of the engine.
+        public: How many rows of public tables have one value; without it none is joined.
 
     Raises:
         QueryRefused: The policy does not answer it.
     """
     if policy.mode != "dp" or policy.budget is None:
         raise refusal("Q-24")
-    found = analyse(sql, policy)
+    found = analyse(sql, policy, public)
     leaves = tuple(post.leaves(found.result))
     private = plan(found.cores, [leaf.core for leaf in leaves if leaf.core is not None], policy)
     rho = (policy.budget.usual_rho_micro if rho_micro is None else rho_micro) * bool(private.sums)

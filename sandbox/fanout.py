@@ -1,0 +1,151 @@
+"""How many rows of one person a join makes, whatever the tables about people hold.
+
+A table about people has at most its policy's ``rows`` of one. A public table has more than one row
+beside each of these where several have the value that it is joined on: how many was counted when
+the policy was attached (:mod:`sandbox.public_rows`), which everybody may know. Of a join the bound
+is the product over its sources, in an order in which each is met with what is known of those
+before: the entity, columns that are equal to theirs, constants. Any order gives a bound, since the
+rows that a source adds to those of the sources before are all that have these values. The number of
+rows counts as the policy's ``rows`` does: counts and sums are cut off at it, and noise follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sandbox.refusals import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sandbox.relations import Relation, Source
+    from sandbox.values import Expr
+
+PublicRows = Mapping[str, Mapping[str, int]]
+"""Of each public table: columns, with commas between them, to the most rows that have one value of
+them together; of no column, all rows. A set that is not there has no fewer than one within it."""
+
+_DEPENDS: Final = frozenset({"window", "agg", "in_entities", "in_public"})
+"""Operations whose value does not follow from the values of one row of each source."""
+
+_Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A column that has one value, given a row of each of some other sources."""
+
+    column: _Place
+    given: frozenset[int]
+
+
+def rows_of(sources: Sequence[Source], where: Iterable[Expr], public: PublicRows | None) -> int:
+    """Return the most rows of one entity that a join can have; of public tables, of all rows.
+
+    Args:
+        sources: What is joined.
+        where: Conditions that all rows meet.
+        public: What is known of public tables; None if nothing is.
+
+    Raises:
+        QueryRefused: A public table is joined of which it is not known.
+    """
+    return _product(sources, where, frozenset(), public)
+
+
+def _product(
+    sources: Sequence[Source],
+    where: Iterable[Expr],
+    fixed: frozenset[_Place],
+    public: PublicRows | None,
+) -> int:
+    links = list(_links(sources, where))
+    left, placed, total = set(range(len(sources))), set[int](), 1
+    while left:
+        # What is joined on the left stands beside rows of all that is before it.
+        ready = [
+            each
+            for each in left
+            if sources[each].kind != "left" or all(before in placed for before in range(each))
+        ]
+        rated = []
+        for each in ready:
+            own = [link for link in links if link.column[0] == each]
+            known = {link.column[1] for link in own if link.given <= placed}
+            known |= {place for source, place in fixed if source == each}
+            relation = sources[each].relation
+            waits = sum(not link.given <= placed for link in own)
+            rows = relation.rows if relation.entity else _most(relation, known, public)
+            rated.append((not relation.entity, waits, max(1, rows), each))
+        _, _, rows, chosen = min(rated)
+        total *= rows
+        placed.add(chosen)
+        left.remove(chosen)
+    return total
+
+
+def _links(sources: Sequence[Source], where: Iterable[Expr]) -> Iterator[_Link]:
+    """Yield the columns of public sources that conditions make equal to something else."""
+    for each in _split(where):
+        yield from _equal(each)
+    for place, source in enumerate(sources):
+        for each in _split(source.on):
+            # On the left it says nothing of rows that have no counterpart.
+            yield from (
+                link for link in _equal(each) if source.kind != "left" or link.column[0] == place
+            )
+
+
+def _split(conditions: Iterable[Expr]) -> Iterator[Expr]:
+    for each in conditions:
+        if each.op == "and":
+            yield from _split(each.args)
+        else:
+            yield each
+
+
+def _equal(condition: Expr) -> Iterator[_Link]:
+    if condition.op != "eq":
+        return
+    one, other = condition.args
+    for side, against in ((one, other), (other, one)):
+        column = _column(side)
+        parts = list(against.parts())
+        if column is None or any(part.op in _DEPENDS for part in parts):
+            continue
+        given = frozenset(part.args[0] for part in parts if part.op == "col")
+        if column[0] not in given:
+            yield _Link(column, given)
+
+
+def _column(value: Expr) -> _Place | None:
+    """Return the column that an expression is, perhaps with more decimals; None if it is none."""
+    while value.op == "scale":
+        value = value.args[0]
+    return (value.args[0], value.args[1]) if value.op == "col" else None
+
+
+def _most(relation: Relation, known: set[int], public: PublicRows | None) -> int:
+    """Return the most rows of a public relation that have one value of some columns together."""
+    if relation.table is None:
+        fixed = {
+            column
+            for place in known
+            if (column := _column(relation.outputs[place].value)) is not None
+        }
+        return _product(relation.sources, relation.where, frozenset(fixed), public)
+    counts = (public or {}).get(relation.table)
+    if counts is None:
+        raise refusal(
+            "Q-08",
+            f"How many rows of {relation.table} have one value is not known; its owner attaches "
+            f"the policy again: fusion policy add.",
+        )
+    names = {relation.outputs[place].value.args[0] for place in known}
+    return min(
+        count
+        for columns, count in counts.items()
+        if not columns or set(columns.split(",")) <= names
+    )
