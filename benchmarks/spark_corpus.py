@@ -23,6 +23,7 @@ from sandbox import spark
 from sandbox.disclosure import Rules
 from sandbox.engine import execute
 from sandbox.policy import Quantiles, Release
+from sandbox.public_rows import count
 from sandbox.query import compile_statement, finish
 from sandbox.reading import parse_policy
 from sandbox.trying import statements
@@ -30,6 +31,7 @@ from sandbox.trying import statements
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sandbox.fanout import PublicRows
     from sandbox.policy import Policy
     from sandbox.query import Execute
 
@@ -69,9 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         inputs = {name: Path(folder) / f"{name}.parquet" for name in policy.tables}
         run = partial(spark.execute, session=session, inputs=inputs)
         reference = partial(execute, inputs=inputs)
+        public = count(policy, reference, "duckdb")
         found: list[dict[str, str]] = []
         for place, sql in enumerate(texts, 1):
-            found.append({"sql": sql, "verdict": _verdict(sql, policy, run, reference)})
+            found.append({"sql": sql, "verdict": _verdict(sql, policy, run, reference, public)})
             print(f"{place}/{len(texts)} {found[-1]['verdict'][:60]}", file=sys.stderr)
     equal = sum(each["verdict"] == "equal" for each in found)
     others = [each for each in found if each["verdict"] != "equal"]
@@ -95,11 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if equal >= 0.95 * len(found) else 1
 
 
-def _verdict(sql: str, policy: Policy, run: Execute, reference: Execute) -> str:
+def _verdict(sql: str, policy: Policy, run: Execute, reference: Execute, public: PublicRows) -> str:
     """Return ``equal``, ``different``, ``refused``, or why it failed."""
     try:
-        own = compile_statement(sql, policy, dialect="spark")
-        theirs = compile_statement(sql, policy)
+        own = compile_statement(sql, policy, dialect="spark", public=public)
+        theirs = compile_statement(sql, policy, public=public)
     except FusionError:
         return "refused"
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sqlglot import exp
 
 from sandbox import aggregates, syntax
+from sandbox.fanout import Fanout
 from sandbox.grouping import cells, of_entities, projection
 from sandbox.names import base
 from sandbox.places import placed
@@ -65,7 +66,7 @@ class Analysis:
     def __init__(self, policy: Policy, public: PublicRows | None = None) -> None:
         """Begin."""
         self.policy = policy
-        self.public = public
+        self.fanout = Fanout(public)
         self.cores: list[Core] = []
         self._selects = 0
         self._within: dict[int, tuple[Found, int]] = {}

@@ -41,49 +41,74 @@ class _Link:
     given: frozenset[int]
 
 
-def rows_of(sources: Sequence[Source], where: Iterable[Expr], public: PublicRows | None) -> int:
-    """Return the most rows of one entity that a join can have; of public tables, of all rows.
+class Fanout:
+    """How many rows joins have, as far as it is known of public tables."""
 
-    Args:
-        sources: What is joined.
-        where: Conditions that all rows meet.
-        public: What is known of public tables; None if nothing is.
+    def __init__(self, public: PublicRows | None) -> None:
+        """Take what is known; None if nothing is."""
+        self._public = public
+        self._found: dict[tuple[int, frozenset[int]], tuple[Relation, int]] = {}
 
-    Raises:
-        QueryRefused: A public table is joined of which it is not known.
-    """
-    return _product(sources, where, frozenset(), public)
+    def rows_of(
+        self, sources: Sequence[Source], where: Iterable[Expr], fixed: Iterable[_Place] = ()
+    ) -> int:
+        """Return the most rows of one entity that a join can have; of public tables, of all rows.
 
+        Args:
+            sources: What is joined.
+            where: Conditions that all rows meet.
+            fixed: Columns of sources that have one value.
 
-def _product(
-    sources: Sequence[Source],
-    where: Iterable[Expr],
-    fixed: frozenset[_Place],
-    public: PublicRows | None,
-) -> int:
-    links = list(_links(sources, where))
-    left, placed, total = set(range(len(sources))), set[int](), 1
-    while left:
-        # What is joined on the left stands beside rows of all that is before it.
-        ready = [
-            each
-            for each in left
-            if sources[each].kind != "left" or all(before in placed for before in range(each))
-        ]
-        rated = []
-        for each in ready:
-            own = [link for link in links if link.column[0] == each]
-            known = {link.column[1] for link in own if link.given <= placed}
-            known |= {place for source, place in fixed if source == each}
-            relation = sources[each].relation
-            waits = sum(not link.given <= placed for link in own)
-            rows = relation.rows if relation.entity else _most(relation, known, public)
-            rated.append((not relation.entity, waits, max(1, rows), each))
-        _, _, rows, chosen = min(rated)
-        total *= rows
-        placed.add(chosen)
-        left.remove(chosen)
-    return total
+        Raises:
+            QueryRefused: A public table is joined of which it is not known.
+        """
+        links, values = list(_links(sources, where)), set(fixed)
+        left, placed, total = set(range(len(sources))), set[int](), 1
+        while left:
+            # What is joined on the left stands beside rows of all that is before it.
+            ready = [
+                each
+                for each in left
+                if sources[each].kind != "left" or all(before in placed for before in range(each))
+            ]
+            rated = []
+            for each in ready:
+                relation, own = sources[each].relation, [k for k in links if k.column[0] == each]
+                known = {link.column[1] for link in own if link.given <= placed}
+                known |= {place for source, place in values if source == each}
+                waits = sum(not link.given <= placed for link in own)
+                rows = relation.rows if relation.entity else self._most(relation, frozenset(known))
+                rated.append((not relation.entity, waits, max(1, rows), each))
+            _, _, rows, chosen = min(rated)
+            total *= rows
+            placed.add(chosen)
+            left.remove(chosen)
+        return total
+
+    def _most(self, relation: Relation, known: frozenset[int]) -> int:
+        """Return the most rows of a public relation that have one value of columns together."""
+        found = self._found.get((id(relation), known))
+        if found is None:
+            # With the relation itself, so that no other one gets its number meanwhile.
+            found = self._found[id(relation), known] = relation, self._counted(relation, known)
+        return found[1]
+
+    def _counted(self, relation: Relation, known: frozenset[int]) -> int:
+        columns = {_column(relation.outputs[place].value) for place in known}
+        if relation.table is None:
+            fixed = [each for each in columns if each is not None]
+            return self.rows_of(relation.sources, relation.where, fixed)
+        counts = (self._public or {}).get(relation.table)
+        if counts is None:
+            raise refusal(
+                "Q-08",
+                f"How many rows of {relation.table} have one value is not known; its owner "
+                f"attaches the policy again: fusion policy add.",
+            )
+        names = {relation.outputs[place].value.args[0] for place in known}
+        return min(
+            most for spelt, most in counts.items() if not spelt or set(spelt.split(",")) <= names
+        )
 
 
 def _links(sources: Sequence[Source], where: Iterable[Expr]) -> Iterator[_Link]:
@@ -125,27 +150,3 @@ def _column(value: Expr) -> _Place | None:
     while value.op == "scale":
         value = value.args[0]
     return (value.args[0], value.args[1]) if value.op == "col" else None
-
-
-def _most(relation: Relation, known: set[int], public: PublicRows | None) -> int:
-    """Return the most rows of a public relation that have one value of some columns together."""
-    if relation.table is None:
-        fixed = {
-            column
-            for place in known
-            if (column := _column(relation.outputs[place].value)) is not None
-        }
-        return _product(relation.sources, relation.where, frozenset(fixed), public)
-    counts = (public or {}).get(relation.table)
-    if counts is None:
-        raise refusal(
-            "Q-08",
-            f"How many rows of {relation.table} have one value is not known; its owner attaches "
-            f"the policy again: fusion policy add.",
-        )
-    names = {relation.outputs[place].value.args[0] for place in known}
-    return min(
-        count
-        for columns, count in counts.items()
-        if not columns or set(columns.split(",")) <= names
-    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlglot import exp
 
-from sandbox import aggregates, fanout
+from sandbox import aggregates
 from sandbox import values as v
 from sandbox.names import ENTITY, Named, Names
 from sandbox.refusals import refusal
@@ -391,7 +391,7 @@ class Rows:
         """
         if len(self.sources) == 1:
             return self.sources[0].relation.rows
-        rows = fanout.rows_of(self.sources, self.conditions, self.analysis.public)
+        rows = self.analysis.fanout.rows_of(self.sources, self.conditions)
         if rows > MAX_ROWS_OF_ONE:
             raise refusal("Q-02", _TOO_MANY if self.entity else _TOO_MANY_PUBLIC)
         return rows

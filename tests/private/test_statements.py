@@ -16,7 +16,7 @@ from sandbox.private.domains import InTable
 from sandbox.query import compile_statement
 from tests.private.test_sensitivity import STATEMENTS
 from tests.private.world import POLICY, compiled, exact, policy, tables, without, written
-from tests.sandbox.asking import corpus
+from tests.sandbox.asking import PUBLIC, corpus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -280,9 +280,9 @@ def test_the_corpus_as_far_as_it_is_made_of_sums() -> None:
 
     rules, answered, refused = listed(), 0, dict[str, int]()
     for each in corpus("legit.txt"):
-        analyse(each.sql, rules)
+        analyse(each.sql, rules, PUBLIC)
         try:
-            compiled(each.sql, policy=rules)
+            compiled(each.sql, policy=rules, public=PUBLIC)
             answered += 1
         except QueryRefused as error:
             refused[error.code] = refused.get(error.code, 0) + 1
@@ -291,7 +291,7 @@ def test_the_corpus_as_far_as_it_is_made_of_sums() -> None:
     accepted = []
     for each in corpus("hostile.txt"):
         try:
-            compiled(each.sql, policy=rules)
+            compiled(each.sql, policy=rules, public=PUBLIC)
             accepted.append(each.kind)
         except QueryRefused:
             pass

@@ -113,7 +113,10 @@ def exact(statement: Statement, inputs: Mapping[str, Path]) -> list[dict[Any, li
 
 def compiled(sql: str, **options: Any) -> Statement:
     """Compile a statement under the policy."""
-    return compile_private(sql, options.pop("policy", None) or policy(), salt=SALT, **options)
+    public = {"regions": {"": 3, "region": 1, "name": 1}}
+    return compile_private(
+        sql, options.pop("policy", None) or policy(), salt=SALT, **{"public": public, **options}
+    )
 
 
 def written(folder: Path, found: Mapping[str, Mapping[str, Sequence[Any]]]) -> dict[str, Path]:

@@ -51,11 +51,12 @@ PLACES = """\
       number: {class: public, type: integer, low: 0, high: 100}
 """
 RULES = parse_policy(TEXT + PLACES, "policy.yaml")
+PUBLIC = {"places": {"": 5, "place": 2, "number": 3}}
 KEYS: dict[int, tuple[Any, ...]] = {0: (), 1: ("north",)}
 
 
 def _selections(sql: str) -> tuple[Selection, ...]:
-    (core,) = compile_statement(sql, RULES).cores
+    (core,) = compile_statement(sql, RULES, public=PUBLIC).cores
     return select(core, RULES)
 
 

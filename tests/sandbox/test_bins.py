@@ -18,7 +18,7 @@ from sandbox.names import base
 from sandbox.policy import Budget, weaker_than_usual
 from sandbox.query import compile_statement
 from tests.sandbox import binned
-from tests.sandbox.asking import ask, example, in_bins, with_release
+from tests.sandbox.asking import ask, example, in_bins, public_of, with_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -348,7 +348,9 @@ def test_a_quantile_is_as_wide_as_the_columns_in_it(
     value, _, source = rest.partition(" from ")
     sql = f"select median({value}) from {source}"
     policy = with_release(binned.policy(), conditions=conditions)
-    (told,) = explain(compile_statement(sql, policy))["cores"][0]["statistics"]
+    (told,) = explain(compile_statement(sql, policy, public=public_of(policy, tables[0])))["cores"][
+        0
+    ]["statistics"]
     assert told == f"quantile 0.5, rounded to {WIDTHS[rest]}"
     ((own,),) = ask(sql, policy, tables[0]).rows
     ((theirs,),) = plain.execute(sql).fetchall()

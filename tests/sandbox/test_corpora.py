@@ -12,7 +12,7 @@ from fusion.errors import QueryRefused
 from sandbox.analyse import analyse
 from sandbox.query import compile_statement
 from sandbox.refusals import RULES
-from tests.sandbox.asking import ask, corpus, exact, example, in_bins
+from tests.sandbox.asking import PUBLIC, ask, corpus, exact, example, in_bins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ def _name(statement: Statement) -> str:
 @pytest.mark.parametrize("statement", [s for s in HOSTILE if s.kind != "diff"], ids=_name)
 def test_a_hostile_statement_is_refused(statement: Statement) -> None:
     with pytest.raises(QueryRefused) as refused:
-        analyse(statement.sql, example())
+        analyse(statement.sql, example(), PUBLIC)
     assert refused.value.code in RULES
     assert refused.value.hint
 
@@ -98,7 +98,9 @@ def test_bins_change_only_what_says_so(
 ) -> None:
     """Where conditions know a bin alone, answers are the database's, or near it with a note."""
     policy = in_bins()
-    own, other = (compile_statement(statement.sql, each) for each in (policy, exact()))
+    own, other = (
+        compile_statement(statement.sql, each, public=PUBLIC) for each in (policy, exact())
+    )
     assert bool(own.notes) == any(each in statement.sql for each in COARSE)
     if not own.notes and own.asked.request != other.asked.request:
         # What breaks ties is written otherwise.

@@ -11,7 +11,7 @@ import pytest
 from fusion.errors import QueryRefused
 from sandbox.analyse import analyse
 from sandbox.refusals import RULES
-from tests.sandbox.asking import corpus, example
+from tests.sandbox.asking import PUBLIC, corpus, example
 from tests.sandbox.hostile import Maker
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _answered(statements: list[tuple[str, str]], policy: Policy) -> list[tuple[s
 def _said(sql: str, policy: Policy) -> str | None:
     """Return what a refusal says; None if there is none."""
     try:
-        analyse(sql, policy)
+        analyse(sql, policy, PUBLIC)
     except QueryRefused as refused:
         return str(refused) if refused.code in RULES else None
     return None
@@ -94,4 +94,4 @@ def test_the_longest_refusal_takes_less_than_a_second() -> None:
 )  # fmt: skip
 def test_junk_is_refused(junk: str) -> None:
     with pytest.raises(QueryRefused):
-        analyse(junk, example())
+        analyse(junk, example(), PUBLIC)

@@ -24,8 +24,10 @@ from sandbox.disclosure import Rules
 from sandbox.engine import execute
 from sandbox.partials import ask as asked
 from sandbox.partials import reply_of
+from sandbox.public_rows import count
 from sandbox.query import compile_statement, finish
-from tests.sandbox.asking import EXACT, corpus, exact, example, in_bins
+from tests.sandbox import joined
+from tests.sandbox.asking import EXACT, PUBLIC, corpus, exact, example, in_bins, public_of, write
 from tests.sandbox.test_corpora import assert_same
 from tests.sandbox.test_totality import Expressions
 
@@ -88,8 +90,8 @@ def test_postgres_answers_what_duckdb_answers(uri: str, made: dict[str, Path], e
     different = []
     legit = {each.sql: None for each in corpus("legit.txt")}
     for sql in [*legit, *(each.sql for each in corpus("analysts.txt"))][::every]:
-        own = compile_statement(sql, in_bins(), dialect="postgres")
-        theirs = compile_statement(sql, in_bins())
+        own = compile_statement(sql, in_bins(), dialect="postgres", public=PUBLIC)
+        theirs = compile_statement(sql, in_bins(), public=PUBLIC)
         replies = postgres.execute(own.asked.request, uri), execute(theirs.asked.request, made)
         same = _cells(own, replies[0]) == _cells(theirs, replies[1])
         # Of the very same cells the rules release the same: they see nothing else.
@@ -107,6 +109,32 @@ def test_postgres_answers_what_duckdb_answers(uri: str, made: dict[str, Path], e
 def _cells(compiled: Compiled, reply: bytes) -> list[list[str]]:
     """Return what came back for each part, in an order that is the same for both."""
     return [sorted(map(repr, rows)) for rows in reply_of(reply, compiled.asked)]
+
+
+def test_joins_with_public_tables_are_those_of_duckdb(server: str, tmp_path: Path) -> None:
+    dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi")
+    inputs = write(tmp_path, joined.tables())
+    with dbapi.connect(server) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA joined")
+        for name, path in inputs.items():
+            cursor.adbc_ingest(
+                name, parquet.read_table(path), mode="create", db_schema_name="joined"
+            )
+        connection.commit()
+    run = partial(postgres.execute, uri=server, schema="joined")
+    known = count(joined.RULES, run, "postgres")
+    assert known == public_of(joined.RULES, inputs)
+    for sql in joined.JOINED:
+        own = compile_statement(sql, joined.RULES, dialect="postgres", public=known)
+        theirs = compile_statement(sql, joined.RULES, public=known)
+        rows = [
+            finish(each, reply, Rules(EXACT)).rows
+            for each, reply in (
+                (own, run(own.asked.request)),
+                (theirs, execute(theirs.asked.request, inputs)),
+            )
+        ]
+        assert_same(*rows)
 
 
 def test_one_long_text_makes_no_query_fail(uri: str) -> None:

@@ -23,7 +23,7 @@ from sandbox.partials import Limits, reply_of
 from sandbox.query import compile_statement
 from sandbox.scans import Scan, Steps, request_of
 from sandbox.tables import ENTITY, code, read
-from tests.sandbox.asking import corpus, example, noisy, write
+from tests.sandbox.asking import corpus, example, noisy, public_of, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,7 @@ class Stored:
 
     def __init__(self, folder: Path, policy: Policy, files: dict[str, Path]) -> None:
         self.policy, self.files = policy, files
+        self.public = public_of(policy, files)
         everybody = self._everybody()
         self.names = sorted(everybody)
         listed = {"e": pa.array(self.names, pa.string()),
@@ -82,8 +83,10 @@ class Stored:
 
     def both(self, sql: str) -> tuple[list[list[Cell]], list[list[Cell]]]:
         """Return the cells of a statement by the SQL over the tables, and over the store."""
-        plain = compile_statement(sql, self.policy, secret=SECRET)
-        stored = compile_statement(sql, self.policy, secret=SECRET, coded=self.coded)
+        plain = compile_statement(sql, self.policy, secret=SECRET, public=self.public)
+        stored = compile_statement(
+            sql, self.policy, secret=SECRET, coded=self.coded, public=self.public
+        )
         steps = self.steps()
         places = steps.statement(stored)
         expected = reply_of(execute(plain.asked.request, self.files), plain.asked)
@@ -103,14 +106,14 @@ class Stored:
 
     def pairs(self, sql: str) -> set[tuple[str, int]]:
         """Return (name, number of the cell) by the SQL over the tables."""
-        compiled = compile_statement(sql, self.policy)
+        compiled = compile_statement(sql, self.policy, public=self.public)
         connection = locked(self.files, LIMITS)
         rows = connection.execute(compiled.codes(compiled.cores[0])).fetchall()
         connection.close()
         return {(str(entity), cell) for entity, cell in rows}
 
     def members(self, sql: str) -> tuple[set[tuple[str, int]], Members]:
-        compiled = compile_statement(sql, self.policy, coded=self.coded)
+        compiled = compile_statement(sql, self.policy, coded=self.coded, public=self.public)
         steps = self.steps()
         steps.members(compiled.cores[0])
         _, (found,) = self.run(steps)
