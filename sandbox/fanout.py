@@ -76,7 +76,8 @@ class Fanout:
                 relation, own = sources[each].relation, [k for k in links if k.column[0] == each]
                 known = {link.column[1] for link in own if link.given <= placed}
                 known |= {place for source, place in values if source == each}
-                waits = sum(not link.given <= placed for link in own)
+                # Of what nothing is known yet more will be.
+                waits = not known and bool(own)
                 rows = relation.rows if relation.entity else self._most(relation, frozenset(known))
                 rated.append((not relation.entity, waits, max(1, rows), each))
             _, _, rows, chosen = min(rated)
@@ -84,6 +85,10 @@ class Fanout:
             placed.add(chosen)
             left.remove(chosen)
         return total
+
+    def largest(self, sources: Sequence[Source]) -> int:
+        """Return the most rows that one of some public sources has by itself."""
+        return max(self._most(each.relation, frozenset()) for each in sources)
 
     def _most(self, relation: Relation, known: frozenset[int]) -> int:
         """Return the most rows of a public relation that have one value of columns together."""

@@ -391,9 +391,13 @@ class Rows:
         """
         if len(self.sources) == 1:
             return self.sources[0].relation.rows
-        rows = self.analysis.fanout.rows_of(self.sources, self.conditions)
-        if rows > MAX_ROWS_OF_ONE:
-            raise refusal("Q-02", _TOO_MANY if self.entity else _TOO_MANY_PUBLIC)
+        fanout = self.analysis.fanout
+        rows = fanout.rows_of(self.sources, self.conditions)
+        if rows > MAX_ROWS_OF_ONE and self.entity:
+            raise refusal("Q-02", _TOO_MANY)
+        # Of public tables that are larger by themselves, a join may have as many.
+        if rows > MAX_ROWS_OF_ONE and rows > fanout.largest(self.sources):
+            raise refusal("Q-02", _TOO_MANY_PUBLIC)
         return rows
 
     def relation(self, outputs: Sequence[Output]) -> Relation:
