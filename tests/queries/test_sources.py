@@ -13,13 +13,15 @@ import psycopg
 import pytest
 from pyarrow import parquet
 
-from fusion.errors import DataInvalid, InputInvalid
+from fusion.errors import DataInvalid, InputInvalid, QueryRefused
+from fusion.wire import envelope
 from sandbox import engine, postgres
-from sandbox.attached import Origin, attach, check_frozen
+from sandbox.attached import TYPE, Origin, attach, attached, check_frozen, folder
 from sandbox.freezing import copy_out
 from sandbox.postgres_freeze import freeze
 from sandbox.query import answer
 from sandbox.reading import parse_policy
+from sandbox.runner import prepare
 from tests.cli.test_app import Terminal
 from tests.queries.databases import serving
 from tests.sandbox.asking import EXACT, EXAMPLE, write
@@ -201,6 +203,32 @@ def test_a_duckdb_file_is_frozen_with_what_is_asked_about_alone(up: Up, file: Pa
     assert set(persons.names) == set(found.policy.tables["persons"].columns)
     assert found.people == 2000
     assert found.source == "files"
+
+
+def test_rows_of_public_values_are_counted_when_a_policy_is_attached(up: Up, file: Path) -> None:
+    owner, where = up.world.owner, Origin(data=file)
+    text, sql = (
+        EXAMPLE.read_text("utf-8"),
+        "select rural, count(*) from persons join regions using ",
+    )
+    found = attach(owner, text, "p", "joins", where)
+    assert found.public is not None
+    assert {"region": 1, "region_name": 1}.items() <= found.public["regions"].items()
+    assert prepare(f"{sql}(region) group by 1", found, bytes(32)).compiled.cores
+    # As it was signed before that was counted: joins are refused until it is attached again.
+    path = folder(owner, "joins") / "policy.json"
+    _, document = envelope.open_signed(
+        path.read_bytes(), TYPE, {owner.config.id: owner.public_keys().statement_key}, 2**20
+    )
+    assert document.pop("public") == found.public
+    path.write_bytes(envelope.sign(document, TYPE, owner.statement_key, owner.config.id))
+    older = attached(owner, "joins")
+    assert older is not None
+    with pytest.raises(QueryRefused, match="attaches the policy again"):
+        prepare(f"{sql}(region) group by 1", older, bytes(32))
+    again = attach(owner, text, "p", "joins", where)
+    assert (again.revision, again.public) == (2, found.public)
+    assert attach(owner, text, "p", "joins", where).revision == 2
 
 
 def test_a_duckdb_file_that_can_not_be_read_is_said(tmp_path: Path, notes: dict[str, Path]) -> None:
