@@ -18,7 +18,7 @@ from fractions import Fraction
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from sandbox.moments import MOMENTS, PARAMETERS, Column, Totals, moment
+from sandbox.moments import MOMENTS, PARAMETERS, Column, TooCoarse, Totals, moment
 from sandbox.noise import noise
 from sandbox.quantiles import answered, one_value
 from sandbox.rounding import round_up, rounded
@@ -153,12 +153,21 @@ def _sortable(value: Any) -> Any:  # noqa: ANN401 - a key of any type
     return 0 if value is None else value
 
 
-def release(core: Core, cells: Sequence[Cell], rules: Rules) -> list[tuple[Any, ...]]:
+def release(
+    core: Core, cells: Sequence[Cell], rules: Rules, coarse: set[str] | None = None
+) -> list[tuple[Any, ...]]:
     """Return the rows that leave: keys, then statistics, None where a value may not.
 
     Without keys there is exactly one row, whatever the data.
+
+    Args:
+        core: Of the cells.
+        cells: What an engine found.
+        rules: Of the policy.
+        coarse: Takes the kinds of statistics of which one is missing because it is less than what
+            it is rounded to, which follows from released numbers.
     """
-    own = rules.release
+    own, coarse = rules.release, set() if coarse is None else coarse
     free = own.base // 2 if own.sums == "largest" else 0
     keys, sizes = [cell.keys for cell in cells], [cell.entities for cell in cells]
     small = {place for place, size in enumerate(sizes) if size < own.k}
@@ -169,7 +178,7 @@ def release(core: Core, cells: Sequence[Cell], rules: Rules) -> list[tuple[Any, 
         unsafe = gone | {cell for cell in shown if not _safe(cells[cell], statistic, own)}
         hidden = complete(keys, sizes, unsafe, own.k, free)
         columns.append(
-            [None if cell in hidden else _value(cells[cell], place, statistic, rules)
+            [None if cell in hidden else _value(cells[cell], place, statistic, rules, coarse)
              for cell in shown]
         )  # fmt: skip
     if core.keys == 0 and not shown:
@@ -249,7 +258,7 @@ def _dominated(part: Part, rules: Release) -> bool:
 # ------------------------------------------------------------------------------ values
 
 
-def _value(cell: Cell, place: int, of: Statistic, rules: Rules) -> Value:
+def _value(cell: Cell, place: int, of: Statistic, rules: Rules, coarse: set[str]) -> Value:
     parts = _parts(cell, of, rules.release)
     if of.kind in {"entities", "count"}:
         counted = parts[0].entities if of.kind == "entities" else parts[0].total
@@ -262,7 +271,11 @@ def _value(cell: Cell, place: int, of: Statistic, rules: Rules) -> Value:
         return _plain(scaled / 10 ** of.scale[0], whole=False)
     if of.kind in {"sum", "mean"}:
         return _sum_or_mean(of, parts, rules)
-    found_moment = moment(of.kind, _totals(of, parts, rules))
+    try:
+        found_moment = moment(of.kind, _totals(of, parts, rules))
+    except TooCoarse:
+        coarse.add(of.kind)
+        return None
     return None if found_moment is None else _plain(found_moment, whole=False)
 
 

@@ -243,12 +243,28 @@ PARAMETERS: Final = {"regr_slope": 2, "regr_intercept": 2, "regr_r2": 2, "corr":
 """Parameters of a statistic, which do not count as degrees of freedom; one for the others."""
 
 
+_SIGNED: Final = frozenset({"covar_samp", "covar_pop", "corr", "regr_slope", "regr_intercept"})
+"""What may lie on either side of 0; a variance of 0 would say that all values are the same."""
+
+
+class TooCoarse(Exception):
+    """A statistic is so near to 0 that what it is rounded to leaves nothing of it."""
+
+
 def moment(kind: str, of: Totals) -> Fraction | None:
-    """Return a statistic as it is released; None where it is undefined."""
+    """Return a statistic as it is released; None where it is undefined.
+
+    Raises:
+        TooCoarse: A variance or the like is less than what it is rounded to, or another statistic
+            would be rounded to 0: nobody is to take for 0 what is not known.
+    """
     if of.divisor == 0:
         return None
     found = MOMENTS[kind](of.sums())
     if found is None or not all(isfinite(each) for each in found):
         return None
-    value, moved = found
-    return rounded(Fraction(value), round_up(Fraction(moved)) * of.base)
+    value, moved = Fraction(found[0]), Fraction(found[1])
+    step = round_up(moved) * of.base
+    if step > 0 and abs(value) < (step / 2 if kind in _SIGNED else step):
+        raise TooCoarse
+    return rounded(value, step)

@@ -73,10 +73,17 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A released table."""
+    """A released table.
+
+    Attributes:
+        columns: Names.
+        rows: Cells.
+        notes: What is to be said beside it, message and hint, of what was released.
+    """
 
     columns: tuple[str, ...]
     rows: list[list[Any]]
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def compile_statement(statement: str, policy: Policy, *, dialect: Name = "duckdb",
@@ -173,6 +180,7 @@ def finish_rows(
         QueryFailed: It could not be computed.
     """
     tables: list[post.Table] = []
+    coarse: set[str] = set()
     found = _cells(compiled, rows)
     for leaf, own in zip(compiled.leaves, rows, strict=True):
         if leaf.core is None:
@@ -181,11 +189,23 @@ def finish_rows(
         core, these = compiled.cores[leaf.core], found[leaf.core]
         out = withheld(leaf.core, these) if withheld is not None else set()
         left = [cell for place, cell in enumerate(these) if place not in out]
-        tables.append((leaf, disclosure.release(core, left, rules)))
+        tables.append((leaf, disclosure.release(core, left, rules, coarse)))
     names = tuple(each.name for each in compiled.plan.result.outputs)
     limit = compiled.policy.release.rows
     limit = limit if most is None else min(limit, most)
-    return Answer(names, post.run(compiled.plan.result, tables, limit))
+    return Answer(names, post.run(compiled.plan.result, tables, limit), _too_coarse(coarse))
+
+
+def _too_coarse(kinds: set[str]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (
+            f"Where {kind} is missing, it may be nearer to 0 than what it is rounded to: what a "
+            f"few of those who contribute most could change.",
+            "More people, values cut off nearer to the usual ones, as least(x, 1000), or one row "
+            "for each person make it finer.",
+        )
+        for kind in sorted(kinds)
+    )
 
 
 def answer(statement: str, policy: Policy, execute: Execute, *, secret: bytes = b"",

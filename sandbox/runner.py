@@ -222,7 +222,7 @@ def _released(
     if not _may_be_too_large(prepared, found, most):
         # Before a value is looked at: what is decided here is on disk when it returns.
         answer = _finished(prepared, found, held.decide_all(prepared, found), secret, most)
-        return Released(answer, [*held.notes, *prepared.compiled.notes], held.numbers)
+        return _with_notes(answer, held, prepared)
     # Only what leaves is to be in the history, so that whether it can is seen before: from what
     # would be decided. The lock is not held while the rest of the statement runs, which an analyst
     # can make slow.
@@ -230,14 +230,18 @@ def _released(
     with tried.rehearsal():
         decided = tried.decide_all(prepared, found)
     answer = _finished(prepared, found, decided, secret, most)
-    fits(Released(answer, [*tried.notes, *prepared.compiled.notes], tried.numbers))
+    fits(_with_notes(answer, tried, prepared))
     now = held.decide_all(prepared, found)
     if now != decided:  # another query of the group came between
         try:
             answer = _finished(prepared, found, now, secret, most)
         except RefusedOnData as error:
             raise too_large(error.message, kept=True) from None
-    return Released(answer, [*held.notes, *prepared.compiled.notes], held.numbers)
+    return _with_notes(answer, held, prepared)
+
+
+def _with_notes(answer: Answer, held: Held, prepared: Prepared) -> Released:
+    return Released(answer, [*held.notes, *prepared.compiled.notes, *answer.notes], held.numbers)
 
 
 def _may_be_too_large(prepared: Prepared, found: Found, most: int | None) -> bool:

@@ -185,6 +185,8 @@ def _verdict(
             reply = execute(compiled.asked.request)
             answer = finish(compiled, reply, Rules(policy.release, secret))
             found |= {"columns": list(answer.columns), "rows": answer.rows}
+            if more := [message for message, _hint in answer.notes]:
+                found["notes"] = [*found.get("notes", []), *more]
     except QueryRefused as error:
         found |= {"verdict": "refused", "code": error.code, "message": str(error)}
     except FusionError as error:

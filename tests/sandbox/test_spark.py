@@ -14,8 +14,11 @@ from sandbox import spark
 from sandbox.dialects import spark_literal
 from sandbox.disclosure import Rules
 from sandbox.engine import execute
+from sandbox.public_rows import count
 from sandbox.query import answer, compile_statement, finish
-from tests.sandbox.asking import EXACT, exact, in_bins, write
+from tests.sandbox import joined
+from tests.sandbox.asking import EXACT, ask, exact, in_bins, public_of, write
+from tests.sandbox.test_corpora import assert_same
 from tests.sandbox.test_totality import Expressions, ends  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
@@ -101,6 +104,19 @@ def test_ends_of_types_and_texts_are_read_as_in_duckdb(session: Any, tmp_path: P
         own = answer(sql, policy(), run, dialect="spark").rows
         theirs = answer(sql, policy(), partial(execute, inputs=inputs)).rows
         assert sorted(own, key=repr) == sorted(theirs, key=repr), sql
+
+
+@needs_spark
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_joins_with_public_tables_are_those_of_duckdb(session: Any, tmp_path: Path) -> None:
+    inputs = write(tmp_path, joined.tables())
+    run = partial(spark.execute, session=session, inputs=inputs)
+    known = count(joined.RULES, run, "spark")
+    assert known == public_of(joined.RULES, inputs)
+    for sql in joined.JOINED:
+        own = answer(sql, joined.RULES, run, dialect="spark", public=known).rows
+        assert_same(own, ask(sql, joined.RULES, inputs).rows)
 
 
 @needs_spark
