@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusion.crypto import rng
 from sandbox.noise import SECRET_BYTES
-from sandbox.policy import weaker_than_usual
 from sandbox.reading import parse_policy
 from sandbox.template import TEMPLATE
+from sandbox.weak import weaker_than_usual
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -164,6 +164,15 @@ class Sums:
         """Sum of products of deviations."""
         return self.xy - self.x * self.y / self.n
 
+    @property
+    def moved(self) -> float:
+        """How far one entity can move a sum of products of deviations.
+
+        By its own products, and by moving the means: to first order.
+        """
+        x, y = (abs(float(each / self.n)) for each in (self.x, self.y))
+        return self.one * (self.reach_x * self.reach_y + x * self.reach_y + y * self.reach_x)
+
 
 Moment = tuple[float, float]
 """A value, and how far one contributor can move it."""
@@ -172,7 +181,7 @@ Moment = tuple[float, float]
 def _variance(of: Sums, by: int) -> Moment | None:
     if by <= 0:
         return None
-    return max(float(of.sxx / by), 0.0), of.one * of.reach_x**2 / by
+    return max(float(of.sxx / by), 0.0), of.moved / by
 
 
 def _deviation(of: Sums, by: int) -> Moment | None:
@@ -186,7 +195,7 @@ def _deviation(of: Sums, by: int) -> Moment | None:
 def _covariance(of: Sums, by: int) -> Moment | None:
     if by <= 0:
         return None
-    return float(of.sxy / by), of.one * of.reach_x * of.reach_y / by
+    return float(of.sxy / by), of.moved / by
 
 
 def _correlation(of: Sums) -> Moment | None:
@@ -194,14 +203,14 @@ def _correlation(of: Sums) -> Moment | None:
         return None
     scale = sqrt(float(of.sxx)) * sqrt(float(of.syy))
     value = min(max(float(of.sxy) / scale, -1.0), 1.0)
-    return value, of.one * of.reach_x * of.reach_y / scale
+    return value, of.moved / scale
 
 
 # In regr_*(y, x) the dependent column comes first: here x is it, and y is what explains it.
 def _slope(of: Sums) -> Moment | None:
     if of.syy <= 0:
         return None
-    return float(of.sxy / of.syy), of.one * of.reach_x * of.reach_y / float(of.syy)
+    return float(of.sxy / of.syy), of.moved / float(of.syy)
 
 
 def _intercept(of: Sums) -> Moment | None:

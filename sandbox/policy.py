@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
 from datetime import date
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from fusion.crypto.concentrated import MICRO, epsilon_of
 from fusion.wire import canonical, envelope
 from fusion.wire.documents import Document, Part, read
 from fusion.wire.study_fields import organisation
@@ -36,9 +34,6 @@ MAX_MAGNITUDE: Final = 10**12
 
 EVERYBODY: Final = "*"
 """In a pool: all who ask."""
-
-LARGE_EPSILON: Final = 10
-"""An epsilon of mode ``dp`` from which on an owner is warned."""
 
 KeyPath = tuple[str | int, ...]
 Rule = tuple[KeyPath, str]
@@ -371,42 +366,3 @@ def _dimension_rules(here: KeyPath, what: Dimension) -> Iterator[Rule]:
         yield here, "Only a dimension of texts lists its `values`."
     if what.complete and what.type == "text" and not what.values:
         yield here, "A dimension of texts that is `complete` lists its `values`."
-
-
-def weaker_than_usual(policy: Policy) -> list[str]:
-    """Return what in a policy protects less than ACRO's defaults do, in words for its owner."""
-    found = []
-    if policy.time.late > Time().late:
-        found.append(
-            f"{policy.time.late} answers of a month may be late: each can tell whether one person "
-            f"is there. {Time().late} are usual."
-        )
-    if policy.mode == "dp" and policy.budget is not None:
-        return found + _large_budgets(policy.budget)
-    usual, own = Release(), policy.release
-    if own.k < usual.k:
-        found.append(f"k is {own.k}; ACRO's is {usual.k}.")
-    if own.dominance is None or own.p_percent is None:
-        found.append("A dominance rule is off: one contributor's value can be estimated.")
-    if own.base < usual.base:
-        found.append(f"Counts are rounded to {own.base}; ACRO's base is {usual.base}.")
-    if own.sums == "none" or own.quantiles.rounding == "none":
-        found.append("Sums or quantiles are not rounded: differences of answers show one person.")
-    stated = (c for t in policy.tables.values() for c in t.columns.values())
-    if own.conditions == "exact" and any(isinstance(c, Number) and c.bin for c in stated):
-        found.append("Conditions know numbers as they are, not to their bin: values can be listed.")
-    if own.freedom < usual.freedom:
-        found.append(f"{own.freedom} degrees of freedom are asked for; ACRO asks for 10.")
-    return found
-
-
-def _large_budgets(budget: Budget) -> list[str]:
-    found = []
-    for name, rho in (("grant", budget.grant_rho_micro), ("dataset", budget.dataset_rho_micro)):
-        epsilon = epsilon_of(Decimal(rho) / MICRO, Decimal(10) ** -budget.delta_exponent) / MICRO
-        if epsilon > LARGE_EPSILON:
-            found.append(
-                f"The budget of a {name} is an epsilon of {epsilon:.1f} at a delta of "
-                f"1e-{budget.delta_exponent}; beyond {LARGE_EPSILON} little is promised."
-            )
-    return found

@@ -7,7 +7,7 @@ for everybody else. What a ledger of earlier releases needs is in :class:`Compil
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import bins, disclosure, post
 from sandbox.analyse import analyse
@@ -196,13 +196,17 @@ def finish_rows(
     return Answer(names, post.run(compiled.plan.result, tables, limit), _too_coarse(coarse))
 
 
+_FINER: Final = (
+    "More people, values cut off nearer to the usual ones, as least(x, 1000), or one row for each "
+    "person make it finer."
+)
+
+
 def _too_coarse(kinds: set[str]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (
-            f"Where {kind} is missing, it may be nearer to 0 than what it is rounded to: what a "
-            f"few of those who contribute most could change.",
-            "More people, values cut off nearer to the usual ones, as least(x, 1000), or one row "
-            "for each person make it finer.",
+            f"Where {kind} is missing, it may be nearer to 0 than what it is rounded to.",
+            _FINER,
         )
         for kind in sorted(kinds)
     )

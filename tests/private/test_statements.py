@@ -11,9 +11,9 @@ from fusion.errors import PolicyInvalid, QueryRefused
 from sandbox.analyse import analyse
 from sandbox.engine import execute
 from sandbox.partials import reply_of
-from sandbox.policy import weaker_than_usual
 from sandbox.private.domains import InTable
 from sandbox.query import compile_statement
+from sandbox.weak import weaker_than_usual
 from tests.private.test_sensitivity import STATEMENTS
 from tests.private.world import POLICY, compiled, exact, policy, tables, without, written
 from tests.sandbox.asking import PUBLIC, corpus

@@ -7,10 +7,11 @@ import pytest
 from fusion.crypto.signing import SigningKey
 from fusion.errors import MessageInvalid, PolicyInvalid, QueryRefused, SignatureInvalid
 from sandbox.analyse import analyse
-from sandbox.policy import Policy, open_policy, policy_of, sign, weaker_than_usual
+from sandbox.policy import Policy, open_policy, policy_of, sign
 from sandbox.query import compile_statement
 from sandbox.reading import parse_policy
 from sandbox.template import TEMPLATE
+from sandbox.weak import weaker_than_usual
 from tests.sandbox.asking import EXAMPLE, exact, example
 
 TEXT = EXAMPLE.read_text("utf-8")
@@ -49,8 +50,47 @@ def test_the_template_is_a_policy_as_strong_as_usual() -> None:
     assert weaker_than_usual(parse_policy(TEMPLATE, "policy.yaml")) == []
 
 
-def test_what_is_weak_is_said() -> None:
-    assert len(weaker_than_usual(exact())) == 6
+_NUMBER = "{class: number, low: 0, high: 10"
+
+
+@pytest.mark.parametrize(
+    ("release", "column", "said"),
+    [
+        ("k: 9", "", ["release.k is 9, 10 is usual"]),
+        ("base: 4", "", ["release.base is 4, 5 is usual"]),
+        ("freedom: 0", "", ["release.freedom is 0, 10 is usual"]),
+        ("rows: 20000", "", ["release.rows is 20000, 10000 is usual"]),
+        ("sums: none", "", ["release.sums is none, largest is usual"]),
+        ("dominance: null", "", ["release.dominance is off, {n: 2, percent: 90} is usual"]),
+        ("dominance: {n: 1, percent: 100}", "", ["release.dominance.n is 1, 2 is usual",
+         "release.dominance.percent is 100, 90 is usual"]),
+        ("p_percent: 1", "", ["release.p_percent is 1, 10 is usual"]),
+        ("p_percent: null", "", ["release.p_percent is off, 10 is usual"]),
+        ("quantiles: {low_percent: 1, high_percent: 99, rounding: none}", "",
+         ["release.quantiles.low_percent is 1, 5 is usual",
+          "release.quantiles.high_percent is 99, 95 is usual",
+          "release.quantiles.rounding is none, bin is usual"]),
+        ("conditions: exact", f"{_NUMBER}, bin: 5}}",
+         ["release.conditions is exact, bin is usual"]),
+        ("conditions: exact", f"{_NUMBER}}}",
+         ["release.conditions is exact, bin is usual", "bin is not stated of people.other"]),
+        ("k: 10", f"{_NUMBER}}}", ["bin is not stated of people.other"]),
+        ("k: 10", f"{_NUMBER}, bin: 5, sensitive: false}}", ["sensitive is false, true is usual"]),
+        ("k: 10", "{class: date, finest: week}", ["finest is week, month is usual, of people."]),
+        ("k: 11, base: 10, dominance: {n: 2, percent: 50}", f"{_NUMBER}, bin: 5}}", []),
+    ],
+)  # fmt: skip
+def test_each_setting_that_is_weaker_than_usual_is_said(
+    release: str, column: str, said: list[str]
+) -> None:
+    text = (
+        "schema: fusion.policy/1\ntitle: t\ntables:\n  people:\n    entity: id\n    columns:\n"
+        "      id: {class: key}\n      other: "
+        f"{column or '{class: dimension}'}\nrelease: {{{release}}}\n"
+    )
+    found = weaker_than_usual(parse_policy(text, "policy.yaml"))
+    assert len(found) == len(said), found
+    assert all(each.startswith(own) for each, own in zip(found, said, strict=True)), found
 
 
 def test_it_is_signed_and_opened_as_it_was() -> None:
