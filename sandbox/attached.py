@@ -72,11 +72,10 @@ class _Document(BaseModel):
     people_digest: str
     schema_digest: str
     columns: list[str]
-    # Absent from what was attached before there were stores.
+    # Absent from what was attached before there were stores, or public rows were counted.
     store_digest: str = ""
     arrays_digest: str = ""
     coded: list[str] = []
-    # Absent from what was attached before it was looked at.
     public: dict[str, dict[str, Annotated[int, Field(ge=0)]]] | None = None
     policy: dict[str, Any]
     source: Literal["files", "postgres", "spark"] = "files"
@@ -105,8 +104,7 @@ class Attached:
         arrays: Its columns as plain arrays; None of a revision that was attached without them.
         arrays_digest: SHA-256 of them.
         coded: Its columns with codes, as ``table.column``.
-        public: How many rows of public tables have one value (:mod:`sandbox.fanout`); None of a
-            revision that was attached before that was counted.
+        public: How many rows of public tables have one value (:mod:`sandbox.fanout`), if known.
     """
 
     owner: str
@@ -265,15 +263,8 @@ def _is_same(before: Attached, document: Mapping[str, Any]) -> bool:
     return True
 
 
-def _frozen(
-    node: NodeHome,
-    policy: Policy,
-    dataset: str,
-    revision: int,
-    origin: Origin,
-    copies: Path,
-    known: list[str],
-) -> freezing.Frozen:
+def _frozen(node: NodeHome, policy: Policy, dataset: str, revision: int, origin: Origin,
+            copies: Path, known: list[str]) -> freezing.Frozen:  # fmt: skip
     if origin.lake:
         if origin.data is not None or origin.keeper or origin.reader:
             raise InputInvalid("Tables for Spark have no --data and no --reader: --source alone.")
