@@ -164,20 +164,36 @@ def test_what_is_not_known_is_refused_and_says_what_helps() -> None:
 
 
 def test_with_noise_that_is_nothing_sums_are_as_a_database_has_them(
-    inputs: dict[str, Path],
+    inputs: dict[str, Path], tmp_path: Path
 ) -> None:
     """Mode dp cuts nothing off that a join makes; what a person counts for grows with it."""
     budget = Budget(grant_rho_micro=10**15, dataset_rho_micro=10**15, contributions=8)
     policy = RULES.model_copy(update={"mode": "dp", "budget": budget})
     known = public_of(policy, inputs)
-    for rest in ("p join prices c on c.region = p.region", "p join regions r on r.region = p.region "
-                 "join prices c on c.region = r.region", "p join regions r using (region)"):  # fmt: skip
+    less = _without(tables()["persons"]["region"].index("far"), tmp_path)
+    for rest in (
+        "p join prices c on c.region = p.region",
+        "p join regions r on r.region = p.region join prices c on c.region = r.region",
+        "p join regions r using (region)",
+    ):
         sql = f"select p.sex, count(*), sum(p.income) from persons {rest} group by 1"
         statement = compile_private(sql, policy, public=known)
         asked = statement.compiled.asked
-        (rows,) = reply_of(execute(asked.request, inputs), asked)
+        rows, neighbour = (
+            {row[0]: row[1:] for row in reply_of(execute(asked.request, each), asked)[0]}
+            for each in (inputs, less)
+        )
         with _plain(inputs) as plain:
-            theirs = {row[0]: row[1:] for row in plain.execute(sql).fetchall()}
-        for sex, *sums in rows:
-            if sex is not None:
-                assert sums == [theirs[sex][0], round(theirs[sex][1] * 10)], sql
+            for sex, count, total in plain.execute(sql).fetchall():
+                assert rows[sex] == (count, round(total * 10)), sql
+        for place, noise in enumerate(statement.noise.values()):
+            moved = sum((rows[sex][place] - neighbour[sex][place]) ** 2 for sex in "FM")
+            assert 0 < moved <= noise.squared
+
+
+def _without(person: int, folder: Path) -> dict[str, Path]:
+    found = tables()
+    for name in ("persons", "visits"):
+        keep = [place for place, who in enumerate(found[name]["person_id"]) if who != person]
+        found[name] = {key: [cells[place] for place in keep] for key, cells in found[name].items()}
+    return write(folder, found)
