@@ -202,10 +202,13 @@ _FINER: Final = (
 )
 
 
+_WRITTEN: Final = {"stddev_samp": "stddev", "var_samp": "variance"}
+
+
 def _too_coarse(kinds: set[str]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (
-            f"Where {kind} is missing, it may be nearer to 0 than what it is rounded to.",
+            f"Where {_WRITTEN.get(kind, kind)} is missing, it may be nearer to 0 than what it is rounded to.",
             _FINER,
         )
         for kind in sorted(kinds)

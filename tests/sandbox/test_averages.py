@@ -167,9 +167,7 @@ def test_nothing_is_0_that_is_not_known(made: dict[str, Path]) -> None:
                     assert told == pytest.approx(float(true), rel=0.7), (sql, own, theirs)
     plain.close()
     assert rows > 15
-    assert (
-        "Where stddev_samp is missing, it may be nearer to 0 than what it is rounded to." in notes
-    )
+    assert "Where stddev is missing, it may be nearer to 0 than what it is rounded to." in notes
     # What is the same for all has no step, and is known to be 0.
     same = ask("select var_pop(cost - cost), stddev(cost - cost) from visits", example(), made)
     assert same.rows == [[0.0, 0.0]]
