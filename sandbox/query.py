@@ -200,19 +200,13 @@ _FINER: Final = (
     "More people, values cut off nearer to the usual ones, as least(x, 1000), or one row for each "
     "person make it finer."
 )
-
-
 _WRITTEN: Final = {"stddev_samp": "stddev", "var_samp": "variance"}
 
 
 def _too_coarse(kinds: set[str]) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (
-            f"Where {_WRITTEN.get(kind, kind)} is missing, it may be nearer to 0 than what it is rounded to.",
-            _FINER,
-        )
-        for kind in sorted(kinds)
-    )
+    names = [_WRITTEN.get(kind, kind) for kind in sorted(kinds)]
+    told = "Where {} is missing, it may be nearer to 0 than what it is rounded to."
+    return tuple((told.format(name), _FINER) for name in names)
 
 
 def answer(statement: str, policy: Policy, execute: Execute, *, secret: bytes = b"",
