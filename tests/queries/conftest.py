@@ -34,6 +34,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     names = (
         "persons",
         "differing",
+        "near",
         "scarce",
         "ended",
         "broken",

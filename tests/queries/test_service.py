@@ -271,6 +271,16 @@ def test_a_frozen_table_that_was_changed_is_not_used(up: Up) -> None:
         table.write_bytes(whole)
 
 
+def test_what_is_nearer_to_0_than_its_step_is_missing_with_a_note(up: Up) -> None:
+    up.world.grant("near")
+    sql = "select corr(income, abs(income - 34000)) as r, var_pop(income - income) as v "
+    table = up.ask(f"{sql} from persons", dataset="near")
+    assert table.rows == [[None, 0]]
+    (note,) = [note for note in table.notes if "nearer to 0" in note.message]
+    assert note.message.startswith("Where corr is missing")
+    assert note.hint
+
+
 def test_a_revision_without_a_store_is_answered_from_the_plain_tables(up: Up) -> None:
     found = attached(up.world.owner, "persons")
     assert found is not None
