@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from sandbox.fanout import PublicRows
 
 TYPE: Final = "application/vnd.fusion.attached-policy/1+json"
-MAX_ATTACHED_BYTES: Final = 2 * MAX_POLICY_BYTES
+MAX_ATTACHED_BYTES: Final = 4 * MAX_POLICY_BYTES
 PEOPLE: Final = "_people.parquet"
 _PEOPLE_BEFORE: Final = "people.parquet"
 """Its name in revisions that were attached while a table could not be called ``people``."""

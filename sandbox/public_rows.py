@@ -8,6 +8,7 @@ says is left out, so that a table with a key needs little more than one pass.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,12 @@ _SIZES: Final = (1, 2, 3)
 _MOST_SETS: Final = 300
 """Sets of columns of one size and table that are looked at; of others, less is known."""
 
+_MOST_IN_ALL: Final = 3000
+"""The same of all tables together: what is found is signed with the policy."""
+
+_MOST_READ: Final = 20_000_000
+"""Rows that are grouped for all sets of one size, but single columns."""
+
 _AT_ONCE: Final = 50
 _MEMORY_MB: Final = 2048
 
@@ -47,31 +54,38 @@ def count(policy: Policy, execute: Callable[[bytes], bytes], dialect: Name) -> P
         count: a join of it is refused.
     """
     found = {}
-    for name, table in policy.tables.items():
-        if table.public:
-            try:
-                counts = _counts(name, table, execute, dialect)
-            except QueryFailed:
-                continue
-            found[name] = {",".join(columns): count for columns, count in counts.items()}
+    public = {name: table for name, table in policy.tables.items() if table.public}
+    sets = min(_MOST_SETS, _MOST_IN_ALL // max(1, len(public)))
+    for name, table in public.items():
+        try:
+            counts = _counts(name, table, execute, dialect, sets)
+        except QueryFailed:
+            continue
+        found[name] = {",".join(columns): count for columns, count in counts.items()}
     return found
 
 
 def _counts(
-    name: str, table: Table, execute: Callable[[bytes], bytes], dialect: Name
+    name: str, table: Table, execute: Callable[[bytes], bytes], dialect: Name, sets: int
 ) -> dict[Columns, int]:
-    found: dict[Columns, int] = {}
-    wanted: list[Columns] = [()]
+    def run(these: list[Columns]) -> list[int]:
+        asked = ask([_query(name, table, these, dialect)], Limits(memory_mb=_MEMORY_MB))
+        ((row,),) = reply_of(execute(asked.request), asked)
+        return list(row)
+
+    (rows,) = run([()])
+    found: dict[Columns, int] = {(): rows}
     for size in _SIZES:
-        wanted += list(_sets(list(table.columns), size, found))[:_MOST_SETS]
-        for first in range(0, len(wanted), _AT_ONCE):
-            these = wanted[first : first + _AT_ONCE]
-            asked = ask([_query(name, table, these, dialect)], Limits(memory_mb=_MEMORY_MB))
-            ((row,),) = reply_of(execute(asked.request), asked)
-            for columns, most in zip(these, row, strict=True):
-                if most < min((found[each] for each in _within(columns, found)), default=most + 1):
-                    found[columns] = most
-        wanted = []
+        most = sets if size == 1 else min(sets, _MOST_READ // max(1, rows))
+        wanted = list(_sets(list(table.columns), size, found))[:most]
+        at_once = max(1, min(_AT_ONCE, _MOST_READ // max(1, 10 * rows)))
+        for first in range(0, len(wanted), at_once):
+            these = wanted[first : first + at_once]
+            with suppress(QueryFailed):  # of these no more is known than of what is in them
+                for columns, counted in zip(these, run(these), strict=True):
+                    inside = (found[each] for each in _within(columns, found))
+                    if counted < min(inside, default=counted + 1):
+                        found[columns] = counted
     return found
 
 
@@ -84,6 +98,7 @@ def _within(columns: Columns, found: dict[Columns, int]) -> Iterator[Columns]:
 def _sets(columns: list[str], size: int, found: dict[Columns, int]) -> Iterator[Columns]:
     """Yield the sets of one size that might have fewer rows than what is in them."""
     if size > 1:
+        # A value of one row, or of which nothing is known, needs no second.
         columns = [each for each in columns if found.get((each,), 1) > 1]
     for each in combinations(columns, size):
         if all(found[own] > 1 for own in _within(each, found)):
