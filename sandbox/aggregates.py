@@ -148,6 +148,8 @@ class Aggregates:
         node, of = call.node, call.node.this
         if isinstance(node, exp.Count) and node.expressions:
             raise refusal("Q-03", "count takes one column.")
+        if of is None:
+            raise refusal("Q-03", "count takes * or a column.", "Write count(*).")
         if isinstance(of, exp.Distinct) or isinstance(node, exp.ApproxDistinct):
             return self._entities(call)
         if isinstance(of, exp.Star):

@@ -313,6 +313,8 @@ def cells(node: exp.Select, rows: Rows, keys: Sequence[Expr], analysis: Analysis
     for each in keys:
         if each.type.kind is Kind.KEY:
             raise refusal("Q-07")
+        if each.type.kind is Kind.NULL:
+            raise refusal("Q-05", "NULL alone is no group.", "Group by columns, or leave it out.")
         if each.raw or each.type.kind is Kind.REAL:
             raise refusal("Q-09")
     found = _Collected(rows, keys)

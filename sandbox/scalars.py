@@ -54,12 +54,14 @@ class Scalars:
         """Stand on a scope."""
         self.scope = scope
 
-    def any(self, node: exp.Expr) -> Expr:
+    def any(self, node: exp.Expr | None) -> Expr:
         """Return the expression of a node, keys included.
 
         Raises:
-            QueryRefused: It is not answered.
+            QueryRefused: It is not answered, or there is none: ``count()``.
         """
+        if node is None:
+            raise refusal("Q-03", "An argument is missing.")
         with placed(node):
             special = self.scope.special(node)
             if special is not None:
@@ -75,8 +77,6 @@ class Scalars:
 
     def data(self, node: exp.Expr | Expr | None) -> Expr:
         """Return the expression of a node, or an expression that was made of one, if no key."""
-        if node is None:
-            raise refusal("Q-03", "An argument is missing.")
         made = node if isinstance(node, Expr) else self.any(node)
         if made.type.kind is Kind.KEY:
             raise refusal("Q-07")
@@ -363,11 +363,10 @@ class Scalars:
         elif of.type.number and to in _REALS:
             # A number of decimals is computed with as a real one all the same, and has a bin.
             made = of if of.type.bin else v.real(of)
-        elif (
-            of.type.number
-            and to in _WHOLE
-            and (self.scope.released or of.type.most < _WHOLE[to] - 1)
-        ):
+        elif of.type.number and to in _WHOLE and self.scope.released and not of.constant:
+            # Of a cell, what is out of range is missing: an error would fail the whole answer.
+            made = build("fitting", (v.real(of), to), Type(Kind.INT))
+        elif of.type.number and to in _WHOLE and of.type.most < _WHOLE[to] - 1:
             made = self._round("round", of, 0)
         if made is None:
             raise refusal("Q-05", "This CAST is not answered: it could fail on a value.")

@@ -3,7 +3,8 @@
 ``ALLOWED`` names every node class that may occur and, for each, the arguments that may be set. A
 class or an argument that is not here is refused, whatever it means. What a listed node means is
 decided by the analysis, which refuses what it does not know once more; and no text of the analyst
-or of sqlglot's generator ever reaches an engine, because SQL is written anew from the plan.
+or of sqlglot's generator is ever run by an engine, because SQL is written anew from the plan. What
+sqlglot reads although it is malformed is refused by the grammar of DuckDB (:mod:`sandbox.grammar`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlglot.errors import ParseError, SqlglotError
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import TokenType
 
+from sandbox import grammar
 from sandbox.functions import FUNCTIONS
 from sandbox.places import placed
 from sandbox.refusals import refusal
@@ -166,15 +168,31 @@ def read(statement: str, functions: Collection[str] | None = None) -> exp.Expr:
     _check_text(statement)
     try:
         trees = _parsed(statement)
+    except ParseError as error:
+        # Its message quotes the statement, which may be a guess at a value; its place does not.
+        refused = refusal("Q-01", "Its grammar is broken here.")
+        refused.start = _start(statement, error)
+        raise refused from None
     except (SqlglotError, RecursionError, ValueError, AssertionError):
-        # Its message quotes the statement, which may be a guess at a value.
         raise refusal("Q-01") from None
     except Exception:  # noqa: BLE001 - a parser that fails has not understood
         raise refusal("Q-01") from None
     if len(trees) != 1 or not isinstance(trees[0], _STATEMENTS):
         raise refusal("Q-01")
     _check_tree(trees[0], functions)
+    grammar.check(statement)
     return trees[0]
+
+
+def _start(statement: str, error: ParseError) -> int | None:
+    """Return the character that sqlglot stopped at, which it gives as the end of a word."""
+    found = error.errors[0] if error.errors else {}
+    word, line, column = (found.get(each) for each in ("highlight", "line", "col"))
+    if not word or not line or column is None:
+        return None
+    lines = statement.split("\n")[: int(line) - 1]
+    start = sum(len(each) + 1 for each in lines) + int(column) - len(word)
+    return start if start >= 0 and statement.startswith(word, start) else None
 
 
 def _check_text(statement: str) -> None:
