@@ -32,6 +32,9 @@ _TOTALS: Final = {
     "Stddev": "stddev_samp", "StddevSamp": "stddev_samp", "StddevPop": "stddev_pop",
     "Variance": "var_samp", "VariancePop": "var_pop",
 }  # fmt: skip
+OF_THE_WHOLE: Final = (
+    "A share of the whole is count(*) * 100 / sum(count(*)) OVER (); other results stand in FROM."
+)
 MAX_LIMIT: Final = 10**9
 
 
@@ -242,7 +245,7 @@ class _Released:
         if isinstance(node, exp.Window):
             return self.sorting.window(node)
         if isinstance(node, exp.Select | exp.Subquery | exp.Union):
-            raise refusal("Q-12")
+            raise refusal("Q-12", hint=OF_THE_WHOLE)
         if isinstance(node, exp.In) and node.args.get("query") is not None:
             raise refusal("Q-12")
         if isinstance(node, aggregates.NODES):

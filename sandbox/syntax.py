@@ -82,7 +82,8 @@ _LISTING: Final = {
     # arithmetic
     **dict.fromkeys(["Add", "Sub", "Mul", "IntDiv", "Mod", "Pow"], _PAIR),
     "Div": "this expression typed safe",
-    **dict.fromkeys(["Neg", "Abs", "Sign", "Floor", "Ceil", "Sqrt", "Ln"], "this"),
+    **dict.fromkeys(["Neg", "Abs", "Sign", "Floor", "Ceil", "Sqrt", "Ln", "Exp"], "this"),
+    "Log": _PAIR,
     "Round": "this decimals",
     "Greatest": "this expressions ignore_nulls",
     "Least": "this expressions ignore_nulls",
@@ -103,6 +104,7 @@ _LISTING: Final = {
     "DateTrunc": "this unit",
     "DateDiff": "this expression unit date_part_boundary",
     "TimeToStr": "this format",
+    **dict.fromkeys(["Dayname", "Monthname"], "this"),
     "Anonymous": "this expressions",
     # aggregates and windows
     "Count": "this expressions big_int",
@@ -129,6 +131,9 @@ ALLOWED: Final = {name: frozenset(listed.split()) for name, listed in _LISTING.i
 
 UNPARSED: Final = frozenset({"date_part", "datepart"})
 """Functions that sqlglot has no class for."""
+_INSTEAD: Final = dict.fromkeys(
+    ["Rollup", "Cube", "GroupingSets"], "UNION ALL of a SELECT for each grouping."
+)
 MAX_NAME: Final = 63
 _STATEMENTS: Final = (exp.Select, exp.Union, exp.Subquery)
 
@@ -241,14 +246,19 @@ def _check_node(node: exp.Expr) -> None:
     name = type(node).__name__
     allowed = ALLOWED.get(name)
     if allowed is None:
-        raise refusal("Q-03", f"It is of the kind {name}.")
+        raise refusal("Q-03", f"It is of the kind {name}.", _INSTEAD.get(name, ""))
     for argument, value in node.args.items():
         if argument not in allowed and value not in (None, False, []):
             raise refusal("Q-03", f"{name} does not take {argument.strip('_')} here.")
     if isinstance(node, exp.Identifier):
         _check_name(str(node.this))
     if isinstance(node, exp.Anonymous) and str(node.this).lower() not in UNPARSED:
-        raise refusal("Q-03", "A function is not known.")
+        raise refusal("Q-03", f"A function is not known: {_shortened(str(node.this))}.")
+
+
+def _shortened(name: str) -> str:
+    plain = name.isascii() and name.replace("_", "").isalnum() and len(name) <= MAX_NAME
+    return f"`{name}`" if plain else "its name is none"
 
 
 def _check_name(name: str) -> None:

@@ -74,6 +74,7 @@ class Odd:
             f"({a} + {b})", f"({a} - {b})", f"({a} * {b})", f"({a} / {b})", f"-({a})", f"abs({a})",
             f"sign({a})", f"floor({a})", f"ceil({a})", f"round({a}, 2)", f"sqrt({a})", f"ln({a})",
             f"pow({a}, 4)", f"greatest({a}, {b})", f"coalesce({a}, {b})", f"nullif({a}, {b})",
+            f"exp({a})", f"{self._of('log10', 'log2', 'log')}({a})", f"round({a}, -2)",
             f"({a} // 7)", f"({a} % 3)", f"length({self.text(depth - 1)})", f"round({a})",
             f"cast({a} as {self._of('tinyint', 'smallint', 'int', 'bigint', 'double')})",
             f"case when {self.truth(depth - 1)} then {a} else {b} end",
@@ -90,7 +91,7 @@ class Odd:
         return self._of(
             f"upper({a})", f"left({a}, 1)", f"substring({a}, 2, 3)", f"({a} || {b})", f"trim({a})",
             f"concat({a}, {whole})", f"coalesce({a}, {b})", f"strftime({self.day(0)}, '%Y-%m')",
-            f"cast({whole} as varchar)", f"({whole} || {a})", f"nullif({a}, {b})",
+            f"{self._of('dayname', 'monthname')}({self.day(0)})", f"cast({whole} as varchar)", f"({whole} || {a})", f"nullif({a}, {b})",
         )  # fmt: skip
 
     def day(self, depth: int) -> str:

@@ -90,3 +90,56 @@ def test_a_union_of_casts_is_run(inputs: dict[str, Path]) -> None:
         "union all select count(*) from persons order by n"
     )
     assert ask(sql, exact(), inputs).rows == [[5], [None]]
+
+
+def test_functions_of_results(inputs: dict[str, Path]) -> None:
+    sql = (
+        "select exp(count(*) - 5), log10(sum(income) / 15), log(100), log2(count(*) + 3), "
+        "log10(count(*) - 5), round(sum(income) + 250, -3), round(-1250, -2), exp(sum(income)), "
+        "monthname(date '2020-02-29'), dayname(date '2020-02-29') "
+        "from persons"
+    )
+    assert ask(sql, exact(), inputs).rows == [
+        [1, 2, 2, 3, None, 2000, -1300, None, "February", "Saturday"]
+    ]
+    for of_rows in ("sum(exp(income))", "sum(log10(income))", "sum(round(income, -3))"):
+        with pytest.raises(QueryRefused):
+            compile_statement(f"select {of_rows} from persons", example())
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "said"),
+    [("select date_trunc('week', visit_date), count(*) from visits group by 1", "Q-09", "of month or"),
+     ("select weekofyear(visit_date), count(*) from visits group by 1", "Q-09", "month or quarter"),
+     ("select income, count(*) from persons group by 1", "Q-09", "CASE bands"),
+     ("with a as (select person_id, count(distinct dept) as n from visits group by 1) "
+      "select n, count(*) from a group by n", "Q-03", "SELECT DISTINCT"),
+     ("select count(distinct diagnosis) from visits", "Q-10", "Group by the column in FROM"),
+     ("select sum(income > 50000) from persons", "Q-05", "count_if"),
+     ("select avg(sex = 'F') from persons", "Q-05", "AS INTEGER"),
+     ("select count(*) from persons p where exists (select 1 from visits v where v.dept = p.region "
+      "and v.person_id = p.person_id)", "Q-12", "inside and outside"),
+     ("select sex, count(*) from persons group by rollup(sex)", "Q-03", "UNION ALL"),
+     ("select age(birth_year), count(*) from persons group by 1", "Q-03", "`age`"),
+     ("select sex, count(*) / (select count(*) from persons) from persons group by sex", "Q-12",
+      "OVER ()"),
+     ("select monthname(visit_date), count(*) from visits group by 1", "Q-03", "extract(month")],
+)  # fmt: skip
+def test_a_refusal_says_what_would_pass(sql: str, code: str, said: str) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        compile_statement(sql, example())
+    assert refused.value.code == code
+    assert said in str(refused.value) + refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["with a as (select distinct person_id, diagnosis from visits), b as (select person_id, count(*)"
+     " as n from a group by person_id) select n, count(*) from b group by n",
+     "with a as (select diagnosis, count(*) as n from visits group by 1) select count(*) from a",
+     "select count_if(income > 50000), avg(cast(income > 50000 as integer)) from persons",
+     "select sex, count(*) * 100 / sum(count(*)) over () from persons group by sex",
+     "select count(*) from persons where region in (select region from regions where rural)"],
+)  # fmt: skip
+def test_what_refusals_say_passes(sql: str) -> None:
+    assert compile_statement(sql, example()).cores
