@@ -44,6 +44,12 @@ MAX_WIDE: Final = 10**28
 """The most that one entity counts: in 64 bits, and of products in 128."""
 
 
+_DISTINCT: Final = "Group by the column in FROM (...), and count the groups that it has."
+_DISTINCT_OF_ONE: Final = (
+    "FROM (SELECT DISTINCT the key, the column FROM ...), then count(*) by key."
+)
+
+
 class Call(NamedTuple):
     """An aggregate without its wrapping."""
 
@@ -148,6 +154,8 @@ class Aggregates:
         node, of = call.node, call.node.this
         if isinstance(node, exp.Count) and node.expressions:
             raise refusal("Q-03", "count takes one column.")
+        if of is None:
+            raise refusal("Q-03", "count takes * or a column.", "Write count(*).")
         if isinstance(of, exp.Distinct) or isinstance(node, exp.ApproxDistinct):
             return self._entities(call)
         if isinstance(of, exp.Star):
@@ -177,7 +185,7 @@ class Aggregates:
         if found.text == ENTITY and call.condition is None:
             return Statistic("entities", (self._measure("rows", None),))
         if found.text.split("?")[0] != ENTITY:
-            raise refusal("Q-10", "DISTINCT counts entities; group by other columns instead.")
+            raise refusal("Q-10", "DISTINCT counts entities.", _DISTINCT)
         present = build("not", (build("isnull", (found,), v.BOOL),), v.BOOL, raw=False)
         value = _given(_given(v.integer(1), present), call.condition)
         return Statistic("entities", (self._measure("count", value),))
@@ -334,7 +342,9 @@ def of_one(node: exp.Expr, scalars: Scalars, where: str, rows: int) -> Expr:
         return _agg("rows", v.integer(1), call.condition, where, Type(Kind.INT, 0, 0, rows))
     if name == "CountIf":
         of, name = exp.Case(ifs=[exp.If(this=of, true=exp.Literal.number(1))]), "Count"
-    if name not in {"Count", "Sum", "Avg", "Min", "Max"} or isinstance(of, exp.Distinct):
+    if isinstance(of, exp.Distinct):
+        raise refusal("Q-03", "Within one entity nothing is DISTINCT.", _DISTINCT_OF_ONE)
+    if name not in {"Count", "Sum", "Avg", "Min", "Max"}:
         raise refusal("Q-03", "Within one entity: count, sum, avg, min, max.")
     if name == "Count":
         counted = Type(Kind.INT, 0, 0, rows)

@@ -76,7 +76,7 @@ def shortened(how: str, of: Expr, places: int) -> Expr | None:
     Args:
         how: ``round``, halves away from 0, ``floor`` or ``ceil``.
         of: The number.
-        places: Decimals that are left.
+        places: Decimals that are left; below 0, zeros.
     """
-    value = value_of(of)
-    return None if value is None else written(_ROUNDED[how](value * 10**places) / 10**places)
+    value, unit = value_of(of), Fraction(10) ** places
+    return None if value is None else written(_ROUNDED[how](value * unit) / unit)

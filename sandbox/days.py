@@ -121,8 +121,30 @@ def shift(scalars: Scalars, node: exp.Expr) -> Expr:
     return build("shifted", (base, by, of), Type(Kind.DATE, 0, low, high, of.type.finest))
 
 
+def grouped(key: Expr) -> str:
+    """Return how the days of a group would have to be grouped; empty if it is not made of days."""
+    for part in key.parts():
+        if part.type.kind is Kind.DATE and part.raw:
+            units = _UNITS[_UNITS.index(part.type.finest) :]
+            return "Days of this column are grouped by date_trunc of " + " or ".join(units) + "."
+    return ""
+
+
+def _named(scalars: Scalars, node: exp.Expr) -> Expr:
+    """Return the name of a day's weekday or month."""
+    if not scalars.scope.released:
+        raise refusal(
+            "Q-03",
+            "Names of days and months are of grouped results.",
+            "Over rows: extract(isodow FROM day), extract(month FROM day).",
+        )
+    op = "dayname" if isinstance(node, exp.Dayname) else "monthname"
+    return build(op, (scalars.day(node.this),), v.TEXT)
+
+
 METHODS: Final[Mapping[str, Callable[[Scalars, Any], Expr]]] = {
     "Extract": _part,
     "Anonymous": _part, **dict.fromkeys(_NODES, _part), "TimestampTrunc": _truncated,
     "DateTrunc": _truncated, "DateDiff": _difference, "TimeToStr": _spelt,
+    "Dayname": _named, "Monthname": _named,
 }  # fmt: skip

@@ -43,10 +43,12 @@ _PLAIN: Final[Mapping[str, str]] = {
     "mod": "({0} % {1})", "nullif": "(CASE WHEN {0} = {1} THEN NULL ELSE {0} END)",
     "sqrt": "(CASE WHEN {0} >= 0 THEN sqrt(abs({0})) END)",
     "ln": "(CASE WHEN {0} > 0 THEN ln(CASE WHEN {0} > 0 THEN {0} ELSE 1 END) END)",
+    "log10": "(CASE WHEN {0} > 0 THEN log10(CASE WHEN {0} > 0 THEN {0} ELSE 1 END) END)",
+    "log2": "(CASE WHEN {0} > 0 THEN log2(CASE WHEN {0} > 0 THEN {0} ELSE 1 END) END)",
+    "exp": "exp({0})", "dayname": "dayname({0})", "monthname": "monthname({0})",
     "upper": "upper({0})", "lower": "lower({0})", "trim": "trim({0})",
     "length": "CAST(length(left({0}, 10000)) AS BIGINT)",
     "left": "left({0}, {1})", "right": "right({0}, {1})", "substring": "substring({0}, {1}, {2})",
-    "spelt": "CAST({0} AS VARCHAR)",
     "like": "({0} LIKE {1})", "ilike": "({0} ILIKE {1})", "starts": "starts_with({0}, {1})",
     "contains": "(strpos({0}, {1}) > 0)",
 }  # fmt: skip
@@ -205,6 +207,10 @@ class Dialect:
     def _round(self, of: Expr) -> str:
         return f"round({self.sql(of.args[0])}, {of.args[1]})"
 
+    def _fitting(self, of: Expr) -> str:
+        """Return a number of a cell as a whole one of a type; NULL where it has no room."""
+        return f"CAST(TRY_CAST(round({self.sql(of.args[0])}) AS {of.args[1]}) AS BIGINT)"
+
     def _floor(self, of: Expr) -> str:
         return f"{of.op}({self.sql(of.args[0])})"
 
@@ -229,6 +235,13 @@ class Dialect:
 
     # A text that is put together is as long as one that was read (`sandbox.tables`), of results
     # too: put together with itself again and again, it would fill the memory.
+
+    def _spelt(self, of: Expr) -> str:
+        value = self.sql(of.args[0])
+        if self._released and of.args[0].type.kind is Kind.INT:
+            # There whole numbers that are written out are real ones, and would have a point.
+            value = f"CAST({value} AS BIGINT)"
+        return f"CAST({value} AS VARCHAR)"
 
     def _join(self, of: Expr) -> str:
         return cut(f"({self.sql(of.args[0])} || {self.sql(of.args[1])})")

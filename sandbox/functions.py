@@ -17,7 +17,8 @@ FUNCTIONS: Final = {
     "PercentRank": "percent_rank", "CumeDist": "cume_dist", "Ntile": "ntile", "Lag": "lag",
     "Lead": "lead", "FirstValue": "first_value", "LastValue": "last_value",
     "Abs": "abs", "Sign": "sign", "Floor": "floor", "Ceil": "ceil", "Round": "round",
-    "Sqrt": "sqrt", "Ln": "ln", "Pow": "pow", "Greatest": "greatest", "Least": "least",
+    "Sqrt": "sqrt", "Ln": "ln", "Exp": "exp", "Log": "log", "Pow": "pow",
+    "Greatest": "greatest", "Least": "least",
     "Coalesce": "coalesce", "Nullif": "nullif", "Cast": "cast", "TryCast": "cast",
     "Case": "case", "If": "case",
     "Upper": "upper", "Lower": "lower", "Trim": "trim", "Length": "length", "Left": "left",
@@ -27,6 +28,7 @@ FUNCTIONS: Final = {
     "WeekOfYear": "week", "Day": "day", "DayOfMonth": "day", "DayOfWeek": "dayofweek",
     "DayOfWeekIso": "isodow", "DayOfYear": "dayofyear", "TimestampTrunc": "date_trunc",
     "DateTrunc": "date_trunc", "DateDiff": "date_diff", "TimeToStr": "strftime",
+    "Dayname": "dayname", "Monthname": "monthname",
 }  # fmt: skip
 """Node class to the name that a policy uses."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from fusion.errors import QueryRefused
-from sandbox import aggregates
+from sandbox import aggregates, days
 from sandbox import values as v
 from sandbox.aggregates import Aggregates, of_one
 from sandbox.names import ENTITY
@@ -26,7 +26,7 @@ from sandbox.relations import (
     with_known,
     within,
 )
-from sandbox.results import Sorting, finish
+from sandbox.results import OF_THE_WHOLE, Sorting, finish
 from sandbox.scalars import Scalars
 from sandbox.values import Expr, Kind, Type
 
@@ -280,7 +280,7 @@ class _Cells:
         if isinstance(node, exp.Window):
             return self.sorting.window(node)
         if isinstance(node, exp.Select | exp.Subquery | exp.Union):
-            raise refusal("Q-12")
+            raise refusal("Q-12", hint=OF_THE_WHOLE)
         if isinstance(node, exp.In) and node.args.get("query") is not None:
             raise refusal("Q-12", "It stands in WHERE.")
         if isinstance(node, aggregates.NODES):
@@ -312,8 +312,10 @@ def cells(node: exp.Select, rows: Rows, keys: Sequence[Expr], analysis: Analysis
     for each in keys:
         if each.type.kind is Kind.KEY:
             raise refusal("Q-07")
+        if each.type.kind is Kind.NULL:
+            raise refusal("Q-05", "NULL alone is no group.", "Group by columns, or leave it out.")
         if each.raw or each.type.kind is Kind.REAL:
-            raise refusal("Q-09")
+            raise refusal("Q-09", hint=days.grouped(each))
     found = _Collected(rows, keys)
     scope = _Cells(found, Aggregates(rows.scalars, found, analysis.policy), node.expressions)
     result = finish(node, scope, Scalars(scope), name_of)

@@ -94,12 +94,38 @@ def leaves(result: Result) -> list[Result]:
     """Return the cores and public relations that a result is made of, each once.
 
     Raises:
-        QueryRefused: The rest of the statement is too long to be run, whatever is released.
+        QueryRefused: The rest of the statement is too long to be run, whatever is released, or
+            means nothing to the engine that would.
     """
     post = _Post()
-    if len(post.sql(result)) > _MAX_TEXT:
+    text = post.sql(result)
+    if len(text) > _MAX_TEXT:
         raise refusal("Q-02")
+    _bind(text, post.tables)
     return post.tables
+
+
+def _bind(text: str, tables: Sequence[Result]) -> None:
+    """Let an engine plan the rest of a statement over tables of the right types, all empty.
+
+    What it does not take is refused before anything is run or charged.
+
+    Raises:
+        QueryRefused: It does not.
+    """
+    empty = []
+    for place, leaf in enumerate(tables):
+        columns = ", ".join(
+            f"CAST(NULL AS {_STORED[each.value.type.kind]}) AS c{number}"
+            for number, each in enumerate(leaf.outputs)
+        )
+        empty.append(f"t{place} AS (SELECT {columns} WHERE FALSE)")
+    try:
+        with _engine() as connection:
+            connection.execute(f"PREPARE rest AS WITH {', '.join(empty)} {text}")
+            connection.execute("DEALLOCATE rest")
+    except duckdb.Error:
+        raise refusal("Q-03", "Over grouped results no engine takes it as it is written.") from None
 
 
 def most_rows(result: Result, sizes: Sequence[tuple[Result, int]]) -> int:

@@ -32,6 +32,9 @@ _TOTALS: Final = {
     "Stddev": "stddev_samp", "StddevSamp": "stddev_samp", "StddevPop": "stddev_pop",
     "Variance": "var_samp", "VariancePop": "var_pop",
 }  # fmt: skip
+OF_THE_WHOLE: Final = (
+    "A share of the whole is count(*) * 100 / sum(count(*)) OVER (); other results stand in FROM."
+)
 MAX_LIMIT: Final = 10**9
 
 
@@ -60,6 +63,7 @@ class Sorting:
         items = [
             _item(each, scalars.data(each.this)) for each in (order.expressions if order else [])
         ]
+        items = [each for each in items if not each.value.constant]
         name, of, kind, extra = self._function(node.this, scalars)
         frame = _frame(node.args.get("spec"))
         parts = [part for e in items for part in (e.value, e.descending, e.nulls_first)]
@@ -104,7 +108,9 @@ class Sorting:
                 value = outputs[place - 1].value
             else:
                 value = scalars.data(of)
-            found.append(_item(each, value))
+            if not value.constant:
+                # What is the same in every row orders nothing, and engines refuse to try.
+                found.append(_item(each, value))
         return tuple(found)
 
 
@@ -132,13 +138,28 @@ def _frame(node: exp.Expr | None) -> str:
             edge = "CURRENT ROW"
         elif edge not in {"UNBOUNDED", "CURRENT ROW"}:
             raise refusal("Q-03", "A frame is unbounded, or a number of rows.")
-        if str(side).upper() not in {"", "PRECEDING", "FOLLOWING"}:
+        if str(side).upper() not in ({""} if edge == "CURRENT ROW" else {"PRECEDING", "FOLLOWING"}):
             raise refusal("Q-03", "A frame is of rows that precede or follow.")
         sides.append(f"{edge} {str(side).upper()}".strip())
     kind = str(node.args.get("kind")).upper()
     if kind not in {"ROWS", "RANGE"} or (kind == "RANGE" and any(s[0].isdigit() for s in sides)):
         raise refusal("Q-03", "A frame is of rows.")
     return f"{kind} BETWEEN {sides[0]} AND {sides[1]}"
+
+
+def filtering(value: Expr) -> Expr:
+    """Return a condition or a key that stands before windows are computed.
+
+    Raises:
+        QueryRefused: It has a window, itself or by a name of the SELECT.
+    """
+    if any(each.op == "over" for each in value.parts()):
+        raise refusal(
+            "Q-03",
+            "A window stands in SELECT and ORDER BY.",
+            "Give it a name in FROM (SELECT ...) and put the condition on that name.",
+        )
+    return value
 
 
 def _total(node: exp.Expr, scalars: Scalars) -> tuple[str, Expr | None, Type]:
@@ -163,7 +184,7 @@ def finish(node: exp.Select, scope: Any, scalars: Scalars,  # noqa: ANN401 - any
             raise refusal("Q-09", "A star has no place in a group.")
         outputs.append(Output(name_of(each), scalars.data(bare)))
     having = node.args.get("having")
-    conditions = (scalars.truth(having.this),) if having is not None else ()
+    conditions = (filtering(scalars.truth(having.this)),) if having is not None else ()
     order = scope.sorting.order(node.args.get("order"), node.expressions, outputs, scalars)
     return Result(
         tuple(outputs),
@@ -224,7 +245,7 @@ class _Released:
         if isinstance(node, exp.Window):
             return self.sorting.window(node)
         if isinstance(node, exp.Select | exp.Subquery | exp.Union):
-            raise refusal("Q-12")
+            raise refusal("Q-12", hint=OF_THE_WHOLE)
         if isinstance(node, exp.In) and node.args.get("query") is not None:
             raise refusal("Q-12")
         if isinstance(node, aggregates.NODES):
@@ -273,7 +294,7 @@ def select_results(node: exp.Select, sources: Sequence[tuple[str, Result]],
     scope.grouped = False
     found = _joins(scope, scalars, sources, joins)
     where = node.args.get("where")
-    conditions = (scalars.truth(where.this),) if where is not None else ()
+    conditions = (filtering(scalars.truth(where.this)),) if where is not None else ()
     items = _stars(node.expressions, scope)
     scope.aliases = {
         str(e.args["alias"].this).lower(): e.this
@@ -281,7 +302,7 @@ def select_results(node: exp.Select, sources: Sequence[tuple[str, Result]],
         if isinstance(e, exp.Alias)
     }
     if group is not None:
-        scope.keys = _keys(group, node, scalars)
+        scope.keys = [filtering(each) for each in _keys(group, node, scalars)]
     scope.grouped = grouped
     outputs = [
         Output(name, each if isinstance(each, Expr) else scalars.data(each)) for name, each in items
@@ -294,7 +315,7 @@ def select_results(node: exp.Select, sources: Sequence[tuple[str, Result]],
         sources=found,
         where=conditions,
         group=tuple(scope.keys) if grouped else None,
-        having=(scalars.truth(having.this),) if having is not None else (),
+        having=(filtering(scalars.truth(having.this)),) if having is not None else (),
         distinct=distinct is not None,
         order=scope.sorting.order(node.args.get("order"), node.expressions, outputs, scalars),
         limit=limit_of(node),
@@ -358,7 +379,7 @@ def _joins(
         scope.names.merge(merged)
         condition = join.args.get("on") if join else None
         if condition is not None:
-            on.append(scalars.truth(condition))
+            on.append(filtering(scalars.truth(condition)))
         if side == "LEFT" and not on:
             raise refusal("Q-08", "A left join has a condition.")
         found.append((result, "from" if not index else side.lower() or "inner", tuple(on)))

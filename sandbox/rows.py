@@ -250,13 +250,29 @@ class Rows:
             found = self._outer_link(each, inner) if link is None else None
             link = found or link
             if found is None:
-                inner.condition(each)
+                self._inside(each, inner)
         if link is None or not inner.entity:
             raise refusal("Q-12", "EXISTS compares the entity's key inside and outside.")
         relation = inner.relation([])
         spelt = f"in_entities({link.text},{';'.join(relation.predicate)})"
         return Expr("in_entities", (link, relation), v.BOOL, spelt, columns=link.columns,
                     sensitive=relation.sensitive())  # fmt: skip
+
+    def _inside(self, condition: exp.Expr, inner: Rows) -> None:
+        """Take a condition of EXISTS in, which is about what stands inside.
+
+        Raises:
+            QueryRefused: It compares with a column outside, and not on the entity's key.
+        """
+        for each in condition.find_all(exp.Column):
+            if inner.named(each) is None and self.named(each) is not None:
+                raise refusal(
+                    "Q-12",
+                    "EXISTS compares the entity's key inside and outside, and nothing else of"
+                    " outside.",
+                    "Join the tables, or ask for the column IN (SELECT ...) of a public table.",
+                )
+        inner.condition(condition)
 
     def _outer_link(self, node: exp.Expr, inner: Rows) -> Expr | None:
         """Return the outer entity's key, if a condition says that it is the inner one's."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from math import log10
+from math import inf, log10
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlglot import exp
@@ -30,7 +30,11 @@ _COMPARE: Final = {
 }  # fmt: skip
 _WHOLE: Final = {"TINYINT": 2**7, "SMALLINT": 2**15, "INT": 2**31, "BIGINT": 2**63}
 """Whole types, and the magnitude from which on a cast to them would fail."""
+_LOGS: Final = {"10": "log10", "2": "log2"}
 _REALS: Final = {"DOUBLE", "FLOAT"}
+_COUNTED: Final = "count_if(condition) counts where it holds; CAST(condition AS INTEGER) is 1 or 0."
+MIN_PLACES: Final = -9
+"""Of a rounded result: to multiples of 10^9 at the most."""
 
 
 class Scope(Protocol):
@@ -54,12 +58,14 @@ class Scalars:
         """Stand on a scope."""
         self.scope = scope
 
-    def any(self, node: exp.Expr) -> Expr:
+    def any(self, node: exp.Expr | None) -> Expr:
         """Return the expression of a node, keys included.
 
         Raises:
-            QueryRefused: It is not answered.
+            QueryRefused: It is not answered, or there is none: ``count()``.
         """
+        if node is None:
+            raise refusal("Q-03", "An argument is missing.")
         with placed(node):
             special = self.scope.special(node)
             if special is not None:
@@ -75,8 +81,6 @@ class Scalars:
 
     def data(self, node: exp.Expr | Expr | None) -> Expr:
         """Return the expression of a node, or an expression that was made of one, if no key."""
-        if node is None:
-            raise refusal("Q-03", "An argument is missing.")
         made = node if isinstance(node, Expr) else self.any(node)
         if made.type.kind is Kind.KEY:
             raise refusal("Q-07")
@@ -111,7 +115,8 @@ class Scalars:
     def _of(self, node: exp.Expr | Expr | None, kinds: set[Kind], wanted: str) -> Expr:
         made = self.data(node)
         if made.type.kind not in kinds:
-            raise refusal("Q-05", wanted)
+            truth = made.type.kind is Kind.BOOL and Kind.INT in kinds
+            raise refusal("Q-05", wanted, _COUNTED if truth else "")
         return made
 
     # --------------------------------------------------------------------------- leaves
@@ -289,8 +294,9 @@ class Scalars:
         decimals = node.args.get("decimals")
         if decimals is not None:
             given = self.number(decimals)
-            if given.op != "int" or given.type.scale or not 0 <= given.args[0] <= 6:
-                raise refusal("Q-05", "round takes 0 to 6 decimals, written out.")
+            least = MIN_PLACES if self.scope.released else 0
+            if given.op != "int" or given.type.scale or not least <= given.args[0] <= 6:
+                raise refusal("Q-05", f"round takes {least} to 6 decimals here, written out.")
             places = given.args[0]
         op = {"Floor": "floor", "Ceil": "ceil"}.get(type(node).__name__, "round")
         return self._round(op, of, places)
@@ -317,6 +323,20 @@ class Scalars:
                 raise refusal("Q-05", "ln takes numbers that are above 0 by their bounds.")
             return build("ln", (of,), Type(Kind.REAL, 0, -30, 40, tiny=-17))
         return build("sqrt", (of,), replace(of.type, low=0, high=max(of.type.high, 0.0) ** 0.5))
+
+    def _power_of(self, node: exp.Expr) -> Expr:
+        """Return exp(x), log10(x), log2(x) of a result; of rows no engine agrees with another."""
+        if not self.scope.released:
+            raise refusal("Q-03", "It is answered over grouped results.", "Over rows: ln.")
+        if isinstance(node, exp.Exp):
+            of = v.real(self.number(node.this))
+            return build("exp", (of,), Type(Kind.REAL, 0, 0.0, inf))
+        base, of_what = node.this, node.args.get("expression")
+        written = str(base.this) if of_what is not None and isinstance(base, exp.Literal) else "10"
+        if (of_what is not None and not isinstance(base, exp.Literal)) or written not in _LOGS:
+            raise refusal("Q-03", "Logarithms are ln, log10 and log2.")
+        of = v.real(self.number(base if of_what is None else of_what))
+        return build(_LOGS[written], (of,), Type(Kind.REAL))
 
     # --------------------------------------------------------------------------- choice
 
@@ -363,11 +383,10 @@ class Scalars:
         elif of.type.number and to in _REALS:
             # A number of decimals is computed with as a real one all the same, and has a bin.
             made = of if of.type.bin else v.real(of)
-        elif (
-            of.type.number
-            and to in _WHOLE
-            and (self.scope.released or of.type.most < _WHOLE[to] - 1)
-        ):
+        elif of.type.number and to in _WHOLE and self.scope.released and not of.constant:
+            # Of a cell, what is out of range is missing: an error would fail the whole answer.
+            made = build("fitting", (v.real(of), to), Type(Kind.INT))
+        elif of.type.number and to in _WHOLE and of.type.most < _WHOLE[to] - 1:
             made = self._round("round", of, 0)
         if made is None:
             raise refusal("Q-05", "This CAST is not answered: it could fail on a value.")
@@ -435,7 +454,7 @@ _METHODS: Final[Mapping[str, str]] = {
     "IntDiv": "_whole_division", "Mod": "_whole_division", "Pow": "_pow",
     "Neg": "_neg", "Abs": "_abs", "Sign": "_sign",
     **dict.fromkeys(["Round", "Floor", "Ceil"], "_rounded"),
-    "Sqrt": "_root", "Ln": "_root",
+    "Sqrt": "_root", "Ln": "_root", "Exp": "_power_of", "Log": "_power_of",
     "Case": "_case", "If": "_if",
     **dict.fromkeys(["Coalesce", "Greatest", "Least"], "_coalesce"),
     "Nullif": "_nullif", "Cast": "_cast", "TryCast": "_cast",

@@ -53,6 +53,7 @@ from sandbox.sources.opening import source_of
 from sandbox.spent import check_refusals
 from sandbox.timing import Watch
 from sandbox.turns import Turns
+from sandbox.unforeseen import one_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,7 +161,8 @@ class Service:
         except _OUTWARD as error:
             return messages.to_bytes(Reply(refusal=Outward.of(error)))
         except Exception:  # noqa: BLE001 - the edge: whoever asks gets one text
-            OWNER_LOG.warning("a query of %s ended unexpectedly", caller, exc_info=True)
+            if self._refusals.counted(caller):
+                OWNER_LOG.warning("a query of %s ended unexpectedly", caller, exc_info=True)
             return messages.to_bytes(Reply(refusal=Outward.of(QueryFailed())))
 
     def reply_python(self, caller: str, asked: bytes, stop: Stop) -> bytes:
@@ -205,7 +207,7 @@ class Service:
         # Who has none that holds is told so before the policy is looked at, nor who has one.
         self._desk.check_some_holds(_request(caller, asked, job, found, found.columns, None))
         source = self._source(found)
-        prepared = self._prepared(asked, found, source.dialect)
+        prepared = self._prepared(caller, asked, found, source.dialect)
         paying = self._paying(caller, prepared, found)
         request = _request(caller, asked, job, found, prepared.columns(), prepared.study, paying)
         question = Question(
@@ -234,12 +236,13 @@ class Service:
             finally:
                 work.add_done_callback(lambda _: _gone(after, source, prepared))
 
-    def _prepared(self, asked: Asked, found: Attached, dialect: Name) -> Prepared:
-        if found.policy.mode == "sdc":
+    def _prepared(self, caller: str, asked: Asked, found: Attached, dialect: Name) -> Prepared:
+        with one_text(OWNER_LOG, caller, self._refusals.counted):
+            if found.policy.mode != "sdc":
+                return prepare_private(asked, found, self._secret, dialect)
             if asked.rho_micro is not None:
                 raise refusal("Q-24")
             return prepare(asked.statement, found, self._secret, dialect)
-        return prepare_private(asked, found, self._secret, dialect)
 
     def _paying(self, caller: str, prepared: Prepared, found: Attached) -> tuple[str, ...]:
         """Return the only grants that a query may be charged to; none named, any that allows it."""

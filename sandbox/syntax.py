@@ -3,7 +3,8 @@
 ``ALLOWED`` names every node class that may occur and, for each, the arguments that may be set. A
 class or an argument that is not here is refused, whatever it means. What a listed node means is
 decided by the analysis, which refuses what it does not know once more; and no text of the analyst
-or of sqlglot's generator ever reaches an engine, because SQL is written anew from the plan.
+or of sqlglot's generator is ever run by an engine, because SQL is written anew from the plan. What
+sqlglot reads although it is malformed is refused by the grammar of DuckDB (:mod:`sandbox.grammar`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlglot.errors import ParseError, SqlglotError
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import TokenType
 
+from sandbox import grammar
 from sandbox.functions import FUNCTIONS
 from sandbox.places import placed
 from sandbox.refusals import refusal
@@ -80,7 +82,8 @@ _LISTING: Final = {
     # arithmetic
     **dict.fromkeys(["Add", "Sub", "Mul", "IntDiv", "Mod", "Pow"], _PAIR),
     "Div": "this expression typed safe",
-    **dict.fromkeys(["Neg", "Abs", "Sign", "Floor", "Ceil", "Sqrt", "Ln"], "this"),
+    **dict.fromkeys(["Neg", "Abs", "Sign", "Floor", "Ceil", "Sqrt", "Ln", "Exp"], "this"),
+    "Log": _PAIR,
     "Round": "this decimals",
     "Greatest": "this expressions ignore_nulls",
     "Least": "this expressions ignore_nulls",
@@ -101,6 +104,7 @@ _LISTING: Final = {
     "DateTrunc": "this unit",
     "DateDiff": "this expression unit date_part_boundary",
     "TimeToStr": "this format",
+    **dict.fromkeys(["Dayname", "Monthname"], "this"),
     "Anonymous": "this expressions",
     # aggregates and windows
     "Count": "this expressions big_int",
@@ -127,6 +131,9 @@ ALLOWED: Final = {name: frozenset(listed.split()) for name, listed in _LISTING.i
 
 UNPARSED: Final = frozenset({"date_part", "datepart"})
 """Functions that sqlglot has no class for."""
+_INSTEAD: Final = dict.fromkeys(
+    ["Rollup", "Cube", "GroupingSets"], "UNION ALL of a SELECT for each grouping."
+)
 MAX_NAME: Final = 63
 _STATEMENTS: Final = (exp.Select, exp.Union, exp.Subquery)
 
@@ -166,15 +173,31 @@ def read(statement: str, functions: Collection[str] | None = None) -> exp.Expr:
     _check_text(statement)
     try:
         trees = _parsed(statement)
+    except ParseError as error:
+        # Its message quotes the statement, which may be a guess at a value; its place does not.
+        refused = refusal("Q-01", "Its grammar is broken here.")
+        refused.start = _start(statement, error)
+        raise refused from None
     except (SqlglotError, RecursionError, ValueError, AssertionError):
-        # Its message quotes the statement, which may be a guess at a value.
         raise refusal("Q-01") from None
     except Exception:  # noqa: BLE001 - a parser that fails has not understood
         raise refusal("Q-01") from None
     if len(trees) != 1 or not isinstance(trees[0], _STATEMENTS):
         raise refusal("Q-01")
     _check_tree(trees[0], functions)
+    grammar.check(statement)
     return trees[0]
+
+
+def _start(statement: str, error: ParseError) -> int | None:
+    """Return the character that sqlglot stopped at, which it gives as the end of a word."""
+    found = error.errors[0] if error.errors else {}
+    word, line, column = (found.get(each) for each in ("highlight", "line", "col"))
+    if not word or not line or column is None:
+        return None
+    lines = statement.split("\n")[: int(line) - 1]
+    start = sum(len(each) + 1 for each in lines) + int(column) - len(word)
+    return start if start >= 0 and statement.startswith(word, start) else None
 
 
 def _check_text(statement: str) -> None:
@@ -223,14 +246,19 @@ def _check_node(node: exp.Expr) -> None:
     name = type(node).__name__
     allowed = ALLOWED.get(name)
     if allowed is None:
-        raise refusal("Q-03", f"It is of the kind {name}.")
+        raise refusal("Q-03", f"It is of the kind {name}.", _INSTEAD.get(name, ""))
     for argument, value in node.args.items():
         if argument not in allowed and value not in (None, False, []):
             raise refusal("Q-03", f"{name} does not take {argument.strip('_')} here.")
     if isinstance(node, exp.Identifier):
         _check_name(str(node.this))
     if isinstance(node, exp.Anonymous) and str(node.this).lower() not in UNPARSED:
-        raise refusal("Q-03", "A function is not known.")
+        raise refusal("Q-03", f"A function is not known: {_shortened(str(node.this))}.")
+
+
+def _shortened(name: str) -> str:
+    plain = name.isascii() and name.replace("_", "").isalnum() and len(name) <= MAX_NAME
+    return f"`{name}`" if plain else "its name is none"
 
 
 def _check_name(name: str) -> None:

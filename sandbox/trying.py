@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fusion.errors import FusionError, InputInvalid, QueryRefused
+from fusion.errors import FusionError, InputInvalid, QueryFailed, QueryRefused
 from fusion.services.statements import BYTE_ORDER_MARK, one
 from sandbox import disk, engine, postgres, postgres_roles, public_rows, spark
 from sandbox.disclosure import Rules
@@ -191,6 +191,10 @@ def _verdict(
         found |= {"verdict": "refused", "code": error.code, "message": str(error)}
     except FusionError as error:
         found |= {"verdict": "error", "code": error.code, "message": str(error)}
+    except Exception:  # noqa: BLE001 - one verdict a statement, whatever one of them makes happen
+        # As at the service: what an exception says can hold cells. The rest of the file goes on.
+        unforeseen = QueryFailed()
+        found |= {"verdict": "error", "code": unforeseen.code, "message": str(unforeseen)}
     return found
 
 

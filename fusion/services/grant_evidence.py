@@ -109,6 +109,12 @@ class RefusalLog:
         self._lock = threading.Lock()
         self._counts: collections.Counter[str] = collections.Counter()
 
+    def counted(self, organisation: str) -> bool:
+        """Count one more of an organisation; return whether it is among those that are logged."""
+        with self._lock:
+            self._counts[organisation] += 1
+            return self._counts[organisation] <= MAX_REFUSALS
+
     def refused(
         self,
         book: LogBook,
@@ -118,9 +124,7 @@ class RefusalLog:
         at: str,
     ) -> None:
         """Log a refusal, if there were not as many before; see :func:`refused`."""
-        with self._lock:
-            self._counts[request.assignee] += 1
-            logged = self._counts[request.assignee] <= MAX_REFUSALS
+        logged = self.counted(request.assignee)
         # A grant that refuses does so whatever the job is called; a store refuses this very job.
         if not isinstance(result, Permit):
             request = request.model_copy(update={"job": request.job.partition("-")[0]})

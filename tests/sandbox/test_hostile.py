@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusion.errors import QueryRefused
-from sandbox.analyse import analyse
+from sandbox.query import compile_statement
 from sandbox.refusals import RULES
 from tests.sandbox.asking import PUBLIC, corpus, example
 from tests.sandbox.hostile import Maker
@@ -29,9 +29,9 @@ def _answered(statements: list[tuple[str, str]], policy: Policy) -> list[tuple[s
 
 
 def _said(sql: str, policy: Policy) -> str | None:
-    """Return what a refusal says; None if there is none."""
+    """Return what a refusal says, of a rule; None if there is none. Anything else is raised."""
     try:
-        analyse(sql, policy, PUBLIC)
+        compile_statement(sql, policy, public=PUBLIC)
     except QueryRefused as refused:
         return str(refused) if refused.code in RULES else None
     return None
@@ -94,4 +94,4 @@ def test_the_longest_refusal_takes_less_than_a_second() -> None:
 )  # fmt: skip
 def test_junk_is_refused(junk: str) -> None:
     with pytest.raises(QueryRefused):
-        analyse(junk, example(), PUBLIC)
+        compile_statement(junk, example(), public=PUBLIC)
