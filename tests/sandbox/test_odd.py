@@ -13,7 +13,7 @@ from sandbox.disclosure import Rules
 from sandbox.engine import execute
 from sandbox.query import compile_statement, finish
 from sandbox.refusals import RULES, RefusedOnData
-from tests.sandbox.asking import EXACT, corpus, exact, write
+from tests.sandbox.asking import EXACT, PUBLIC, corpus, exact, write
 from tests.sandbox.odd import Odd
 from tests.sandbox.test_neighbours import tables
 
@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], bytes]:
 def _outcome(sql: str, run: Callable[[bytes], bytes]) -> str:
     """Return whether a statement was answered or refused, or what else happened."""
     try:
-        compiled = compile_statement(sql, exact())
+        compiled = compile_statement(sql, exact(), public=PUBLIC)
     except QueryRefused as refused:
         return "refused" if refused.code in RULES else f"unlisted {refused.code}"
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a hole

@@ -21,7 +21,7 @@ from sandbox import disclosure, query
 from sandbox.disclosure import Rules
 from sandbox.engine import execute
 from sandbox.rounding import round_up
-from tests.sandbox.asking import corpus, example, write
+from tests.sandbox.asking import PUBLIC, corpus, example, write
 from tests.sandbox.test_neighbours import TARGET, tables
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Ran(NamedTuple):
 
 @cache
 def _compiled(sql: str) -> Compiled:
-    return query.compile_statement(sql, example())
+    return query.compile_statement(sql, example(), public=PUBLIC)
 
 
 def ran(sql: str, run: Callable[[bytes], bytes]) -> Ran:
