@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 5_000_000
 MAX_FILE_BYTES: Final = 4 * 1024**3
+_BLOCK: Final = 1 << 20
 _READABLE: Final = "CSV with a header row (.csv) and Parquet (.parquet) can be read."
 
 
@@ -126,7 +127,8 @@ def read_table(
 
     Raises:
         DataInvalid: The file is missing, unreadable, damaged, too large, or lacks a column; or a
-            column of a CSV file holds numbers but for a few cells. The message quotes no cell.
+            column of numbers has an infinite cell, or of a CSV file a few that are none. The
+            message quotes no cell.
     """
     kind = path.suffix.lower()
     if kind not in {".csv", ".parquet"}:
@@ -205,11 +207,23 @@ def _read_csv(
     *,
     blank_lines: bool,
 ) -> Any:  # noqa: ANN401 - pyarrow has no types
+    _check_columns(path, headers.read_header(path, blank_lines=blank_lines), columns)
+    table = _parse_csv(path, columns, text, blank_lines=blank_lines)
+    _check_rows(path, table.num_rows, max_rows)
+    doubtful = _doubtful(path, table, text)
+    if doubtful:
+        again = _parse_csv(path, doubtful, doubtful, blank_lines=blank_lines)
+        for name in doubtful:
+            at = table.column_names.index(name)
+            table = table.set_column(at, name, again.column(name))
+    return table
+
+
+def _parse_csv(path: Path, columns: list[str], text: Collection[str], *, blank_lines: bool) -> Any:  # noqa: ANN401 - pyarrow has no types
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
 
-    _check_columns(path, headers.read_header(path, blank_lines=blank_lines), columns)
-    table = csv.read_csv(
+    return csv.read_csv(
         str(path),
         read_options=csv.ReadOptions(use_threads=False),
         parse_options=csv.ParseOptions(ignore_empty_lines=not blank_lines),
@@ -223,8 +237,37 @@ def _read_csv(
             strings_can_be_null=True,
         ),
     )
-    _check_rows(path, table.num_rows, max_rows)
-    return table
+
+
+def _doubtful(path: Path, table: Any, text: Collection[str]) -> list[str]:  # noqa: ANN401 - pyarrow has no types
+    """Return which columns pyarrow took for numbers and have cells that are none to us.
+
+    It reads ``inf`` and ``1e400`` as infinite, and ``0x10`` as 16. Read as words they are looked
+    at one by one.
+    """
+    from pyarrow import types  # noqa: PLC0415
+
+    kinds = {field.name: field.type for field in table.schema if field.name not in text}
+    whole = {name for name, kind in kinds.items() if types.is_integer(kind)}
+    if whole and not _has_hexadecimals(path):
+        whole = set()
+    real = {name for name, kind in kinds.items() if types.is_floating(kind)}
+    return [
+        name
+        for name in kinds
+        if name in whole or (name in real and bool(np.isinf(table.column(name).to_numpy()).any()))
+    ]
+
+
+def _has_hexadecimals(path: Path) -> bool:
+    """Return whether ``0x`` is anywhere in a file."""
+    last = b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            if b"0x" in (joined := last + block) or b"0X" in joined:
+                return True
+            last = block[-1:]
+    return False
 
 
 def _read_parquet(path: Path, columns: list[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -246,7 +289,8 @@ def _array(path: Path, name: str, column: Any, *, stated: bool) -> tuple[Column,
         stated: Whether words are words, because the file or the caller says so.
 
     Raises:
-        DataInvalid: Its type is neither numbers nor words, or it holds numbers but for a few cells.
+        DataInvalid: Its type is neither numbers nor words, it holds numbers but for a few cells, or
+            one is infinite.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -259,6 +303,7 @@ def _array(path: Path, name: str, column: Any, *, stated: bool) -> tuple[Column,
         or kind.is_decimal(column.type)
     ):
         numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
+        _check_finite(path, name, numbers)
         return numbers, Reading("numbers", int(np.isnan(numbers).sum()) - column.null_count)
     stated = stated or not kind.is_string(column.type)
     if kind.is_boolean(column.type) or kind.is_temporal(column.type) or kind.is_null(column.type):
@@ -281,6 +326,20 @@ def _array(path: Path, name: str, column: Any, *, stated: bool) -> tuple[Column,
             return numbered
     found: NDArray[np.object_] = np.array([*words, None], dtype=object)[places]
     return found, Reading("words")
+
+
+def _check_finite(path: Path, name: str, numbers: NDArray[np.float64]) -> None:
+    """Refuse a column with an infinite cell, as only Parquet can have it here."""
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        raise _refused(
+            path,
+            f"has a column {name!r} of numbers with cells that are infinite",
+            "Leave these cells empty (null), or write the numbers that they stand for.",
+            f"column {name!r}: {int(infinite.sum())} of {len(numbers)} cells; "
+            f"the first is in row {int(np.flatnonzero(infinite)[0]) + 1}, counted from 1",
+            name,
+        )
 
 
 def _numbered(
