@@ -74,7 +74,7 @@ def numerals(words: Sequence[str], counts: NDArray[np.int64]) -> Numerals | None
 
     Raises:
         Mixed: More than :data:`NEARLY` of the cells are numbers, as a program or as a spreadsheet
-            writes them (``1,000``), and some are not plain ones, or not finite (``inf``, ``1e400``).
+            writes them (``1,000``), and some are not plain ones, or not finite (``inf``).
     """
     values = np.full(len(words), np.nan)
     odd, like = np.zeros(len(words), bool), np.zeros(len(words), bool)

@@ -52,8 +52,10 @@ def test_full_width_numbers_are_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    ["1,000", "n.a.", "\uff11\uff0c000", "12A", "40 h", "missing", "$40"]
-    + ["inf", "-Infinity", "+INF", "1e400", "-1e999", "0x10", "0X1f"],
+    [
+        *("1,000", "n.a.", "\uff11\uff0c000", "12A", "40 h", "missing", "$40"),
+        *("inf", "-Infinity", "+INF", "1e400", "-1e999", "0x10", "0X1f"),
+    ],
 )
 def test_one_odd_cell_of_many_is_refused(tmp_path: Path, odd: str) -> None:
     cells = [str(n) for n in range(100)]
