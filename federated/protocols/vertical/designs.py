@@ -33,6 +33,8 @@ LARGEST: Final = 16.0
 
 _SMALLEST_VARIANCE: Final = 1e-3
 """Directions of a block with less variance than this are left out."""
+_NAMED: Final = 5
+"""Columns that a message names at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,13 +94,20 @@ class Design:
         return dict(zip(self.names, (float(w) for w in mine), strict=True))
 
 
-def design(table: Mapping[str, NDArray[np.generic]], training: Bools, *, intercept: bool) -> Design:
+def design(
+    table: Mapping[str, NDArray[np.generic]],
+    training: Bools,
+    *,
+    intercept: bool,
+    party: str = "a party",
+) -> Design:
     """Learn a party's design on its training rows.
 
     Args:
         table: Columns of numbers (NaN is missing) and of words (None is missing).
         training: Rows to learn on.
         intercept: Whether the block gets a column of ones: the label party's does.
+        party: Whose table it is, for messages.
 
     Raises:
         DataInvalid: Nothing varies, and no intercept stands in.
@@ -123,8 +132,22 @@ def design(table: Mapping[str, NDArray[np.generic]], training: Bools, *, interce
     scale = np.where(scale > 0, scale, 1.0)
     rotation = _whitening(_standard(raw, mean, scale))
     if not rotation.shape[1] and not intercept:
-        raise DataInvalid("No column of a party varies.")
+        raise _still(list(table), party)
     return Design(levels, numbers, mean, scale, fill, rotation, intercept)
+
+
+def _still(columns: list[str], party: str) -> DataInvalid:
+    """Return the refusal of columns that say nothing."""
+    if not columns:
+        return DataInvalid(
+            f"No column of {party} is there to train on.",
+            hint="Bring columns beside the identifier, or leave the party out.",
+        )
+    named = ", ".join(columns[:_NAMED]) + (", ..." if len(columns) > _NAMED else "")
+    return DataInvalid(
+        f"No column of {party} varies in the rows that train: {named}.",
+        hint="Bring columns whose values differ in many rows, or leave the party out.",
+    )
 
 
 def _moments(columns: Floats) -> tuple[Floats, Floats]:
