@@ -301,7 +301,8 @@ def simulate(
         raise InputInvalid("A vertical study needs another party.", hint="Add --party FILE.")
     processor = _processors()
     joined = read(
-        label_party, parties, identifier, Label(label, options.get("positive")),
+        label_party, parties, identifier,
+        Label(label, options.get("positive"), classes=model not in {"linear", "poisson"}),
         words=options.get("words") or (),
         test_fraction=options["test_fraction"], seed=options["seed"], tell=tell,
     )  # fmt: skip
