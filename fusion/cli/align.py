@@ -182,6 +182,8 @@ def check(
     output.facts(facts(report))
     if duplicates is Duplicates.REFUSE and report["repeated_keys"]:
         output.note("keys on several rows: an alignment is refused (A-10) unless --duplicates says")
+    if "digits-lost" in report["invalid"]:
+        output.note("digits-lost: a spreadsheet cut them; fill the column anew, formatted as text")
 
 
 def facts(report: Mapping[str, Any]) -> list[tuple[str, object]]:

@@ -143,7 +143,9 @@ BackendOption = Annotated[
 ]
 IdKindOption = Annotated[Kind, typer.Option("--id-kind", help="How identifiers are written.")]
 ShareOption = Annotated[float, typer.Option(metavar="SHARE", help="Rows that judge the model.")]
-SeedOption = Annotated[int, typer.Option(metavar="N", help="Names the split and samples.")]
+SeedOption = Annotated[
+    int, typer.Option(metavar="N", help="Names the split and samples; 0 to 2^53 - 1.")
+]
 PositiveOption = Annotated[
     str | None,
     typer.Option(metavar="VALUE", help="The label's value that counts as 1; all others are 0."),

@@ -198,3 +198,10 @@ def test_a_file_that_is_not_there_or_empty_is_said(
     assert "bank.csv is empty" in refused(call, capsys)
     bank.unlink()
     assert "bank.csv does not exist" in refused(call, capsys)
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**53), str(10**23)])
+def test_a_seed_that_a_study_has_not_is_refused(
+    files: Files, capsys: pytest.CaptureFixture[str], seed: str
+) -> None:
+    assert "from 0 to 9007199254740991" in refused(files.call(*PLAIN, "--seed", seed), capsys)
