@@ -117,16 +117,7 @@ def read(
     for word in words:
         if not any(word in table for table in raw.values()):
             raise InputInvalid(f"No party has a column {word!r}.", hint="Check --words COLUMN.")
-    if label.column == identifier.name:
-        raise InputInvalid(
-            f"The column {label.column!r} is the identifier, and can't be the label.",
-            hint="Name the label with --label.",
-        )
-    if label.column not in raw[names[0]]:
-        msg = f"The data file {label_party[1].name} has no column {label.column!r} to be a label."
-        lacking = DataInvalid(msg, hint="Name the label with --label.")
-        lacking.add_note(likeness(label.column, list(raw[names[0]])))
-        raise lacking
+    _check_label(label_party[1], raw[names[0]], identifier.name, label.column)
     columns = {name: table[identifier.name].tolist() for name, table in raw.items()}
     alignment = align(columns, identifier, tell)
     tables = [
@@ -140,6 +131,25 @@ def read(
         for name, table in zip(names, tables, strict=True)
     )
     return Joined(names, tuple(tables), labels, training, alignment, readings)
+
+
+def _check_label(path: Path, table: Table, identifier: str, label: str) -> None:
+    """Refuse a label that is none.
+
+    Raises:
+        DataInvalid: The table has no such column.
+        InputInvalid: It is the identifier.
+    """
+    if label == identifier:
+        raise InputInvalid(
+            f"The column {label!r} is the identifier, and can't be the label.",
+            hint="Name the label with --label.",
+        )
+    if label not in table:
+        msg = f"The data file {path.name} has no column {label!r} to be a label."
+        lacking = DataInvalid(msg, hint="Name the label with --label.")
+        lacking.add_note(likeness(label, list(table)))
+        raise lacking
 
 
 def _is_number(text: str) -> bool:
