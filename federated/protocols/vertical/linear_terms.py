@@ -164,6 +164,7 @@ class Target:
         z = scores + self.offset
         if self.family == "linear":
             return z * self.scale
-        if self.family == "logistic":
-            return np.asarray(1.0 / (1.0 + np.exp(-z)))
-        return np.asarray(np.exp(z) * self.scale)
+        with np.errstate(over="ignore"):  # a mean of 0, or one that whoever uses it refuses
+            if self.family == "logistic":
+                return np.asarray(1.0 / (1.0 + np.exp(-z)))
+            return np.asarray(np.exp(z) * self.scale)
