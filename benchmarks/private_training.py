@@ -7,6 +7,7 @@ demo's plain study beside it. Sums are added in the clear: encryption changes no
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -105,7 +106,12 @@ def train(study: Study) -> Trained:
         rate = study.local.learning_rate / rows_of(totals, len(parts))
         params = optimiser.step(params, totals["update"] * rate)
     told, _ = quality_of(summed("evaluate", {org: (params, *each) for org, each in rows.items()}))
-    return Trained(evaluate(study, params, standardiser, data), told.auc)
+    return Trained(_known(evaluate(study, params, standardiser, data)), _known(told.auc))
+
+
+def _known(area: float | None) -> float:
+    """Return an AUC as a number: NaN where a class is missing, as noise may have it."""
+    return math.nan if area is None else area
 
 
 def main() -> None:
@@ -115,7 +121,7 @@ def main() -> None:
         study = study_of("study.toml", seed=seed)
         data = data_of(study)
         run = federate(study, data)
-        plain.append(evaluate(study, run.params, run.standardiser, data))
+        plain.append(_known(evaluate(study, run.params, run.standardiser, data)))
     print(f"{'epsilon':>10}  {'exact AUC':>22}  {'told AUC':>22}")
     print(f"{'none':>10}  {_spread(plain)}")
     for epsilon in EPSILONS:

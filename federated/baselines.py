@@ -126,20 +126,20 @@ def _together(data: Mapping[str, Prepared]) -> Prepared:
 
 def evaluate(
     study: Study, params: Floats, standardiser: Standardiser, data: Mapping[str, Prepared]
-) -> float:
-    """Return the exact AUC of a model on the union of all hold-outs."""
+) -> float | None:
+    """Return the exact AUC of a model on the union of all hold-outs; None if of one class."""
     model = build(study, study.features)
     x = standardiser.apply(np.concatenate([part.holdout_x for part in data.values()]))
     return auc(model.scores(params, x), np.concatenate([part.holdout_y for part in data.values()]))
 
 
-def alone(study: Study, organisation: str, data: Mapping[str, Prepared]) -> float:
+def alone(study: Study, organisation: str, data: Mapping[str, Prepared]) -> float | None:
     """Return the AUC of what one organisation learns by itself, with the study's own schedule."""
     run = federate(study, {organisation: data[organisation]})
     return evaluate(study, run.params, run.standardiser, data)
 
 
-def pooled(study: Study, data: Mapping[str, Prepared]) -> float:
+def pooled(study: Study, data: Mapping[str, Prepared]) -> float | None:
     """Return the AUC of the same model trained on all training rows in one place.
 
     The schedule is the study's, with batches as large as all organisations' together, so that it

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MAX_ROC_POINTS: Final = 64
 MAX_CALIBRATION_GROUPS: Final = 20
 _LARGEST_LOGIT: Final = 8.0
-CHANCE: Final = 0.5
-"""AUC of scores that rank nothing; reported where a class is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +29,26 @@ class Metrics:
     """Quality of a model on rows it was not trained on.
 
     Attributes:
-        auc: Area under the ROC curve, ties counted half.
-        ks: Greatest distance between the two classes' score distributions.
+        auc: Area under the ROC curve, ties counted half; None where a class is missing.
+        ks: Greatest distance between the two classes' score distributions; None likewise.
         ece: Expected calibration error: mean |mean score - rate| over groups, weighted by rows.
-        roc: Points (false positive rate, true positive rate), from (0, 0) to (1, 1).
+        roc: Points (false positive rate, true positive rate), from (0, 0) to (1, 1); none where a
+            class is missing.
         calibration: A group of scores each: mean score, rate of positives, rows.
     """
 
-    auc: float
-    ks: float
+    auc: float | None
+    ks: float | None
     ece: float
     roc: tuple[tuple[float, float], ...]
     calibration: tuple[tuple[float, float, float], ...]
 
 
-def auc(scores: Floats, y: Floats) -> float:
-    """Return the exact area under the ROC curve, ties counted half; 0.5 where a class is missing.
+def auc(scores: Floats, y: Floats) -> float | None:
+    """Return the exact area under the ROC curve, ties counted half; None where a class is missing.
+
+    It is the share of pairs of two classes that are in order: without pairs there is none, and
+    0.5 would say that scores are no better than chance.
 
     Raises:
         DataInvalid: A score is not a number.
@@ -55,7 +57,7 @@ def auc(scores: Floats, y: Floats) -> float:
         raise DataInvalid("A score is not a number.")
     positive, negative = np.sort(scores[y > 0]), np.sort(scores[y <= 0])
     if not len(positive) or not len(negative):
-        return CHANCE
+        return None
     below = np.searchsorted(negative, positive, side="left")
     tied = np.searchsorted(negative, positive, side="right") - below
     return float((below.sum() + 0.5 * tied.sum()) / (len(positive) * len(negative)))
@@ -108,7 +110,7 @@ def from_histogram(histogram: Floats, middles: Floats | None = None) -> Metrics:
     error = sum(count * abs(mean - rate) for mean, rate, count in calibration)
     ece = error / rows if rows else 0.0
     if not negative.sum() or not positive.sum():
-        return Metrics(CHANCE, 0.0, ece, ((0.0, 0.0), (1.0, 1.0)), calibration)
+        return Metrics(None, None, ece, (), calibration)
     # From the highest bin down: what a falling threshold lets through.
     false = np.concatenate([[0.0], np.cumsum(negative[::-1]) / negative.sum()])
     true = np.concatenate([[0.0], np.cumsum(positive[::-1]) / positive.sum()])

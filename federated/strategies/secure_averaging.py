@@ -153,8 +153,9 @@ def _listening(run: Run, result: Result) -> Run:
     def emit(event: Mapping[str, Any]) -> None:
         run.emit(event)
         if event["event"] == "metrics":
+            known = {name: event[name] for name in ("loss", "auc", "ks", "ece")}
             result.evaluate_metrics_clientapp[event["round"]] = MetricRecord(
-                {name: event[name] for name in ("loss", "auc", "ks", "ece")}
+                {name: value for name, value in known.items() if value is not None}
             )
 
     return replace(run, emit=emit)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from federated.protocols.vertical import gradients
-from federated.protocols.vertical.designs import LARGEST
 from federated.protocols.vertical.linear_terms import Target
 from federated.protocols.vertical.nodes import packed_bytes
 from federated.protocols.vertical.trees import ROOT
@@ -300,10 +299,7 @@ def _linear(part: parts.LinearLabel, own: Table, rest: Floats, others: str) -> l
     offset = float.fromhex(part.offset)
     partial = design.block(own, len(rest)) @ weights
     target = Target(part.family, offset, float.fromhex(part.scale), np.empty(0))
-    standard = (design.raw(own, len(rest)) - design.mean) / design.scale
-    pieces = np.clip(standard, -LARGEST, LARGEST) * (
-        design.rotation @ weights[part.design.intercept :]
-    )
+    pieces = design.standard(own, len(rest)) * (design.rotation @ weights[part.design.intercept :])
     names, columns = [], []
     for name, first, last in _raw_columns(part.design):
         names.append(name)

@@ -28,7 +28,7 @@ from fusion.services.alignment import carry
 from fusion.services.maskers import maskers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -134,7 +134,7 @@ def _own(keys: Sequence[str], learned: Learned | None) -> list[str]:
 
 
 def align(
-    columns: Mapping[str, Iterable[object]], column: Column, tell: Callable[[str], None]
+    columns: Mapping[str, Collection[object]], column: Column, tell: Callable[[str], None]
 ) -> Alignment:
     """Find the records that all parties have.
 
@@ -166,7 +166,7 @@ def align(
     return Alignment(rows, reports, time.perf_counter() - began, meeting.sent)
 
 
-def _prepared(name: str, cells: Iterable[object], column: Column) -> Prepared:
+def _prepared(name: str, cells: Collection[object], column: Column) -> Prepared:
     """Return a party's keys; a refusal says whose they are."""
     try:
         side = prepare(column.kind, cells, duplicates=column.duplicates, fold=column.fold)

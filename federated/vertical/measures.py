@@ -28,7 +28,10 @@ METRICS: Final = {
 def measure(
     metric: str, outputs: Floats, labels: Floats, training: Bools
 ) -> dict[str, float | None]:
-    """Return the measure of a model on rows to train and to judge; None where there are none.
+    """Return the measure of a model on rows to train and to judge; None where it is not defined.
+
+    That is so where there are no rows, where they are of one class (AUC), or where all have the
+    same label (the others).
 
     Args:
         metric: One of :data:`METRICS`.
@@ -42,13 +45,13 @@ def measure(
     return found
 
 
-def _measured(metric: str, outputs: Floats, labels: Floats) -> float:
+def _measured(metric: str, outputs: Floats, labels: Floats) -> float | None:
     if metric == AUC:
         return auc(outputs, labels)
     mean = np.full(len(labels), labels.mean())
     loss = _deviance if metric == DEVIANCE else _squares
     without = loss(mean, labels)
-    return 1.0 - loss(outputs, labels) / without if without else 0.0
+    return 1.0 - loss(outputs, labels) / without if without else None
 
 
 def _squares(outputs: Floats, labels: Floats) -> float:

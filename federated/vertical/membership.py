@@ -43,7 +43,10 @@ def losses(family: Family, outputs: Floats, labels: Floats) -> Floats:
         DataInvalid: An output is no number.
     """
     if not np.isfinite(outputs).all():
-        raise DataInvalid("An output of the model is not a number.")
+        raise DataInvalid(
+            "An output of the model is not a number.",
+            hint="Scores went out of range: more `l2`, or a smaller learning rate, keeps them in.",
+        )
     if family == "logistic":
         right = np.where(labels > 0, outputs, 1.0 - outputs)
         return np.asarray(-np.log(np.maximum(right, _SMALLEST)))

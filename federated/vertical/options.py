@@ -26,6 +26,8 @@ Backend = Literal["paillier", "dealer", "plain"]
 BACKENDS: Final = ("paillier", "dealer", "plain")
 LINEAR_BACKENDS: Final = ("dealer", "paillier")
 MODELS: Final = ("boosting", "logistic", "linear", "poisson", "scorecard")
+MAX_SEED: Final = 2**53 - 1
+"""As in a study: what JSON carries exactly."""
 _OF_TREES: Final = ("trees", "depth", "bins", "min_leaf", "goss", "patience", "monotone")
 _OF_DESCENT: Final = ("epochs",)
 _OPTIONS: Final = {
@@ -55,6 +57,10 @@ def check(model: str, options: Mapping[str, Any]) -> None:
         raise InputInvalid(f"There is no model {model!r}.", hint=f"Use {', '.join(MODELS)}.")
     if not 0 <= options["test_fraction"] < 1:
         raise InputInvalid("The share of rows that judge is from 0 to below 1.")
+    if not 0 <= options.get("seed", 0) <= MAX_SEED:
+        raise InputInvalid(
+            "The value of 'seed' is out of its range.", hint=f"It is from 0 to {MAX_SEED}."
+        )
     backend(model, options)
     for name in sorted(set(_strange(model, options)) - set(_SIZES)):
         option = name.replace("_", "-")

@@ -95,7 +95,8 @@ def own_table(study: VerticalStudy, me: str, path: Path) -> OwnTable:
         raise empty
     labels = None
     if party.label is not None:
-        labels = _labels(table[party.label], party.label, party.positive)
+        classes = study.model.kind not in {"linear", "poisson"}
+        labels = _labels(table[party.label], party.label, party.positive, classes=classes)
     columns = {name: table[name] for name in party.columns}
     readings = {name: table.readings[name] for name in party.columns}
     digest = _digest(prepared, columns, labels)
@@ -112,7 +113,9 @@ def _notices(table: Table, readings: Mapping[str, Reading]) -> tuple[str, ...]:
     return (*told, *table.notices())
 
 
-def _labels(column: NDArray[Any], name: str, positive: str | float | None) -> Floats:
+def _labels(
+    column: NDArray[Any], name: str, positive: str | float | None, *, classes: bool
+) -> Floats:
     """Return labels as numbers: 1 for the positive class, 0 for the others, NaN for none."""
     if isinstance(positive, str):
         found = [np.nan if word is None else float(word == positive) for word in column]
@@ -120,9 +123,10 @@ def _labels(column: NDArray[Any], name: str, positive: str | float | None) -> Fl
             raise DataInvalid(f"No row of the label {name!r} is {positive!r}.")
         return np.array(found)
     if column.dtype == object:
-        raise DataInvalid(
-            f"The label {name!r} holds words.", hint='Name the class that is 1: `positive = "..."`.'
-        )
+        hint = 'Name the class that is 1: `positive = "..."`.'
+        if not classes:
+            hint = "Name a column of numbers, or take a model of classes, such as `logistic`."
+        raise DataInvalid(f"The label {name!r} holds words.", hint=hint)
     numbers = np.asarray(column, np.float64)
     if positive is None:
         return numbers

@@ -11,6 +11,7 @@ from federated.protocols.vertical import designs, linear_pooled, scorecards
 from federated.protocols.vertical.binning import bin_columns
 from federated.protocols.vertical.counting import told
 from federated.protocols.vertical.linear_terms import Target
+from federated.vertical import notes
 from federated.vertical.model_section import Scorecard
 from federated.vertical.scorecard_work import ScorecardWork
 from federated.vertical.tables import coded
@@ -86,6 +87,13 @@ def train(
         backend=model.backend,
         partials={name: works[name].leaning() for name in features},
         supports={name: work.support for name, work in works.items()},
+        rest=notes.rest(
+            works[label].linear.terms,
+            model.backend,
+            [work.linear.block[joined.training] for work in works.values()],
+            [work.machine.weights for work in works.values()],
+            works[label].machine.target,
+        ),
     )
     return works[label].chances, weights
 

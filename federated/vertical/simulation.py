@@ -29,7 +29,7 @@ from federated.protocols.vertical.linear_encrypted import (
 )
 from federated.protocols.vertical.linear_terms import Target
 from federated.protocols.vertical.sides import PlainFeatureSide, PlainLabelSide
-from federated.vertical import leakage, leaves, simulated_scorecard
+from federated.vertical import leakage, leaves, notes, simulated_scorecard
 from federated.vertical import options as choices
 from federated.vertical.measures import METRICS, measure
 from federated.vertical.tables import Joined, Label, coded, read
@@ -206,7 +206,8 @@ def linear(
     """Train a generalised linear model in shares; return outputs for all rows, and the weights."""
     training, rows = joined.training, len(joined.labels)
     made = [
-        designs.design(table, training, intercept=i == 0) for i, table in enumerate(joined.tables)
+        designs.design(table, training, intercept=i == 0, party=joined.names[i])
+        for i, table in enumerate(joined.tables)
     ]
     blocks = [d.block(table, rows) for d, table in zip(made, joined.tables, strict=True)]
     supports = {
@@ -220,12 +221,14 @@ def linear(
         machines[DEALER] = LinearDealer(terms, joined.names[0], joined.names[1:])
     first = [(n, out) for n, m in machines.items() for out in costs.timed(n, m.start)]
     costs.talk(machines, first, lambda: f"epoch {label.epoch} of {terms.epochs}")
-    partials = [b @ party.weights for b, party in zip(blocks, (label, *parties), strict=True)]
+    mine = [party.weights for party in (label, *parties)]
+    partials = [b @ each for b, each in zip(blocks, mine, strict=True)]
     weights = Weights(
         model=terms.family,
         backend="paillier" if backend == "paillier" else "dealer",
         partials=dict(zip(joined.names[1:], partials[1:], strict=True)),
         supports=supports,
+        rest=notes.rest(terms, backend, trained, mine, label.target),
     )
     return label.target.outputs(np.asarray(sum(partials))), weights
 
@@ -298,7 +301,8 @@ def simulate(
         raise InputInvalid("A vertical study needs another party.", hint="Add --party FILE.")
     processor = _processors()
     joined = read(
-        label_party, parties, identifier, Label(label, options.get("positive")),
+        label_party, parties, identifier,
+        Label(label, options.get("positive"), classes=model not in {"linear", "poisson"}),
         words=options.get("words") or (),
         test_fraction=options["test_fraction"], seed=options["seed"], tell=tell,
     )  # fmt: skip
@@ -314,6 +318,7 @@ def simulate(
     document = _document(joined, model, costs, found, spent)
     document |= {"label": label, "positive": options.get("positive")}
     document |= {"unused": choices.unused(model, options)}
+    document |= {"notes": _notes(joined, found, document["auc"])}
     return document | {"leak": {"report": told.document(), "verdict": verdict(told, limits)}}
 
 
@@ -334,6 +339,20 @@ def leak(
         seed=seed,
     )
     return leakage.report(trained, model, small=small)
+
+
+def _notes(
+    joined: Joined, found: Mapping[str, Any], measures: Mapping[str, float | None]
+) -> list[notes.Note]:
+    """Return what whoever reads the measures should know."""
+    trained = found["trained"]
+    made = (
+        notes.of_trees(trained, joined)
+        if isinstance(trained, Trees)
+        else notes.of_weights(trained, found["steps"])
+    )
+    undefined = notes.of_measures(found["metric"], measures, joined.training)
+    return [*notes.of_tables(joined), *made, *undefined]
 
 
 def _document(

@@ -39,10 +39,12 @@ class Label:
     Attributes:
         column: Where it is.
         positive: Value that counts as 1, all others as 0; None if it is numbers already.
+        classes: Whether the model is one of classes, so that words could be a label.
     """
 
     column: str
     positive: str | None = None
+    classes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def read(
     Raises:
         AlignmentRefused: A-10, A-14, A-17; see :func:`federated.vertical.joining.align`.
         DataInvalid: A file can't be read or lacks a column.
-        InputInvalid: Two parties have one name, or nobody has a column of ``words``.
+        InputInvalid: Two parties have one name, nobody has a column of ``words``, or the label is
+            the identifier.
     """
     everybody = [label_party, *parties]
     names = tuple(name for name, _ in everybody)
@@ -114,11 +117,7 @@ def read(
     for word in words:
         if not any(word in table for table in raw.values()):
             raise InputInvalid(f"No party has a column {word!r}.", hint="Check --words COLUMN.")
-    if label.column not in raw[names[0]] or label.column == identifier.name:
-        msg = f"The data file {label_party[1].name} has no column {label.column!r} to be a label."
-        lacking = DataInvalid(msg, hint="Name the label with --label.")
-        lacking.add_note(likeness(label.column, list(raw[names[0]])))
-        raise lacking
+    _check_label(label_party[1], raw[names[0]], identifier.name, label.column)
     columns = {name: table[identifier.name].tolist() for name, table in raw.items()}
     alignment = align(columns, identifier, tell)
     tables = [
@@ -132,6 +131,25 @@ def read(
         for name, table in zip(names, tables, strict=True)
     )
     return Joined(names, tuple(tables), labels, training, alignment, readings)
+
+
+def _check_label(path: Path, table: Table, identifier: str, label: str) -> None:
+    """Refuse a label that is none.
+
+    Raises:
+        DataInvalid: The table has no such column.
+        InputInvalid: It is the identifier.
+    """
+    if label == identifier:
+        raise InputInvalid(
+            f"The column {label!r} is the identifier, and can't be the label.",
+            hint="Name the label with --label.",
+        )
+    if label not in table:
+        msg = f"The data file {path.name} has no column {label!r} to be a label."
+        lacking = DataInvalid(msg, hint="Name the label with --label.")
+        lacking.add_note(likeness(label, list(table)))
+        raise lacking
 
 
 def _is_number(text: str) -> bool:
@@ -159,9 +177,10 @@ def _labels(column: NDArray[Any], label: Label) -> Floats:
                 hint="Write --positive as the file does.",
             )
     elif column.dtype == object:
-        raise DataInvalid(
-            f"The label {name!r} holds words.", hint="Name the one that is 1: --positive VALUE."
-        )
+        hint = "Name the one that is 1: --positive VALUE."
+        if not label.classes:
+            hint = "Name a column of numbers, or a model of classes: --model logistic."
+        raise DataInvalid(f"The label {name!r} holds words.", hint=hint)
     else:
         missing, labels = int(np.isnan(column).sum()), np.asarray(column, np.float64)
     if missing:

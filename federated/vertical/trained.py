@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from federated.protocols.vertical.binning import Columns
     from federated.protocols.vertical.gradients import Loss
     from federated.protocols.vertical.trees import Growth, Tree
+    from federated.vertical.notes import Rest
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
@@ -126,6 +127,7 @@ class Weights:
         supports: Of parties whose design is at hand, :func:`~.leaves.smallest_support`. The label
             party's should be; a feature party looks at its own before it trains.
         rows_told: Of how many rows the label party was told the sum of the others' scores.
+        rest: How far training has come, where all parties' columns are at hand.
     """
 
     model: Literal["logistic", "linear", "poisson", "scorecard"]
@@ -133,3 +135,4 @@ class Weights:
     partials: Mapping[str, Floats]
     supports: Mapping[str, int] = field(default_factory=dict)
     rows_told: int = 0
+    rest: Rest | None = None

@@ -295,7 +295,7 @@ class LinearWork:
         """
         self._cast, self._me, self._rows, self._seed = cast, me, rows, seed
         training, labels = rows.training, rows.labels
-        self.design = designs.design(rows.table, training, intercept=labels is not None)
+        self.design = designs.design(rows.table, training, intercept=labels is not None, party=me)
         self.block = self.design.block(rows.table, len(training))
         self.terms = model.terms(int(training.sum()))
         self._judge: Scripted | None = None

@@ -38,6 +38,8 @@ _PHONE: Final = re.compile(r"1[3-9][0-9]{9}")
 _CENTENARIANS: Final = frozenset({"996", "997", "998", "999"})
 """GB 11643-1989: sequence numbers of those born before 1900."""
 _ID_CHARACTERS: Final = 18
+_FILLED_UP: Final = "0" * (_ID_CHARACTERS - EXACT_DIGITS)
+"""What a spreadsheet writes for the digits that it did not keep."""
 _OLD_ID_CHARACTERS: Final = 15
 
 
@@ -70,8 +72,29 @@ def normalise(kind: Kind, cell: object, *, fold: bool = False) -> str | None:
         return None
     if kind == "text":
         return _text(text, fold=fold)
-    bare = "".join(mark for mark in text if unicodedata.category(mark) not in {"Zs", "Pd"}).upper()
+    bare = _bare(text)
     return _READERS[kind](bare) if bare else None
+
+
+def looks_cut(kind: Kind, cell: object) -> bool:
+    """Return whether a cell may be 18 digits of which a spreadsheet kept 15.
+
+    One in 11 resident ids that are cut so has a check character that fits, by chance.
+    """
+    if kind not in {"resident_id", "uscc"} or isinstance(cell, bool | float):
+        return False
+    text = _written(cell)
+    return text is not None and _cut(_bare(text))
+
+
+def _bare(text: str) -> str:
+    """Return text without blanks and dashes, in upper case."""
+    return "".join(mark for mark in text if unicodedata.category(mark) not in {"Zs", "Pd"}).upper()
+
+
+def _cut(bare: str) -> bool:
+    whole = len(bare) == _ID_CHARACTERS and bare.isascii() and bare.isdigit()
+    return whole and bare.endswith(_FILLED_UP)
 
 
 def is_identifier(kind: Kind, cell: object) -> bool:
@@ -137,8 +160,7 @@ def _person(bare: str) -> str:
     try:
         check_person(text)
     except DataInvalid:
-        # A spreadsheet keeps 15 digits of a number and fills up with zeros.
-        if text.endswith("000"):
+        if _cut(text):
             raise Rejected("digits-lost") from None
         raise Rejected("date" if person_check(text[:17]) == text[17] else "check") from None
     return text
@@ -167,7 +189,7 @@ def _enterprise(bare: str) -> str:
     try:
         check_enterprise(text)
     except DataInvalid:
-        raise Rejected("digits-lost" if text.endswith("000") else "check") from None
+        raise Rejected("digits-lost" if _cut(text) else "check") from None
     return text
 
 

@@ -4,6 +4,10 @@ What is rejected never leaves: neither the row nor how many there were of it goe
 A key that is on several rows would show that to the other party, so what is done about it is said
 beforehand: ``refuse``, ``first`` (the first row stands for it) or ``unique-only`` (such keys are
 left out).
+
+Of identifiers that a spreadsheet cut at 15 digits some have a check character that fits by chance,
+and would be aligned as other people's. Where a column has as many that were surely cut as valid
+ones of that form, none of the form is taken.
 """
 
 from __future__ import annotations
@@ -12,11 +16,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from fusion.alignment.identifiers import Rejected, normalise
+from fusion.alignment.identifiers import Rejected, looks_cut, normalise
 from fusion.alignment.rules import Decided, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from fusion.alignment.identifiers import Kind
 
@@ -104,10 +108,12 @@ class _Found:
     rows: int = 0
     missing: int = 0
     rewritten: int = 0
+    cut: int = 0
+    doubtful: int = 0
 
 
 def prepare(
-    kind: Kind, cells: Iterable[object], *, duplicates: Duplicates, fold: bool = False
+    kind: Kind, cells: Collection[object], *, duplicates: Duplicates, fold: bool = False
 ) -> Prepared:
     """Return the keys of a column.
 
@@ -129,12 +135,12 @@ def prepare(
 
 
 def examine(
-    kind: Kind, cells: Iterable[object], *, duplicates: Duplicates, fold: bool = False
+    kind: Kind, cells: Collection[object], *, duplicates: Duplicates, fold: bool = False
 ) -> Prepared:
     """Return what :func:`prepare` would, and the report even where that refuses."""
-    found = _Found()
-    for row, cell in enumerate(cells):
-        _take(found, row, kind, cell, fold=fold)
+    found = _read(kind, cells, fold=fold)
+    if 0 < found.doubtful <= found.cut:
+        found = _read(kind, cells, fold=fold, doubt=True)
     repeated = {key for key, times in found.times.items() if times > 1}
     kept = [key for key in found.first if duplicates != "unique-only" or key not in repeated]
     report = Report(
@@ -151,12 +157,42 @@ def examine(
     return Prepared(kept, [found.first[key] for key in kept], report)
 
 
-def _take(found: _Found, row: int, kind: Kind, cell: object, *, fold: bool) -> None:
+def _read(kind: Kind, cells: Collection[object], *, fold: bool, doubt: bool = False) -> _Found:
+    """Read a column.
+
+    Args:
+        kind: Of the identifiers.
+        cells: The column.
+        fold: Of ``text``: whether upper and lower case are the same.
+        doubt: Whether what may have been cut by a spreadsheet is rejected though it is valid.
+    """
+    found = _Found()
+    for row, cell in enumerate(cells):
+        _take(found, row, kind, cell, fold=fold, doubt=doubt)
+    return found
+
+
+def _look_at_end(found: _Found, kind: Kind, cell: object, key: str | None, *, doubt: bool) -> None:
+    """Count a valid identifier of the form that a spreadsheet leaves, or reject it.
+
+    Raises:
+        Rejected: ``digits-lost``.
+    """
+    if key is None or not key.endswith("000") or not looks_cut(kind, cell):
+        return
+    found.doubtful += 1
+    if doubt:
+        raise Rejected("digits-lost")
+
+
+def _take(found: _Found, row: int, kind: Kind, cell: object, *, fold: bool, doubt: bool) -> None:
     found.rows += 1
     try:
         key = normalise(kind, cell, fold=fold)
+        _look_at_end(found, kind, cell, key, doubt=doubt)
     except Rejected as error:
         found.invalid[error.reason] += 1
+        found.cut += error.reason == "digits-lost" and looks_cut(kind, cell)
         return
     if key is None:
         found.missing += 1

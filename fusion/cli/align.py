@@ -182,6 +182,8 @@ def check(
     output.facts(facts(report))
     if duplicates is Duplicates.REFUSE and report["repeated_keys"]:
         output.note("keys on several rows: an alignment is refused (A-10) unless --duplicates says")
+    if "digits-lost" in report["invalid"]:
+        output.note("digits-lost: a spreadsheet cut them; fill the column anew, formatted as text")
 
 
 def facts(report: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -191,3 +193,22 @@ def facts(report: Mapping[str, Any]) -> list[tuple[str, object]]:
     invalid: Mapping[str, int] = report["invalid"]
     found[2:2] = [("invalid", sum(invalid.values())), *((f"  {k}", n) for k, n in invalid.items())]
     return found
+
+
+def left_out(report: Mapping[str, Any]) -> str:
+    """Return in a line what of a party's identifiers is not aligned; nothing if all are."""
+    rows, invalid = report["rows"], report["invalid"]
+    rejected = sum(invalid.values())
+    if not (rejected or report["missing"] or report["repeated_rows"]):
+        return ""
+    said = []
+    if rejected:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in invalid.items())
+        said.append(f"{rejected:,} rejected ({rejected / rows:.1%}: {reasons})")
+    if report["missing"]:
+        said.append(f"{report['missing']:,} missing ({report['missing'] / rows:.1%})")
+    if report["repeated_rows"]:
+        taken = "the first is taken" if report["duplicates"] == "first" else "none is taken"
+        extra = f"{report['repeated_rows']:,} rows beyond their first"
+        said.append(f"{report['repeated_keys']:,} keys on several rows ({extra}; {taken})")
+    return f"of {rows:,} identifiers {'; '.join(said)}; {report['keys']:,} keys are aligned"

@@ -112,11 +112,11 @@ def _closing(outcome: Mapping[str, Any]) -> None:
     """Print the closing table and where the time went."""
     joint, pooled = outcome["auc"]["joint"], outcome["auc"]["pooled"]
     rows: list[tuple[object, ...]] = [
-        (f"{item['id']} alone", f"{item['rows']:,}", f"{item['auc_alone']:.4f}")
+        (f"{item['id']} alone", f"{item['rows']:,}", _measure(item["auc_alone"]))
         for item in outcome["organisations"]
     ]
-    rows.append(("all, jointly, encrypted", "", f"{joint:.4f}"))
-    rows.append(("all tables pooled, for comparison", "", f"{pooled:.4f}"))
+    rows.append(("all, jointly, encrypted", "", _measure(joint)))
+    rows.append(("all tables pooled, for comparison", "", _measure(pooled)))
     output.result("")
     output.table(("trained on", "rows", "AUC"), rows)
     key, seconds, grant = outcome["key"], outcome["seconds"], outcome["grant"]
@@ -160,8 +160,13 @@ def _queries(told: Mapping[str, Any]) -> str:
 def _columns(told: Mapping[str, Any]) -> str:
     """Say in one line what columns of several owners gave together, and each alone."""
     joint, alone = told["quality"]["joint"]["test"], told["columns_alone"]
-    each = ", ".join(f"{name} {alone[name]['test']:.4f}" for name in told["parties"])
-    return f"AUC {joint:.4f} jointly; alone, given the label: {each}"
+    each = ", ".join(f"{name} {_measure(alone[name]['test'])}" for name in told["parties"])
+    return f"AUC {_measure(joint)} jointly; alone, given the label: {each}"
+
+
+def _measure(value: float | None) -> str:
+    """Return a measure; a dash where it is not defined."""
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _logs(ledgers: Sequence[Mapping[str, Any]]) -> str:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fusion.cli import output
-from fusion.cli.align import Duplicates, DuplicatesOption, FoldOption, Kind, KindOption, facts
+from fusion.cli.align import (
+    Duplicates,
+    DuplicatesOption,
+    FoldOption,
+    Kind,
+    KindOption,
+    facts,
+    left_out,
+)
 from fusion.cli.files import check_writable
 from fusion.cli.runs import read_study
 from fusion.cli.train import finish
@@ -135,7 +143,9 @@ BackendOption = Annotated[
 ]
 IdKindOption = Annotated[Kind, typer.Option("--id-kind", help="How identifiers are written.")]
 ShareOption = Annotated[float, typer.Option(metavar="SHARE", help="Rows that judge the model.")]
-SeedOption = Annotated[int, typer.Option(metavar="N", help="Names the split and samples.")]
+SeedOption = Annotated[
+    int, typer.Option(metavar="N", help="Names the split and samples; 0 to 2^53 - 1.")
+]
 PositiveOption = Annotated[
     str | None,
     typer.Option(metavar="VALUE", help="The label's value that counts as 1; all others are 0."),
@@ -283,11 +293,15 @@ def _show(found: dict[str, Any]) -> None:
         f"{found['rows_aligned']} rows aligned, {found['model']} with {found['backend']}: "
         f"{seconds['train']:.1f} s, {sent / 1e6:.1f} MB between the parties"
     )
-
+    for party, report in found["identifiers"].items():
+        if words := left_out(report):
+            output.note(f"{party}: {words}")
     for party, columns in found["columns"].items():
         output.note(f"{party}: {_read_as(columns)}")
     for line in leakage_lines(found["leak"]):
         output.note(line)
+    for each in found["notes"]:
+        output.note(f"{each['party']}: {each['says']}" if each["party"] else each["says"])
 
 
 def _read_as(columns: dict[str, dict[str, Any]]) -> str:

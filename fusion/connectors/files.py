@@ -15,6 +15,7 @@ import numpy as np
 
 from fusion.connectors import headers
 from fusion.connectors.numerals import Mixed, numerals
+from fusion.connectors.refusals import READABLE, reading, refused
 from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 5_000_000
 MAX_FILE_BYTES: Final = 4 * 1024**3
-_READABLE: Final = "CSV with a header row (.csv) and Parquet (.parquet) can be read."
+_BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,11 @@ class Table(Mapping[str, Any]):
     def notices(self) -> list[str]:
         """Return what was read otherwise than it is written, a line a column; no cell is quoted."""
         said = []
-        for name, reading in self.readings.items():
-            if reading.marks:
-                said.append(
-                    f"{reading.marks} cells of column {name!r} hold a mark for a missing one."
-                )
-            if reading.widened:
-                said.append(f"{reading.widened} cells of column {name!r} hold full-width numbers.")
+        for name, how in self.readings.items():
+            if how.marks:
+                said.append(f"{how.marks} cells of column {name!r} hold a mark for a missing one.")
+            if how.widened:
+                said.append(f"{how.widened} cells of column {name!r} hold full-width numbers.")
         return said
 
 
@@ -126,50 +125,33 @@ def read_table(
 
     Raises:
         DataInvalid: The file is missing, unreadable, damaged, too large, or lacks a column; or a
-            column of a CSV file holds numbers but for a few cells. The message quotes no cell.
+            column of numbers has an infinite cell, or of a CSV file a few that are none. The
+            message quotes no cell.
     """
     kind = path.suffix.lower()
     if kind not in {".csv", ".parquet"}:
-        raise DataInvalid(f"The data file {path.name} is of no known kind.", hint=_READABLE)
+        raise DataInvalid(f"The data file {path.name} is of no known kind.", hint=READABLE)
     import pyarrow as pa  # noqa: PLC0415 - 30 MB that a waiting node need not hold
 
     wanted = list(dict.fromkeys(columns))
     try:
-        _check_size(path)
-        if kind == ".parquet":
-            loaded, stated = _read_parquet(path, wanted, max_rows), wanted
-        else:
-            loaded = _read_csv(path, wanted, text, max_rows, blank_lines=blank_lines)
-            stated = [name for name in wanted if name in text]
-        found = {
-            name: _array(path, name, loaded.column(name), stated=name in stated)
-            for name in loaded.column_names
-        }
-        return Table(
-            {name: column for name, (column, _) in found.items()},
-            {name: reading for name, (_, reading) in found.items()},
-        )
-    except FileNotFoundError:
-        hint = "Give the path of the file as this machine sees it."
-        raise _refused(path, "does not exist", hint, str(path)) from None
-    except OSError as error:
-        reason = error.strerror or "input error"
-        raise _refused(path, f"can't be read ({reason})", _READABLE, str(path)) from None
-    except (pa.ArrowException, UnicodeError):
-        if kind == ".csv":
-            raise headers.complaint(path) from None
-        problem = "is damaged, or not what its name says"
-        raise _refused(path, problem, _READABLE, str(path)) from None
+        with reading(path):
+            _check_size(path)
+            if kind == ".parquet":
+                loaded, stated = _read_parquet(path, wanted, max_rows), wanted
+            else:
+                loaded = _read_csv(path, wanted, text, max_rows, blank_lines=blank_lines)
+                stated = [name for name in wanted if name in text]
+            found = {
+                name: _array(path, name, loaded.column(name), stated=name in stated)
+                for name in loaded.column_names
+            }
+            return Table(
+                {name: column for name, (column, _) in found.items()},
+                {name: how for name, (_, how) in found.items()},
+            )
     finally:
         pa.default_memory_pool().release_unused()
-
-
-def _refused(path: Path, problem: str, hint: str, note: str, column: str = "") -> DataInvalid:
-    """Return a refusal with a note that is for the owner of the file only."""
-    key = f"columns.{column}" if column else ""
-    error = DataInvalid(f"The data file {path.name} {problem}.", hint=hint, study_key=key)
-    error.add_note(note)
-    return error
 
 
 def _check_size(path: Path) -> None:
@@ -177,24 +159,22 @@ def _check_size(path: Path) -> None:
     if size > MAX_FILE_BYTES:
         hint = "Leave out columns that no study uses, or use Parquet."
         problem = f"has more than {MAX_FILE_BYTES} bytes"
-        raise _refused(path, problem, hint, f"it has {size} bytes")
-    if size == 0:
-        raise _refused(path, "is empty", _READABLE, str(path))
+        raise refused(path, problem, hint, f"it has {size} bytes")
 
 
 def _check_rows(path: Path, rows: int, max_rows: int) -> None:
     if rows > max_rows:
         hint = "Split it, or offer a sample of it as a dataset of its own."
-        raise _refused(path, f"has more than {max_rows} rows", hint, f"it has {rows} rows")
+        raise refused(path, f"has more than {max_rows} rows", hint, f"it has {rows} rows")
 
 
 def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in found:
             note = headers.likeness(name, found)
-            raise _refused(path, f"has no column {name!r}", "", note, name)
+            raise refused(path, f"has no column {name!r}", "", note, name)
         if found.count(name) > 1:
-            raise _refused(path, f"has two columns {name!r}", "", str(path), name)
+            raise refused(path, f"has two columns {name!r}", "", str(path), name)
 
 
 def _read_csv(
@@ -205,11 +185,23 @@ def _read_csv(
     *,
     blank_lines: bool,
 ) -> Any:  # noqa: ANN401 - pyarrow has no types
+    _check_columns(path, headers.read_header(path, blank_lines=blank_lines), columns)
+    table = _parse_csv(path, columns, text, blank_lines=blank_lines)
+    _check_rows(path, table.num_rows, max_rows)
+    doubtful = _doubtful(path, table, text)
+    if doubtful:
+        again = _parse_csv(path, doubtful, doubtful, blank_lines=blank_lines)
+        for name in doubtful:
+            at = table.column_names.index(name)
+            table = table.set_column(at, name, again.column(name))
+    return table
+
+
+def _parse_csv(path: Path, columns: list[str], text: Collection[str], *, blank_lines: bool) -> Any:  # noqa: ANN401 - pyarrow has no types
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
 
-    _check_columns(path, headers.read_header(path, blank_lines=blank_lines), columns)
-    table = csv.read_csv(
+    return csv.read_csv(
         str(path),
         read_options=csv.ReadOptions(use_threads=False),
         parse_options=csv.ParseOptions(ignore_empty_lines=not blank_lines),
@@ -223,8 +215,37 @@ def _read_csv(
             strings_can_be_null=True,
         ),
     )
-    _check_rows(path, table.num_rows, max_rows)
-    return table
+
+
+def _doubtful(path: Path, table: Any, text: Collection[str]) -> list[str]:  # noqa: ANN401 - pyarrow has no types
+    """Return which columns pyarrow took for numbers and have cells that are none to us.
+
+    It reads ``inf`` and ``1e400`` as infinite, and ``0x10`` as 16. Read as words they are looked
+    at one by one.
+    """
+    from pyarrow import types  # noqa: PLC0415
+
+    kinds = {field.name: field.type for field in table.schema if field.name not in text}
+    whole = {name for name, kind in kinds.items() if types.is_integer(kind)}
+    if whole and not _has_hexadecimals(path):
+        whole = set()
+    real = {name for name, kind in kinds.items() if types.is_floating(kind)}
+    return [
+        name
+        for name in kinds
+        if name in whole or (name in real and bool(np.isinf(table.column(name).to_numpy()).any()))
+    ]
+
+
+def _has_hexadecimals(path: Path) -> bool:
+    """Return whether ``0x`` is anywhere in a file."""
+    last = b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            if b"0x" in (joined := last + block) or b"0X" in joined:
+                return True
+            last = block[-1:]
+    return False
 
 
 def _read_parquet(path: Path, columns: list[str], max_rows: int) -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -246,7 +267,8 @@ def _array(path: Path, name: str, column: Any, *, stated: bool) -> tuple[Column,
         stated: Whether words are words, because the file or the caller says so.
 
     Raises:
-        DataInvalid: Its type is neither numbers nor words, or it holds numbers but for a few cells.
+        DataInvalid: Its type is neither numbers nor words, it holds numbers but for a few cells, or
+            one is infinite.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -259,6 +281,7 @@ def _array(path: Path, name: str, column: Any, *, stated: bool) -> tuple[Column,
         or kind.is_decimal(column.type)
     ):
         numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
+        _check_finite(path, name, numbers)
         return numbers, Reading("numbers", int(np.isnan(numbers).sum()) - column.null_count)
     stated = stated or not kind.is_string(column.type)
     if kind.is_boolean(column.type) or kind.is_temporal(column.type) or kind.is_null(column.type):
@@ -283,6 +306,20 @@ def _array(path: Path, name: str, column: Any, *, stated: bool) -> tuple[Column,
     return found, Reading("words")
 
 
+def _check_finite(path: Path, name: str, numbers: NDArray[np.float64]) -> None:
+    """Refuse a column with an infinite cell, as only Parquet can have it here."""
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        raise refused(
+            path,
+            f"has a column {name!r} of numbers with cells that are infinite",
+            "Leave these cells empty (null), or write the numbers that they stand for.",
+            f"column {name!r}: {int(infinite.sum())} of {len(numbers)} cells; "
+            f"the first is in row {int(np.flatnonzero(infinite)[0]) + 1}, counted from 1",
+            name,
+        )
+
+
 def _numbered(
     path: Path, name: str, words: list[str], places: NDArray[np.int64]
 ) -> tuple[Column, Reading] | None:
@@ -297,7 +334,7 @@ def _numbered(
     except Mixed as mixed:
         odd = np.append(mixed.odd, np.False_)[places]
         row = int(np.flatnonzero(odd)[0]) + 2
-        raise _refused(
+        raise refused(
             path,
             f"has a column {name!r} of numbers with cells that are none",
             "Write these cells as plain numbers (1000, not 1,000) or leave them empty; or say that "

@@ -8,6 +8,7 @@ Pure, over the different words of a column and how often each is there.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ NEARLY: Final = 0.95
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _OTHERWISE: Final = re.compile(r"[,'_%\s\u2019$\u20ac\u00a3\u00a5\uffe5]")
 """What spreadsheets write between the digits of a number, before and behind it."""
+_INFINITE: Final = re.compile(r"[+-]?(?:inf(?:inity)?|\u221e)", re.IGNORECASE)
+"""What programs write for a number that is beyond all others."""
 
 
 class Mixed(Exception):
@@ -71,7 +74,7 @@ def numerals(words: Sequence[str], counts: NDArray[np.int64]) -> Numerals | None
 
     Raises:
         Mixed: More than :data:`NEARLY` of the cells are numbers, as a program or as a spreadsheet
-            writes them (``1,000``), and some are not plain ones.
+            writes them (``1,000``), and some are not plain ones, or not finite (``inf``).
     """
     values = np.full(len(words), np.nan)
     odd, like = np.zeros(len(words), bool), np.zeros(len(words), bool)
@@ -82,13 +85,14 @@ def numerals(words: Sequence[str], counts: NDArray[np.int64]) -> Numerals | None
         text = unicodedata.normalize("NFKC", word).strip()
         if text in MISSING_MARKS:
             marks += count
-        elif _NUMBER.fullmatch(text):
-            values[at] = float(text)
+        elif _NUMBER.fullmatch(text) and math.isfinite(value := float(text)):
+            values[at] = value
             like[at] = True
             widened += count if word.strip() != text else 0
         else:
             odd[at] = True
-            like[at] = _NUMBER.fullmatch(_OTHERWISE.sub("", text)) is not None
+            bare = _OTHERWISE.sub("", text)
+            like[at] = any(form.fullmatch(bare) for form in (_NUMBER, _INFINITE))
             others += 0 if like[at] else count
             if others > most:
                 return None

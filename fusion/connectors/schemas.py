@@ -6,14 +6,14 @@ there every column is a ``cell``: a grant on it is bound to the names alone.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from fusion.connectors.headers import complaint, read_header
+from fusion.connectors.headers import read_header
+from fusion.connectors.refusals import reading
 from fusion.errors import DataInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
 MAX_SCHEMA_COLUMNS: Final = 10_000
@@ -26,7 +26,7 @@ def read_schema(path: Path) -> dict[str, str]:
         DataInvalid: The file is missing, can't be read, or has two columns of one name.
     """
     kind = path.suffix.lower()
-    with _reading(path):
+    with reading(path):
         if kind == ".parquet":
             return _unique(path, _parquet(path))
         if kind == ".csv":
@@ -42,24 +42,8 @@ def count_rows(path: Path) -> int:
     Raises:
         DataInvalid: The file is missing or can't be read.
     """
-    with _reading(path):
+    with reading(path):
         return _parquet_rows(path) if path.suffix.lower() == ".parquet" else _csv_rows(path)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Make refusals of what goes wrong with a file; what they quote are no cells."""
-    import pyarrow as pa  # noqa: PLC0415 - a node that waits does not carry it
-
-    try:
-        yield
-    except (OSError, pa.ArrowException, UnicodeError) as error:
-        text = path.suffix.lower() == ".csv" and not isinstance(error, OSError)
-        if text and path.stat().st_size:
-            raise complaint(path) from None
-        refused = DataInvalid("The table can't be read.", hint="Check the file and its name.")
-        refused.add_note(f"{path}: {type(error).__name__}")
-        raise refused from None
 
 
 def _parquet_rows(path: Path) -> int:

@@ -212,7 +212,7 @@ def test_numbers_and_counts(
         (("--words", "nothing"), "No party has a column 'nothing'"),
         (("--positive", "2"), "No common row of the label 'over50k' is '2'"),
         (("--test-fraction", "1"), "from 0 to below 1"),
-        (("--label", "person"), "no column 'person' to be a label"),
+        (("--label", "person"), "'person' is the identifier, and can't be the label"),
         (("--goss", "0.2"), "is not two shares"),
         (("--goss", "0.9:0.2"), "at most 1 together"),
         (("--monotone", "age"), "has no direction"),

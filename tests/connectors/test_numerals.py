@@ -51,7 +51,11 @@ def test_full_width_numbers_are_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", ["1,000", "n.a.", "\uff11\uff0c000", "12A", "40 h", "missing", "$40"]
+    "odd",
+    [
+        *("1,000", "n.a.", "\uff11\uff0c000", "12A", "40 h", "missing", "$40"),
+        *("inf", "-Infinity", "+INF", "1e400", "-1e999", "0x10", "0X1f"),
+    ],
 )
 def test_one_odd_cell_of_many_is_refused(tmp_path: Path, odd: str) -> None:
     cells = [str(n) for n in range(100)]
@@ -69,7 +73,9 @@ def test_one_odd_cell_of_many_is_refused(tmp_path: Path, odd: str) -> None:
     assert read(tmp_path, cells, text=True)["hours"].tolist() == cells
 
 
-@pytest.mark.parametrize("form", ["1,{0:03d}", "{0}%", "$ {0}", "{0},5", "1 {0:03d}"])
+@pytest.mark.parametrize(
+    "form", ["1,{0:03d}", "{0}%", "$ {0}", "{0},5", "1 {0:03d}", "inf", "{0}e400", "\u221e"]
+)
 def test_numbers_all_written_for_people_are_refused(tmp_path: Path, form: str) -> None:
     with pytest.raises(DataInvalid, match="of numbers"):
         read(tmp_path, [form.format(n) for n in range(50)])
@@ -106,3 +112,28 @@ def test_many_different_words_cost_little(tmp_path: Path) -> None:
     began = time.process_time()
     assert read(tmp_path, cells)["hours"].tolist() == cells
     assert time.process_time() - began < 2.0
+
+
+def test_hexadecimals_are_no_numbers(tmp_path: Path) -> None:
+    """pyarrow alone reads them as such."""
+    codes = ["0x1F", "0xAB", "0x10"]
+    assert read(tmp_path, codes)["hours"].tolist() == codes
+    # In another column they leave this one what it is.
+    path = tmp_path / "u.csv"
+    path.write_text("hours,code\n40,0x1F\n41,0xAB\n", "utf-8")
+    table = read_table(path, ["hours", "code"])
+    assert table["hours"].tolist() == [40.0, 41.0]
+    assert table["code"].tolist() == ["0x1F", "0xAB"]
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16()])
+def test_an_infinite_cell_of_parquet_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
+    path = tmp_path / "t.parquet"
+    cells = np.array([1.0, np.nan, -np.inf, np.inf])
+    parquet.write_table(pa.table({"hours": pa.array(cells).cast(kind)}), path)
+    with pytest.raises(DataInvalid, match="'hours' of numbers with cells that are inf") as caught:
+        read_table(path, ["hours"])
+    assert caught.value.study_key == "columns.hours"
+    assert "2 of 4 cells; the first is in row 3" in caught.value.__notes__[0]
+    parquet.write_table(pa.table({"hours": pa.array(cells[:2]).cast(kind)}), path)
+    assert np.array_equal(read_table(path, ["hours"])["hours"], cells[:2], equal_nan=True)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from fusion.connectors.files import read_table
 from fusion.connectors.schemas import count_rows, read_schema
 from fusion.errors import DataInvalid
 
@@ -53,6 +54,22 @@ def test_what_can_not_be_read_is_refused(tmp_path: Path, name: str, content: str
         (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(DataInvalid):
         read_schema(tmp_path / name)
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), ("", "is empty")])
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_it_is_refused_in_the_words_of_whoever_reads_rows(
+    tmp_path: Path, name: str, content: str | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content, "utf-8")
+    said = []
+    for read in (read_schema, count_rows, lambda path: read_table(path, ["a"])):
+        with pytest.raises(DataInvalid, match=words) as refused:
+            read(tmp_path / name)
+        said.append((refused.value.message, refused.value.hint))
+    assert said[0] == said[1] == said[2]
+    assert "can be read" in said[0][1] or "path of the file" in said[0][1]
 
 
 def test_a_refusal_does_not_quote_the_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fusion.cli.progress import metric_words
 from fusion.reports.training import auc_chart, render
 from tests.reports.drawings import parse
 from tests.reports.records import ORGANISATIONS, comparison, record, round_event
@@ -103,6 +104,19 @@ def test_the_untrained_model_is_not_drawn() -> None:
     dots = parse(auc_chart(record(rounds=3), comparison())).iter(f"{SVG}circle")
     tips = [dot.findtext(f"{SVG}title") for dot in dots]
     assert [tip.split(": ")[1] for tip in tips if tip] == ["1, 0.54", "2, 0.58", "3, 0.62"]
+
+
+def test_a_measure_that_is_not_defined_is_a_dash() -> None:
+    found = record(rounds=2)
+    for event in found["metrics"]:
+        event |= {"auc": None, "ks": None, "roc": []}
+    compared = {**comparison(), "auc": {"joint": None, "pooled": None}}
+    compared["organisations"] = [{**each, "auc_alone": None} for each in compared["organisations"]]
+    for baselines in (None, compared):
+        text = render(found, baselines=baselines)
+        assert "AUC –" in text
+        assert not re.search(r"\bnan\b|None", Page(text).text)
+    assert "AUC" not in metric_words({"loss": 0.6, "auc": None, "ks": None})
 
 
 def test_who_was_absent_is_named_with_since_when_and_why() -> None:

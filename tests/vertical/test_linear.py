@@ -11,6 +11,7 @@ import pytest
 from federated import seeds
 from federated.protocols.vertical import designs, linear_pooled
 from federated.protocols.vertical.conversation import converse
+from federated.protocols.vertical.gradients import Loss
 from federated.protocols.vertical.linear import LinearFeatureParty, LinearLabelParty
 from federated.protocols.vertical.linear_dealing import LinearDealer
 from federated.protocols.vertical.linear_terms import LinearTerms, Target
@@ -147,6 +148,32 @@ def test_labels_that_a_family_can_not_have_are_refused() -> None:
     for family, labels in (("logistic", [0.0, 2.0]), ("poisson", [-1.0, 1.0]), ("linear", [1, 1])):
         with pytest.raises(DataInvalid):
             Target.of(family, np.array(labels, float))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("unit", [1e300, 1e-300])
+def test_no_unit_of_a_column_is_too_large_or_too_small(unit: float) -> None:
+    draw = np.random.default_rng(4)
+    plain = {"a": draw.normal(5, 2, 300), "b": draw.normal(size=300)}
+    plain["a"][7] = np.nan
+    scaled = {name: column * unit for name, column in plain.items()}
+    every = np.ones(300, bool)
+    with np.errstate(all="raise", under="ignore"):
+        blocks = [designs.design(t, every, intercept=False).block(t, 300) for t in (plain, scaled)]
+        # What a later row brings is clipped, however far away it is.
+        far = {name: np.full(1, 1.7e308) for name in scaled}
+        assert np.isfinite(designs.design(scaled, every, intercept=False).block(far, 1)).all()
+    assert np.allclose(np.abs(blocks[0]), np.abs(blocks[1]), atol=1e-9)
+
+
+@pytest.mark.parametrize("labels", [[1e101, 0.0], [1e-102, 0.0], [1e-200, 3e-200]])
+def test_labels_in_a_unit_without_squares_are_refused(labels: list[float]) -> None:
+    for make in (
+        lambda y: Target.of("linear", y),
+        lambda y: Loss("squared", y, np.ones(2, bool)),
+    ):
+        with pytest.raises(DataInvalid, match=r"beyond 1e\+100") as caught:
+            make(np.array(labels))
+        assert "nearer to 1" in caught.value.hint
 
 
 @pytest.mark.parametrize("rows", [2, 1000, 1 << 17, 1 << 20])

@@ -33,6 +33,8 @@ LARGEST: Final = 16.0
 
 _SMALLEST_VARIANCE: Final = 1e-3
 """Directions of a block with less variance than this are left out."""
+_NAMED: Final = 5
+"""Columns that a message names at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,10 +77,13 @@ class Design:
             columns += [(words == level).astype(np.float64) for level in levels]
         return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
 
+    def standard(self, table: Mapping[str, NDArray[np.generic]], rows: int) -> Floats:
+        """Return the raw columns standardised, entries within :data:`LARGEST`."""
+        return _standard(self.raw(table, rows), self.mean, self.scale)
+
     def block(self, table: Mapping[str, NDArray[np.generic]], rows: int) -> Floats:
         """Return the block: ``(rows, columns)``, entries within :data:`LARGEST`."""
-        standard = (self.raw(table, rows) - self.mean) / self.scale
-        block = np.clip(np.clip(standard, -LARGEST, LARGEST) @ self.rotation, -LARGEST, LARGEST)
+        block = np.clip(self.standard(table, rows) @ self.rotation, -LARGEST, LARGEST)
         if self.intercept:
             block = np.concatenate([np.ones((len(block), 1)), block], axis=1)
         return block
@@ -89,13 +94,20 @@ class Design:
         return dict(zip(self.names, (float(w) for w in mine), strict=True))
 
 
-def design(table: Mapping[str, NDArray[np.generic]], training: Bools, *, intercept: bool) -> Design:
+def design(
+    table: Mapping[str, NDArray[np.generic]],
+    training: Bools,
+    *,
+    intercept: bool,
+    party: str = "a party",
+) -> Design:
     """Learn a party's design on its training rows.
 
     Args:
         table: Columns of numbers (NaN is missing) and of words (None is missing).
         training: Rows to learn on.
         intercept: Whether the block gets a column of ones: the label party's does.
+        party: Whose table it is, for messages.
 
     Raises:
         DataInvalid: Nothing varies, and no intercept stands in.
@@ -112,18 +124,47 @@ def design(table: Mapping[str, NDArray[np.generic]], training: Bools, *, interce
         else:
             known = np.asarray(column[training], np.float64)
             known = known[~np.isnan(known)]
-            fill[name] = float(known.mean()) if len(known) else 0.0
+            fill[name] = float(_moments(known[:, None])[0][0]) if len(known) else 0.0
     numbers = tuple(fill)
     draft = Design(levels, numbers, np.zeros(0), np.ones(0), fill, np.zeros((0, 0)), intercept)
     raw = draft.raw(table, len(training))[training]
-    mean, scale = raw.mean(axis=0), raw.std(axis=0)
-    varies = scale > 0
-    scale = np.where(varies, scale, 1.0)
-    standard = np.clip((raw - mean) / scale, -LARGEST, LARGEST)
-    rotation = _whitening(standard)
+    mean, scale = _moments(raw)
+    scale = np.where(scale > 0, scale, 1.0)
+    rotation = _whitening(_standard(raw, mean, scale))
     if not rotation.shape[1] and not intercept:
-        raise DataInvalid("No column of a party varies.")
+        raise _still(list(table), party)
     return Design(levels, numbers, mean, scale, fill, rotation, intercept)
+
+
+def _still(columns: list[str], party: str) -> DataInvalid:
+    """Return the refusal of columns that say nothing."""
+    if not columns:
+        return DataInvalid(
+            f"No column of {party} is there to train on.",
+            hint="Bring columns beside the identifier, or leave the party out.",
+        )
+    named = ", ".join(columns[:_NAMED]) + (", ..." if len(columns) > _NAMED else "")
+    return DataInvalid(
+        f"No column of {party} varies in the rows that train: {named}.",
+        hint="Bring columns whose values differ in many rows, or leave the party out.",
+    )
+
+
+def _moments(columns: Floats) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation of columns, whatever their unit.
+
+    Squares of numbers beyond 10^154 overflow, and those below 10^-162 are 0: so numbers are divided
+    by a power of two first, which changes no digit.
+    """
+    unit = np.ldexp(1.0, np.frexp(np.abs(columns).max(axis=0))[1] - 1)
+    near = columns / unit
+    return near.mean(axis=0) * unit, near.std(axis=0) * unit
+
+
+def _standard(raw: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Return columns standardised and clipped; what overflows on the way is clipped, too."""
+    with np.errstate(over="ignore"):
+        return np.clip((raw - mean) / scale, -LARGEST, LARGEST)
 
 
 def _whitening(standard: Floats) -> Floats:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from federated import seeds
+from federated.protocols.vertical import label_range
 from fusion.errors import DataInvalid, InputInvalid
 
 if TYPE_CHECKING:
@@ -117,13 +118,15 @@ class Loss:
             DataInvalid: Not numbers, not 0 and 1 where they have to be, or all the same.
         """
         known = labels[training]
-        if not np.isfinite(labels).all() or not len(known) or known.min() == known.max():
-            raise DataInvalid("The label needs numbers in every row, and more than one value.")
+        label_range.check(labels, known)
         self.objective = objective
         mean = float(known.mean())
         if objective == "logistic":
             if not np.isin(labels, (0.0, 1.0)).all():
-                raise DataInvalid("The label of a logistic loss is 0 or 1.")
+                raise DataInvalid(
+                    "The label of a logistic loss is 0 or 1.",
+                    hint="Name the value that counts as 1: `positive`.",
+                )
             self.scale, self.start = 1.0, float(np.log(mean / (1 - mean)))
             self._labels = labels
         else:

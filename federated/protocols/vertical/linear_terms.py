@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from federated.protocols.vertical import label_range
 from federated.protocols.vertical.ring import HEADROOM_BITS, Series, exponential, sigmoid
 from fusion.errors import DataInvalid, InputInvalid
 
@@ -138,18 +139,23 @@ class Target:
         Raises:
             DataInvalid: Labels that the family can't have.
         """
-        if not np.isfinite(labels).all() or labels.min() == labels.max():
-            raise DataInvalid("The label needs numbers in every row, and more than one value.")
+        label_range.check(labels, labels)
         mean = float(labels.mean())
         if family == "linear":
             scale = float(labels.std())
             return cls(family, mean / scale, scale, (labels - mean) / scale)
         if family == "logistic":
             if not np.isin(labels, (0.0, 1.0)).all():
-                raise DataInvalid("The label of a logistic model is 0 or 1.")
+                raise DataInvalid(
+                    "The label of a logistic model is 0 or 1.",
+                    hint="Name the value that counts as 1: `positive`.",
+                )
             return cls(family, math.log(mean / (1 - mean)), 1.0, labels)
         if (labels < 0).any():
-            raise DataInvalid("The label of a Poisson model is a count.")
+            raise DataInvalid(
+                "The label of a Poisson model is a count or a rate: no number below 0.",
+                hint="Use the model `linear` for other numbers.",
+            )
         # In units of their mean, so that the size of a step does not depend on it.
         return cls(family, 0.0, mean, labels / mean)
 
@@ -158,6 +164,7 @@ class Target:
         z = scores + self.offset
         if self.family == "linear":
             return z * self.scale
-        if self.family == "logistic":
-            return np.asarray(1.0 / (1.0 + np.exp(-z)))
-        return np.asarray(np.exp(z) * self.scale)
+        with np.errstate(over="ignore"):  # a mean of 0, or one that whoever uses it refuses
+            if self.family == "logistic":
+                return np.asarray(1.0 / (1.0 + np.exp(-z)))
+            return np.asarray(np.exp(z) * self.scale)

@@ -62,6 +62,10 @@ class Lookup:
         """Distance of levels."""
         return float(2.0 ** (self.period_bits - self.level_bits))
 
+    def mean(self, z: Floats) -> Floats:
+        """Return the mean of scores within the period, in floating point."""
+        return _mean(self.family, z)
+
     def values(self) -> Words:
         """Return the mean at each level, with :data:`VALUE_BITS`; the upper half is below 0.
 
