@@ -64,6 +64,11 @@ class Rr22Talker:
                 session.end(found)
         return session.ready
 
+    def most(self, peer: str) -> int:
+        """Return how many messages the peer can have: a process that ended is never begun again."""
+        del peer
+        return self._session.ready
+
     def works(self) -> bool:
         """Return whether the own process was begun, and has no result yet."""
         return self._session.greeted and not self._session.ended and not self._session.closed

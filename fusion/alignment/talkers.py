@@ -27,6 +27,11 @@ class SessionTalker:
         del peer
         return self._session.ready
 
+    def most(self, peer: str) -> int:
+        """Return how many messages the peer can have."""
+        del peer
+        return self._session.most
+
     def message(self, peer: str, number: int) -> bytes:
         """Return a message; asked again, the same bytes."""
         del peer
@@ -66,6 +71,10 @@ class MemberTalker:
     def ready(self, peer: str) -> int:
         """Return how many messages for a peer may have left by now."""
         return self._member.ready(peer) if peer in self._member.recipients() else 0
+
+    def most(self, peer: str) -> int:
+        """Return how many a peer can have: what was taken is kept before an answer leaves."""
+        return self.ready(peer)
 
     def message(self, peer: str, number: int) -> bytes:
         """Return a message; asked again, the same bytes."""

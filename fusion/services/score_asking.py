@@ -12,6 +12,7 @@ that the feature party has evaluated, and for no others.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import grpc.aio
@@ -41,12 +42,25 @@ MAX_SET_BYTES: Final = 4 << 30
 """Of an epoch's answers, which are held in memory: their owner says how many there are."""
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An epoch of a feature party that can be asked about.
+
+    Attributes:
+        epoch: It.
+        reader: Its set.
+    """
+
+    epoch: Epoch
+    reader: SetReader
+
+
 class FeatureSide:
     """One feature party as the label party's node reaches it.
 
     Attributes:
         name: Who.
-        epoch: That was taken, once one is.
+        epoch: That was taken last, once one is.
     """
 
     def __init__(
@@ -107,8 +121,8 @@ class FeatureSide:
         error.hint = said.hint
         return error
 
-    def fetch(self, epoch: Epoch, check: Callable[[], None]) -> None:
-        """Take an epoch's set, from disk if it was fetched before.
+    def fetch(self, epoch: Epoch, check: Callable[[], None]) -> Taken:
+        """Return an epoch with its set, from disk if it was fetched before.
 
         Args:
             epoch: It.
@@ -127,6 +141,7 @@ class FeatureSide:
                 reader = self._from_disk(epoch)
                 self._reader = self._from_party(epoch, check) if reader is None else reader
             self.epoch = epoch
+            return Taken(epoch, self._reader)
 
     def _check(self, epoch: Epoch) -> None:
         """Hold an epoch's terms to what the model says of it."""
@@ -178,10 +193,13 @@ class FeatureSide:
             return None
         return reader if reader.complete else None
 
-    def ask(self, keys: Sequence[str], check: Callable[[], None]) -> Mapping[str, bytes]:
-        """Return the party's answers for those of the keys that it has.
+    def ask(
+        self, taken: Taken, keys: Sequence[str], check: Callable[[], None]
+    ) -> Mapping[str, bytes]:
+        """Return the party's answers of one epoch for those of the keys that it has.
 
         Args:
+            taken: The epoch: answers of another one are of other masks.
             keys: Each once; at most as many as a question has.
             check: Called before each message; raises if the work may not go on.
 
@@ -190,10 +208,7 @@ class FeatureSide:
             PartyUnreachable: It does not answer.
             AlignmentBroken: Its answer breaks a rule.
         """
-        with self._lock:
-            reader = self._reader
-        if reader is None:
-            raise MessageInvalid(f"No epoch of {self.name} was taken.")
+        reader = taken.reader
         terms, question = reader.terms, rng.token(16).hex()
         asker = Asker(reader, self._me, keys, maskers(len(keys)))
         for number in range(asker.parts):

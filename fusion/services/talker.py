@@ -22,6 +22,14 @@ class Talker(Protocol):
         """Return how many messages for a peer, counted from the first, may have left by now."""
         ...
 
+    def most(self, peer: str) -> int:
+        """Return how many messages a peer can have.
+
+        As many as may have left by now; more where this party goes on from a state that is older
+        than what it has sent. Asked after :meth:`ready`.
+        """
+        ...
+
     def message(self, peer: str, number: int) -> bytes:
         """Return a message; asked again, the same bytes, unless it was forgotten."""
         ...

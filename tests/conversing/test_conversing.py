@@ -233,6 +233,10 @@ class Refusing:
         del peer
         return 1
 
+    def most(self, peer: str) -> int:
+        del peer
+        return 1
+
     def message(self, peer: str, number: int) -> bytes:
         del peer, number
         return b"word"

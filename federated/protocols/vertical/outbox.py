@@ -62,6 +62,10 @@ class MachineTalker:
         """Return how many messages there are for a peer, counted from the first."""
         return self._gone[peer] + len(self._waiting[peer])
 
+    def most(self, peer: str) -> int:
+        """Return how many messages a peer can have: an attempt is not gone on with."""
+        return self.ready(peer)
+
     def message(self, peer: str, number: int) -> bytes:
         """Return a message that the peer has not taken.
 
