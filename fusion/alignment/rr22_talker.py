@@ -81,6 +81,11 @@ class Rr22Talker:
         del peer
         return self._session.message(number)
 
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Each is looked at as it comes."""
+        del peer, data
+        return True
+
     def take(self, peer: str, data: bytes) -> None:
         """Take the peer's next message; raises as :meth:`Rr22Session.take` does."""
         del peer

@@ -37,6 +37,11 @@ class SessionTalker:
         del peer
         return self._session.message(number)
 
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Each is looked at as it comes."""
+        del peer, data
+        return True
+
     def take(self, peer: str, data: bytes) -> None:
         """Take the peer's next message; raises as :meth:`Session.take` does."""
         del peer
@@ -79,6 +84,11 @@ class MemberTalker:
     def message(self, peer: str, number: int) -> bytes:
         """Return a message; asked again, the same bytes."""
         return self._member.message(peer, number)
+
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Each is looked at as it comes."""
+        del peer, data
+        return True
 
     def take(self, peer: str, data: bytes) -> None:
         """Take a peer's next message; raises as :meth:`Member.take` does."""

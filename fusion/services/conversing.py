@@ -316,6 +316,8 @@ class Talk:
         if data is None:
             return False
         try:
+            if not self._talker.wants(line.peer, data):
+                return False
             self._busy = True  # not while it only looks: that it works is told
             self._talker.take(line.peer, data)
             self._busy = False

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from fusion.services.score_messages import Reply
 
 CALL_SECONDS: Final = 60.0
+AT_ONCE: Final = 4
+"""Questions to one party: it has eight of an organisation, and another program may ask as well."""
+_LOOK_SECONDS: Final = 0.2
 MAX_SET_BYTES: Final = 4 << 30
 """Of an epoch's answers, which are held in memory: their owner says how many there are."""
 
@@ -80,6 +83,7 @@ class FeatureSide:
         self._me = kept.facts.own.organisation
         self._reader: SetReader | None = None
         self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(AT_ONCE)
 
     def take(self) -> int:
         """Return the number of the epoch that the party would have taken.
@@ -208,7 +212,16 @@ class FeatureSide:
             PartyUnreachable: It does not answer.
             AlignmentBroken: Its answer breaks a rule.
         """
-        reader = taken.reader
+        while not self._free.acquire(timeout=_LOOK_SECONDS):
+            check()  # while others wait for the party
+        try:
+            return self._asked(taken.reader, keys, check)
+        finally:
+            self._free.release()
+
+    def _asked(
+        self, reader: SetReader, keys: Sequence[str], check: Callable[[], None]
+    ) -> Mapping[str, bytes]:
         terms, question = reader.terms, rng.token(16).hex()
         asker = Asker(reader, self._me, keys, maskers(len(keys)))
         for number in range(asker.parts):

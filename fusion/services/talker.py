@@ -34,6 +34,16 @@ class Talker(Protocol):
         """Return a message; asked again, the same bytes, unless it was forgotten."""
         ...
 
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Return whether the next message of a peer is of use now; asked again until it is taken.
+
+        What is not taken waits at the line, which bounds it: no more is read from the peer then.
+
+        Raises:
+            FusionError: It will never be of any.
+        """
+        ...
+
     def take(self, peer: str, data: bytes) -> None:
         """Take the next message of a peer.
 
