@@ -355,11 +355,11 @@ def test_the_end_of_a_talk_is_told_to_who_was_away() -> None:
             # b has taken everything, and says so: a does not hear it for a while.
             if who == "b" and data == talk.to_bytes(talk.Taken(2)):
                 cut.set()
-            if cut.is_set() and time.monotonic() < until:
+            if cut.is_set() and time.monotonic() < back:
                 raise Cut
             return data
 
-        until = time.monotonic() + 1.5
+        back = time.monotonic() + 1.5
         net.fault = fault
         waiting = [talking(net.join(name), each) for name, each in talkers.items()]
         assert [each.end() for each in waiting] == [None, None]
