@@ -326,7 +326,7 @@ class ScoringEngine(Protocol):
 
         Raises:
             fusion.errors.DataInvalid: A column is of another type than in training.
-            fusion.errors.MessageInvalid: Answers are not of the size due.
+            fusion.errors.MessageInvalid: They are not of the size due, or do not add up to a score.
         """
         ...
 

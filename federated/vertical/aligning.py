@@ -121,9 +121,18 @@ class SessionsTalker:
         """Return how many messages there are for a peer."""
         return self._sessions[peer].ready
 
+    def most(self, peer: str) -> int:
+        """Return how many messages a peer can have."""
+        return self._sessions[peer].most
+
     def message(self, peer: str, number: int) -> bytes:
         """Return a message."""
         return self._sessions[peer].message(number)
+
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Each is looked at as it comes."""
+        del peer, data
+        return True
 
     def take(self, peer: str, data: bytes) -> None:
         """Take a message."""

@@ -41,7 +41,8 @@ FIXED_BITS: Final = 32
 """Fraction bits of a partial score."""
 WORD: Final = 8
 REASONS: Final = 4
-_LARGEST_PARTIAL: Final = 2.0**30
+LARGEST_PARTIAL: Final = 2.0**20
+"""A feature party's partial score is smaller; words that masks are left in are hardly ever."""
 _Label = parts.BoostingLabel | parts.LinearLabel | parts.ScorecardLabel
 _Feature = parts.BoostingFeature | parts.LinearFeature | parts.ScorecardFeature
 
@@ -127,7 +128,7 @@ def answers(part: _Feature, table: Table, rows: NDArray[np.int64]) -> bytes:
         partial = design_of(part.design).block(own, len(rows)) @ floats(part.weights)
     else:
         partial = _points(part, own, len(rows)).sum(axis=1)
-    if not (np.abs(partial) < _LARGEST_PARTIAL).all():
+    if not (np.abs(partial) < LARGEST_PARTIAL).all():
         raise DataInvalid("A partial score of a record is out of range.")
     return np.rint(partial * 2.0**FIXED_BITS).astype(np.int64).astype(">i8").tobytes()
 
@@ -169,7 +170,7 @@ def scores(
 
     Raises:
         DataInvalid: A column is of another type than in training.
-        MessageInvalid: Answers are not of the size due.
+        MessageInvalid: Answers are not of the size due, or add up to no score that a model has.
     """
     own = checked(part, {name: table[name][rows] for name in need_of(part).columns})
     if set(given) != set(part.parties):
@@ -184,13 +185,24 @@ def scores(
 
 
 def _summed(part: _Label, rows: int, given: Mapping[str, bytes]) -> Floats:
-    """Return the sum of all parties' partial scores."""
+    """Return the sum of all parties' partial scores.
+
+    Raises:
+        MessageInvalid: Answers are not of the size due. The sum is larger than partial scores make
+            it: masks have not met, or a party has answered with something else.
+    """
     total = np.zeros(rows, np.uint64)
     for name in part.parties:
         if len(given[name]) != WORD * rows:
             raise MessageInvalid(f"The answers of {name} are not of the size due.")
         total += np.frombuffer(given[name], ">u8").astype(np.uint64)
-    return total.astype(np.int64) / 2.0**FIXED_BITS
+    found = total.astype(np.int64) / 2.0**FIXED_BITS
+    if not (np.abs(found) < len(part.parties) * LARGEST_PARTIAL).all():
+        raise MessageInvalid(
+            f"The answers of {', '.join(part.parties)} do not add up to a score.",
+            hint="Ask again. If it stays so: do all of them run one version, and know one roster?",
+        )
+    return found
 
 
 # ----------------------------------------------------------------------------- trees

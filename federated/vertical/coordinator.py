@@ -158,9 +158,10 @@ class Coordinator(ABC, Generic[StudyT]):
         self.prepare(SETUP_SECONDS, tell=True)
         reason, attempts = "", 0
         while True:
+            # One that is gone on with counts as well: a party can be gone and come back for ever.
+            attempts += 1
             number = self._under_way()
             if number is None:
-                attempts += 1
                 number = self._begin(reason)
             try:
                 self._watch(number)
@@ -344,7 +345,8 @@ class Coordinator(ABC, Generic[StudyT]):
             org
             for org, heard in self.heard.items()
             if org not in failed and org not in gone and org not in late
-            and heard.standing is not None and heard.standing.state != "done"
+            and heard.standing is not None
+            and (heard.standing.state, heard.standing.attempt) != ("done", number)
         ]  # fmt: skip
         if gone:
             raise CutOffError(f"{', '.join(gone)} was started anew.")

@@ -64,7 +64,7 @@ class Engine:
 
         Raises:
             DataInvalid: A column is of another type than in training.
-            MessageInvalid: Answers are not of the size due.
+            MessageInvalid: Answers are not of the size due, or do not add up to a score.
         """
         return applying.scores(part.part, table, np.array(rows, np.int64), answers)
 

@@ -15,6 +15,7 @@ import numpy as np
 from fusion.alignment.messages import POINT, TAG
 from fusion.alignment.rules import Broken, broken
 from fusion.crypto.ristretto.group import PointRefused
+from fusion.crypto.ristretto.sodium import SodiumGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,5 +151,17 @@ def multiplied(multiply: Callable[[bytes], bytes], points: bytes, who: str) -> b
     """
     try:
         return multiply(points)
+    except PointRefused as error:
+        raise broken(_FAULTS[error.fault], who) from None
+
+
+def check_points(points: bytes, who: str) -> None:
+    """Return if another party's points are some that could be masked: of a list that is not.
+
+    Raises:
+        AlignmentBroken: One of them is no element, another spelling of one, or the identity.
+    """
+    try:
+        SodiumGroup().check(points)
     except PointRefused as error:
         raise broken(_FAULTS[error.fault], who) from None

@@ -245,7 +245,8 @@ class Member:
 
         Raises:
             AlignmentRefused: A list is larger than the terms allow, or too little is common.
-            AlignmentBroken: The message breaks a rule. After either the alignment has failed.
+            AlignmentBroken: The message breaks a rule; A-58 to A-60: an item is no point that a
+                party can have masked. After either the alignment has failed.
         """
         self._refuse_late(sender)
         try:
@@ -287,6 +288,9 @@ class Member:
             raise broken(Broken.TOO_MANY, leg.sender)
         ascending = self._sorted(leg.owner) or leg.hop == 1
         arriving.take(head.first, body, self.terms.chunk, ascending=ascending)
+        if leg.hop == len(self.terms.parties):
+            # Masked by all, it is compared as it is: no multiplication looks at its points.
+            lists.check_points(body, leg.sender)
         if arriving.complete:
             points = bytes(arriving.data)
             if lists.has_twins(points, POINT):

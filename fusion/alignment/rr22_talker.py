@@ -64,6 +64,11 @@ class Rr22Talker:
                 session.end(found)
         return session.ready
 
+    def most(self, peer: str) -> int:
+        """Return how many messages the peer can have: a process that ended is never begun again."""
+        del peer
+        return self._session.ready
+
     def works(self) -> bool:
         """Return whether the own process was begun, and has no result yet."""
         return self._session.greeted and not self._session.ended and not self._session.closed
@@ -75,6 +80,11 @@ class Rr22Talker:
         """Return a message; asked again, the same bytes."""
         del peer
         return self._session.message(number)
+
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Each is looked at as it comes."""
+        del peer, data
+        return True
 
     def take(self, peer: str, data: bytes) -> None:
         """Take the peer's next message; raises as :meth:`Rr22Session.take` does."""

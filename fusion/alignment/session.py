@@ -106,7 +106,7 @@ class Session:
         self._doubled: Arriving | None = None  # the own items, masked by both
         self._matches: NDArray[np.intp] | None = None
         self._withheld: AlignmentRefused | None = None
-        self._failed = False
+        self._failed = self._goes_on = False
 
     # ------------------------------------------------------------------ begin, keep, go on, end
 
@@ -173,6 +173,7 @@ class Session:
         """
         facts, arrays = kept.open_sealed(key, terms.digest, me, sealed)
         session = cls(terms, me, Scalar(arrays[0]), open_masker)
+        session._goes_on = True
         session.state = State(facts["state"])
         session.taken = facts["taken"]
         session.commitment = facts["commitment"]
@@ -219,6 +220,17 @@ class Session:
     def ready(self) -> int:
         """How many messages, counted from the first, may have left by now."""
         return sum(count for _, count, gate in self._counts() if gate <= self.state)
+
+    @property
+    def most(self) -> int:
+        """How many messages the peer can have.
+
+        Kept before it took what its answers are made of, a session has sent more than is ready.
+        """
+        if not self._goes_on:
+            return self.ready
+        more = 0 if self.peer_total else self.terms.chunks(self.terms.set_size)
+        return sum(count for _, count, _ in self._counts()) + more
 
     def message(self, number: int) -> bytes:
         """Return a message; asked again, the same bytes.

@@ -27,10 +27,20 @@ class SessionTalker:
         del peer
         return self._session.ready
 
+    def most(self, peer: str) -> int:
+        """Return how many messages the peer can have."""
+        del peer
+        return self._session.most
+
     def message(self, peer: str, number: int) -> bytes:
         """Return a message; asked again, the same bytes."""
         del peer
         return self._session.message(number)
+
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Each is looked at as it comes."""
+        del peer, data
+        return True
 
     def take(self, peer: str, data: bytes) -> None:
         """Take the peer's next message; raises as :meth:`Session.take` does."""
@@ -67,9 +77,18 @@ class MemberTalker:
         """Return how many messages for a peer may have left by now."""
         return self._member.ready(peer) if peer in self._member.recipients() else 0
 
+    def most(self, peer: str) -> int:
+        """Return how many a peer can have: what was taken is kept before an answer leaves."""
+        return self.ready(peer)
+
     def message(self, peer: str, number: int) -> bytes:
         """Return a message; asked again, the same bytes."""
         return self._member.message(peer, number)
+
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Each is looked at as it comes."""
+        del peer, data
+        return True
 
     def take(self, peer: str, data: bytes) -> None:
         """Take a peer's next message; raises as :meth:`Member.take` does."""

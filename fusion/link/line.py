@@ -86,7 +86,8 @@ class Line:
         self._to_send = 0  # bytes in it
         self._parts: deque[Part] = deque()
         self._next: int | None = None  # number of the next message to make; None: not connected
-        self._acked = self._forgotten = 0
+        self._acked = self._forgotten = self._made = self._most_acked = 0
+        self._given: int | None = None  # most messages that the other side can have whole
         self._heard = self._worked = clock.monotonic()
         self._blocked = False
         self._peer_over = self._peer_failed = False
@@ -94,6 +95,7 @@ class Line:
         self._last: Failed | Over | None = None
         self._said_last = False
         self._connection = 0
+        self._said: Hello | None = None  # on the newest of them
         self._drop: Callable[[], object] = lambda: None
         self._wake: Callable[[], None] = lambda: None
 
@@ -120,6 +122,7 @@ class Line:
     def send(self, number: int, data: bytes) -> None:
         """Have a message sent, unless another one is wanted by now."""
         with self._lock:
+            self._made = max(self._made, number + 1)
             if number == self._next:
                 self._outbox.append((number, data))
                 self._to_send += len(data)
@@ -130,6 +133,24 @@ class Line:
         """Return how many messages the other side has taken, as it last said."""
         with self._lock:
             return self._acked
+
+    def most_acknowledged(self) -> int:
+        """Return the same, as it ever said: who is put back takes again, which is no progress."""
+        with self._lock:
+            return self._most_acked
+
+    def was_made(self, number: int) -> bool:
+        """Return whether a message was made before: to make it again is no progress."""
+        with self._lock:
+            return number < self._made
+
+    def given(self) -> int:
+        """Return how many messages the other side can have: as it first said, or as were sent.
+
+        It may begin with more than was sent from here: of an earlier process of this side.
+        """
+        with self._lock:
+            return self._given or 0
 
     def forgot(self, below: int) -> None:
         """Say that messages below a number can't be made again."""
@@ -227,7 +248,9 @@ class Line:
             self._outbox.clear()
             self._parts.clear()
             self._to_send = 0
-            return Hello(job=job, attempt=attempt, taken=self._taken, next=self._received)
+            said = Hello(job=job, attempt=attempt, taken=self._taken, next=self._received)
+            self._said = said
+            return said
 
     async def carry(self, stream: Stream, theirs: Hello, said: Hello) -> None:
         """Exchange frames after both hellos, until either side ends or the connection breaks.
@@ -248,7 +271,7 @@ class Line:
                 with suppress(RuntimeError):
                     loop.call_soon_threadsafe(task.cancel)
 
-        me = self._resume(theirs, wake, drop)
+        me = self._resume(theirs, said, wake, drop)
         if me is None:
             return
         tasks = [
@@ -275,18 +298,30 @@ class Line:
             return self._last is not None or self._peer_over or self._failure is not None
 
     def _resume(
-        self, theirs: Hello, wake: Callable[[], None], drop: Callable[[], object]
+        self, theirs: Hello, said: Hello, wake: Callable[[], None], drop: Callable[[], object]
     ) -> int | None:
+        """Go on from both hellos; return the number of the connection, None if it is not used."""
         with self._lock:
+            if said is not self._said:  # another one was begun meanwhile
+                return None
             self._heard = self._clock.monotonic()
-            if theirs.next < max(self._forgotten, theirs.taken):
+            if theirs.next < theirs.taken or theirs.taken < self._forgotten:
                 self._break("asks for messages that it has taken")
                 return None
+            if self._given is not None and theirs.next > self._given:
+                self._break("says that it has what it was not sent")
+                return None
+            self._given = theirs.next if self._given is None else self._given
             self.reason = ""
-            self._acked, self._next = theirs.taken, theirs.next
+            self._next = theirs.next
+            self._acknowledge(theirs.taken)
             self._wake, self._drop = wake, drop
-            self._bell.ring()
             return self._connection
+
+    def _acknowledge(self, count: int) -> None:
+        """Note what the other side has taken; the lock is held."""
+        self._acked, self._most_acked = count, max(count, self._most_acked)
+        self._bell.ring()
 
     def _break(self, what: str) -> None:
         """Note that the other side broke a rule; the lock is held."""
@@ -305,8 +340,6 @@ class Line:
                 if self._connection != me:
                     return
                 self._heard = self._clock.monotonic()
-                if isinstance(frame, Part | Taken):
-                    self._worked = self._heard
                 self._hear(frame, buffer)
                 if self._failure is not None or self._peer_over:
                     self._bell.ring()
@@ -328,12 +361,12 @@ class Line:
             case Part():
                 self._hear_part(frame, buffer)
             case Taken(count=count):
-                known = self._next
-                if known is None or not self._acked <= count <= known:
-                    self._break("acknowledges what it was not sent")
+                if not self._acked < count <= (self._given or 0):
+                    self._break("acknowledges what it was not sent, or has before")
                 else:
-                    self._acked = count
-                    self._bell.ring()
+                    if count > self._most_acked:
+                        self._worked = self._heard
+                    self._acknowledge(count)
             case Alive(idle=idle):
                 self._worked = max(self._worked, self._clock.monotonic() - idle / 1000)
             case Over():
@@ -352,6 +385,7 @@ class Line:
         if part.number != self._received or part.first != len(buffer):
             self._break("sends a message out of its order")
             return
+        self._worked = self._heard
         buffer += part.data
         if len(buffer) < part.total:
             if not part.data:
@@ -405,6 +439,7 @@ class Line:
             self.sent += len(part.data)
             self._to_send -= len(part.data)
             if not self._parts:
+                self._given = max(part.number + 1, self._given or 0)
                 self._bell.ring()
             return part
         return self._last

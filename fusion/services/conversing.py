@@ -93,7 +93,7 @@ class Talk:
         self.job, self.attempt = key
         self._talker, self._patience, self._check, self._clock = talker, patience, check, clock
         self._bell = Rings()
-        self._busy = False
+        self._busy = self._again = False
         self.works_elsewhere: Callable[[], bool] = lambda: False
         self._moved, self._acknowledged = clock.monotonic(), 0
         alive = min(ALIVE_SECONDS, patience.silence / 4, patience.standstill / 4)
@@ -165,8 +165,8 @@ class Talk:
                 party=line.peer,
                 hint="Is its node up, and does it take part in the job?",
             )
-        acknowledged = sum(line.acknowledged() for line in self.lines.values())
-        if self._busy or acknowledged != self._acknowledged:
+        acknowledged = sum(line.most_acknowledged() for line in self.lines.values())
+        if (self._busy and not self._again) or acknowledged > self._acknowledged:
             self._moved, self._acknowledged = self._clock.monotonic(), acknowledged
         quiet, patience = self._clock.monotonic() - self._moved, self._patience
         if quiet > patience.longest:
@@ -286,9 +286,12 @@ class Talk:
         moved = self._take(line)
         number = line.wanted()
         if number is not None and number < self._talker.ready(line.peer):
+            # Who asks for the same again and again has this side busy, and nothing moves.
+            self._again = line.was_made(number)
             self._busy = True
             line.send(number, self._talker.message(line.peer, number))
-            moved, self._busy = True, False
+            moved, self._busy, self._again = True, False, False
+        self._hold(line)
         if line.acknowledged():
             line.forgot(self._talker.forget(line.peer, line.acknowledged()))
         if line.peer_over and not moved and line.acknowledged() < self._talker.ready(line.peer):
@@ -297,11 +300,24 @@ class Talk:
             )
         return moved
 
+    def _hold(self, line: Line) -> None:
+        """Hold a peer to what can have been made for it.
+
+        Raises:
+            ConversationBroken: It has said that it has more.
+        """
+        if line.given() > self._talker.most(line.peer):
+            raise ConversationBroken(
+                f"{line.peer} says that it has what was never made.", party=line.peer
+            )
+
     def _take(self, line: Line) -> bool:
         data = line.received()
         if data is None:
             return False
         try:
+            if not self._talker.wants(line.peer, data):
+                return False
             self._busy = True  # not while it only looks: that it works is told
             self._talker.take(line.peer, data)
             self._busy = False
@@ -321,7 +337,11 @@ class Talk:
                 who = min(self.lines)
                 raise ConversationBroken(f"{who} ended before it had sent everything.", party=who)
             return False
-        return all(line.acknowledged() >= self._talker.ready(line.peer) for line in lines)
+        if any(line.acknowledged() < self._talker.ready(line.peer) for line in lines):
+            return False
+        for line in lines:  # by a hello since it was last held to it, as well
+            self._hold(line)
+        return True
 
 
 def _last_word(me: str, error: FusionError) -> Failed:

@@ -12,6 +12,7 @@ that the feature party has evaluated, and for no others.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import grpc.aio
@@ -37,8 +38,24 @@ if TYPE_CHECKING:
     from fusion.services.score_messages import Reply
 
 CALL_SECONDS: Final = 60.0
+AT_ONCE: Final = 4
+"""Questions to one party: it has eight of an organisation, and another program may ask as well."""
+_LOOK_SECONDS: Final = 0.2
 MAX_SET_BYTES: Final = 4 << 30
 """Of an epoch's answers, which are held in memory: their owner says how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An epoch of a feature party that can be asked about.
+
+    Attributes:
+        epoch: It.
+        reader: Its set.
+    """
+
+    epoch: Epoch
+    reader: SetReader
 
 
 class FeatureSide:
@@ -46,7 +63,7 @@ class FeatureSide:
 
     Attributes:
         name: Who.
-        epoch: That was taken, once one is.
+        epoch: That was taken last, once one is.
     """
 
     def __init__(
@@ -66,6 +83,7 @@ class FeatureSide:
         self._me = kept.facts.own.organisation
         self._reader: SetReader | None = None
         self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(AT_ONCE)
 
     def take(self) -> int:
         """Return the number of the epoch that the party would have taken.
@@ -107,8 +125,8 @@ class FeatureSide:
         error.hint = said.hint
         return error
 
-    def fetch(self, epoch: Epoch, check: Callable[[], None]) -> None:
-        """Take an epoch's set, from disk if it was fetched before.
+    def fetch(self, epoch: Epoch, check: Callable[[], None]) -> Taken:
+        """Return an epoch with its set, from disk if it was fetched before.
 
         Args:
             epoch: It.
@@ -127,6 +145,7 @@ class FeatureSide:
                 reader = self._from_disk(epoch)
                 self._reader = self._from_party(epoch, check) if reader is None else reader
             self.epoch = epoch
+            return Taken(epoch, self._reader)
 
     def _check(self, epoch: Epoch) -> None:
         """Hold an epoch's terms to what the model says of it."""
@@ -178,10 +197,13 @@ class FeatureSide:
             return None
         return reader if reader.complete else None
 
-    def ask(self, keys: Sequence[str], check: Callable[[], None]) -> Mapping[str, bytes]:
-        """Return the party's answers for those of the keys that it has.
+    def ask(
+        self, taken: Taken, keys: Sequence[str], check: Callable[[], None]
+    ) -> Mapping[str, bytes]:
+        """Return the party's answers of one epoch for those of the keys that it has.
 
         Args:
+            taken: The epoch: answers of another one are of other masks.
             keys: Each once; at most as many as a question has.
             check: Called before each message; raises if the work may not go on.
 
@@ -190,10 +212,16 @@ class FeatureSide:
             PartyUnreachable: It does not answer.
             AlignmentBroken: Its answer breaks a rule.
         """
-        with self._lock:
-            reader = self._reader
-        if reader is None:
-            raise MessageInvalid(f"No epoch of {self.name} was taken.")
+        while not self._free.acquire(timeout=_LOOK_SECONDS):
+            check()  # while others wait for the party
+        try:
+            return self._asked(taken.reader, keys, check)
+        finally:
+            self._free.release()
+
+    def _asked(
+        self, reader: SetReader, keys: Sequence[str], check: Callable[[], None]
+    ) -> Mapping[str, bytes]:
         terms, question = reader.terms, rng.token(16).hex()
         asker = Asker(reader, self._me, keys, maskers(len(keys)))
         for number in range(asker.parts):

@@ -54,7 +54,7 @@ OWNER_LOG: Final = logging.getLogger("banyan.scoring")
 """Why questions failed, for the owner."""
 
 MAX_A_CALLER: Final = 8
-"""Questions of one organisation that are under way."""
+"""Questions of one organisation that are under way: begun, between messages, or worked on."""
 
 _IDLE_SECONDS: Final = 60.0
 _OUTWARD: Final = (
@@ -121,7 +121,7 @@ class ScoreService:
         self._columns: dict[str, tuple[str, ...]] = {}
         """What each model's part reads: what a grant has to name, and no more."""
         self._questions: dict[tuple[str, str], _Question] = {}
-        self._beginning: set[tuple[str, str]] = set()
+        self._working: set[tuple[str, str]] = set()  # a message of these is being worked on
 
     def close(self) -> None:
         """End what is under way."""
@@ -255,53 +255,55 @@ class ScoreService:
     def _asked(self, caller: str, kept: KeptModel, asked: Asked, body: bytes) -> bytes:
         ready = self._ready(kept, asked)
         name = (caller, asked.question or "")
-        with self._lock:
-            question = self._questions.pop(name, None)
-        if question is None:
-            question = self._begun(name, caller, kept, asked, ready)
-        elif question.terms != asked.terms:
-            raise MessageInvalid("A question goes on in another epoch than it began in.")
+        question = self._taken_up(name, asked)
         try:
+            if question is None:
+                question = self._begin(caller, kept, asked, ready)
             data = evaluate(question.permit, question.evaluator, self._desk, kept, body)
+            question.left -= ready.published.terms.chunk
         except BaseException:
-            question.evaluator.close()
+            self._let_go(name, question, goes_on=False)
             raise
-        question.left -= ready.published.terms.chunk
-        question.touched = self._clock.monotonic()
-        if question.left > 0:
-            with self._lock:
-                self._questions[name] = question
-        else:
-            question.evaluator.close()
+        self._let_go(name, question, goes_on=question.left > 0)
         return messages.to_bytes(Reply(body=True), data)
 
-    def _begun(
-        self, name: tuple[str, str], caller: str, kept: KeptModel, asked: Asked, ready: Ready
-    ) -> _Question:
-        """Begin a question, in one thread alone: in several at once it would be charged once.
+    def _taken_up(self, name: tuple[str, str], asked: Asked) -> _Question | None:
+        """Return a question to go on with, None for one to begin: in this thread alone.
+
+        In several at once it would be charged once. It counts from here on.
 
         Raises:
-            MessageInvalid: It is being begun.
-            FusionError: As :meth:`_begin`.
+            MessageInvalid: It is being worked on, or was begun in another epoch: then it is over.
+            ModelRefused: M-15: the caller has too many under way.
         """
         with self._lock:
-            if name in self._beginning:
+            if name in self._working:
                 raise MessageInvalid("A question was asked before under this name.")
-            self._beginning.add(name)
-        try:
-            return self._begin(caller, kept, asked, ready)
-        finally:
-            with self._lock:
-                self._beginning.discard(name)
+            question = self._questions.pop(name, None)
+            if question is None:
+                self._check_load(name[0])
+            elif question.terms != asked.terms:
+                question.evaluator.close()
+                raise MessageInvalid("A question goes on in another epoch than it began in.")
+            self._working.add(name)
+        return question
+
+    def _let_go(self, name: tuple[str, str], question: _Question | None, *, goes_on: bool) -> None:
+        with self._lock:
+            self._working.discard(name)
+            if question is not None and goes_on:
+                question.touched = self._clock.monotonic()
+                self._questions[name] = question
+        if question is not None and not goes_on:
+            question.evaluator.close()
 
     def _begin(self, caller: str, kept: KeptModel, asked: Asked, ready: Ready) -> _Question:
         """Decide and charge a question, and log it.
 
         Raises:
-            ModelRefused: M-15: the caller has too many under way.
             GrantRefused: No grant allows it, or none has enough left.
+            MessageInvalid: It was asked before.
         """
-        self._check_load(caller)
         request = self._request(caller, kept, asked, f"s-{asked.question}", asked.records)
         if self._budgets.charged_to(charge_name(request)) is not None:
             raise MessageInvalid("A question was asked before under this name.")
@@ -327,14 +329,19 @@ class ScoreService:
         )
 
     def _check_load(self, caller: str) -> None:
-        """Drop questions that nobody goes on with; hold a caller to its number of open ones."""
+        """Drop questions that nobody goes on with; hold a caller to its number of open ones.
+
+        The lock is held.
+
+        Raises:
+            ModelRefused: M-15: it has as many, between messages or with one that is worked on.
+        """
         now = self._clock.monotonic()
-        with self._lock:
-            for name, question in list(self._questions.items()):
-                if now - question.touched > _IDLE_SECONDS:
-                    self._questions.pop(name).evaluator.close()
-            if sum(who == caller for who, _ in self._questions) >= MAX_A_CALLER:
-                raise refused(Ruled.BUSY, self._node.config.id)
+        for name, question in list(self._questions.items()):
+            if now - question.touched > _IDLE_SECONDS:
+                self._questions.pop(name).evaluator.close()
+        if sum(who == caller for who, _ in (*self._questions, *self._working)) >= MAX_A_CALLER:
+            raise refused(Ruled.BUSY, self._node.config.id)
 
 
 def evaluate(

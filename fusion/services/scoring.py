@@ -20,6 +20,7 @@ from fusion.crypto import rng
 from fusion.errors import (
     InputInvalid,
     MessageInvalid,
+    ModelRefused,
     PartyFailed,
     PartyUnreachable,
 )
@@ -44,9 +45,14 @@ if TYPE_CHECKING:
     from fusion.services.homes import NodeHome
     from fusion.services.models import KeptModel
     from fusion.services.node_link import Connection
+    from fusion.services.score_asking import Taken
     from fusion.services.score_tables import OwnTable
 
 _TRIES: Final = 3
+_QUESTIONS: Final = 6
+"""How often a call asks, when epochs end under it; each time is charged where it is answered."""
+AGAIN_SECONDS: Final = 60.0
+"""For how long it begins to ask again."""
 _LOOK_SECONDS: Final = 0.2
 PATIENCE_SECONDS: Final = 3600.0
 """For how long answers may be prepared."""
@@ -134,7 +140,9 @@ class Scorer:
         # Two, so that whoever needs only the own table does not wait for who waits for others.
         self._preparing = threading.Lock()
         self._reading = threading.Lock()
+        self._leaving = threading.Lock()
         self._table: OwnTable | None = None
+        self._taken: tuple[Taken, ...] | None = None  # of every party, of one number
         self._pool = ThreadPoolExecutor(max(4, 2 * len(self._sides)), thread_name_prefix="scoring")
 
     def close(self) -> None:
@@ -151,8 +159,10 @@ class Scorer:
 
     # ------------------------------------------------------------------ epochs
 
-    def prepare(self, check: Callable[[], None] = lambda: None) -> None:
-        """Take the feature parties' epochs, all of one number, unless that is done; may wait.
+    def prepare(self, check: Callable[[], None] = lambda: None) -> tuple[Taken, ...]:
+        """Return the feature parties' epochs, all of one number; taken if that is not done.
+
+        May wait. What another call takes meanwhile changes nothing about what is returned.
 
         Args:
             check: Called again and again; raises if the work may not go on.
@@ -162,21 +172,20 @@ class Scorer:
             PartyFailed: A feature party refuses.
             PartyUnreachable: One does not answer, or answers are not ready in time.
         """
-        if self._prepared:
-            return
+        if (taken := self._taken) is not None:
+            return taken
         while not self._preparing.acquire(timeout=_LOOK_SECONDS):
             check()  # also while another thread waits for the parties
         try:
-            if not self._prepared:
-                self._prepare(check)
+            if (taken := self._taken) is None:
+                taken = self._prepare(check)
+                with self._leaving:
+                    self._taken = taken
+            return taken
         finally:
             self._preparing.release()
 
-    @property
-    def _prepared(self) -> bool:
-        return all(side.epoch is not None for side in self._sides)
-
-    def _prepare(self, check: Callable[[], None]) -> None:
+    def _prepare(self, check: Callable[[], None]) -> tuple[Taken, ...]:
         number = max(self._everywhere(methodcaller("take")))
         wrong = Ruled.OVER
         for _ in range(_TRIES):
@@ -188,9 +197,10 @@ class Scorer:
                 # Made under two rosters: under the next number all see the same.
                 number, wrong = number + 1, Ruled.PAIRING
             else:
-                for side, epoch in zip(self._sides, epochs, strict=True):
+                return tuple(
                     side.fetch(epoch, check)
-                return
+                    for side, epoch in zip(self._sides, epochs, strict=True)
+                )
         raise refused(wrong)
 
     def _waited(self, number: int, check: Callable[[], None], side: FeatureSide) -> Epoch | int:
@@ -199,6 +209,8 @@ class Scorer:
         while self._clock.monotonic() < until:
             check()
             found = side.open(number)
+            if isinstance(found, Epoch) and found.number != number:
+                raise MessageInvalid(f"{side.name} answers something else than it was asked.")
             if not isinstance(found, Preparing):
                 return found
             self._tell(f"{side.name} prepares its answers: {found.done} of {found.total or '?'}")
@@ -275,7 +287,7 @@ class Scorer:
         return NOT_AT + ", ".join(lacking) if lacking else ""
 
     def _answers(self, keys: list[str]) -> dict[str, Mapping[str, bytes]]:
-        """Return every feature party's answers; an epoch that is over is taken anew, once."""
+        """Return every feature party's answers, of one epoch; one that is over is taken anew."""
         permit = self._charged(len(keys))
 
         def check() -> None:
@@ -284,20 +296,37 @@ class Scorer:
             if self._kept.revoked:
                 raise refused(Ruled.REVOKED)
 
-        try:
-            found = self._asked(keys, check)
-        except PartyFailed as error:
-            if error.code != Ruled.OVER.value.code:
-                raise
-            for side in self._sides:
-                side.epoch = None
-            found = self._asked(keys, check)
+        until, left, found = self._clock.monotonic() + AGAIN_SECONDS, _QUESTIONS, None
+        while found is None:
+            left -= 1
+            taken = None
+            try:
+                taken = self.prepare(check)
+                found = self._asked(taken, keys, check)
+            except (PartyFailed, ModelRefused) as error:
+                # A table has changed: at one party, while others have answered, or are yet to.
+                late = not left or self._clock.monotonic() >= until
+                if error.code != Ruled.OVER.value.code or late:
+                    raise
+                if taken is not None:
+                    self._leave(taken)
         check()
         return {side.name: each for side, each in zip(self._sides, found, strict=True)}
 
-    def _asked(self, keys: list[str], check: Callable[[], None]) -> list[Mapping[str, bytes]]:
-        self.prepare(check)
-        return self._everywhere(lambda side: side.ask(keys, check))
+    def _asked(
+        self, taken: tuple[Taken, ...], keys: list[str], check: Callable[[], None]
+    ) -> list[Mapping[str, bytes]]:
+        if len({(each.epoch.number, each.epoch.pairing) for each in taken}) != 1:
+            # Masks of two epochs do not cancel: what came out would look like a score.
+            raise refused(Ruled.OVER)
+        by_name = {side.name: each for side, each in zip(self._sides, taken, strict=True)}
+        return self._everywhere(lambda side: side.ask(by_name[side.name], keys, check))
+
+    def _leave(self, taken: tuple[Taken, ...]) -> None:
+        """Do not use epochs any more, unless another call has taken others since."""
+        with self._leaving:  # not the other lock: who holds that may wait for parties
+            if self._taken is taken:
+                self._taken = None
 
     def _charged(self, records: int) -> Permit | None:
         """Decide and charge a question under the own grant, and log it."""

@@ -22,8 +22,26 @@ class Talker(Protocol):
         """Return how many messages for a peer, counted from the first, may have left by now."""
         ...
 
+    def most(self, peer: str) -> int:
+        """Return how many messages a peer can have.
+
+        As many as may have left by now; more where this party goes on from a state that is older
+        than what it has sent. Asked after :meth:`ready`.
+        """
+        ...
+
     def message(self, peer: str, number: int) -> bytes:
         """Return a message; asked again, the same bytes, unless it was forgotten."""
+        ...
+
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Return whether the next message of a peer is of use now; asked again until it is taken.
+
+        What is not taken waits at the line, which bounds it: no more is read from the peer then.
+
+        Raises:
+            FusionError: It will never be of any.
+        """
         ...
 
     def take(self, peer: str, data: bytes) -> None:

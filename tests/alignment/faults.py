@@ -40,6 +40,13 @@ LISTS = [[f"k{at}" for at in range(n, n + 7)] for n in range(5)]
 """One party's keys after the other's: what all have of the first n is what the last lets."""
 HONEST = frozenset({"", "lost", "twice", LATER})
 """Faults of a carrier: what comes is what was sent, if it comes."""
+NO_POINTS = {
+    f"{place} item is {fault}, {number}": (at, bytes.fromhex(point))
+    for fault, points in BAD.items()
+    for number, point in enumerate(points)
+    for place, at in (("the first", 0), ("the last", -1))
+}
+"""What may stand in place of a point: of whatever list, nothing comes of it."""
 
 
 class Talking:
@@ -183,6 +190,7 @@ def check(play: Play, what: str) -> None:
         assert machine.done or found is None, f"{name} has a part of the result"
         if found is None:
             continue
+        assert what not in NO_POINTS, f"{name} has taken what is no point"
         count = found if isinstance(found, int) else len(found)
         right = count == len(common) if isinstance(found, int) else found == common
         assert right or what not in HONEST, found
@@ -311,6 +319,12 @@ def _bodies(
     }
     for name, found in changed.items():
         yield name, _put_together(head, b"".join(found))
+    for name, (at, bad) in NO_POINTS.items() if width == messages.POINT else ():
+        # Sorted, as most lists have to be: it would be refused for its order else.
+        yield (
+            name,
+            _put_together(head, b"".join(sorted([*(items[1:] if not at else items[:-1]), bad]))),
+        )
     yield "without items", _put_together(head, b"")
     for fewer in {1, len(items) - 1} - {0, len(items)}:
         less = b"".join(items[:fewer])

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.alignment import messages
-from fusion.alignment.ring import Member, legs
+from fusion.alignment.ring import Leg, Member, legs
 from fusion.errors import AlignmentBroken, AlignmentRefused, FusionError
 from tests.alignment.parties import masker, terms
+from tests.crypto.test_ristretto import BAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,6 +146,46 @@ def test_a_party_can_not_drop_an_item_of_a_list_that_passes_it() -> None:
     with pytest.raises(AlignmentBroken) as caught:
         one.take(last.me, messages.to_bytes(short, bytes(128)))
     assert caught.value.code == "A-57"
+
+
+@pytest.mark.parametrize("outcome", ["one", "size"])
+@pytest.mark.parametrize(
+    ("code", "point"),
+    [
+        pytest.param(code, bytes.fromhex(point), id=f"{code}-{point[:8]}")
+        for code, fault in (("A-58", "no point"), ("A-59", "non-canonical"), ("A-60", "identity"))
+        for point in BAD[fault][:2]
+    ],
+)
+def test_what_is_no_point_is_refused_on_every_leg(code: str, point: bytes, outcome: str) -> None:
+    """On the last one, too, where no multiplication looks at it: it was taken as a record."""
+    agreed = terms(outcome, parties=PARTIES[:3], chunk=8)
+    for leg in legs(agreed.parties):
+        members = {who: Member.begin(agreed, who, SETS[who], masker) for who in agreed.parties}
+        with pytest.raises(AlignmentBroken) as caught:
+            _carried(members, leg, point)
+        assert (caught.value.code, leg.sender in str(caught.value)) == (code, True), leg
+        with pytest.raises(FusionError):
+            members[leg.recipient].outcome()
+
+
+def _carried(members: dict[str, Member], leg: Leg, point: bytes) -> None:
+    """Carry messages until an item of the leg, of its first message, is another."""
+    moved = True
+    while moved:
+        moved = False
+        for sender, recipient in itertools.permutations(members, 2):
+            if recipient not in members[sender].recipients():
+                continue
+            other = members[recipient]
+            while not other.over and other.taken[sender] < members[sender].ready(recipient):
+                data, moved = members[sender].message(recipient, other.taken[sender]), True
+                head, body = messages.read(data)
+                assert isinstance(head, messages.Lists)
+                if (head.owner, head.hop, sender) == (leg.owner, leg.hop, leg.sender):
+                    items = [body[at : at + 32] for at in range(32, len(body), 32)]
+                    data = messages.to_bytes(head, b"".join(sorted([point, *items])))
+                other.take(sender, data)
 
 
 def test_decisions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,16 @@ class Counting:
     def ready(self, peer: str) -> int:
         return min(self.words, self.taken(peer) + 2)
 
+    def most(self, peer: str) -> int:
+        return self.ready(peer)
+
     def message(self, peer: str, number: int) -> bytes:
         assert number >= self.gone.get(peer, 0), "a message that was forgotten"
         return f"{self.me} to {peer}: {number} ".encode().ljust(self.size, b".")
+
+    def wants(self, peer: str, data: bytes) -> bool:
+        del peer, data
+        return True
 
     def take(self, peer: str, data: bytes) -> None:
         self.heard.setdefault(peer, []).append(data)
@@ -98,3 +106,11 @@ def talking(
 ) -> Waiting:
     """Open a talk and wait for it."""
     return Waiting(registry.open(job, attempt, talker, patience=patience, check=check))
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something."""
+    late = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < late
+        time.sleep(0.005)

@@ -27,7 +27,7 @@ from fusion.services import conversing
 from fusion.services.clock import SystemClock
 from fusion.services.conversing import Conversations, dials, is_connection
 from tests.conversing.network import Cut, Frozen, network
-from tests.conversing.parties import LONG, SHORT, Counting, counting, talking
+from tests.conversing.parties import LONG, SHORT, Counting, counting, talking, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,7 +200,7 @@ def test_a_party_that_begins_later_is_waited_for() -> None:
         talkers = counting("ab", 3)
         first = talking(net.join("a"), talkers["a"])
         registry = net.join("b")
-        _until(lambda: "has not begun" in first.talk.lines["b"].reason)
+        until(lambda: "has not begun" in first.talk.lines["b"].reason)
         second = talking(registry, talkers["b"])
         assert (first.end(), second.end()) == (None, None)
 
@@ -233,9 +233,17 @@ class Refusing:
         del peer
         return 1
 
+    def most(self, peer: str) -> int:
+        del peer
+        return 1
+
     def message(self, peer: str, number: int) -> bytes:
         del peer, number
         return b"word"
+
+    def wants(self, peer: str, data: bytes) -> bool:
+        del peer, data
+        return True
 
     def take(self, peer: str, data: bytes) -> None:
         del peer, data
@@ -275,13 +283,6 @@ def test_an_error_at_one_party_is_told_without_what_is_its_own(
     caplog.clear()
 
 
-def _until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
-
-
 def test_a_permit_that_ends_ends_the_talk_within_a_second() -> None:
     revoked, looked = threading.Event(), []
 
@@ -296,7 +297,7 @@ def test_a_permit_that_ends_ends_the_talk_within_a_second() -> None:
             talking(net.join("a"), endless["a"]),
             talking(net.join("b"), endless["b"], check=check),
         ]
-        _until(lambda: endless["a"].taken("b") > 10)
+        until(lambda: endless["a"].taken("b") > 10)
         revoked.set()
         told, own = [each.end() for each in waiting]
     # By the first look after it, of several a second: the machine's own pace is not the talk's.
@@ -310,7 +311,7 @@ def test_a_permit_that_ends_ends_the_talk_within_a_second() -> None:
 def test_a_stop_ends_both() -> None:
     with network() as net:
         waiting = [talking(net.join(name), each) for name, each in counting("ab", 10**6).items()]
-        _until(lambda: all(sum(each.talk.bytes()) > 100 for each in waiting))
+        until(lambda: all(sum(each.talk.bytes()) > 100 for each in waiting))
         waiting[0].stop.set()
         own, told = [each.end() for each in waiting]
     assert isinstance(own, RunStopped)
@@ -354,11 +355,11 @@ def test_the_end_of_a_talk_is_told_to_who_was_away() -> None:
             # b has taken everything, and says so: a does not hear it for a while.
             if who == "b" and data == talk.to_bytes(talk.Taken(2)):
                 cut.set()
-            if cut.is_set() and time.monotonic() < until:
+            if cut.is_set() and time.monotonic() < back:
                 raise Cut
             return data
 
-        until = time.monotonic() + 1.5
+        back = time.monotonic() + 1.5
         net.fault = fault
         waiting = [talking(net.join(name), each) for name, each in talkers.items()]
         assert [each.end() for each in waiting] == [None, None]
@@ -392,7 +393,7 @@ def test_who_takes_slowly_is_not_sent_more_than_it_can_hold() -> None:
         talkers = {me: Eager(me, peer, 40, mega, go) for me, peer in ("ab", "ba")}
         waiting = [talking(net.join(name), each) for name, each in talkers.items()]
         lines = [line for each in waiting for line in each.talk.lines.values()]
-        _until(full)
+        until(full)
         go.set()
         while not all(each.talk.ended for each in waiting):
             full()
@@ -421,9 +422,9 @@ def test_who_stood_still_itself_does_not_blame_its_peers() -> None:
         net.registries["b"] = Conversations("b", clock=clock)
         talkers = counting("ab", 3)
         second = talking(net.registries["b"], talkers["b"], patience=LONG)
-        _until(lambda: clock.looks > 10)
+        until(lambda: clock.looks > 10)
         clock.stood, clock.looks = 1000.0, 0
-        _until(lambda: clock.looks > 20)
+        until(lambda: clock.looks > 20)
         assert not second.talk.ended
         first = talking(net.join("a"), talkers["a"])
         assert (first.end(), second.end()) == (None, None)

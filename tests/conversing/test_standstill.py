@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import math
 import threading
 import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fusion.errors import PartyFailed, PartySilent
+from fusion.errors import ConversationBroken, PartyFailed, PartySilent
+from fusion.link import talk
+from fusion.link.line import Line
+from fusion.link.rings import Rings
+from fusion.link.talk import Alive, Hello, Part, Taken
+from fusion.services.clock import SystemClock
 from fusion.services.conversing import Patience, is_connection
 from tests.conversing.network import network
 from tests.conversing.parties import Counting, counting, talking
+
+if TYPE_CHECKING:
+    from tests.conversing.network import Pipe
 
 
 class Mute(Counting):
@@ -183,3 +195,151 @@ def test_what_came_while_this_side_was_late_is_not_of_the_future() -> None:
             line.excuse(1e6)
             assert line.idle() >= 0
             assert line.silent() >= 0
+
+
+# ------------------------------------------------------------- who moves a clock and nothing else
+
+SOON = Patience(silence=20, standstill=0.6, longest=1.2)
+"""Of who is lied to."""
+Lie = Callable[["Pipe", int], Awaitable[None]]
+"""What a peer says on its so-many-th connection, after the first frame of who calls."""
+
+
+def _hello(taken: int, following: int) -> Hello:
+    return Hello(job="job-1", attempt=1, taken=taken, next=following)
+
+
+async def _say(far: Pipe, *frames: talk.Frame, pause: float = 0.0) -> None:
+    for frame in frames:
+        await far.write(talk.to_bytes(frame))
+        await asyncio.sleep(pause)
+
+
+async def _same(far: Pipe, _: int) -> None:
+    """Says hello, and goes."""
+    await _say(far, _hello(0, 0), pause=0.05)
+
+
+async def _back_and_forth(far: Pipe, count: int) -> None:
+    """Takes a message, and has not taken it, in turn: as who is killed again and again."""
+    taken = (count + 1) % 2
+    await _say(far, _hello(taken, taken), pause=0.05)
+
+
+async def _again(far: Pipe, _: int) -> None:
+    """Has everything made again, which takes its time."""
+    await _say(far, _hello(0, 0), pause=0.7)
+
+
+async def _beginnings(far: Pipe, _: int) -> None:
+    """Begins with a message, and is gone."""
+    await _say(far, _hello(0, 0), Part(0, 9, 0, b"word"), pause=0.05)
+
+
+async def _works(far: Pipe, _: int) -> None:
+    """Says that it works, and that it does not."""
+    every = itertools.cycle((Alive(0), Alive(10**6)))
+    await _say(far, _hello(0, 0), *itertools.islice(every, 200), pause=0.05)
+
+
+class Keeping(Counting):
+    """Can make everything again, slowly; takes nothing for granted."""
+
+    def ready(self, peer: str) -> int:
+        del peer
+        return 2
+
+    def message(self, peer: str, number: int) -> bytes:
+        time.sleep(0.3)
+        return super().message(peer, number)
+
+    def forget(self, peer: str, below: int) -> int:
+        del peer, below
+        return 0
+
+
+def _lied_to(lie: Lie, talker: Counting) -> tuple[BaseException | None, float]:
+    """Return how a talk ends with a peer that lies, and after how many seconds."""
+    calls = itertools.count()
+
+    async def lies(far: Pipe) -> None:
+        await far.read()
+        await lie(far, next(calls))
+
+    with network() as net:
+        net.join("b")
+        net.liars["b"] = lies
+        began = time.monotonic()
+        error = talking(net.join("a"), talker, patience=SOON).end()
+        return error, time.monotonic() - began
+
+
+@pytest.mark.parametrize("lie", [_same, _back_and_forth, _again, _beginnings, _works])
+def test_what_is_no_progress_moves_no_clock(lie: Lie) -> None:
+    error, took = _lied_to(lie, Keeping("a", frozenset("b"), 3))
+    assert isinstance(error, PartySilent), error
+    assert error.party == "b"
+    # Two messages are made and sent before: its own work counts.
+    assert took < 2 * 0.3 + SOON.longest + 5
+
+
+async def _rising(far: Pipe, count: int) -> None:
+    """Has taken one more at each connection, and was sent nothing."""
+    await _say(far, _hello(count, count), pause=0.05)
+
+
+async def _everything(far: Pipe, _: int) -> None:
+    """Has more than was made, and says one by one that it takes it."""
+    await _say(far, _hello(0, 10**6), *map(Taken, range(1, 100)), pause=0.1)
+
+
+async def _not_sent(far: Pipe, _: int) -> None:
+    """Takes more than was sent."""
+    await _say(far, _hello(0, 0), Taken(3), pause=0.2)
+
+
+async def _taken_twice(far: Pipe, _: int) -> None:
+    """Says the same again and again."""
+    await _say(far, _hello(1, 1), *[Taken(1)] * 100, pause=0.1)
+
+
+async def _impossible(far: Pipe, _: int) -> None:
+    """Asks for what it has taken."""
+    await _say(far, _hello(2, 1), pause=5)
+
+
+async def _asks_for_forgotten(far: Pipe, count: int) -> None:
+    """Takes a message, which is forgotten, and asks for it later."""
+    first = (_hello(1, 1), Taken(2))
+    await _say(far, *(first if not count else (_hello(0, 2),)), pause=0.3)
+
+
+@pytest.mark.parametrize(
+    "lie", [_rising, _everything, _not_sent, _taken_twice, _impossible, _asks_for_forgotten]
+)
+def test_who_has_what_was_not_sent_breaks_the_conversation(lie: Lie) -> None:
+    error, _ = _lied_to(lie, Counting("a", frozenset("b"), 9))
+    assert isinstance(error, ConversationBroken), error
+    assert error.party == "b"
+
+
+def test_a_connection_that_was_replaced_before_it_was_used_is_not_used() -> None:
+    """Two calls at once: the hello of the first is not the one by which the second goes on."""
+    line = Line("b", Rings(), SystemClock(), 0)
+
+    class Never:
+        async def read(self) -> bytes:
+            raise AssertionError("it is read")
+
+        async def write(self, data: bytes) -> None:
+            del data
+            raise AssertionError("it is written to")
+
+    async def carry() -> None:
+        first = line.begin("job-1", 1)
+        line.begin("job-1", 1)
+        await line.carry(Never(), _hello(5, 5), first)
+
+    asyncio.run(carry())
+    assert line.wanted() is None
+    assert line.given() == 0

@@ -18,7 +18,7 @@ from fusion.alignment.asking import Asker
 from fusion.errors import FusionError, ModelRefused, PartyUnreachable, VerificationFailed
 from fusion.grants import signing
 from fusion.grants.refusal import Code
-from fusion.services import score_asking
+from fusion.services import score_asking, score_service
 from fusion.services.clock import SystemClock, timestamp
 from fusion.services.grants import folder_of
 from fusion.services.maskers import maskers
@@ -33,6 +33,7 @@ from fusion.services.score_messages import (
     to_bytes,
 )
 from fusion.services.score_rules import Ruled
+from fusion.services.score_service import MAX_A_CALLER
 from fusion.services.scoring import Scorer
 from tests.models.faults import At, between
 from tests.models.test_scoring import ask, check_scores, linear, trees
@@ -51,6 +52,8 @@ from tests.vertical import trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from fusion.crypto.ristretto.group import Masker
 
 __all__ = ["linear", "trees"]
 
@@ -285,6 +288,57 @@ def test_a_question_that_is_begun_by_many_at_once_is_answered_once(trees: Served
     found = _asked_at_once(trees, 10)
     assert sum(reply.body for reply in found) == 1
     assert {reply.refusal.code for reply in found if reply.refusal} == {"F-503"}
+
+
+class _Held:
+    """A masker that comes to its work when it is let."""
+
+    def __init__(self, masker: Masker, reached: threading.Semaphore, gate: threading.Event) -> None:
+        self._masker, self._reached, self._gate = masker, reached, gate
+        self.mask, self.close = masker.mask, masker.close
+
+    def multiply(self, points: bytes) -> bytes:
+        self._reached.release()
+        assert self._gate.wait(100)
+        return self._masker.multiply(points)
+
+
+def test_a_caller_has_so_many_questions_also_all_at_once(
+    trees: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are being answered count: they were none between two messages."""
+    service, reached, gate = trees.services[FIRST], threading.Semaphore(0), threading.Event()
+    with trees.scorer() as scorer:
+        reader = scorer.prepare()[0].reader
+    monkeypatch.setattr(
+        score_service,
+        "maskers",
+        lambda items: lambda scalar: _Held(maskers(items)(scalar), reached, gate),
+    )
+
+    def ask_once(number: int) -> Reply:
+        asker = Asker(reader, LABEL, [identifier(1)], maskers(1))
+        asked = Asked(
+            kind="ask", model=trees.shared.id, purpose=PURPOSE, terms=reader.terms.digest,
+            question=f"b{number:031x}", records=1,
+        )  # fmt: skip
+        frame = to_bytes(asked, asker.message(0))
+        return reply_of(service.reply(LABEL, frame, threading.Event()))[0]
+
+    with ThreadPoolExecutor(MAX_A_CALLER) as pool:
+        try:
+            waiting = [pool.submit(ask_once, number) for number in range(MAX_A_CALLER)]
+            assert all(reached.acquire(timeout=100) for _ in waiting)
+            refused = ask_once(MAX_A_CALLER).refusal
+            again = ask_once(0).refusal
+        finally:
+            gate.set()
+        assert refused is not None
+        assert refused.code == Ruled.BUSY.value.code
+        assert again is not None
+        assert again.code == "F-503"
+        assert all(each.result(100).body for each in waiting)
+    assert ask_once(MAX_A_CALLER + 1).body
 
 
 def test_more_answers_than_a_node_takes_in_are_not_fetched(trees: Served) -> None:

@@ -110,12 +110,11 @@ def test_a_joint_score_is_that_of_training(kind: str, request: pytest.FixtureReq
 def test_only_the_sum_of_feature_parties_opens(linear: Served) -> None:
     opened: dict[str, Any] = {}
     with linear.scorer() as scorer:
-        scorer.prepare()
+        taken = scorer.prepare()
         keys = [identifier(i) for i in (0, 1, 2, 4, 6)]
-        for side in scorer._sides:
-            opened[side.name] = np.array(
-                [int.from_bytes(v, "big") for v in side.ask(keys, lambda: None).values()], np.uint64
-            )
+        for side, epoch in zip(scorer._sides, taken, strict=True):
+            found = side.ask(epoch, keys, lambda: None).values()
+            opened[side.name] = np.array([int.from_bytes(v, "big") for v in found], np.uint64)
     rows = np.array([0, 1, 2, 4, 6])
     plain = {
         name: np.frombuffer(
@@ -470,6 +469,7 @@ def test_answers_that_are_hidden_under_different_keys_are_not_summed(trees: Serv
         scorer.prepare()
         epoch = scorer._sides[0].epoch
         assert epoch is not None
+        scorer._leave(scorer.prepare())
         sides: Any = [Side("a", D, epoch.terms), Side("b", D[::-1], epoch.terms)]
         scorer._sides = sides
         with pytest.raises(ModelRefused) as error:

@@ -58,12 +58,55 @@ class Waiting(Scripted):
 
 def test_who_sent_a_wrong_message_that_waited_is_named() -> None:
     """Not the one whose message it had waited for."""
-    machine = Waiting("ab")
+    machine = Waiting(dict.fromkeys("ab", (Kind.SEED,)))
     talker = MachineTalker(machine, "ab", machine.start(), lambda: machine.done)
     talker.take("a", encode(Kind.SEED, 0, 1, np.zeros((), np.uint8)))
     with pytest.raises(MessageInvalid, match=r"^a: A SEED message") as error:
         talker.take("b", encode(Kind.SEED, 0, 0, np.zeros((), np.uint8)))
     assert "b: " not in error.value.message
+
+
+SEED = encode(Kind.SEED, 0, 0, np.zeros((), np.uint8))
+
+
+def test_a_kind_that_a_party_never_sends_is_refused_before_it_is_due() -> None:
+    machine = Waiting({"a": (Kind.SEED,), "b": (Kind.SEED, Kind.OFFER)})
+    talker = MachineTalker(machine, "ab", machine.start(), lambda: machine.done)
+    for act in (talker.wants, talker.take):
+        for bad, said in (
+            (encode(Kind.OFFER, 0, 0, np.zeros(1 << 20, np.uint8)), "OFFER message never comes"),
+            (b"rubbish", "cut short"),
+            (b"BnV1" + b"\xff" + SEED[5:], "of no known kind"),
+            (b"rubbish and more of it", "no known kind|does not begin"),
+            (b"BnVX" + SEED[4:], "does not begin"),
+        ):
+            with pytest.raises(MessageInvalid, match=f"^a: A .*({said})"):
+                act("a", bad)
+    assert not any(machine._inbox.values())
+
+
+def test_what_is_not_due_is_wanted_later() -> None:
+    """The line keeps it: who says much ahead of its turn fills no memory of the machine."""
+    machine = Waiting(dict.fromkeys("ab", (Kind.SEED,)))
+    talker = MachineTalker(machine, "ab", machine.start(), lambda: machine.done)
+    assert [talker.wants(peer, SEED) for peer in "ab"] == [False, True]
+    talker.take("b", SEED)
+    assert [talker.wants(peer, SEED) for peer in "ab"] == [True, False]
+    talker.take("a", SEED)
+    assert talker.over
+    assert talker.wants("b", SEED)  # to be refused
+    with pytest.raises(MessageInvalid, match="after the end"):
+        talker.take("b", SEED)
+
+
+def test_one_process_may_have_any_number_wait() -> None:
+    """As a simulation delivers them: pieces of a large block while another party's are due."""
+    machine = Waiting({"a": (Kind.SEED,), "b": (Kind.SEED,)})
+    machine.start()
+    for _ in range(100):
+        assert machine.receive("a", SEED) == []
+    machine.receive("b", SEED)
+    assert machine.done
 
 
 def test_answers_are_numbered_and_kept_until_they_are_taken() -> None:

@@ -63,6 +63,25 @@ def test_scores_are_those_of_training(model: trained.Trained) -> None:
     assert alone.reasons == found[17].reasons
 
 
+@pytest.mark.parametrize("kind", ["logistic", "linear", "scorecard"])
+def test_a_sum_that_no_model_has_is_no_score(kind: str) -> None:
+    """Masks that have not met leave a word of 64 bits, which is about as likely any of them."""
+    model, rows = made(kind), np.arange(3)
+    label, *others = model.names
+    part = applying.label_part(model.parts[label])
+    given = {
+        name: applying.answers(applying.feature_part(model.parts[name]), table, rows)
+        for name, table in zip(others, model.tables[1:], strict=True)
+    }
+    applying.scores(part, model.tables[0], rows, given)
+    first = np.frombuffer(given[others[0]], ">u8").astype(np.uint64)
+    for mask in (2**63, 2**62 + 12345, 2**64 - 2**61, len(others) * 2**52 + 2**50):
+        masked = first + np.array([0, mask, 0], np.uint64)
+        wrong = {**given, others[0]: masked.astype(">u8").tobytes()}
+        with pytest.raises(MessageInvalid, match="do not add up"):
+            applying.scores(part, model.tables[0], rows, wrong)
+
+
 def test_a_part_is_read_back_to_the_last_bit(model: trained.Trained) -> None:
     for data in model.parts.values():
         part = parts.part_of(data)

@@ -95,7 +95,7 @@ class CountingLabel(Scripted):
         """
         if fewest < 2 * FEWEST_OF_CLASS:
             raise InputInvalid(f"A bin has at least {2 * FEWEST_OF_CLASS} rows.")
-        super().__init__(most)
+        super().__init__(dict.fromkeys(most, (Kind.OFFER, Kind.PRODUCT)))
         self._most, self._make_key, self._fewest, self._bind = dict(most), make_key, fewest, bind
         self._pairs = np.stack([labels.astype(np.int64), np.ones(len(labels), np.int64)], axis=1)
         self.smallest: dict[str, int] = {}
@@ -162,7 +162,7 @@ class CountingFeature(Scripted):
             columns: Own, of the training rows.
             counted: ``(bins, 2)``: feature and bin of each that is counted.
         """
-        super().__init__([label])
+        super().__init__({label: (Kind.KEY, Kind.GRADIENTS, Kind.COUNTS)})
         self._label, self._columns, self._counted = label, columns, counted
         self.events: Ints = np.zeros(0, np.int64)
 

@@ -28,7 +28,7 @@ from fusion.crypto.paillier.residues import rows_of
 from fusion.errors import InputInvalid, MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -68,12 +68,17 @@ class EncryptedParty(Scripted):
     _first: bool
 
     def __init__(
-        self, name: str, names: Sequence[str], terms: LinearTerms, block: Floats, key: PrivateKey
+        self,
+        names: Sequence[str],
+        terms: LinearTerms,
+        block: Floats,
+        key: PrivateKey,
+        kinds: Mapping[str, Collection[Kind]],
     ) -> None:
-        """Take what was agreed, the own block of the training rows, and the own key."""
+        """Take what was agreed, the own block of the training rows, the own key; what may come."""
         if block.shape != (terms.rows, block.shape[1]) or not 0 < block.shape[1] <= MAX_WIDTH:
             raise InputInvalid("A block of a design matrix is not of the agreed size.")
-        super().__init__(n for n in names if n != name)
+        super().__init__(kinds)
         self._names = tuple(names)
         self._terms, self._key = terms, key
         self._lookup = Lookup.of(terms.family, terms.row_bits)

@@ -45,7 +45,7 @@ class JudgingLabel(Scripted):
             features: Feature parties; the first is the helper.
             scores: Own partial scores.
         """
-        super().__init__(features)
+        super().__init__(dict.fromkeys(features, (Kind.SHARE,)))
         self._features, self.scores = tuple(features), scores
 
     def script(self) -> Script:
@@ -75,7 +75,7 @@ class JudgingFeature(Scripted):
             scores: Own partial scores.
         """
         helper, *others = features
-        super().__init__(others if me == helper else ())
+        super().__init__(dict.fromkeys(others if me == helper else (), (Kind.SHARE,)))
         self._me, self._label, self._helper, self._others = me, label, helper, others
         self._scores = fixed(scores, BITS)
 

@@ -47,7 +47,7 @@ from fusion.crypto import rng
 from fusion.errors import InputInvalid, MessageInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -120,10 +120,11 @@ class _Party(Scripted):
         dealer: str,
         terms: LinearTerms,
         block: Floats,
+        kinds: Mapping[str, Collection[Kind]],
     ) -> None:
         if block.shape != (terms.rows, block.shape[1]) or not 0 < block.shape[1] <= MAX_WIDTH:
             raise InputInvalid("A block of a design matrix is not of the agreed size.")
-        super().__init__([*(n for n in names if n != name), dealer])
+        super().__init__({**kinds, dealer: (Kind.DEALING,)})
         self._name, self._names, self._dealer = name, tuple(names), dealer
         self._terms = terms
         self._matrix = fixed(block, DATA_BITS)
@@ -266,7 +267,10 @@ class LinearLabelParty(_Party):
             block: Own block of the design matrix, of the training rows.
             labels: Of the training rows.
         """
-        super().__init__(name, [name, *parties], dealer, terms, block)
+        of_all = (Kind.OFFER, Kind.BLINDED, Kind.SHARE)
+        kinds: dict[str, tuple[Kind, ...]] = dict.fromkeys(parties, of_all)
+        kinds[parties[0]] += (Kind.WEIGHTS,)
+        super().__init__(name, [name, *parties], dealer, terms, block, kinds)
         self.target = Target.of(terms.family, labels)
         self.epoch = 0
 
@@ -372,7 +376,13 @@ class LinearFeatureParty(_Party):
             terms: The terms.
             block: Own block of the design matrix, of the training rows.
         """
-        super().__init__(name, names, dealer, terms, block)
+        label, helper, *others = names
+        # Those that are not the helper hear of it alone; it hears of all.
+        kinds: dict[str, tuple[Kind, ...]]
+        kinds = dict.fromkeys(others if name == helper else (helper,), (Kind.SHARE,))
+        kinds[label] = (Kind.START, Kind.SHARE, Kind.WEIGHTS)
+        kinds[label] += (Kind.BLINDED,) if name == helper else ()
+        super().__init__(name, names, dealer, terms, block, kinds)
         self._helper = self._names[1] == name
 
     def script(self) -> Script:

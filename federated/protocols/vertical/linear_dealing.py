@@ -166,7 +166,8 @@ class LinearDealer(Scripted):
             parties: Feature parties; the first is the helper.
             first: The epoch to begin with: those before are finished.
         """
-        super().__init__([label_party, *parties])
+        seeds = dict.fromkeys(parties, (Kind.SEED,))
+        super().__init__({label_party: (Kind.SEED, Kind.REQUEST), **seeds})
         self._terms = terms
         self._first = first
         self._names = (label_party, *parties)

@@ -79,7 +79,10 @@ class EncryptedLinearLabel(EncryptedParty):
             labels: Of the training rows.
             key: Its own, of two safe primes, for this run.
         """
-        super().__init__(name, [name, *parties], terms, block, key)
+        of_all = (Kind.OFFER, Kind.KEY, Kind.BLOCK, Kind.PRODUCT)
+        kinds: dict[str, tuple[Kind, ...]] = dict.fromkeys(parties, of_all)
+        kinds[parties[0]] += (Kind.BITS, Kind.REQUEST, Kind.TABLES, Kind.WEIGHTS)
+        super().__init__([name, *parties], terms, block, key, kinds)
         self.target = Target.of(terms.family, labels)
         self._labels = fixed(self.target.values, VALUE_BITS)
         self._chooser = Chooser()
@@ -172,7 +175,13 @@ class EncryptedLinearFeature(EncryptedParty):
             block: Own block of the design matrix, of the training rows.
             key: Its own, of two safe primes, for this run.
         """
-        super().__init__(name, names, terms, block, key)
+        label, helper, *others = names
+        kinds: dict[str, tuple[Kind, ...]]
+        kinds = dict.fromkeys(others if name == helper else (helper,), (Kind.SHARE,))
+        kinds[label] = (Kind.START, Kind.REQUEST, Kind.PRODUCT, Kind.WEIGHTS)
+        if name == helper:
+            kinds[label] += (Kind.KEY, Kind.SEEDS, Kind.BLOCK, Kind.CHOICES)
+        super().__init__(names, terms, block, key, kinds)
         self._name = name
 
     def script(self) -> Script:

@@ -112,6 +112,22 @@ def encode(kind: Kind, tree: int, level: int, *arrays: Array) -> bytes:
     return data
 
 
+def kind_of(data: bytes) -> Kind:
+    """Return what a message says it is; nothing else of it is looked at.
+
+    Raises:
+        MessageInvalid: It does not begin as a message does.
+    """
+    try:
+        magic, number, *_ = _HEAD.unpack_from(data)
+        kind = Kind(number)
+    except (struct.error, ValueError):
+        raise MessageInvalid("A message is cut short, or of no known kind.") from None
+    if magic != _MAGIC:
+        raise MessageInvalid("A message does not begin as one of a vertical run does.")
+    return kind
+
+
 def decode(data: bytes) -> Message:
     """Read a message.
 

@@ -7,8 +7,9 @@ here, numbered for each peer, until the peer has taken them.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from federated.protocols.vertical.scripts import Scripted
 from fusion.errors import ConversationBroken, KeyRefused, MessageInvalid, VerificationFailed
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from federated.protocols.vertical.conversation import Machine
     from federated.protocols.vertical.messages import Outgoing
 
+
+T = TypeVar("T")
 
 _OF_A_PEER = (MessageInvalid, KeyRefused, VerificationFailed)
 """What a machine says of a message: whose it was, the talker knows."""
@@ -62,6 +65,10 @@ class MachineTalker:
         """Return how many messages there are for a peer, counted from the first."""
         return self._gone[peer] + len(self._waiting[peer])
 
+    def most(self, peer: str) -> int:
+        """Return how many messages a peer can have: an attempt is not gone on with."""
+        return self.ready(peer)
+
     def message(self, peer: str, number: int) -> bytes:
         """Return a message that the peer has not taken.
 
@@ -73,6 +80,15 @@ class MachineTalker:
             raise ConversationBroken(f"{peer} asks for a message that is gone.", party=peer)
         return self._waiting[peer][place]
 
+    def wants(self, peer: str, data: bytes) -> bool:
+        """Return whether the machine can use a message now. Others look at each as it comes.
+
+        Raises:
+            MessageInvalid: It is of a kind that the peer never sends; names the peer.
+        """
+        machine = self._machine
+        return not isinstance(machine, Scripted) or self._named(peer, machine.wants, data)
+
     def take(self, peer: str, data: bytes) -> None:
         """Have the machine take a message, and keep its answers.
 
@@ -81,15 +97,19 @@ class MachineTalker:
             KeyRefused: It brings a key that is none.
             VerificationFailed: It brings a proof that does not hold.
         """
+        answers = self._named(peer, self._machine.receive, data)
+        self._after()
+        self._taken[peer] += 1
+        self._put(answers)
+
+    def _named(self, peer: str, act: Callable[[str, bytes], T], data: bytes) -> T:
+        """Have the machine do something with a message, and name the peer if it refuses."""
         try:
-            answers = self._machine.receive(peer, data)
+            return act(peer, data)
         except _OF_A_PEER as error:
             if error.message.startswith(tuple(f"{each}: " for each in self.peers)):
                 raise  # of one whose message had waited for this one
             raise type(error)(f"{peer}: {error.message}", hint=error.hint) from None
-        self._after()
-        self._taken[peer] += 1
-        self._put(answers)
 
     def taken(self, peer: str) -> int:
         """Return how many messages of a peer were taken."""

@@ -74,6 +74,19 @@ class SodiumGroup:
         """Whether 32 bytes decode; the identity does."""
         return bool(self._valid(_address(point)))
 
+    def check(self, points: bytes) -> None:
+        """Return if every point could be multiplied: about a tenth of the work of doing so.
+
+        Raises:
+            PointRefused: One does not decode, or is the identity.
+        """
+        run, start, zero = self._valid, _address(points), bytes(POINT_BYTES)
+        for at, canonical in enumerate(are_canonical(points).tolist()):
+            first = at * POINT_BYTES
+            point = points[first : first + POINT_BYTES]
+            if not canonical or point == zero or not run(start + first):
+                raise PointRefused(at, self._fault(point))
+
     def _fault(self, point: bytes) -> Any:  # noqa: ANN401 - a Fault
         # A scalar that was wiped gives the identity with every point.
         return fault_of(point, self.valid) or "identity"
