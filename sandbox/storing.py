@@ -213,7 +213,8 @@ def _counted(arrays: Arrays, blocks: Sequence[Block]) -> _Rows:
 def _block(arrays: Arrays, of: Direct, block: Block) -> _Rows:
     names = {name for own, other, _ in of.values for name in (own, other)}
     found = {name: arrays.values(of.table, name, block) for name in names}
-    read = {(own, step): _binned(found[own], step) for own, _, step in of.values}
+    binned = {(own, step) for own, _, step in of.values}
+    read = {(own, step): _binned(found[own], step) for own, step in binned}
     # What is asked for twice is the same object, which is added up once.
     given = {each: _given(read[each[0], each[2]], found[each[1]]) for each in of.values}
     keys = [arrays.key(of.table, name, block) for name in of.keys]
