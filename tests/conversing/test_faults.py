@@ -41,6 +41,8 @@ MESSAGES = {"one": (5, 6), "both": (8, 8), "size": (5, 6)}
 PATIENCE = LONG
 IMPATIENT = Patience(silence=0.7, standstill=60.0, linger=0.3)
 """Of who finds another silent. The other has :data:`PATIENCE`, or could be the first to find so."""
+CUT_OFF = Patience(silence=15.0, standstill=60.0, linger=15.0)
+"""Of who is reached by nobody any more: it is alone with its patience, and not looked at before."""
 NAMED = (
     AlignmentBroken, AlignmentRefused, ConversationBroken, MessageInvalid, PartyFailed, PartySilent,
 )  # fmt: skip
@@ -134,13 +136,16 @@ BROKEN: dict[str, Act] = {
 
 
 def _run(
-    net: Network, sessions: dict[str, Session], impatient: str = ""
+    net: Network,
+    sessions: dict[str, Session],
+    impatient: str = "",
+    other: Patience = PATIENCE,
 ) -> dict[str, BaseException | None]:
     waiting = {
         name: talking(
             net.join(name),
             SessionTalker(session),
-            patience=IMPATIENT if name == impatient else PATIENCE,
+            patience=IMPATIENT if name == impatient else other,
         )
         for name, session in sessions.items()
     }
@@ -302,7 +307,7 @@ def _silent(outcome: str, sender: str, number: int, how: type[Exception]) -> Non
     listener = BANK if sender == GOV else GOV
     with network(from_message(sender, number, how)) as net:
         sessions = _sessions(outcome)
-        errors = _run(net, sessions, listener)
+        errors = _run(net, sessions, listener, CUT_OFF if how is Cut else PATIENCE)
     # Its very last message may be one that the other side does not need.
     if errors[listener] is not None:
         assert isinstance(errors[listener], PartySilent)
