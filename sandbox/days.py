@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlglot import exp
 
 from sandbox import values as v
+from sandbox.policy import UNITS
 from sandbox.refusals import refusal
 from sandbox.values import Expr, Kind, Type, build
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from sandbox.scalars import Scalars
 
-_UNITS: Final = ("day", "week", "month", "quarter", "year")
 _PARTS: Final = {
     # part: least, greatest, the unit below which it tells days apart
     "year": (1, 9999, "year"), "quarter": (1, 4, "quarter"), "month": (1, 12, "month"),
@@ -37,11 +37,11 @@ MAX_YEAR: Final = 9999
 
 def _unit(node: object) -> str:
     name = str(node.this).lower() if isinstance(node, exp.Expr) else ""
-    return name.removesuffix("s") if name.removesuffix("s") in _UNITS else name
+    return name.removesuffix("s") if name.removesuffix("s") in UNITS else name
 
 
 def _coarse(of: Expr, unit: str) -> bool:
-    return _UNITS.index(unit) >= _UNITS.index(of.type.finest)
+    return UNITS.index(unit) >= UNITS.index(of.type.finest)
 
 
 def _part(scalars: Scalars, node: exp.Expr) -> Expr:
@@ -70,8 +70,8 @@ def _two(node: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
 
 def _truncated(scalars: Scalars, node: exp.Expr) -> Expr:
     unit, of = _unit(node.args.get("unit")), scalars.day(node.this)
-    if unit not in _UNITS:
-        raise refusal("Q-03", f"Days are truncated to {', '.join(_UNITS)}.")
+    if unit not in UNITS:
+        raise refusal("Q-03", f"Days are truncated to {', '.join(UNITS)}.")
     raw = of.raw and not _coarse(of, unit)
     return build("truncated", (unit, of), of.type, raw=raw)
 
@@ -91,8 +91,8 @@ def between(unit: str, first: Expr, last: Expr) -> Expr:
 
 def _difference(scalars: Scalars, node: exp.Expr) -> Expr:
     unit = _unit(node.args.get("unit"))
-    if unit not in _UNITS:
-        raise refusal("Q-03", f"Days differ in {', '.join(_UNITS)}.")
+    if unit not in UNITS:
+        raise refusal("Q-03", f"Days differ in {', '.join(UNITS)}.")
     return between(unit, scalars.day(node.expression), scalars.day(node.this))
 
 
@@ -125,7 +125,7 @@ def grouped(key: Expr) -> str:
     """Return how the days of a group would have to be grouped; empty if it is not made of days."""
     for part in key.parts():
         if part.type.kind is Kind.DATE and part.raw:
-            units = _UNITS[_UNITS.index(part.type.finest) :]
+            units = UNITS[UNITS.index(part.type.finest) :]
             return "Days of this column are grouped by date_trunc of " + " or ".join(units) + "."
     return ""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sandbox.refusals import refusal
+from sandbox.values import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -118,22 +119,14 @@ class Fanout:
 
 def _links(sources: Sequence[Source], where: Iterable[Expr]) -> Iterator[_Link]:
     """Yield the columns of public sources that conditions make equal to something else."""
-    for each in _split(where):
+    for each in split(where):
         yield from _equal(each)
     for place, source in enumerate(sources):
-        for each in _split(source.on):
+        for each in split(source.on):
             # On the left it says nothing of rows that have no counterpart.
             yield from (
                 link for link in _equal(each) if source.kind != "left" or link.column[0] == place
             )
-
-
-def _split(conditions: Iterable[Expr]) -> Iterator[Expr]:
-    for each in conditions:
-        if each.op == "and":
-            yield from _split(each.args)
-        else:
-            yield each
 
 
 def _equal(condition: Expr) -> Iterator[_Link]:

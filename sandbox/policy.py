@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator  # noqa: TC003 - a return type that tests look at
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
@@ -59,6 +59,7 @@ Micro = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Pool = Annotated[tuple[Annotated[str, AfterValidator(_member)], ...], Field(max_length=100)]
 Unit = Literal["day", "week", "month", "quarter", "year"]
+UNITS: Final[tuple[str, ...]] = get_args(Unit)
 
 
 class Key(Part):

@@ -13,7 +13,7 @@ from sandbox import values as v
 from sandbox.names import ENTITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sandbox.levels import About, Levels
     from sandbox.relations import Output, Relation, Source
@@ -31,15 +31,6 @@ class Mode:
 
     measured: About
     people: Relation | None = None
-
-
-def split(conditions: Iterable[Expr]) -> Iterator[Expr]:
-    """Yield conditions that all hold, one by one."""
-    for each in conditions:
-        if each.op == "and":
-            yield from split(each.args)
-        else:
-            yield each
 
 
 class Relaxed:
@@ -108,7 +99,7 @@ class Relaxed:
 
     def _plain(self, conditions: Iterable[Expr], of: Relation) -> tuple[Expr, ...]:
         found = []
-        for each in split(conditions):
+        for each in v.split(conditions):
             if not self._levels.of(each, of) & self._mode.measured:
                 found.append(each)
             elif each.op == "in_entities":

@@ -21,7 +21,7 @@ from sandbox.names import base
 from sandbox.policy import Dimension
 from sandbox.refusals import refusal
 from sandbox.relations import Core, apart
-from sandbox.relaxing import Mode, Relaxed, split
+from sandbox.relaxing import Mode, Relaxed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -213,9 +213,9 @@ def _check_relation(relation: Relation, levels: Levels, *, optional: bool) -> No
     for source in relation.sources:
         left = optional or source.kind == "left"
         _check_relation(source.relation, levels, optional=left)
-        for each in split(source.on):
+        for each in v.split(source.on):
             _check_condition(each, relation, levels, optional=left)
-    for each in split((*relation.where, *relation.having)):
+    for each in v.split((*relation.where, *relation.having)):
         _check_condition(each, relation, levels, optional=optional)
 
 
@@ -280,7 +280,7 @@ def _selecting(value: Expr, relation: Relation, levels: Levels, *, about: bool) 
     branch = _branch(value)
     if branch is not None:
         condition, inner = branch
-        parts = tuple(split((condition,)))
+        parts = tuple(v.split((condition,)))
         whole = [levels.of(each, relation) for each in parts]
         if not any(_mixed(each) for each in whole):
             clear = tuple(
@@ -333,11 +333,11 @@ class _Gathered:
         for own, source in zip(marks, relation.sources, strict=True):
             under = f"left {own}{mark}" if source.kind == "left" else f"{own}{mark}"
             self.add(source.relation, under)
-            for each in split(source.on):
+            for each in v.split(source.on):
                 self.take(each, relation, under, "on ")
-        for each in split(relation.where):
+        for each in v.split(relation.where):
             self.take(each, relation, mark, "")
-        for each in split(relation.having):
+        for each in v.split(relation.having):
             self.take(each, relation, mark, "having ")
 
     def take(self, condition: Expr, relation: Relation, mark: str = "", kind: str = "") -> None:

@@ -20,7 +20,7 @@ from sandbox.refusals import refusal
 from sandbox.widths import ALONE, UNKNOWN, Told, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MAX_SCALE: Final = 9
 MIN_POWER: Final = -250.0
@@ -323,3 +323,12 @@ def ties_of(window: Expr) -> int:
 def replaced(of: Expr, args: tuple[Any, ...]) -> Expr:
     """Return an operation on other arguments that mean the same."""
     return replace(of, args=args)
+
+
+def split(conditions: Iterable[Expr]) -> Iterator[Expr]:
+    """Yield conditions that all hold, one by one."""
+    for each in conditions:
+        if each.op == "and":
+            yield from split(each.args)
+        else:
+            yield each

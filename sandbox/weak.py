@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from fusion.crypto.concentrated import MICRO, epsilon_of
-from sandbox.policy import Budget, Date, Dominance, Number, Quantiles, Release, Time
+from sandbox.policy import UNITS, Budget, Date, Dominance, Number, Quantiles, Release, Time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,6 @@ LARGE_EPSILON: Final = 10
 _NAMED: Final = 5
 """Most columns that a warning names."""
 
-_UNITS: Final = ("day", "week", "month", "quarter", "year")
 _DELTA: Final = int(Budget.model_fields["delta_exponent"].default)
 
 
@@ -125,7 +124,7 @@ def _of_columns(policy: Policy) -> Iterator[str]:
             f"takes these numbers for nothing to protect."
         )
     usual = str(Date.model_fields["finest"].default)
-    for unit in _UNITS[: _UNITS.index(usual)]:
+    for unit in UNITS[: UNITS.index(usual)]:
         fine = [n for n, each in columns.items() if isinstance(each, Date) and each.finest == unit]
         if fine:
             yield (
